@@ -1,0 +1,56 @@
+"""The product lattice of ΦID and the integer matrix that turns informations into atoms.
+
+Source: Mediano, Rosas, Luppi et al., PNAS 2025 (arXiv:2109.13186): integrated information
+decomposition is the partial information decomposition of the past with respect to the future, on
+the product of two copies of the bivariate redundancy lattice
+
+        {12}            s   synergy
+       /    \\
+     {1}    {2}         x, y   unique to the first, to the second node
+       \\    /
+       {1}{2}           r   redundancy
+
+once for the two nodes as sources (past), once as targets (future). The cumulative quantity at a
+point (α, β) of the product, the information that α carries about β redundantly, is the sum of the
+atoms at or below it. There are 16 cumulative quantities, and the atoms follow by Möbius inversion.
+Everything below is derived from the order relation `_BELOW`, the only thing written down.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+# For each point of the bivariate lattice, the points at or below it.
+_BELOW = {"r": "r", "x": "rx", "y": "ry", "s": "rxys"}
+_POINTS = tuple(_BELOW)
+
+ATOMS: tuple[str, ...] = tuple(f"{source}t{target}" for source in _POINTS for target in _POINTS)
+"""Names of the 16 atoms, source then target, in phyid's order: rtr rtx rty rts xtr ... sts."""
+
+
+def zeta_matrix() -> npt.NDArray[np.int64]:
+    """Matrix of the order on the product lattice: cumulative quantities = zeta_matrix() @ atoms.
+
+    Returns:
+        (16, 16) int64 of zeros and ones, rows and columns in the order of `ATOMS`. Row `xts`, say,
+        stands for the information that the first node's past carries about both futures together.
+    """
+    single = np.array([[int(lower in _BELOW[point]) for lower in _POINTS] for point in _POINTS])
+    return np.kron(single, single)
+
+
+def moebius_matrix() -> npt.NDArray[np.int64]:
+    """Inverse of `zeta_matrix`: atoms = moebius_matrix() @ cumulative quantities.
+
+    Returns:
+        (16, 16) int64 with entries -1, 0, 1, rows and columns in the order of `ATOMS`.
+    """
+    single = np.array([[int(lower in _BELOW[point]) for lower in _POINTS] for point in _POINTS])
+    inverse = np.rint(np.linalg.inv(single)).astype(np.int64)
+    return np.kron(inverse, inverse)
+
+
+def swap_nodes(atom: str) -> str:
+    """Name of the atom after the two nodes of the pair change places: x and y are exchanged."""
+    return atom.translate(str.maketrans("xy", "yx"))

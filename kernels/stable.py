@@ -1,0 +1,102 @@
+"""The stable path: lambdas from the data themselves, where the closed form cannot be trusted.
+
+Correlations square the condition of the data: y = x + eps noise is lost in them once eps² nears the
+rounding error. Here the four centred unit vectors of a pair are factored directly (QR), so that the
+error is about u / eps instead of u / eps². What even that cannot resolve has one documented outcome
+each, see `Outcome`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from .mmi import Array, Lambdas
+
+
+class Outcome(IntEnum):
+    """What became of a (trial, pair) that has no ordinary decomposition."""
+
+    CONSTANT = 1
+    """A node does not vary: no correlation exists. Its atoms are NaN and left out of averages."""
+    DETERMINISTIC = 2
+    """The past fixes (part of) the future: infinite information. NaN, left out of averages."""
+    DUPLICATE = 3
+    """The two nodes coincide, in the past or in the future, up to scale and offset: one of them is
+    dropped, so that `sts` is 0 and `rtr` the information they share. Finite, and averaged."""
+
+
+UNRESOLVED = 1e-10
+"""Residual norm of a unit vector below which it counts as explained. The residual is known to some
+rounding errors (1e-16), so information beyond this is off by at most about 1e-5 nats."""
+
+
+def lambdas_from_data(
+    xp: Any, x: Array, y: Array, a: Array, b: Array
+) -> tuple[Lambdas, Array, Array]:
+    """Wilks' lambdas of pairs, by orthogonal projection of their data.
+
+    Args:
+        xp: numpy or torch.
+        x: past of the first node, (pairs, samples), centred, unit norm, float64.
+        y: past of the second node.
+        a: future of the first node.
+        b: future of the second node.
+
+    Returns:
+        The lambdas (pairs,), then two masks (pairs,): `deterministic`, where some lambda is zero to
+        working precision, and `duplicate`, where x and y, or a and b, coincide; there the lambdas
+        are those of the reduced set of variables.
+    """
+    # Four samples stand for all: the columns of R have the inner products of the data.
+    r = xp.linalg.qr(xp.stack([x, y, a, b], axis=-1))[1]
+    x, y, a, b = (r[..., k] for k in range(4))
+
+    y_x, past_duplicate = _direction(xp, _residual(y, x))
+    b_a, future_duplicate = _direction(xp, _residual(b, a))
+    a_xy = _residual(a, x, y_x)
+    b_xy = _residual(b, x, y_x)
+    b_xya = _residual(b_xy, _direction(xp, a_xy)[0])
+    # det Σ_ab|xy / det Σ_ab = Λ(xy; a) times what is left of b once a is known, before and after.
+    rest = xp.where(future_duplicate, 1.0, _square(b_xya) / _square_or_one(xp, _residual(b, a)))
+
+    v = Lambdas(
+        x_a=_square(_residual(a, x)),
+        x_b=_square(_residual(b, x)),
+        y_a=_square(_residual(a, y)),
+        y_b=_square(_residual(b, y)),
+        xy_a=_square(a_xy),
+        xy_b=_square(b_xy),
+        x_ab=_square(_residual(x, a, b_a)),
+        y_ab=_square(_residual(y, a, b_a)),
+        xy_ab=_square(a_xy) * rest,
+    )
+    smallest = xp.where(future_duplicate, 1.0, _square(b_xya))
+    for variance in v[:-1]:
+        smallest = xp.minimum(smallest, variance)
+    return v, smallest < UNRESOLVED**2, past_duplicate | future_duplicate
+
+
+def _residual(v: Array, *basis: Array) -> Array:
+    """What is left of v after projection on orthonormal vectors; twice is enough (Kahan)."""
+    for _ in range(2):
+        for e in basis:
+            v = v - (v * e).sum(-1)[..., None] * e
+    return v
+
+
+def _direction(xp: Any, v: Array) -> tuple[Array, Array]:
+    """Unit vector along v and False, or the zero vector and True where v is unresolved."""
+    square = _square(v)
+    vanished = square < UNRESOLVED**2
+    norm = xp.sqrt(xp.where(vanished, 1.0, square))
+    return xp.where(vanished[..., None], 0.0, v / norm[..., None]), vanished
+
+
+def _square(v: Array) -> Array:
+    return (v * v).sum(-1)
+
+
+def _square_or_one(xp: Any, v: Array) -> Array:
+    square = _square(v)
+    return xp.where(square < UNRESOLVED**2, 1.0, square)

@@ -1,0 +1,147 @@
+"""Backend `torch`: the eager engine on torch tensors of any device, differentiable.
+
+The gradient is not left to autograd's record of the forward pass, which would keep every temporary
+of every tile: the backward pass computes each tile again and differentiates it alone, so that the
+memory of both passes is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .eager import (
+    Pairs,
+    Request,
+    Tile,
+    Totals,
+    correlations,
+    finish,
+    pair_lambdas,
+    pair_mask,
+    request_for,
+    rescue_parts,
+    smallest_trusted,
+    tile_segments,
+    tiles,
+    totals,
+)
+from .lattice import swap_nodes
+from .mmi import Correlations, atoms, lambdas
+from .segments import Segments, standardise
+
+
+class _Torch:
+    xp: Any = torch
+
+    def zeros(self, shape: tuple[int, ...], dtype: str, like: Any) -> Any:
+        return torch.zeros(shape, dtype=getattr(torch, dtype), device=like.device)
+
+    def cast(self, array: Any, dtype: str) -> Any:
+        return array.to(getattr(torch, dtype))
+
+    def add_at(self, target: Any, index: tuple[Any, ...], values: Any) -> None:
+        target.index_put_(index, values, accumulate=True)
+
+
+_LIB = _Torch()
+
+
+def run(
+    series: torch.Tensor, *, tau: int, names: Sequence[str], per_trial: bool, dtype: str
+) -> Pairs:
+    """Decompose all pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
+    segments = standardise(torch, series.to(torch.float64), tau)
+    request = request_for(names, per_trial=per_trial, dtype=dtype)
+    apply: Any = _Totals.apply
+    *sums, flagged, rescued = apply(*segments, request)
+    found = Totals(dict(zip(request.names, sums, strict=True)), flagged, rescued)
+    return finish(_LIB, request, found, names, trials=series.shape[0])
+
+
+class _Totals(torch.autograd.Function):
+    """`totals` with its gradient; flagged pairs, which have none, contribute nothing to it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, past: torch.Tensor, future: torch.Tensor, constant: torch.Tensor, request: Request
+    ) -> tuple[torch.Tensor, ...]:
+        sums, flagged, rescued = totals(_LIB, Segments(past, future, constant), request)
+        ctx.save_for_backward(past, future, constant, rescued)
+        ctx.request = request
+        ctx.mark_non_differentiable(flagged, rescued)
+        return *(sums[name] for name in request.names), flagged, rescued
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        past, future, constant, rescued = ctx.saved_tensors
+        segments = Segments(past, future, constant)
+        by_name = {
+            name: grad.to(torch.float64)
+            for name, grad in zip(ctx.request.names, upstream, strict=False)
+        }
+        gradient = torch.zeros_like(past), torch.zeros_like(future)
+        for tile in tiles(*past.shape[:2]):
+            _tile_gradient(segments, ctx.request, tile, by_name, gradient)
+        for part in rescue_parts(segments, rescued):
+            _rescue_gradient(segments, ctx.request, part, by_name, gradient)
+        return *gradient, None, None
+
+
+Gradient = tuple[torch.Tensor, torch.Tensor]  # with respect to past and future
+
+
+def _tile_gradient(
+    segments: Segments,
+    request: Request,
+    tile: Tile,
+    upstream: dict[str, torch.Tensor],
+    gradient: Gradient,
+) -> None:
+    """Add a tile's share. Inputs are masked, not outputs: 0 * inf would be NaN on the way back."""
+    _, use = pair_mask(_LIB, segments, tile)
+    leaves = [v.detach().clone().requires_grad_() for v in tile_segments(segments, tile)]
+    with torch.enable_grad():
+        c = correlations(torch, *leaves)
+        with torch.no_grad():
+            use &= lambdas(torch, c)[1] >= smallest_trusted(segments.past.shape[-1], "float64")
+        masked = Correlations(*(torch.where(use, r, 0.0) for r in c))
+        values = atoms(torch, lambdas(torch, masked)[0], request.names)
+    block = (tile.trials,) if request.per_trial else ()
+    weights = [
+        use
+        * (
+            upstream[name][*block, tile.rows, tile.columns]
+            + upstream[swap_nodes(name)][*block, tile.columns, tile.rows].mT
+        )
+        for name in request.names
+    ]
+    shares = torch.autograd.grad(values, leaves, weights)
+    for side in range(2):
+        gradient[side][tile.trials, tile.rows] += shares[side]
+        gradient[side][tile.trials, tile.columns] += shares[2 + side]
+
+
+def _rescue_gradient(
+    segments: Segments,
+    request: Request,
+    part: torch.Tensor,
+    upstream: dict[str, torch.Tensor],
+    gradient: Gradient,
+) -> None:
+    """Add the share of pairs that the stable path resolved."""
+    leaves = past, future = [v.detach().requires_grad_() for v in (segments.past, segments.future)]
+    with torch.enable_grad():
+        v, _, _ = pair_lambdas(torch, Segments(past, future, segments.constant), part)
+        values = atoms(torch, v, request.names)
+    k, i, j = part.unbind(-1)
+    block = (k,) if request.per_trial else ()
+    weights = [
+        upstream[name][*block, i, j] + upstream[swap_nodes(name)][*block, j, i]
+        for name in request.names
+    ]
+    for side, share in enumerate(torch.autograd.grad(values, leaves, weights)):
+        gradient[side].add_(share)

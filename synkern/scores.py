@@ -1,0 +1,108 @@
+"""From atoms of pairs to one synergy, redundancy and rank per node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import synkern._checks as check
+from synkern._arrays import like, to_numpy
+from synkern.result import PhiIDResult
+
+Floats = npt.NDArray[np.floating[Any]]
+
+RANKINGS = ("rank_difference", "mean_difference", "balance")
+"""Three ways in use to say how synergistic a node is; they differ (Spearman 0.25 between two of
+them), so a result names the one it used.
+
+`rank_difference`: tied rank of the node's mean synergy minus that of its mean redundancy, as in
+Luppi et al., Nat. Neurosci. 2022, and the text of arXiv:2601.06851.
+`mean_difference`: mean over its pairs of sts - rtr, nats; the code of the latter.
+`balance`: mean over its pairs of sts / (sts + rtr), pairs where the sum is not positive left out;
+a replication of the latter.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class NodeScores:
+    """Scores of every node, arrays (..., nodes) of the kind that the result holds.
+
+    Attributes:
+        ranking: how `score` is defined, one of `RANKINGS`.
+        synergy: mean sts over the node's pairs with a value, in the unit of the result.
+        redundancy: mean rtr, likewise.
+        score: the ranking variable: ranks, nats or a share, by `ranking`.
+        rank: tied rank of the score, 1 (most redundant) to nodes (most synergistic).
+        pairs: number of pairs of the node that have a value.
+    """
+
+    ranking: str
+    synergy: Any
+    redundancy: Any
+    score: Any
+    rank: Any
+    pairs: Any
+
+
+def node_scores(result: PhiIDResult, ranking: str = "rank_difference") -> NodeScores:
+    """Mean synergy and redundancy of each node, and its place between the two.
+
+    Pairs without a value are left out of every mean; a node without any gets NaN.
+
+    Args:
+        result: holds `sts` and `rtr`.
+        ranking: one of `RANKINGS`.
+
+    Raises:
+        KeyError: the result lacks `sts` or `rtr`.
+        ValueError: unknown ranking.
+    """
+    sts, rtr = to_numpy(result["sts"]), to_numpy(result["rtr"])
+    score = scores_from_matrices(sts, rtr, ranking)
+    per_node = {
+        "synergy": node_means(sts),
+        "redundancy": node_means(rtr),
+        "score": score,
+        "rank": tied_rank(score),
+        "pairs": np.isfinite(sts).sum(-1),
+    }
+    return NodeScores(ranking, **{k: like(v, result["sts"]) for k, v in per_node.items()})
+
+
+def scores_from_matrices(sts: Floats, rtr: Floats, ranking: str) -> Floats:
+    """The score of each node by one of `RANKINGS`, from (..., nodes, nodes) NumPy matrices.
+
+    Returns:
+        (..., nodes): differences of ranks, nats, or shares between 0 and 1.
+    """
+    check.choice("ranking", ranking, RANKINGS)
+    if ranking == "rank_difference":
+        return tied_rank(node_means(sts)) - tied_rank(node_means(rtr))
+    if ranking == "mean_difference":
+        return node_means(sts - rtr)
+    total = sts + rtr
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return node_means(np.where(total > 0, sts / total, np.nan))
+
+
+def node_means(matrix: Floats) -> Floats:
+    """Mean over the pairs of each node that have a value: (..., nodes, nodes) to (..., nodes)."""
+    valid = np.isfinite(matrix)
+    with np.errstate(invalid="ignore"):
+        means: Floats = np.where(valid, matrix, 0).sum(-1) / valid.sum(-1)
+    return means
+
+
+def tied_rank(values: Floats) -> Floats:
+    """Ranks from 1 along the last axis; equal values share their mean rank, NaN stays NaN."""
+
+    def ranks(row: Floats) -> Floats:
+        ordered = np.sort(row[np.isfinite(row)])
+        below = np.searchsorted(ordered, row, "left")
+        up_to = np.searchsorted(ordered, row, "right")
+        return np.where(np.isfinite(row), (below + up_to + 1) / 2, np.nan)
+
+    return np.apply_along_axis(ranks, -1, values)
