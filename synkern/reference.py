@@ -36,6 +36,8 @@ def phiid_pair(x: Series, y: Series, tau: int) -> dict[str, float]:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     # Two variables of the past and two of the future; correlation standardises each on its own.
     variables = {"x": x[:-tau], "y": y[:-tau], "a": x[tau:], "b": y[tau:]}
+    if any(np.ptp(variable) == 0 for variable in variables.values()):
+        raise np.linalg.LinAlgError("a series is constant, and its correlations are undefined")
     correlation = np.asarray(np.corrcoef(np.stack(list(variables.values()))))
 
     def entropy(names: str) -> float:

@@ -1,0 +1,99 @@
+"""The same kind of array comes out as went in."""
+
+import numpy as np
+import pytest
+import torch
+
+import synkern
+
+
+@pytest.fixture
+def series(rng):
+    return rng.standard_normal((2, 40, 3))
+
+
+class Exporter:
+    """An array of another library: DLPack and a namespace of its own, like CuPy's or JAX's."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __dlpack__(self, **options):
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.values.__dlpack_device__()
+
+    def __array_namespace__(self):
+        return Exporter
+
+    @classmethod
+    def from_dlpack(cls, other):
+        return cls(np.from_dlpack(other))
+
+    @classmethod
+    def asarray(cls, other):
+        return cls(np.asarray(other))
+
+
+def test_numpy(series, backend):
+    result = synkern.phiid(series, backend=backend)
+    assert type(result["sts"]) is np.ndarray
+    assert result["sts"].dtype == np.float64
+    assert synkern.phiid(series).backend == "numpy"
+
+
+def test_torch(series, backend):
+    result = synkern.phiid(torch.from_numpy(series), backend=backend)
+    assert isinstance(result["sts"], torch.Tensor)
+    assert result["sts"].dtype == torch.float64
+    assert synkern.phiid(torch.from_numpy(series)).backend == "torch"
+
+
+def test_anything_with_dlpack(series, backend):
+    expected = synkern.phiid(series, backend=backend)
+    result = synkern.phiid(Exporter(series), backend=backend)
+    assert isinstance(result["sts"], Exporter)
+    np.testing.assert_array_equal(result["sts"].values, expected["sts"])
+    assert isinstance(synkern.phiid(Exporter(series))["sts"], Exporter)
+
+
+def test_nested_lists(series, backend):
+    result = synkern.phiid(series.tolist(), backend=backend)
+    np.testing.assert_array_equal(result["sts"], synkern.phiid(series, backend=backend)["sts"])
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda s: s[:, ::-1],
+        np.asfortranarray,
+        lambda s: s.astype(">f8"),
+        lambda s: np.broadcast_to(s, s.shape),
+    ],
+    ids=["reversed", "fortran", "big-endian", "read-only"],
+)
+def test_any_layout(series, backend, view):
+    values = view(series)
+    before = values.copy()
+    result = synkern.phiid(values, backend=backend)
+    expected = synkern.phiid(np.array(values, np.float64), backend=backend)
+    np.testing.assert_allclose(result["sts"], expected["sts"], rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(values, before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "int8", "bool"])
+def test_any_real_dtype(rng, backend, dtype):
+    values = rng.integers(0, 2, (2, 40, 3)).astype(dtype)
+    expected = synkern.phiid(values.astype(np.float64), backend=backend)
+    assert synkern.phiid(values, backend=backend)["sts"].dtype == np.float64
+    for array in (values, torch.from_numpy(values)):
+        result = synkern.phiid(array, backend=backend)
+        np.testing.assert_array_equal(np.asarray(result["sts"]), expected["sts"])
+
+
+def test_bfloat16(series):
+    tensor = torch.from_numpy(series).bfloat16()
+    assert torch.equal(
+        synkern.phiid(tensor)["sts"][0, 1], synkern.phiid(tensor.double())["sts"][0, 1]
+    )

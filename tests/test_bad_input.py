@@ -1,0 +1,101 @@
+"""Every message names the argument, the value and the remedy."""
+
+import numpy as np
+import pytest
+import torch
+
+import synkern
+
+
+@pytest.fixture
+def series(rng):
+    return rng.standard_normal((2, 40, 3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite(series, backend, value):
+    series[1, 7, 2] = value
+    message = "1 values that are NaN or infinite, the first at trial 1, time 7, node 2"
+    with pytest.raises(ValueError, match=message):
+        synkern.phiid(series, backend=backend)
+
+
+@pytest.mark.parametrize("tau", [0, -1, 1.5, True, "1", None])
+def test_tau_is_a_positive_integer(series, tau):
+    with pytest.raises(ValueError, match=f"tau must be a positive whole number.*{tau!r}"):
+        synkern.phiid(series, tau=tau)
+
+
+def test_numpy_integers_are_integers(series):
+    assert synkern.phiid(series, tau=np.int64(2)).tau == 2
+
+
+@pytest.mark.parametrize("tau", [36, 39, 40, 1000])
+def test_too_few_samples(series, backend, tau):
+    with pytest.raises(ValueError, match=f"40 time points and tau = {tau}.*at least 5"):
+        synkern.phiid(series, tau=tau, backend=backend)
+
+
+def test_few_samples_warn(series, backend):
+    with pytest.warns(UserWarning, match="40 time points and tau = 11, which leaves 29 samples"):
+        synkern.phiid(series, tau=11, backend=backend)
+    synkern.phiid(series, tau=10, backend=backend)
+
+
+def test_transposed_series_is_recognised(rng, backend):
+    with pytest.raises(ValueError, match=r"\(3, 100\).*transposed"):
+        synkern.phiid(rng.standard_normal((3, 100)), backend=backend)
+    with pytest.warns(UserWarning, match="transposed"):
+        synkern.phiid(rng.standard_normal((20, 100)), backend=backend)
+
+
+@pytest.mark.parametrize("shape", [(40,), (1, 2, 40, 3), ()])
+def test_wrong_number_of_axes(shape, backend):
+    with pytest.raises(ValueError, match=r"must be \(trials, time, nodes\)"):
+        synkern.phiid(np.zeros(shape), backend=backend)
+
+
+@pytest.mark.parametrize("shape", [(0, 40, 3), (2, 40, 1), (2, 40, 0)])
+def test_empty(shape, backend):
+    with pytest.raises(ValueError, match="at least 1 trial and 2 nodes"):
+        synkern.phiid(np.zeros(shape), backend=backend)
+
+
+@pytest.mark.parametrize("values", [np.zeros((40, 3), complex), [["a", "b"]] * 40])
+def test_not_real_numbers(values, backend):
+    with pytest.raises(TypeError, match="series must hold real numbers"):
+        synkern.phiid(values, backend=backend)
+
+
+def test_complex_tensor():
+    with pytest.raises(TypeError, match="series must hold real numbers.*complex64"):
+        synkern.phiid(torch.zeros(40, 3, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("kind", "normal", "'gaussian'"),
+        ("redundancy", "mmi", "'MMI'"),
+        ("average", "mean", "'trials', None"),
+        ("dtype", "float16", "'float64', 'float32'"),
+        ("backend", "cuda", "'auto' or one of numpy, torch"),
+        ("atoms", ["sts", "xyz"], "'all' or names from rtr .* where 'xyz' is unknown"),
+        ("atoms", [], "'all' or names from rtr"),
+    ],
+)
+def test_unknown_option(series, option, value, allowed):
+    with pytest.raises(ValueError, match=f"{option} must be .*{allowed}") as info:
+        synkern.phiid(series, **{option: value})
+    assert repr(value) in str(info.value)
+
+
+def test_numpy_backend_refuses_to_lose_a_gradient(series):
+    tensor = torch.from_numpy(series).requires_grad_()
+    with pytest.raises(ValueError, match="requires a gradient.*backend='torch'"):
+        synkern.phiid(tensor, backend="numpy")
+
+
+def test_numpy_backend_refuses_another_device():
+    with pytest.raises(ValueError, match="on meta.*backend='torch'"):
+        synkern.phiid(torch.zeros(40, 3, device="meta"), backend="numpy")

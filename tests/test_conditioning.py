@@ -1,0 +1,102 @@
+"""The promise on ill-conditioned pairs, against 60 decimal digits."""
+
+import numpy as np
+import pytest
+from extended_precision import exact_atoms
+
+import synkern
+from synkern import ATOMS
+
+EPSILONS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8]
+
+
+def near_collinear(rng, eps, rho, time=100):
+    """y = x + eps * noise, both AR(1) with coefficient rho: (time, 2)."""
+    noise = rng.standard_normal((time, 2))
+    series = np.zeros((time, 2))
+    for t in range(1, time):
+        series[t] = rho * series[t - 1] + noise[t]
+    return np.stack([series[:, 0], series[:, 0] + eps * series[:, 1]], axis=-1)
+
+
+def largest_error(series, backend):
+    exact = np.array(list(exact_atoms(*series.T, 1).values()))
+    everything = synkern.phiid(series, atoms="all", backend=backend)
+    few = synkern.phiid(series, backend=backend)
+    assert not len(everything.flagged)
+    found = np.array([everything[atom][0, 1] for atom in ATOMS])
+    pair = np.array([few["rtr"][0, 1], few["sts"][0, 1]])
+    return max(np.abs(found - exact).max(), np.abs(pair - exact[[0, 15]]).max())
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.9, 0.998])
+@pytest.mark.parametrize("eps", EPSILONS)
+def test_near_collinear_pairs(rng, backend, eps, rho):
+    series = near_collinear(rng, eps, rho)
+    gap = 1 - np.abs(np.corrcoef(series[:-1].T))[0, 1]
+    # The promise reaches down to 1 - |r| = 5e-9 (eps of 1e-4); the stable path holds it beyond.
+    assert largest_error(series, backend) <= (1e-9 if gap >= 1e-3 else 1e-6)
+
+
+@pytest.mark.parametrize("eps", [1e-2, 1e-4, 1e-6])
+def test_future_nearly_fixed_by_the_past(rng, backend, eps):
+    """y_t = x_{t-1} + eps * noise: a large information across time."""
+    x, noise = rng.standard_normal((2, 101))
+    series = np.stack([x[1:], x[:-1] + eps * noise[1:]], axis=-1)
+    assert largest_error(series, backend) <= (1e-9 if eps > 1e-2 else 1e-6)
+
+
+@pytest.mark.parametrize("eps", [1e-2, 1e-3, 1e-5])
+def test_joint_collinearity_without_pairwise(rng, backend, eps):
+    """The future of y is x + y + eps * noise: no pair of variables is near-collinear."""
+    x, noise = rng.standard_normal((2, 100))
+    y = np.zeros(100)
+    for t in range(1, 100):
+        y[t] = 0.6 * (x[t - 1] + y[t - 1]) + eps * noise[t]
+    series = np.stack([x, y], axis=-1)
+    assert np.abs(np.corrcoef(series[:-1].T, series[1:].T) - np.eye(4)).max() < 0.99
+    assert largest_error(series, backend) <= 1e-9
+
+
+@pytest.mark.parametrize("length", [6, 7, 20, 10_000])
+def test_short_and_long_series(rng, backend, length):
+    series = rng.standard_normal((length, 2)).cumsum(0)
+    if length < 30:
+        with pytest.warns(UserWarning, match="below 30"):
+            assert largest_error(series, backend) <= 1e-9
+    else:
+        assert largest_error(series, backend) <= 1e-9
+
+
+def test_outlier_of_a_million_sigma(rng, backend):
+    series = rng.standard_normal((500, 2))
+    series[250, 0] = 1e6
+    assert largest_error(series, backend) <= 1e-9
+
+
+def test_large_offset(rng, backend):
+    series = rng.standard_normal((200, 2)).cumsum(0) + 1e8
+    assert largest_error(series, backend) <= 1e-9
+
+
+def test_random_weights_are_finite_and_right(heads, backend):
+    """Lag-1 autocorrelation of 0.998: where a closed form in float32 has infinities."""
+    series = heads["random"].astype(np.float64)
+    result = synkern.phiid(series, atoms="all", average=None, backend=backend)
+    for atom in ATOMS:
+        assert np.isfinite(result[atom][:, ~np.eye(25, dtype=bool)]).all()
+    for trial, i, j in [(0, 0, 1), (1, 3, 20), (2, 11, 12)]:
+        exact = exact_atoms(series[trial, :, i], series[trial, :, j], 1)
+        found = {atom: result[atom][trial, i, j] for atom in ATOMS}
+        assert found == pytest.approx(exact, abs=1e-9)
+
+
+def test_rescued_pairs_are_counted_and_others_left_alone(rng, backend):
+    series = rng.standard_normal((3, 100, 4))
+    series[1, :, 2] = series[1, :, 0] + 1e-5 * series[1, :, 2]
+    result = synkern.phiid(series, average=None, backend=backend)
+    assert result.rescued == 1
+    exact = exact_atoms(series[1, :, 0], series[1, :, 2], 1)
+    assert result["sts"][1, 0, 2] == pytest.approx(exact["sts"], abs=1e-6)
+    mean = synkern.phiid(series, backend=backend)
+    np.testing.assert_allclose(mean["sts"], result["sts"].mean(0), rtol=0, atol=1e-12)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+import synkern
+
+pytestmark = pytest.mark.filterwarnings("ignore:series has:UserWarning")
+
+
+def off_diagonal(series, **options):
+    """Off-diagonal entries of all atoms, where nothing is NaN."""
+    result = synkern.phiid(series, backend="torch", **options)
+    keep = ~torch.eye(result.nodes, dtype=torch.bool)
+    return tuple(result[atom][..., keep] for atom in result)
+
+
+@pytest.mark.parametrize("average", ["trials", None])
+@pytest.mark.parametrize("atoms", [("rtr", "sts"), "all", ("xtx", "sty")])
+def test_gradcheck(average, atoms):
+    torch.manual_seed(0)
+    series = torch.randn(2, 12, 3, dtype=torch.float64, requires_grad=True)
+    check = torch.autograd.gradcheck
+    assert check(lambda s: off_diagonal(s, average=average, atoms=atoms), (series,))
+
+
+def test_gradcheck_through_several_tiles(monkeypatch):
+    monkeypatch.setattr("synkern.kernels.eager.TILE_ELEMENTS", 1)
+    torch.manual_seed(1)
+    series = torch.randn(2, 8, 18, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(off_diagonal, (series,), fast_mode=True)
+
+
+def test_gradient_of_a_rescued_pair():
+    torch.manual_seed(2)
+    series = torch.randn(1, 20, 2, dtype=torch.float64)
+    series[..., 1] = series[..., 0] + 1e-4 * series[..., 1]
+    series.requires_grad_()
+    assert synkern.phiid(series).rescued == 1
+    # The differences across the pair are 1e-4, so steps must be small beside them.
+    check = torch.autograd.gradcheck
+    assert check(off_diagonal, (series,), eps=1e-9, atol=1e-2, rtol=1e-3)
+
+
+def test_float32_gradient_is_that_of_float64(rng):
+    values = rng.standard_normal((2, 60, 5)).cumsum(1)
+    gradients = []
+    for dtype in ("float64", "float32"):
+        series = torch.tensor(values, requires_grad=True)
+        sum(v.double().sum() for v in off_diagonal(series, dtype=dtype)).backward()
+        gradients.append(series.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+def test_degenerate_pairs_leave_the_gradient_finite_and_right(rng):
+    values = rng.standard_normal((2, 40, 5)).cumsum(1)
+    values[0, :, 3] = 1.0  # constant
+    values[1, :, 4] = values[1, :, 3]  # duplicate
+    series = torch.tensor(values, requires_grad=True)
+    result = synkern.phiid(series, average=None)
+    assert result.degenerate == {"constant": 4, "deterministic": 0, "duplicate": 1}
+    torch.nansum(result["sts"]).backward()
+    assert torch.isfinite(series.grad).all()
+    assert not series.grad[0, :, 3].any()
+
+    others = torch.tensor(values[0][:, [0, 1, 2, 4]], requires_grad=True)
+    torch.nansum(synkern.phiid(others)["sts"]).backward()
+    torch.testing.assert_close(series.grad[0][:, [0, 1, 2, 4]], others.grad, rtol=0, atol=1e-10)
+
+
+def test_gradient_descends():
+    """What a user does with it: raise the synergy of a pair."""
+    torch.manual_seed(3)
+    series = torch.randn(100, 4, dtype=torch.float64, requires_grad=True)
+    before = synkern.phiid(series)["sts"][0, 1].item()
+    synkern.phiid(series)["sts"][0, 1].backward()
+    assert np.count_nonzero(series.grad[:, 2:]) == 0
+    with torch.no_grad():
+        series += 0.1 * series.grad / series.grad.norm()
+    assert synkern.phiid(series)["sts"][0, 1].item() > before

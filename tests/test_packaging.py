@@ -1,0 +1,106 @@
+"""`synkern.kernels` is importable however synkern is had, and hides no other `kernels`."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DEPENDENCIES = sysconfig.get_path("purelib")
+
+DECOMPOSE = """
+import numpy, synkern, synkern.kernels, synkern.kernels.lattice
+result = synkern.phiid(numpy.random.default_rng(0).standard_normal((50, 3)))
+assert result["sts"].shape == (3, 3)
+print(synkern.kernels.lattice.__file__)
+"""
+
+
+def run_python(code: str, *path: Path, cwd: Path) -> str:
+    """Output of code run with these on the import path, without this environment's synkern.
+
+    `-S` keeps `.pth` files, and with them an editable install, from being read.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), DEPENDENCIES])}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def pip(*arguments: str | Path) -> None:
+    command = [sys.executable, "-m", "pip", *map(str, arguments), "--no-deps", "--quiet"]
+    done = subprocess.run(
+        [*command, "--no-build-isolation", "--disable-pip-version-check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what the package is built from."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("synkern", "kernels"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def test_bare_checkout(checkout):
+    assert run_python(DECOMPOSE, cwd=checkout) == str(checkout / "kernels" / "lattice.py")
+
+
+def test_wheel(checkout, tmp_path):
+    pip("wheel", checkout, "--wheel-dir", tmp_path / "dist")
+    (wheel,) = (tmp_path / "dist").glob("synkern-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "synkern/kernels/lattice.py" in names
+    assert not [name for name in names if name.startswith(("kernels/", "tests/", "bench/"))]
+    for data in ("prompts.json", "report.html.jinja"):
+        assert f"synkern/data/{data}" in names
+
+    pip("install", wheel, "--target", tmp_path / "site")
+    found = run_python(DECOMPOSE, tmp_path / "site", cwd=tmp_path)
+    assert found == str(tmp_path / "site" / "synkern" / "kernels" / "lattice.py")
+    backends = "from synkern.cli import main; main(['backends'])"
+    assert "numpy" in run_python(backends, tmp_path / "site", cwd=tmp_path)
+
+
+def test_editable_install(checkout, tmp_path):
+    pip("install", "--editable", checkout, "--prefix", tmp_path / "prefix")
+    (site,) = (tmp_path / "prefix").glob("**/site-packages")
+    activate = f"import site; site.addsitedir({str(site)!r})\n"
+    found = run_python(activate + DECOMPOSE, cwd=tmp_path)
+    assert found == str(checkout / "kernels" / "lattice.py")
+
+
+def test_hugging_face_kernels_is_importable_from_the_root():
+    found = run_python("import kernels; print(kernels.__file__, kernels.__version__)", cwd=ROOT)
+    assert found.startswith(DEPENDENCIES)
+    # Both at once, as transformers and synkern do in one process.
+    both = (
+        "import kernels, synkern.kernels; print(kernels.__file__); print(synkern.kernels.__path__)"
+    )
+    hub, ours = run_python(both, cwd=ROOT).splitlines()
+    assert hub.startswith(DEPENDENCIES)
+    assert ours == str([str(ROOT / "kernels")])
+
+
+def test_importing_synkern_is_light():
+    code = "import sys, synkern; print({'transformers', 'matplotlib'} & set(sys.modules))"
+    assert run_python(code, cwd=ROOT) == "set()"
