@@ -82,7 +82,8 @@ def test_wheel(checkout, tmp_path):
 
 
 def test_editable_install(checkout, tmp_path):
-    pip("install", "--editable", checkout, "--prefix", tmp_path / "prefix")
+    # --ignore-installed: or pip would uninstall the synkern of this environment.
+    pip("install", "--ignore-installed", "--editable", checkout, "--prefix", tmp_path / "prefix")
     (site,) = (tmp_path / "prefix").glob("**/site-packages")
     activate = f"import site; site.addsitedir({str(site)!r})\n"
     found = run_python(activate + DECOMPOSE, cwd=tmp_path)

@@ -1,0 +1,287 @@
+"""Where the attention heads of a language model can be read: the input of each output projection.
+
+A head's output `softmax(q kᵀ / sqrt(d)) v` is the input of the layer's output projection, split by
+head. No list of architectures is kept: one tiny forward pass is watched, and the projection is the
+layer whose input is the attention's output, bit for bit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Batch and length of the probe differ, so that a layout with the two swapped cannot match.
+_PROBE_BATCH = 2
+_PROBE_LENGTH = 3
+
+# The attention interface belongs to a class that all models share: one probe at a time.
+_PROBING = threading.Lock()
+
+_ANY_SERIES = (
+    "To analyse it all the same, compute the nodes' series (trials, time, nodes) yourself and hand "
+    "it to synkern directly."
+)
+
+
+class UnsupportedModelError(ValueError):
+    """The heads of this model cannot be read at the inputs of its output projections."""
+
+
+@dataclass(frozen=True, eq=False)
+class OutputProjection:
+    """The output projection of one attention layer.
+
+    Its input has shape (batch, sequence, heads * width), head after head.
+    """
+
+    layer: int
+    """The layer's index in the model, from zero."""
+    name: str
+    """The module's dotted name in the transformers model (not in a wrapper around it)."""
+    module: nn.Module
+    """A linear layer of any kind: `nn.Linear`, transformers' `Conv1D`, a quantised one."""
+    heads: int
+    width: int
+    """Values per head in the module's input; with latent attention this is the value width."""
+
+
+@dataclass
+class _AttentionCall:
+    """One call of an attention layer during the probe."""
+
+    module: nn.Module
+    output: Tensor  # (batch, sequence, heads, width)
+    projection: nn.Module | None = None
+    near_misses: list[nn.Module] = field(default_factory=list)
+
+
+def import_llm(name: str) -> Any:
+    """Import a package that only language models need.
+
+    Raises ImportError, naming what to install, if it is missing.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"synkern's language-model part needs the package {name.partition('.')[0]!r}, which "
+            f'cannot be imported ({error}); install it with: pip install "synkern[llm]"'
+        ) from error
+
+
+def causal_lm(model: nn.Module) -> Any:
+    """Return the transformers model inside `model`: itself, or what a wrapper holds.
+
+    Wrappers are `torch.compile`'s module, adapters and any `nn.Module` that holds such a model.
+    Raises UnsupportedModelError if there is none, or if it has an encoder.
+    """
+    pretrained = import_llm("transformers").PreTrainedModel
+    candidates = [m for m in model.modules() if isinstance(m, pretrained)]
+    found = next((m for m in candidates if m.can_generate()), candidates[0] if candidates else None)
+    if found is None:
+        raise UnsupportedModelError(
+            f"model: {type(model).__name__} neither is nor holds a transformers PreTrainedModel. "
+            f"Pass a causal language model of transformers. {_ANY_SERIES}"
+        )
+    if getattr(found.config, "is_encoder_decoder", False):
+        raise UnsupportedModelError(
+            f"model: {type(found).__name__} is an encoder-decoder; only decoder-only language "
+            f"models have one call per generated token. {_ANY_SERIES}"
+        )
+    return found
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether `torch.compile` is at work on `model` or on a module inside it."""
+    return any(
+        hasattr(module, "_orig_mod")  # torch.compile(module)
+        or getattr(module, "_compiled_call_impl", None) is not None  # module.compile()
+        or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
+        or "_compiled_call" in module.__dict__  # generate() with a static cache
+        for module in model.modules()
+    )
+
+
+def find_output_projections(model: nn.Module) -> tuple[OutputProjection, ...]:
+    """Find the output projection of every attention layer, in layer order.
+
+    Runs one forward pass of a few tokens without gradient and cache, in evaluation mode; the model
+    and transformers are left as they were. Attention in other parts (a vision tower) is not run and
+    so not found. Raises UnsupportedModelError where heads cannot be read this way: a gate or a norm
+    between attention and projection, attention that bypasses transformers' interface, an
+    encoder-decoder, no attention at all.
+    """
+    language_model = causal_lm(model)
+    calls = _probe(language_model)
+    if not calls:
+        raise _no_attention(language_model)
+    for call in calls:
+        if call.projection is None:
+            raise _no_projection(language_model, call)
+    modules = [call.projection for call in calls if call.projection is not None]
+    names = {module: name for name, module in language_model.named_modules()}
+    shared = next((m for m in modules if modules.count(m) > 1), None)
+    if shared is not None:
+        raise UnsupportedModelError(
+            f"model: {type(language_model).__name__} uses {names[shared]} in "
+            f"{modules.count(shared)} attention calls of one forward pass, so its heads do not "
+            f"belong to one layer. {_ANY_SERIES}"
+        )
+    projections = [
+        OutputProjection(layer, names[module], module, *call.output.shape[2:])
+        for layer, module, call in zip(_layer_indices(calls), modules, calls, strict=True)
+    ]
+    return tuple(sorted(projections, key=lambda projection: projection.layer))
+
+
+def _layer_indices(calls: list[_AttentionCall]) -> list[int]:
+    """The layers' own indices, which a cache needs, or the order of the calls without them."""
+    own = [getattr(call.module, "layer_idx", None) for call in calls]
+    indices = [index for index in own if isinstance(index, int)]
+    return indices if len(set(indices)) == len(calls) else list(range(len(calls)))
+
+
+def _probe(model: Any) -> list[_AttentionCall]:
+    """Run a few tokens through `model` and pair each attention output with its projection."""
+    calls: list[_AttentionCall] = []
+    inside = set(model.modules())
+
+    def attention_ran(module: nn.Module, output: Any) -> None:
+        # A clone: a gate that multiplies in place would otherwise change what is compared.
+        if module in inside and isinstance(output, Tensor) and output.dim() == 4:
+            calls.append(_AttentionCall(module, output.clone()))
+
+    def layer_entered(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if not calls or calls[-1].projection is not None or not args:
+            return
+        call, entered = calls[-1], args[0]
+        joined = call.output.flatten(2)
+        if not isinstance(entered, Tensor) or entered.shape != joined.shape:
+            return
+        if torch.equal(entered, joined.to(entered.dtype)):
+            call.projection = module
+        elif module in set(call.module.modules()):
+            call.near_misses.append(module)
+
+    with ExitStack() as stack:
+        stack.enter_context(_PROBING)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_evaluation_mode(model))
+        stack.enter_context(_observed_attention(attention_ran))
+        if is_compiled(model):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for module in inside:
+            if _has_weight_matrix(module):
+                handle = module.register_forward_pre_hook(layer_entered)
+                stack.callback(handle.remove)
+        tokens = _probe_tokens(model)
+        try:
+            model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"model: {type(model).__name__} failed on a text of {_PROBE_LENGTH} tokens, which "
+                f"synkern runs to find its attention heads ({type(error).__name__}: {error}). "
+                f"Check that model(input_ids=..., use_cache=False) runs. {_ANY_SERIES}"
+            ) from error
+    for call in calls:
+        if call.output.shape[:2] != (_PROBE_BATCH, _PROBE_LENGTH):
+            call.projection = None
+    return calls
+
+
+@contextmanager
+def _observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]:
+    """Call `seen(module, output)` after every call through transformers' attention interface.
+
+    Models ask the interface for a function at every call and hand it their own eager one as a
+    fall-back, so this sees every implementation.
+    """
+    interface = import_llm("transformers.modeling_utils").AttentionInterface
+    get_interface = interface.get_interface
+
+    def observed(self: Any, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        attend = get_interface(self, *args, **kwargs)
+
+        def attend_and_tell(module: nn.Module, *inputs: Any, **options: Any) -> Any:
+            result = attend(module, *inputs, **options)
+            seen(module, result[0])
+            return result
+
+        return attend_and_tell
+
+    interface.get_interface = observed
+    try:
+        yield
+    finally:
+        interface.get_interface = get_interface
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _has_weight_matrix(module: nn.Module) -> bool:
+    """Whether this is a leaf with a matrix: a linear layer, quantised or not, but not a norm."""
+    tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return next(module.children(), None) is None and any(t.dim() > 1 for t in tensors)
+
+
+def _probe_tokens(model: Any) -> Tensor:
+    """Token ids (batch, length) that no configuration gives a meaning, such as "an image here"."""
+    special: set[int] = set()
+    for config in (model.config, model.config.get_text_config(decoder=True)):
+        for name, value in config.to_dict().items():
+            if name.endswith(("_token_id", "_token_index")):
+                special.update(value if isinstance(value, list) else [value])
+    plain = [i for i in range(_PROBE_LENGTH + len(special)) if i not in special][:_PROBE_LENGTH]
+    device = next((p.device for p in model.parameters() if p.device.type != "meta"), "cpu")
+    return torch.tensor([plain] * _PROBE_BATCH, device=device)
+
+
+def _no_attention(model: Any) -> UnsupportedModelError:
+    kinds = {
+        type(m).__name__ for m in model.modules() if re.search("attention", type(m).__name__, re.I)
+    }
+    if kinds:
+        found = (
+            f"its attention ({', '.join(sorted(kinds))}) does not go through transformers' "
+            "attention interface. Another attn_implementation may: try from_pretrained(..., "
+            'attn_implementation="sdpa")'
+        )
+    else:
+        found = (
+            "no attention layer was found: a state-space or recurrent model has no heads to read"
+        )
+    return UnsupportedModelError(f"model: {type(model).__name__}: {found}. {_ANY_SERIES}")
+
+
+def _no_projection(model: Any, call: _AttentionCall) -> UnsupportedModelError:
+    names = {module: name for name, module in model.named_modules()}
+    heads, width = call.output.shape[2:]
+    what = (
+        f"model: {type(model).__name__}: no layer takes the output of {names[call.module]} "
+        f"({type(call.module).__name__}, {heads} heads of width {width}) as its input"
+    )
+    if call.near_misses:
+        what += (
+            f"; {names[call.near_misses[-1]]} takes one of the same shape but other values, so a "
+            "gate or a norm lies between attention and output projection, and what the projection "
+            "reads is not a head's output"
+        )
+    return UnsupportedModelError(f"{what}. {_ANY_SERIES}")

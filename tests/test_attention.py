@@ -1,0 +1,225 @@
+"""The finder of output projections: architectures it knows nothing of, refusals, no traces left."""
+
+import pytest
+import torch
+import transformers as tf
+from tiny_models import ARCHITECTURES, COMMON, DECODER, build, initialise, prompts
+from torch import nn
+from transformers.modeling_utils import AttentionInterface
+
+from synkern.attention import UnsupportedModelError, find_output_projections, is_compiled
+
+
+def hooks(model):
+    return [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()]
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_layer_is_found(name, attention):
+    model = build(name, attention)
+    _, layers, heads, width, last = ARCHITECTURES[name]
+    found = find_output_projections(model)
+    assert [p.layer for p in found] == list(range(layers))
+    assert {(p.heads, p.width) for p in found} == {(heads, width)}
+    assert found[-1].name == last
+    assert all(model.get_submodule(p.name) is p.module for p in found)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+@pytest.mark.filterwarnings("ignore:_compile flag on create_block_mask:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_flex_attention():
+    model = build("llama", "flex_attention")
+    with torch.compiler.set_stance("force_eager"):
+        found = find_output_projections(model)
+    assert [p.name for p in found] == [f"model.layers.{i}.self_attn.o_proj" for i in range(3)]
+
+
+def test_a_layer_may_have_its_own_number_of_heads():
+    model = build("llama")
+    attention = model.model.layers[1].self_attn
+    attention.num_key_value_groups = 6
+    attention.q_proj = nn.Linear(48, 96, bias=False)
+    attention.o_proj = nn.Linear(96, 48, bias=False)
+    assert [p.heads for p in find_output_projections(model)] == [3, 6, 3]
+
+
+def test_a_projection_of_an_unknown_class_is_found():
+    class Quantised(nn.Module):
+        def __init__(self, linear):
+            super().__init__()
+            self.scale = float(linear.weight.detach().abs().max() / 127)
+            self.register_buffer("packed", (linear.weight / self.scale).round().to(torch.int8))
+
+        def forward(self, x):
+            return x @ (self.packed.to(x.dtype) * self.scale).T
+
+    model = build("llama")
+    for layer in model.model.layers:
+        layer.self_attn.o_proj = Quantised(layer.self_attn.o_proj)
+    assert {type(p.module) for p in find_output_projections(model)} == {Quantised}
+
+
+def test_nothing_is_left_behind():
+    model = build("gemma3-multimodal")
+    model.train()
+    model.model.language_model.layers[0].eval()
+    modes = [m.training for m in model.modules()]
+    interface, before, rng = AttentionInterface.get_interface, hooks(model), torch.get_rng_state()
+    find_output_projections(model)
+    assert [m.training for m in model.modules()] == modes
+    assert AttentionInterface.get_interface is interface
+    assert hooks(model) == before
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_nothing_is_left_behind_after_a_failure():
+    model = build("llama")
+    model.model.layers[1].mlp.forward = lambda x: x / torch.ones(7)
+    interface, before = AttentionInterface.get_interface, hooks(model)
+    with pytest.raises(
+        UnsupportedModelError, match="LlamaForCausalLM failed on a text of 3 tokens"
+    ):
+        find_output_projections(model)
+    assert AttentionInterface.get_interface is interface
+    assert hooks(model) == before
+
+
+def test_the_model_inside_a_wrapper_is_used():
+    class Adapter(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+    assert len(find_output_projections(Adapter(build("llama")))) == 3
+
+
+def test_compiled_models_are_recognised():
+    assert not is_compiled(build("llama"))
+    in_place, forward, layer, generating = (build("llama") for _ in range(4))
+    in_place.compile(backend="eager")
+    forward.forward = torch.compile(forward.forward, backend="eager")
+    layer.model.layers[1].compile(backend="eager")
+    generating.get_compiled_call(tf.CompileConfig(backend="eager"))
+    wrapped = torch.compile(build("llama"), backend="eager")
+    assert all(is_compiled(m) for m in (in_place, forward, layer, generating, wrapped))
+
+
+def test_the_probe_does_not_compile():
+    def backend(*_):
+        raise AssertionError("compiled")
+
+    model = build("llama")
+    model.compile(backend=backend)
+    assert len(find_output_projections(model)) == 3
+
+
+def test_a_gate_is_refused():
+    config = tf.Qwen3NextConfig(
+        **DECODER,
+        head_dim=16,
+        layer_types=["full_attention"] * 3,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+    )
+    model = initialise(tf.Qwen3NextForCausalLM, config)
+    with pytest.raises(UnsupportedModelError) as refusal:
+        find_output_projections(model)
+    for part in (
+        "Qwen3NextForCausalLM",
+        "model.layers.0.self_attn (Qwen3NextAttention, 3 heads of width 16)",
+        "o_proj takes one of the same shape but other values",
+        "a gate or a norm lies between",
+        "hand it to synkern directly",
+    ):
+        assert part in str(refusal.value)
+
+
+def test_a_gate_in_place_is_refused():
+    class Gate(nn.Module):
+        def forward(self, x):
+            return x.mul_(0.5)
+
+    model = build("llama")
+    attention = model.model.layers[1].self_attn
+    attention.o_proj = nn.Sequential(Gate(), attention.o_proj)
+    with pytest.raises(UnsupportedModelError, match=r"layers\.1\.self_attn.*other values"):
+        find_output_projections(model)
+
+
+def test_a_norm_between_is_refused():
+    model = build("llama")
+    for layer in model.model.layers:
+        layer.self_attn.o_proj = nn.Sequential(nn.RMSNorm(48), layer.self_attn.o_proj)
+    with pytest.raises(UnsupportedModelError, match="a gate or a norm lies between"):
+        find_output_projections(model)
+
+
+@pytest.mark.parametrize("name", ["Bloom", "Falcon", "Mpt", "GPTNeo"])
+def test_bypassing_the_interface_is_refused(name):
+    options = {
+        "Bloom": {**COMMON, "hidden_size": 32, "n_layer": 2, "n_head": 2},
+        "Falcon": {
+            **COMMON,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        },
+        "Mpt": {**COMMON, "d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 32},
+        "GPTNeo": {
+            **COMMON,
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "attention_types": [[["global"], 2]],
+        },
+    }[name]
+    config = getattr(tf, f"{name}Config")(**options)
+    model = initialise(getattr(tf, f"{name}ForCausalLM"), config, attention="eager")
+    message = rf"{name}ForCausalLM: its attention \({name}.*does not go through"
+    with pytest.raises(UnsupportedModelError, match=message):
+        find_output_projections(model)
+
+
+def test_an_encoder_decoder_is_refused():
+    config = tf.T5Config(
+        vocab_size=100,
+        d_model=32,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
+    with pytest.raises(UnsupportedModelError, match="T5ForConditionalGeneration is an encoder-dec"):
+        find_output_projections(tf.T5ForConditionalGeneration(config))
+
+
+def test_a_model_without_attention_is_refused():
+    config = tf.MambaConfig(**COMMON, hidden_size=32, num_hidden_layers=2, state_size=4)
+    with pytest.raises(UnsupportedModelError, match="no attention layer was found"):
+        find_output_projections(tf.MambaForCausalLM(config))
+
+
+def test_a_shared_projection_is_refused():
+    model = build("llama")
+    model.model.layers[2].self_attn.o_proj = model.model.layers[0].self_attn.o_proj
+    with pytest.raises(UnsupportedModelError, match="in 2 attention calls"):
+        find_output_projections(model)
+
+
+def test_no_transformers_model_is_refused():
+    with pytest.raises(UnsupportedModelError, match="Linear neither is nor holds"):
+        find_output_projections(nn.Linear(2, 2))
+
+
+def test_the_model_computes_as_before():
+    model, ids = build("mixtral"), prompts(2, 5)
+    with torch.no_grad():
+        before = model(ids).logits
+        find_output_projections(model)
+        assert torch.equal(model(ids).logits, before)
