@@ -1,0 +1,139 @@
+"""The command `synkern`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import synkern
+from synkern.backends import BACKENDS
+
+__all__ = ["main"]
+
+# Errors that an argument, the folder or the installation explains; others are bugs and keep their
+# traceback.
+_EXPLAINED = (ValueError, TypeError, OSError, ImportError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: as given on the command line; None takes those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 an argument that cannot be used, 130 interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("\nsynkern: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="synkern",
+        description="Integrated information decomposition of all pairs of nodes.",
+    )
+    parser.add_argument("--version", action="version", version=f"synkern {synkern.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    study = commands.add_parser(
+        "study",
+        help="map synergy over the depth of a language model",
+        description="Let a language model answer prompts, decompose all pairs of its attention "
+        "heads, and report how synergy and redundancy run over its depth.",
+        epilog="Started again with the same folder, a study goes on where it stopped and computes "
+        "only what has changed.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    study.set_defaults(run=_study)
+    add = study.add_argument
+    add("--model", default="smollm2-135m", help="smollm2-135m, a model folder, or a hub name")
+    add("--out", required=True, metavar="DIR", help="folder to write")
+    add("--prompts", metavar="FILE", help="JSON or one prompt per line; default: the built-in 60")
+    add("--max-prompts", type=int, metavar="N", help="use only N of the prompts")
+    add("--new-tokens", type=int, default=100, metavar="N", help="tokens per answer")
+    add("--tau", type=int, default=1, metavar="N", help="lag in tokens")
+    add("--seed", type=int, default=0, metavar="N", help="of control weights and bootstrap")
+    add("--no-control", action="store_true", help="leave out the model with random weights")
+    add("--backend", default="auto", help='see "synkern backends"')
+    add("--dtype", default="float32", help="of the model")
+    add("--device", default="auto", help="where the model runs: cpu, cuda, ...")
+    add("--batch-size", type=int, default=30, metavar="N", help="prompts answered at once")
+    add("--bootstrap", type=int, default=1000, metavar="N", help="bootstrap draws")
+    add("--quiet", action="store_true", help="no progress bars or messages")
+
+    backends = commands.add_parser(
+        "backends",
+        help="list the backends and whether they can run here",
+        description="List the backends and whether they can run here; if not, why, and what helps.",
+    )
+    backends.set_defaults(run=_backends)
+    return parser
+
+
+def _study(options: argparse.Namespace) -> int:
+    study = importlib.import_module("synkern.study")
+    try:
+        done = study.run_study(
+            options.model,
+            out=options.out,
+            prompts=options.prompts,
+            max_prompts=options.max_prompts,
+            new_tokens=options.new_tokens,
+            tau=options.tau,
+            seed=options.seed,
+            control=not options.no_control,
+            backend=options.backend,
+            dtype=options.dtype,
+            device=options.device,
+            batch_size=options.batch_size,
+            bootstrap=options.bootstrap,
+            progress=not options.quiet,
+        )
+    except study.StudyError as error:
+        return _failed(str(error), 1)
+    except _EXPLAINED as error:
+        return _failed(str(error), 2 if isinstance(error, ValueError | TypeError) else 1)
+    except KeyboardInterrupt:
+        kept = f"finished stages are kept in {options.out}: run the same command to go on"
+        return _failed(f"interrupted; {kept}", 130)
+    print("quadratic term of the layer profile, with its 95 % interval:")
+    for weights, profiles in done.profiles.items():
+        for ranking, profile in profiles.items():
+            low, high = profile.quadratic_interval
+            verdict = "inverted U" if profile.inverted_u else "no inverted U"
+            print(
+                f"  {weights:8} {ranking:16} {profile.quadratic:+.3f} [{low:+.3f}, {high:+.3f}]  "
+                f"{verdict:13}  p = {profile.shuffled_p:.4f} with layers shuffled"
+            )
+    print(f"report: {done.report}")
+    return 0
+
+
+def _backends(options: argparse.Namespace) -> int:
+    rows = [("BACKEND", "RUNS ON", "WHAT IT IS")]
+    notes: list[str] = []
+    for backend in BACKENDS:
+        status = backend.status()
+        runs_on = ", ".join(status.devices) if status.available else "not here"
+        rows.append((backend.name, runs_on, backend.summary))
+        if status.why is not None:
+            remedy = f"; what would help: {status.remedy}" if status.remedy else ""
+            notes.append(f"{backend.name}: {status.why}{remedy}")
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for name, runs_on, summary in rows:
+        print(f"{name:{widths[0]}}  {runs_on:{widths[1]}}  {summary}")
+    if notes:
+        print()
+        print("\n".join(notes))
+    return 0
+
+
+def _failed(message: Any, code: int) -> int:
+    print(f"synkern: error: {message}", file=sys.stderr)
+    return code

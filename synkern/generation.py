@@ -1,0 +1,169 @@
+"""Answers of a language model, with the activity of its heads: greedy, and all of one length."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from synkern import record
+
+__all__ = ["NEVER", "Answers", "record_answers"]
+
+# Stands in `Answers.natural_end` where the model did not try to end its answer.
+NEVER = -1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered, and what its heads did meanwhile. One trial is one prompt.
+
+    Attributes:
+        series: (trials, time, nodes) float32, L2 norm of each head's output at the step that
+            produces each token.
+        layer, head: (nodes,) int64, where each node is.
+        tokens: (trials, time) int64, the generated tokens.
+        texts: the generated tokens as text, by trial.
+        inputs: what the model was given as text, by trial: the prompt inside the chat template.
+        natural_end: (trials,) int64, the step (from 0) at which the model first preferred to end
+            its answer; `NEVER` where it did not. What follows was written under protest.
+    """
+
+    series: NDArray[np.float32]
+    layer: NDArray[np.int64]
+    head: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    texts: tuple[str, ...]
+    inputs: tuple[str, ...]
+    natural_end: NDArray[np.int64]
+
+
+class _EndSuppressed:
+    """A logits processor: forbids the end tokens, and notes where one would have been chosen."""
+
+    def __init__(self, end_tokens: Sequence[int], batch: int, step_done: Callable[[int], None]):
+        self.end_tokens = list(end_tokens)
+        self.natural_end = np.full(batch, NEVER, dtype=np.int64)
+        self._step = 0
+        self._step_done = step_done
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.end_tokens:
+            chosen = scores.argmax(-1).cpu().numpy()
+            ends = np.isin(chosen, self.end_tokens) & (self.natural_end == NEVER)
+            self.natural_end[ends] = self._step
+            scores = scores.clone()
+            scores[:, self.end_tokens] = -torch.inf
+        self._step += 1
+        self._step_done(len(scores))
+        return scores
+
+
+def record_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    new_tokens: int,
+    batch_size: int,
+    progress: Callable[[int], None] = lambda tokens: None,
+) -> Answers:
+    """Let a model answer prompts, exactly `new_tokens` tokens each, and record its heads.
+
+    Decoding is plain greedy: whatever sampling or penalties the model's own generation settings
+    ask for is off. The end token is suppressed, so that every series has the same length; where
+    the model would have ended is in `Answers.natural_end`. A prompt is put into the tokenizer's
+    chat template as a user's turn if there is one, else given as it is.
+
+    Args:
+        model: a transformers causal language model.
+        tokenizer: its tokenizer, padding on the left.
+        prompts: one string per trial.
+        new_tokens: tokens to generate for each prompt.
+        batch_size: prompts per batch. Padding changes the norms in the last digits only.
+        progress: called with the number of tokens generated since the last call.
+
+    Raises:
+        RuntimeError: the recording does not have one value per prompt and token.
+    """
+    inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
+    # A template writes the special tokens itself; a second start token would change the answers.
+    special = getattr(tokenizer, "chat_template", None) is None
+    end_tokens = _end_tokens(model, tokenizer)
+    series, tokens, ends = [], [], []
+    nodes: tuple[Any, ...] = ()
+    model.eval()
+    with _greedy(model, tokenizer, new_tokens), torch.inference_mode():
+        for start in range(0, len(inputs), batch_size):
+            batch = inputs[start : start + batch_size]
+            encoded = tokenizer(
+                batch, return_tensors="pt", padding=True, add_special_tokens=special
+            ).to(model.device)
+            suppressed = _EndSuppressed(end_tokens, len(batch), progress)
+            with record(model) as recording:
+                output = model.generate(
+                    input_ids=encoded["input_ids"],
+                    attention_mask=encoded["attention_mask"],
+                    logits_processor=[suppressed],
+                )
+            nodes = tuple(recording.nodes)
+            recorded = recording.series.detach().to("cpu", torch.float32).numpy()
+            if recorded.shape != (len(batch), new_tokens, len(nodes)):
+                raise RuntimeError(
+                    f"the recording has shape {recorded.shape} where {len(batch)} prompts, "
+                    f"{new_tokens} tokens and {len(nodes)} nodes were expected; does the model "
+                    "generate one token per forward pass?"
+                )
+            series.append(recorded)
+            tokens.append(output[:, encoded["input_ids"].shape[1] :].cpu().numpy())
+            ends.append(suppressed.natural_end)
+    generated = np.concatenate(tokens)
+    return Answers(
+        series=np.concatenate(series),
+        layer=np.array([node.layer for node in nodes], dtype=np.int64),
+        head=np.array([node.head for node in nodes], dtype=np.int64),
+        tokens=generated,
+        texts=tuple(tokenizer.batch_decode(generated, skip_special_tokens=True)),
+        inputs=tuple(inputs),
+        natural_end=np.concatenate(ends),
+    )
+
+
+def _as_chat(tokenizer: Any, prompt: str) -> str:
+    if getattr(tokenizer, "chat_template", None) is None:
+        return prompt
+    turns = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer: models may name several, beside the tokenizer's own."""
+    named = model.generation_config.eos_token_id
+    ends = set(named if isinstance(named, list | tuple) else [named])
+    return sorted((ends | {tokenizer.eos_token_id}) - {None})
+
+
+@contextmanager
+def _greedy(model: Any, tokenizer: Any, new_tokens: int) -> Iterator[None]:
+    """Give the model fresh generation settings for a while.
+
+    Passing settings to `generate` is not enough: what they leave open is filled in from the
+    model's own, where temperatures warn and repetition penalties change a greedy answer.
+    """
+    own = model.generation_config
+    model.generation_config = type(own)(
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        max_new_tokens=new_tokens,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = own

@@ -1,0 +1,413 @@
+"""Layer profiles: how a ranking of the nodes runs over depth, and how certain that is.
+
+Every ranking gives one score per node. Scores are scaled to [0, 1] over all nodes (smallest 0,
+largest 1), so that rankings with different units can be compared, and averaged over the nodes of
+each layer. Layers lie at relative depth d in [0, 1], evenly spaced by their index (first recorded
+layer 0, last 1). A parabola is fitted to the layer means by least squares, every layer with the
+same weight, in the centred depth u = 2 d - 1:
+
+    profile(d) ~ level + slope * u + quadratic * u**2
+
+With evenly spaced layers u is orthogonal to 1 and u**2, so the tilt of a profile does not leak into
+its bend. `quadratic` is the mean of the parabola's two ends minus its middle, in units of the
+scaled score: -0.3 says that the middle lies 0.3 of the whole range of node scores above the ends.
+(The coefficient of d**2 is four times that.) The vertex lies at d = 1/2 - slope / (4 quadratic).
+
+Uncertainty is over trials: trials are drawn with replacement, matrices averaged over the drawn
+trials, and scores, scaling, layer means and fit computed anew for each draw. Intervals are
+percentiles over the draws (Efron and Tibshirani 1993, chapter 13). The nodes stay fixed: the
+statement is about this model, answering other prompts of the same kind.
+
+That a bend is there for any prompts does not make depth its reason: layers that merely differ, as
+those of one draw of random weights do, give some bend in any order. `shuffled_p` asks how often
+the same layer means in a random order bend downwards as much.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from synkern.scores import RANKINGS, scores_from_matrices
+
+__all__ = ["LayerProfile", "average_over_trials", "layer_profiles"]
+
+Floats = NDArray[np.float64]
+
+# Below this number of draws the ends of a 95 % interval are two or three draws: noise.
+_FEWEST_DRAWS = 100
+_SHUFFLES = 9999
+# Working memory of one chunk of draws, in bytes; the input is not counted.
+_CHUNK_BYTES = 400 * 2**20
+# Square matrices alive at once per draw: two averages, and temporaries of the scores.
+_MATRICES_PER_DRAW = 6
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """The profile of one ranking over depth, with a parabola fitted to it.
+
+    See the module for what is fitted and how the intervals come about.
+
+    Attributes:
+        ranking: name of the ranking.
+        layers: (layers,) int64, layer indices in rising order.
+        depth: (layers,) float64, relative depth in [0, 1].
+        scores: (nodes,) float64, the nodes' scores, from the matrices averaged over trials. In
+            nats for `mean_difference`, ranks for `rank_difference`, a fraction for `balance`.
+        scaled: (nodes,) float64, the scores scaled to [0, 1]; NaN for a node without a valid pair.
+        mean: (layers,) float64, mean scaled score of each layer; NaN if it has no valid node.
+        lower, upper: (layers,) float64, ends of the bootstrap interval of `mean`, by layer.
+        fitted: (layers,) float64, the parabola at `depth`.
+        quadratic: mean of the parabola's ends minus its middle, in scaled score.
+        quadratic_interval: ends of its bootstrap interval.
+        vertex: relative depth of the parabola's vertex; infinite for a straight line.
+        vertex_interval: ends of its bootstrap interval; wide where the bend is uncertain.
+        shuffled_p: share of random orders of the layers whose quadratic term is as low as this one
+            or lower, the given order counted in: a one-sided permutation test of "the layers'
+            order does not matter" against an inverted U.
+        confidence: coverage aimed at by every interval.
+        trials: number of trials.
+        draws: number of bootstrap draws that entered the intervals.
+        failed_draws: draws left out because in them a layer had no valid pair at all.
+        skipped_pair_trials: number of (trial, pair) that were NaN and entered no average.
+        skipped_nodes: number of nodes without any valid pair.
+    """
+
+    ranking: str
+    layers: NDArray[np.int64]
+    depth: Floats
+    scores: Floats
+    scaled: Floats
+    mean: Floats
+    lower: Floats
+    upper: Floats
+    fitted: Floats
+    quadratic: float
+    quadratic_interval: tuple[float, float]
+    vertex: float
+    vertex_interval: tuple[float, float]
+    shuffled_p: float
+    confidence: float
+    trials: int
+    draws: int
+    failed_draws: int
+    skipped_pair_trials: int
+    skipped_nodes: int
+
+    @property
+    def inverted_u(self) -> bool:
+        """Whether all of `quadratic_interval` is below 0 and the vertex lies inside the depth."""
+        return self.quadratic_interval[1] < 0 and 0 < self.vertex < 1
+
+    def top_layers(self, count: int = 3) -> tuple[int, ...]:
+        """The `count` layers with the highest mean, highest first."""
+        usable = np.flatnonzero(np.isfinite(self.mean))
+        order = usable[np.argsort(-self.mean[usable], kind="stable")]
+        return tuple(int(layer) for layer in self.layers[order[:count]])
+
+
+def average_over_trials(sts: ArrayLike, rtr: ArrayLike) -> tuple[Floats, Floats]:
+    """Synergy and redundancy averaged over the trials in which a pair is valid.
+
+    Args:
+        sts: (trials, nodes, nodes) synergy per trial, nats; the diagonal is ignored.
+        rtr: (trials, nodes, nodes) redundancy per trial, nats.
+
+    Returns:
+        Two (nodes, nodes) float64 arrays, nats; NaN on the diagonal and where a pair is valid in
+        no trial, that is where one of its atoms is not finite in each of them.
+
+    Raises:
+        ValueError: shapes that do not fit, or no valid pair at all.
+    """
+    averages = _Averages.of(sts, rtr)
+    synergy, redundancy = averages.weighted(np.ones((1, averages.trials)))
+    return synergy[0], redundancy[0]
+
+
+def layer_profiles(
+    sts: ArrayLike,
+    rtr: ArrayLike,
+    layers: ArrayLike,
+    *,
+    rankings: Sequence[str] = RANKINGS,
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda draws: None,
+) -> dict[str, LayerProfile]:
+    """Profiles over depth of one or more rankings, with bootstrap intervals over trials.
+
+    All rankings see the same draws. A (trial, pair) in which either atom is not finite is left out
+    of the averages and counted; it never counts as zero.
+
+    Args:
+        sts: (trials, nodes, nodes) synergy per trial, nats; the diagonal is ignored.
+        rtr: (trials, nodes, nodes) redundancy per trial, nats.
+        layers: (nodes,) integer, the layer of each node.
+        rankings: names from `synkern.scores.RANKINGS`.
+        bootstrap: number of draws, at least 100.
+        confidence: coverage of the intervals, above 0 and below 1.
+        seed: seed of the draws and of the shuffles.
+        progress: called with the number of draws finished since the last call.
+
+    Returns:
+        One `LayerProfile` per ranking, in the given order.
+
+    Raises:
+        ValueError: shapes that do not fit together, fewer than 2 trials, fewer than 3 layers (a
+            parabola needs three points), an argument out of range, no valid pair, or a ranking in
+            which all nodes score the same.
+    """
+    averages = _Averages.of(sts, rtr)
+    trials, nodes = averages.trials, averages.nodes
+    index, unique = _layers_checked(layers, nodes)
+    _check_options(rankings, bootstrap, confidence)
+    if trials < 2:
+        raise ValueError(
+            f"sts has {trials} trial(s); a bootstrap over trials needs at least 2: give more"
+        )
+    depth = (unique - unique[0]) / (unique[-1] - unique[0])
+
+    def profiles_of(matrices: tuple[Floats, Floats], ranking: str) -> tuple[Floats, Floats, Floats]:
+        scores = np.asarray(scores_from_matrices(*matrices, ranking), dtype=np.float64)
+        scaled = _scaled(scores)
+        return scores, scaled, _layer_means(scaled, index, len(unique))
+
+    whole = averages.weighted(np.ones((1, trials)))
+    points = {ranking: profiles_of(whole, ranking) for ranking in rankings}
+    for ranking, (_, scaled, _) in points.items():
+        if not np.isfinite(scaled).any():
+            raise ValueError(
+                f"ranking {ranking!r}: all nodes have the same score, so there is no profile to "
+                "show; check that the nodes' series differ"
+            )
+
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(trials, np.full(trials, 1 / trials), size=bootstrap).astype(float)
+    draws: dict[str, list[Floats]] = {ranking: [] for ranking in rankings}
+    chunk = max(1, _CHUNK_BYTES // (8 * _MATRICES_PER_DRAW * nodes * nodes))
+    for start in range(0, bootstrap, chunk):
+        matrices = averages.weighted(weights[start : start + chunk])
+        for ranking in rankings:
+            draws[ranking].append(profiles_of(matrices, ranking)[2])
+        progress(min(chunk, bootstrap - start))
+
+    return {
+        ranking: _profile(
+            ranking,
+            unique,
+            depth,
+            points[ranking],
+            draws=np.concatenate(draws[ranking]),
+            confidence=confidence,
+            seed=seed,
+            trials=trials,
+            skipped=averages.skipped,
+        )
+        for ranking in rankings
+    }
+
+
+def _profile(
+    ranking: str,
+    layers: NDArray[np.int64],
+    depth: Floats,
+    point: tuple[Floats, Floats, Floats],
+    *,
+    draws: Floats,
+    confidence: float,
+    seed: int,
+    trials: int,
+    skipped: int,
+) -> LayerProfile:
+    scores, scaled, mean = (part[0] for part in point)
+    usable = np.isfinite(mean)
+    if usable.sum() < 3:
+        raise ValueError(
+            f"ranking {ranking!r}: only {int(usable.sum())} of {len(mean)} layers have a valid "
+            "pair, and a parabola needs 3; record longer or more varied series"
+        )
+    complete = np.isfinite(draws[:, usable]).all(1)
+    kept = draws[complete]
+    if len(kept) < _FEWEST_DRAWS:
+        raise ValueError(
+            f"ranking {ranking!r}: in {len(draws) - len(kept)} of {len(draws)} bootstrap draws a "
+            "layer had no valid pair; too many trials are degenerate: give more or other prompts"
+        )
+    tail = 100 * (1 - confidence) / 2
+
+    def interval(values: Floats) -> tuple[float, float]:
+        # "Higher" and "lower" ends instead of interpolation: vertices can be infinite.
+        low = np.percentile(values, tail, method="lower")
+        high = np.percentile(values, 100 - tail, method="higher")
+        return float(low), float(high)
+
+    level, slope, quadratic = (float(c[0]) for c in _parabola(depth[usable], mean[None, usable]))
+    _, slopes, quadratics = _parabola(depth[usable], kept[:, usable])
+    vertex = float(_vertex(np.array(slope), np.array(quadratic)))
+    lower, upper = np.full((2, len(mean)), np.nan)
+    lower[usable], upper[usable] = np.percentile(kept[:, usable], [tail, 100 - tail], axis=0)
+    u = 2 * depth - 1
+    return LayerProfile(
+        ranking=ranking,
+        layers=layers,
+        depth=depth,
+        scores=scores,
+        scaled=scaled,
+        mean=mean,
+        lower=lower,
+        upper=upper,
+        fitted=level + slope * u + quadratic * u**2,
+        quadratic=quadratic,
+        quadratic_interval=interval(quadratics),
+        vertex=vertex,
+        vertex_interval=interval(_vertex(slopes, quadratics)),
+        shuffled_p=_shuffled_p(depth[usable], mean[usable], seed),
+        confidence=confidence,
+        trials=trials,
+        draws=len(kept),
+        failed_draws=len(draws) - len(kept),
+        skipped_pair_trials=skipped,
+        skipped_nodes=int(np.isnan(scores).sum()),
+    )
+
+
+def _parabola(depth: Floats, profiles: Floats) -> tuple[Floats, Floats, Floats]:
+    """Level, slope and quadratic term, (draws,) each, of profiles (draws, layers)."""
+    u = 2 * depth - 1
+    design = np.stack([np.ones_like(u), u, u**2], axis=1)
+    level, slope, quadratic = np.linalg.pinv(design) @ profiles.T
+    return level, slope, quadratic
+
+
+def _shuffled_p(depth: Floats, mean: Floats, seed: int) -> float:
+    orders = np.tile(mean, (_SHUFFLES, 1))
+    # Not the stream of the bootstrap, whose draws these have to be independent of.
+    orders = np.random.default_rng((seed, 1)).permuted(orders, axis=1)
+    quadratic = float(_parabola(depth, mean[None])[2][0])
+    # Orders that differ by rounding alone, such as the mirror image, count as equal.
+    as_low = _parabola(depth, orders)[2] <= quadratic + 1e-12
+    return float((1 + as_low.sum()) / (1 + _SHUFFLES))
+
+
+def _vertex(slope: Floats, quadratic: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vertex = 0.5 - slope / (4 * quadratic)
+    return np.where(np.isnan(vertex), np.inf, vertex)
+
+
+def _scaled(scores: Floats) -> Floats:
+    """Scores (draws, nodes) scaled to [0, 1] per draw; all NaN where they do not differ."""
+    finite = np.isfinite(scores)
+    low = np.where(finite, scores, np.inf).min(1, keepdims=True)
+    high = np.where(finite, scores, -np.inf).max(1, keepdims=True)
+    spread = np.where(high > low, high - low, np.nan)
+    return np.where(finite, (scores - low) / spread, np.nan)
+
+
+def _layer_means(scaled: Floats, index: NDArray[np.intp], layers: int) -> Floats:
+    """Mean over the valid nodes of each layer, (draws, layers); NaN where there is none."""
+    membership = (index[:, None] == np.arange(layers)).astype(np.float64)  # [nodes, layers]
+    finite = np.isfinite(scaled)
+    with np.errstate(invalid="ignore"):
+        means: Floats = (np.where(finite, scaled, 0.0) @ membership) / (finite @ membership)
+    return means
+
+
+@dataclass(frozen=True)
+class _Averages:
+    """Averages of both atoms over trials, each with a weight, that leave out what is not valid.
+
+    `sts`, `rtr`: (trials, nodes * nodes), 0 where a pair is not valid. `valid`: the same shape, 1
+    where both are finite and 0 elsewhere; None if all pairs are valid. `skipped`: (trial, pair)
+    that are not.
+    """
+
+    sts: Floats
+    rtr: Floats
+    valid: Floats | None
+    trials: int
+    nodes: int
+    skipped: int
+
+    @classmethod
+    def of(cls, sts: ArrayLike, rtr: ArrayLike) -> "_Averages":
+        synergy, redundancy = np.asarray(sts, np.float64), np.asarray(rtr, np.float64)
+        for name, atom in (("sts", synergy), ("rtr", redundancy)):
+            if atom.ndim != 3 or atom.shape[1] != atom.shape[2]:
+                raise ValueError(
+                    f"{name} has shape {atom.shape}; give (trials, nodes, nodes), one matrix per "
+                    "trial (phiid with average=None)"
+                )
+        if synergy.shape != redundancy.shape:
+            raise ValueError(
+                f"sts has shape {synergy.shape} and rtr {redundancy.shape}; give both from one "
+                "result"
+            )
+        trials, nodes, _ = synergy.shape
+        valid = np.isfinite(synergy) & np.isfinite(redundancy)
+        pairs = ~np.eye(nodes, dtype=bool)
+        if not valid[:, pairs].any():
+            raise ValueError(
+                f"no pair of the {nodes} nodes is valid in any of the {trials} trials; the series "
+                "are constant, duplicated or deterministic"
+            )
+        skipped = int((~valid[:, pairs]).sum()) // 2  # (i, j) and (j, i) are one pair
+        flat = (trials, nodes * nodes)
+        if skipped:
+            synergy, redundancy = (np.where(valid, atom, 0.0) for atom in (synergy, redundancy))
+        return cls(
+            sts=synergy.reshape(flat),
+            rtr=redundancy.reshape(flat),
+            # Where nothing is left out, the product that counts valid trials is not needed, nor
+            # copies of large arrays.
+            valid=valid.reshape(flat).astype(np.float64) if skipped else None,
+            trials=trials,
+            nodes=nodes,
+            skipped=skipped,
+        )
+
+    def weighted(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Both atoms, (draws, nodes, nodes) each, averaged with weights (draws, trials)."""
+        total = weights.sum(1, keepdims=True) if self.valid is None else weights @ self.valid
+        diagonal = np.arange(self.nodes)
+        means = []
+        for atom in (self.sts, self.rtr):
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = weights @ atom
+                mean /= total  # 0 / 0 is the NaN that a pair without a valid trial should be
+            mean = mean.reshape(-1, self.nodes, self.nodes)
+            mean[:, diagonal, diagonal] = np.nan
+            means.append(mean)
+        return means[0], means[1]
+
+
+def _layers_checked(layers: ArrayLike, nodes: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Position of each node's layer among the layers, and the layers in rising order."""
+    labels: NDArray[Any] = np.asarray(layers)
+    if labels.shape != (nodes,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"layers has shape {labels.shape} and dtype {labels.dtype}; give one integer for each "
+            f"of the {nodes} nodes"
+        )
+    unique, index = np.unique(labels.astype(np.int64), return_inverse=True)
+    if len(unique) < 3:
+        raise ValueError(
+            f"layers names {len(unique)} layer(s), {unique.tolist()}; a profile over depth needs "
+            "at least 3: use a deeper model"
+        )
+    return index, unique
+
+
+def _check_options(rankings: Sequence[str], bootstrap: int, confidence: float) -> None:
+    unknown = [ranking for ranking in rankings if ranking not in RANKINGS]
+    if unknown or not rankings:
+        raise ValueError(f"rankings = {list(rankings)}; choose from {', '.join(RANKINGS)}")
+    if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < _FEWEST_DRAWS:
+        raise ValueError(f"bootstrap = {bootstrap!r}; give an integer of at least {_FEWEST_DRAWS}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")

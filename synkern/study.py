@@ -1,0 +1,392 @@
+"""A whole study of one language model: prompts in, a report on synergy over depth out.
+
+The stages: record the heads while the trained model answers the prompts; record the same
+architecture with random weights as a control; decompose all pairs of heads, score the heads by
+every ranking and fit profiles over depth; report. A stage whose ingredients have not changed since
+the last time is taken from the folder instead of being computed again.
+"""
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import synkern
+from synkern.profile import LayerProfile
+from synkern.prompts import Prompt, load_prompts
+from synkern.study_folder import StudyError, StudyFolder
+from synkern.study_stages import (
+    CONTROL,
+    TRAINED,
+    Models,
+    Settings,
+    analyse,
+    decompose,
+    profiles_from,
+    record,
+)
+
+__all__ = ["CONTROL", "TRAINED", "Study", "StudyError", "run_study"]
+
+_DTYPES = ("float32", "float64", "bfloat16", "float16")
+# phiid refuses shorter series; better found out before the recording than after it.
+_FEWEST_SAMPLES = 5
+_EXTRAS = {"transformers": "llm", "tqdm": "llm", "matplotlib": "plot", "jinja2": "plot"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        out: its folder.
+        description: what study.json holds: parameters, environment, stages, results.
+        arrays: what study.npz holds, by name; see `run_study`.
+        profiles: layer profiles by weights ("trained", "random") and ranking.
+        report: the HTML page.
+        reused: the stages that were taken from an earlier run.
+    """
+
+    out: Path
+    description: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    profiles: dict[str, dict[str, LayerProfile]]
+    report: Path
+    reused: tuple[str, ...]
+
+
+def run_study(
+    model: str = "smollm2-135m",
+    *,
+    out: str | Path,
+    prompts: str | Path | Sequence[str] | None = None,
+    max_prompts: int | None = None,
+    new_tokens: int = 100,
+    tau: int = 1,
+    seed: int = 0,
+    control: bool = True,
+    backend: str = "auto",
+    dtype: str = "float32",
+    device: str = "auto",
+    batch_size: int = 30,
+    bootstrap: int = 1000,
+    progress: bool = True,
+) -> Study:
+    """Map synergy and redundancy of a language model's attention heads over depth.
+
+    Every prompt is answered with exactly `new_tokens` tokens, greedily, the end token suppressed
+    (see `synkern.generation.record_answers`). The L2 norm of each head's output at each token is
+    its series; all pairs of series are decomposed (Gaussian, MMI), and synergy (sts) and redundancy
+    (rtr) averaged over the prompts. The heads are scored by each ranking of `synkern.scores`, and
+    the scores' profile over depth is fitted with a parabola (`synkern.profile`).
+
+    The folder `out` receives `study.json` (all that could change a number, timings, results),
+    `study.npz` (arrays), `texts.jsonl` (what was asked and answered), `report.html` and figures.
+    The arrays, with W for `trained` or `random`: `W_layer`, `W_head` (nodes,); `W_norms` (trials,
+    time, nodes) float32; `W_tokens` (trials, time); `W_natural_end`, `W_inputs`, `W_answers`
+    (trials,); `W_sts`, `W_rtr` (nodes, nodes) nats; `W_autocorrelation` (nodes,); `W_depth`,
+    `W_profile_layers` (layers,); and with one row per ranking, in the order of
+    `synkern.scores.RANKINGS`: `W_scores`, `W_scaled` (rankings, nodes), `W_profile`,
+    `W_profile_lower`, `W_profile_upper`, `W_profile_fitted` (rankings, layers), `W_fit` (rankings,
+    7): quadratic term and vertex, each followed by the ends of its interval, and `shuffled_p`.
+
+    Args:
+        model: "smollm2-135m", the folder of a transformers model, or a name on the hub.
+        out: folder to write; made if missing. An earlier study there is taken up again: stages
+            whose ingredients are the same are reused, others are replaced.
+        prompts: a file (see `synkern.prompts.load_prompts`), a list of strings, or None for the
+            built-in sixty.
+        max_prompts: use only that many, spread evenly over the list; None uses all.
+        new_tokens: tokens to generate per prompt, that is samples per series.
+        tau: lag in tokens.
+        seed: seed of the control's weights and of the bootstrap.
+        control: also study the same architecture with random weights.
+        backend: backend of `synkern.phiid`; "auto" chooses one that runs here.
+        dtype: of the model's weights and arithmetic; the decomposition always uses float64.
+        device: where the model runs; "auto" is "cuda" where there is one, else "cpu".
+        batch_size: prompts answered at once.
+        bootstrap: number of bootstrap draws, at least 100.
+        progress: show progress bars, and say on standard error what is done and what is reused.
+
+    Raises:
+        ValueError, TypeError: an argument that cannot be used.
+        OSError: no such file of prompts, or a folder that cannot be written.
+        ImportError: a package of the extras `llm` or `plot` is missing.
+        StudyError: the folder is not a study's; the model cannot be loaded or recorded, or gives
+            nothing to decompose.
+    """
+    settings = Settings(
+        model=str(model),
+        prompts=_prompts(prompts, max_prompts),
+        new_tokens=_at_least("new_tokens", new_tokens, 1),
+        tau=_at_least("tau", tau, 1),
+        seed=_at_least("seed", seed, 0),
+        control=control,
+        backend=backend,
+        dtype=dtype,
+        device=_device(device),
+        batch_size=_at_least("batch_size", batch_size, 1),
+        bootstrap=_at_least("bootstrap", bootstrap, 100),
+        progress=progress,
+    )
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype = {dtype!r}; choose from {', '.join(_DTYPES)}")
+    if new_tokens - tau < _FEWEST_SAMPLES:
+        raise ValueError(
+            f"new_tokens = {new_tokens} with tau = {tau} leaves {new_tokens - tau} samples of past "
+            f"and future; at least {_FEWEST_SAMPLES} are needed: raise new_tokens or lower tau"
+        )
+    _check_extras()
+    # An explicit backend that cannot run here says so now, not after minutes of recording.
+    decompose(np.random.default_rng(0).normal(size=(1, 64, 4)), 1, backend, settings.device)
+
+    folder = StudyFolder.open(out)
+    about = _about(settings)
+    keys = _keys(settings, about["environment"])
+    reasons = {stage: folder.difference(stage, key) for stage, key in keys.items()}
+    for stage in [stage for stage in folder.stages if reasons.get(stage, "unknown") is not None]:
+        folder.drop(stage)  # in memory: on disk it stays until another has taken its place
+    reused = []
+    models = Models(settings)
+    studied = (TRAINED, CONTROL) if control else (TRAINED,)
+    # All recordings come first: they are what an interruption must not cost again.
+    for stage, weights in [(s, w) for s in ("recording", "analysis") for w in studied]:
+        name = _stage(stage, weights)
+        reason = reasons[name]
+        if reason is None:
+            _say(settings, f"{name}: reused from {folder.path}")
+            reused.append(name)
+            continue
+        _say(settings, f"{name}: " + ("starting" if not reason else f"again, as {reason}"))
+        if stage == "recording":
+            arrays, facts = record(settings, models, weights)
+        else:
+            arrays, facts = analyse(settings, folder.arrays, weights)
+            for warning in facts["warnings"]:
+                _say(settings, f"{name}: {warning}")
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        made = {**facts, "finished": finished, "environment": about["environment"]}
+        folder.put(name, keys[name], arrays, **made)
+        folder.save(about)
+        if stage == "recording":
+            _write_texts(folder, settings)
+
+    profiles = {
+        weights: profiles_from(
+            folder.arrays, folder.stages[_stage("analysis", weights)], settings, weights
+        )
+        for weights in studied
+    }
+    results = {w: {r: _result(p) for r, p in profiles[w].items()} for w in studied}
+    started = time.perf_counter()
+    _say(settings, "report: drawing")
+    # Here, so that `import synkern.study` does not need matplotlib.
+    report = importlib.import_module("synkern.report")
+    description = folder.save(about | {"results": results})
+    page = report.write_report(folder.path, description, folder.arrays, profiles)
+    seconds = {"report": round(time.perf_counter() - started, 3)}
+    description = folder.save(about | {"results": results, "seconds": seconds})
+    _write_texts(folder, settings)
+    return Study(
+        out=folder.path,
+        description=description,
+        arrays=dict(folder.arrays),
+        profiles=profiles,
+        report=page,
+        reused=tuple(reused),
+    )
+
+
+def _stage(stage: str, weights: str) -> str:
+    return f"{stage} ({weights})"
+
+
+def _keys(settings: Settings, environment: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For each stage all that its arrays depend on."""
+    recording = {
+        "model": settings.model,
+        "model files": _files_fingerprint(settings.model),
+        "prompts": _prompts_digest(settings.prompts),
+        "new_tokens": settings.new_tokens,
+        "dtype": settings.dtype,
+        "device": settings.device,
+        "batch_size": settings.batch_size,
+    } | {name: environment[name] for name in ("synkern", "torch", "transformers")}
+    analysis = {
+        "tau": settings.tau,
+        "backend": settings.backend,
+        "bootstrap": settings.bootstrap,
+        "seed": settings.seed,
+    } | {name: environment[name] for name in ("synkern", "torch", "numpy")}
+    keys: dict[str, dict[str, Any]] = {}
+    for weights in (TRAINED, CONTROL):
+        recorded = recording | ({"seed": settings.seed} if weights == CONTROL else {})
+        keys[_stage("recording", weights)] = recorded
+        keys[_stage("analysis", weights)] = analysis | {"recording": _digest(recorded)}
+    return keys
+
+
+def _about(settings: Settings) -> dict[str, Any]:
+    """What study.json says about the study as a whole, before there are results."""
+    categories = Counter(prompt.category for prompt in settings.prompts)
+    return {
+        "parameters": {
+            "model": settings.model,
+            "new_tokens": settings.new_tokens,
+            "tau": settings.tau,
+            "seed": settings.seed,
+            "control": settings.control,
+            "backend": settings.backend,
+            "dtype": settings.dtype,
+            "device": settings.device,
+            "batch_size": settings.batch_size,
+            "bootstrap": settings.bootstrap,
+        },
+        "prompts": {
+            "count": len(settings.prompts),
+            "by_category": dict(categories),
+            "sha256": _prompts_digest(settings.prompts),
+        },
+        "method": {
+            "decoding": "greedy, no penalties, end token suppressed: new_tokens tokens each",
+            "series": "L2 norm of each attention head's output at the step producing each token",
+            "decomposition": "Gaussian, MMI redundancy, float64; per prompt, then averaged",
+            "intervals": "95 % percentile bootstrap over prompts",
+        },
+        "environment": _environment(settings.device),
+    }
+
+
+def _environment(device: str) -> dict[str, Any]:
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "synkern": synkern.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "transformers": importlib.metadata.version("transformers"),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "cuda": torch.version.cuda if on_gpu else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 if on_gpu else None,
+    }
+
+
+def _result(profile: LayerProfile) -> dict[str, Any]:
+    """A profile's numbers for study.json, where a vertex at infinity is null."""
+
+    def rounded(value: float) -> float | None:
+        return round(value, 6) if math.isfinite(value) else None
+
+    return {
+        "quadratic_term": rounded(profile.quadratic),
+        "quadratic_term_interval": [rounded(end) for end in profile.quadratic_interval],
+        "vertex_depth": rounded(profile.vertex),
+        "vertex_depth_interval": [rounded(end) for end in profile.vertex_interval],
+        "shuffled_p": round(profile.shuffled_p, 6),
+        "inverted_u": profile.inverted_u,
+        "top_layers": list(profile.top_layers()),
+    }
+
+
+def _write_texts(folder: StudyFolder, settings: Settings) -> None:
+    lines = []
+    for weights in (TRAINED, CONTROL):
+        if f"{weights}_answers" not in folder.arrays:
+            continue
+        columns = [folder.arrays[f"{weights}_{n}"] for n in ("inputs", "answers", "natural_end")]
+        for prompt, given, answer, end in zip(settings.prompts, *columns, strict=True):
+            line = {
+                "weights": weights,
+                "category": prompt.category,
+                "prompt": prompt.text,
+                "answer": str(answer),
+                "natural_end": int(end) if end >= 0 else None,
+                "input": str(given),
+            }
+            lines.append(json.dumps(line, ensure_ascii=False))
+    folder.write_text("texts.jsonl", "".join(f"{line}\n" for line in lines))
+
+
+def _prompts(
+    given: str | Path | Sequence[str] | None, max_prompts: int | None
+) -> tuple[Prompt, ...]:
+    prompts = load_prompts(given)
+    if max_prompts is not None:
+        _at_least("max_prompts", max_prompts, 2)
+        count = min(max_prompts, len(prompts))
+        # Spread over the list, so that few of the built-in prompts still cover every category.
+        prompts = tuple(prompts[i * len(prompts) // count] for i in range(count))
+    if len(prompts) < 2:
+        raise ValueError(
+            f"prompts: {len(prompts)} given; at least 2 are needed to say how certain a profile is"
+        )
+    return prompts
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} = {value!r}; give an integer of at least {least}")
+    return value
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ValueError(f"device = {device!r}; give cpu, cuda, cuda:1, ... or auto") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device = {device!r}, but torch finds no CUDA device; use cpu or auto")
+    return device
+
+
+def _check_extras() -> None:
+    for package, extra in _EXTRAS.items():
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(
+                f"a study needs the package {package!r}, of the extra {extra!r}: "
+                'pip install "synkern[llm,plot]"'
+            )
+
+
+def _files_fingerprint(model: str) -> str | None:
+    """A digest of what lies in a local model folder: names, sizes and times of change."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return _digest([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+
+def _prompts_digest(prompts: tuple[Prompt, ...]) -> str:
+    return _digest([(prompt.category, prompt.text) for prompt in prompts])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _say(settings: Settings, message: str) -> None:
+    if settings.progress:
+        print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,66 @@
+from collections import Counter
+
+import pytest
+
+from synkern.prompts import Prompt, load_prompts
+
+
+def test_the_built_in_prompts_are_ten_in_each_of_six_categories():
+    prompts = load_prompts()
+    counts = Counter(prompt.category for prompt in prompts)
+    assert len(counts) == 6
+    assert set(counts.values()) == {10}
+    assert len({prompt.text for prompt in prompts}) == 60
+    assert all(prompt.text == prompt.text.strip() for prompt in prompts)
+
+
+def test_json_keeps_categories_and_order(tmp_path):
+    file = tmp_path / "p.json"
+    file.write_text('{"b": ["two", "three"], "a": ["one"]}', encoding="utf-8")
+    assert load_prompts(file) == (Prompt("b", "two"), Prompt("b", "three"), Prompt("a", "one"))
+
+
+def test_text_is_one_prompt_per_line(tmp_path):
+    file = tmp_path / "p.txt"
+    file.write_bytes("\ufeffWas ist Föhn?\r\n\r\n  why?  \n".encode())
+    assert load_prompts(str(file)) == (Prompt("", "Was ist Föhn?"), Prompt("", "why?"))
+
+
+def test_a_list_is_taken_as_it_is():
+    assert load_prompts(["a", "b"]) == (Prompt("", "a"), Prompt("", "b"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON.*line 1, column 2"),
+        ('["a"]', "JSON list at the top"),
+        ('{"a": "b"}', "'a' of .* is a str"),
+        ('{"a": ["b", 3]}', "prompt 1 of category 'a' of .* is 3"),
+        ('{"a": ["b"], "a": ["c"]}', "names 'a' twice"),
+        ('{"a": []}', "holds no prompt"),
+        ('{"a": ["b", " "]}', "prompt 1 .* is empty"),
+        ('{"a": ["b"], "c": ["d", "b"]}', "prompts 0 and 2 .* are the same"),
+    ],
+)
+def test_a_bad_json_file_is_explained(tmp_path, content, message):
+    file = tmp_path / "p.json"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_prompts(file)
+
+
+def test_other_bad_sources_are_explained(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*absent\.txt"):
+        load_prompts(tmp_path / "absent.txt")
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("Föhn".encode("latin-1"))
+    with pytest.raises(ValueError, match="not UTF-8.*byte 1"):
+        load_prompts(latin)
+    (tmp_path / "empty.txt").write_text("\n\n")
+    with pytest.raises(ValueError, match="holds no prompt"):
+        load_prompts(tmp_path / "empty.txt")
+    with pytest.raises(TypeError, match="prompt 1 is 2"):
+        load_prompts(["a", 2])
+    with pytest.raises(ValueError, match="prompts 0 and 1 of the list"):
+        load_prompts(["a", "a"])
