@@ -111,21 +111,16 @@ def _smollm2_folder() -> str:
 
 
 def _convert_gguf(file: Path, folder: Path) -> None:
-    """Write the model and the tokenizer of a GGUF file to `folder`, weights in float32.
-
-    `from_pretrained(gguf_file=...)` would do the same but refuses without the package accelerate.
-    """
+    """Write the model and the tokenizer of a GGUF file to `folder`, weights in float32."""
     transformers = import_llm("transformers")
-    import_llm("gguf")
-    gguf = import_llm("transformers.modeling_gguf_pytorch_utils")
-    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    for package in ("gguf", "accelerate"):  # without them transformers fails with less to say
+        import_llm(package)
+    source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    read = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights are.
     config = transformers.AutoConfig.from_pretrained(**source)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    weights = gguf.load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=model)
-    missing, unexpected = model.load_state_dict(weights["tensors"], strict=False)
-    model.tie_weights()
-    tied = set(model.state_dict()) - {name for name, _ in model.named_parameters()}
-    if unexpected or set(missing) - tied:
-        raise RuntimeError(f"{file} does not fit its configuration: {missing=}, {unexpected=}")
+    model.load_state_dict(read.state_dict())
+    model.generation_config = read.generation_config
     model.save_pretrained(folder)
     transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(folder)

@@ -99,8 +99,13 @@ class LayerProfile:
 
     @property
     def inverted_u(self) -> bool:
-        """Whether all of `quadratic_interval` is below 0 and the vertex lies inside the depth."""
-        return self.quadratic_interval[1] < 0 and 0 < self.vertex < 1
+        """Whether the profile rises and falls, for other prompts too, because of the layers' order.
+
+        All of `quadratic_interval` is below 0, the vertex lies inside the depth, and `shuffled_p`
+        is below 1 - confidence. Without the last, one of two draws of random weights passed.
+        """
+        bends_down = self.quadratic_interval[1] < 0 and 0 < self.vertex < 1
+        return bends_down and self.shuffled_p < 1 - self.confidence
 
     def top_layers(self, count: int = 3) -> tuple[int, ...]:
         """The `count` layers with the highest mean, highest first."""

@@ -85,7 +85,8 @@ def test_editable_install(checkout, tmp_path):
     # --ignore-installed: or pip would uninstall the synkern of this environment.
     pip("install", "--ignore-installed", "--editable", checkout, "--prefix", tmp_path / "prefix")
     (site,) = (tmp_path / "prefix").glob("**/site-packages")
-    activate = f"import site; site.addsitedir({str(site)!r})\n"
+    # In front, or its `.pth` file would import the finder of this environment's own install.
+    activate = f"import site, sys; sys.path[:0] = [{str(site)!r}]; site.addsitedir(sys.path[0])\n"
     found = run_python(activate + DECOMPOSE, cwd=tmp_path)
     assert found == str(checkout / "kernels" / "lattice.py")
 

@@ -117,6 +117,17 @@ def test_a_bend_with_its_vertex_outside_is_not_an_inverted_u():
     assert not profile.inverted_u
 
 
+def test_a_bend_that_any_order_could_show_is_not_an_inverted_u():
+    def jagged(depth):
+        return np.where(np.isclose(depth, 0.5), 1.6, np.where(np.rint(depth * 8) % 2, 0.9, 1.1))
+
+    profile = layer_profiles(*atoms(jagged, noise=0.001), LAYER, bootstrap=200)["balance"]
+    assert profile.quadratic_interval[1] < 0
+    assert 0 < profile.vertex < 1
+    assert profile.shuffled_p > 0.05
+    assert not profile.inverted_u
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     # The nodes at both extremes are clearly so: noise that decides which they are biases the scale.
     exact = atoms(hill, noise=0, spread=0.3)
