@@ -2,7 +2,7 @@
 
     make bench BENCH_ARGS="--phyid PATH --benchmark-json=FILE"
 
-A time is taken only after the very output was checked against the reference on sampled pairs.
+Each timed output is checked against the reference on sampled pairs; a wrong one fails.
 """
 
 from __future__ import annotations
