@@ -6,7 +6,8 @@
 Only tiles on and above the diagonal are computed: exchanging the nodes of a pair exchanges x and y
 in the names of its atoms, so the lower half is the upper one, transposed and renamed. A tile holds
 some trials of a rectangle of pairs, few enough for its temporaries to stay in the cache; the
-moments exist only tile by tile, so memory is input plus output plus a constant.
+moments exist only tile by tile, so memory is a few times the input, plus the output, plus 40 bytes
+for each pair that is out of range.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Totals(NamedTuple):
     Attributes:
         sums: by atom name, (nodes, nodes) summed over the trials that have a value, or (trials,
             nodes, nodes); zero where there is no value.
-        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`.
+        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`. Pairs of a constant
+            node are not listed here: the segments know the nodes.
         rescued: (pairs, 3) int64: trial, row, column of the pairs that the stable path resolved.
     """
 
@@ -93,11 +95,14 @@ class Pairs:
     Attributes:
         atoms: by atom name, (nodes, nodes) averaged over the trials that have a value, or (trials,
             nodes, nodes). NaN on the diagonal and where there is no value.
-        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`.
+        constant: (trials, nodes) bool: the node does not vary, and its pairs have no value.
+        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`, of the other
+            degenerate pairs.
         rescued: number of (trial, pair) that only the stable path could resolve.
     """
 
     atoms: dict[str, Array]
+    constant: Array
     flagged: Array
     rescued: int
 
@@ -126,7 +131,7 @@ def decompose(
     """
     request = request_for(names, per_trial=per_trial, dtype=dtype)
     found = totals(lib, segments, request)
-    return finish(lib, request, found, names, trials=segments.past.shape[0])
+    return finish(lib, request, found, names, constant=segments.constant)
 
 
 def request_for(names: Sequence[str], *, per_trial: bool, dtype: str) -> Request:
@@ -189,18 +194,12 @@ def tile_segments(segments: Segments, tile: Tile) -> tuple[Array, Array, Array, 
     )
 
 
-def pair_mask(lib: Library, segments: Segments, tile: Tile) -> tuple[Array, Array]:
-    """Which entries of a tile stand for a pair, (rows, columns), and which of these can vary.
-
-    The second mask is (trials, rows, columns): without pairs of which a node is constant.
-    """
+def pair_mask(lib: Library, segments: Segments, tile: Tile) -> Array:
+    """(trials, rows, columns): which entries of a tile stand for a pair of nodes that both vary."""
     rows, columns = tile.rows, tile.columns
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    pairs = lib.zeros(shape, "bool", segments.past) | True
-    if rows == columns:
-        pairs = lib.xp.triu(pairs, 1)
     constant = segments.constant[tile.trials]
-    return pairs, pairs & ~(constant[:, rows, None] | constant[:, None, columns])
+    pairs = ~(constant[:, rows, None] | constant[:, None, columns])
+    return lib.xp.triu(pairs, 1) if rows == columns else pairs
 
 
 def _closed_form(
@@ -211,19 +210,22 @@ def _closed_form(
     In float32 the pairs that would miss its tolerance are promoted: taken from float64.
     """
     xp = lib.xp
-    pairs, varying = pair_mask(lib, segments, tile)
-    done = lib.zeros(tuple(varying.shape), "bool", segments.past)
+    pairs = pair_mask(lib, segments, tile)
+    done = lib.zeros(tuple(pairs.shape), "bool", segments.past)
     values: list[Array] = [lib.zeros((1,), request.dtype, segments.past)] * len(request.names)
     for dtype in ("float32", "float64") if request.dtype == "float32" else ("float64",):
+        trusted = smallest_trusted(segments.past.shape[-1], dtype)
+        if trusted >= 1:  # More than any conditional variance: float32 cannot do any pair.
+            continue
         vectors = (lib.cast(v, dtype) for v in tile_segments(segments, tile))
         v, smallest = lambdas(xp, correlations(xp, *vectors))
-        new = varying & ~done & (smallest >= smallest_trusted(segments.past.shape[-1], dtype))
+        new = pairs & ~done & (smallest >= trusted)
         values = [
             xp.where(new, lib.cast(atom, request.dtype), value)
             for atom, value in zip(atoms(xp, v, request.names), values, strict=True)
         ]
         done = done | new
-        if bool((done == varying).all()):
+        if bool((done == pairs).all()):
             break
     return values, pairs & ~done
 
@@ -259,13 +261,9 @@ def _rescue(
     Returns:
         Flags of the degenerate ones and positions of the others, as in `Totals`.
     """
-    constant = (
-        segments.constant[marked[:, 0], marked[:, 1]]
-        | segments.constant[marked[:, 0], marked[:, 2]]
-    )
-    flags = [_flags(lib, marked[constant], Outcome.CONSTANT)]
+    flags = [lib.zeros((0, 4), "int64", marked)]
     resolved = [marked[:0]]
-    for part in rescue_parts(segments, marked[~constant]):
+    for part in rescue_parts(segments, marked):
         v, deterministic, duplicate = pair_lambdas(lib.xp, segments, part)
         finite = ~deterministic
         k, i, j = (part[finite][:, c] for c in range(3))
@@ -301,29 +299,52 @@ def _flags(lib: Library, marked: Array, outcome: Outcome) -> Array:
 
 
 def finish(
-    lib: Library, request: Request, found: Totals, names: Sequence[str], *, trials: int
+    lib: Library, request: Request, found: Totals, names: Sequence[str], *, constant: Array
 ) -> Pairs:
-    """Turn sums into averages over the trials with a value, and what has none into NaN."""
+    """Turn sums into averages over the trials with a value, and what has none into NaN.
+
+    The sums are used up: averages take their memory.
+    """
     lost = found.flagged[found.flagged[:, 3] != int(Outcome.DUPLICATE)]
-    k, i, j = (lost[:, c] for c in range(3))
-    atoms_by_name = {}
-    for name in names:
-        value = found.sums[name]
-        if request.per_trial:
-            value[k, i, j] = math.nan
-            value[k, j, i] = math.nan
-        elif len(lost):
-            count = lib.zeros(tuple(value.shape), request.dtype, value) + trials
-            once = lib.zeros((len(lost),), request.dtype, value) - 1
-            lib.add_at(count, (i, j), once)
-            lib.add_at(count, (j, i), once)
-            missing = count == 0
-            value = lib.xp.where(
-                missing, math.nan, value / (count + lib.cast(missing, request.dtype))
-            )
-        else:
-            value = value / trials
+    atoms_by_name = {name: found.sums.pop(name) for name in names}
+    found.sums.clear()
+    if request.per_trial:
+        _blank(lib, atoms_by_name, lost, constant)
+    else:
+        _average(lib, request, atoms_by_name, lost, constant)
+    for value in atoms_by_name.values():
         nodes = lib.xp.arange(value.shape[-1])
         value[..., nodes, nodes] = math.nan
-        atoms_by_name[name] = value
-    return Pairs(atoms_by_name, found.flagged, len(found.rescued))
+    return Pairs(atoms_by_name, constant, found.flagged, len(found.rescued))
+
+
+def _blank(lib: Library, atoms_by_name: dict[str, Array], lost: Array, constant: Array) -> None:
+    """Write NaN where a trial has no value."""
+    k, i, j = (lost[:, c] for c in range(3))
+    trial, node = lib.xp.where(constant)
+    for value in atoms_by_name.values():
+        value[k, i, j] = math.nan
+        value[k, j, i] = math.nan
+        value[trial, node] = math.nan
+        value[trial, :, node] = math.nan
+
+
+def _average(
+    lib: Library, request: Request, atoms_by_name: dict[str, Array], lost: Array, constant: Array
+) -> None:
+    """Divide by the number of trials that have a value, NaN where there is none."""
+    trials = constant.shape[0]
+    if not len(lost) and not bool(constant.any()):
+        for total in atoms_by_name.values():
+            total[...] = total / trials
+        return
+    varies = lib.cast(~constant, request.dtype)
+    count = varies.swapaxes(0, 1) @ varies
+    less = lib.zeros((len(lost),), request.dtype, count) - 1
+    for i, j in ((1, 2), (2, 1)):
+        lib.add_at(count, (lost[:, i], lost[:, j]), less)
+    missing = count == 0
+    count[missing] = 1
+    for total in atoms_by_name.values():
+        total[...] = total / count
+        total[missing] = math.nan

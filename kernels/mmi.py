@@ -11,13 +11,12 @@ the averages, and with them the six correlations of the pair, are all that is ne
 Rev. E 91, 052802, 2015; Mediano et al., arXiv:2109.13186).
 
 The functions are written for any array library with NumPy's names (`xp` is numpy or torch), act
-elementwise and broadcast. Nothing here allocates per pair beyond its temporaries: the callers
-choose tiles that fit the cache.
+elementwise and broadcast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .lattice import ATOMS, moebius_matrix
@@ -66,7 +65,7 @@ def lambdas(xp: Any, c: Correlations) -> tuple[Lambdas, Array]:
     Returns:
         The lambdas, and the smallest conditional variance of one of the four variables given the
         other three, min_k 1 / (Σ⁻¹)_kk = det Σ / max_k det Σ_without_k. It lies between λ_min and
-        4 λ_min. It is not above zero, or NaN, where Σ is numerically singular.
+        4 λ_min. It is 0 or NaN where Σ is numerically singular.
     """
     past = 1 - c.xy * c.xy
     future = 1 - c.ab * c.ab
@@ -87,10 +86,13 @@ def lambdas(xp: Any, c: Correlations) -> tuple[Lambdas, Array]:
     x_ab = x_a - bx_a * bx_a / future
     y_ab = y_a - by_a * by_a / future
 
+    # Where rounding leaves two of these below zero their product is positive, and proves nothing.
+    least = xp.minimum(xp.minimum(past, xp.minimum(xy_a, xy_b)), joint)
+    least = xp.minimum(least, xp.minimum(future, xp.minimum(x_ab, y_ab)))
     minors = xp.maximum(past * xp.maximum(xy_a, xy_b), future * xp.maximum(x_ab, y_ab))
     return (
         Lambdas(x_a, x_b, y_a, y_b, xy_a, xy_b, x_ab, y_ab, joint / future),
-        past * joint / minors,
+        xp.where(least > 0, past * joint / minors, 0.0),
     )
 
 
@@ -127,27 +129,46 @@ def synergy(xp: Any, v: Lambdas) -> Array:
     return -0.5 * xp.log(v.xy_ab * single / (joint * shared))
 
 
+def informations(xp: Any, v: Lambdas) -> list[Array]:
+    """The nine informations in nats, in the order of `Lambdas`."""
+    return [-0.5 * xp.log(lam) for lam in v]
+
+
 def _any_atoms(xp: Any, v: Lambdas, names: Sequence[str]) -> list[Array]:
     """Any of the 16 atoms: informations, redundancies as minima, then the Möbius inversion."""
-    x_a, x_b, y_a, y_b, xy_a, xy_b, x_ab, y_ab, xy_ab = (-0.5 * xp.log(lam) for lam in v)
-    least_a, least_b = xp.minimum(x_a, y_a), xp.minimum(x_b, y_b)
-    cumulative = {
+    i = Lambdas(*informations(xp, v))
+    least_a, least_b = xp.minimum(i.x_a, i.y_a), xp.minimum(i.x_b, i.y_b)
+    redundancies = {
         "rtr": xp.minimum(least_a, least_b),
         "rtx": least_a,
         "rty": least_b,
-        "rts": xp.minimum(x_ab, y_ab),
-        "xtr": xp.minimum(x_a, x_b),
-        "xtx": x_a,
-        "xty": x_b,
-        "xts": x_ab,
-        "ytr": xp.minimum(y_a, y_b),
-        "ytx": y_a,
-        "yty": y_b,
-        "yts": y_ab,
-        "str": xp.minimum(xy_a, xy_b),
-        "stx": xy_a,
-        "sty": xy_b,
-        "sts": xy_ab,
+        "rts": xp.minimum(i.x_ab, i.y_ab),
+        "xtr": xp.minimum(i.x_a, i.x_b),
+        "ytr": xp.minimum(i.y_a, i.y_b),
+        "str": xp.minimum(i.xy_a, i.xy_b),
+    }
+    return invert(redundancies, i, names)
+
+
+def invert(redundancies: Mapping[str, Array], i: Lambdas, names: Sequence[str]) -> list[Array]:
+    """Atoms from the seven redundancies and the nine informations, by Möbius inversion.
+
+    Args:
+        redundancies: by their point of the product lattice, `rtr rtx rty rts xtr ytr str`.
+        i: the informations, in place of the lambdas.
+        names: atoms wanted.
+    """
+    cumulative = {
+        **redundancies,
+        "xtx": i.x_a,
+        "xty": i.x_b,
+        "ytx": i.y_a,
+        "yty": i.y_b,
+        "stx": i.xy_a,
+        "sty": i.xy_b,
+        "xts": i.x_ab,
+        "yts": i.y_ab,
+        "sts": i.xy_ab,
     }
     return [
         sum(

@@ -38,9 +38,12 @@ def standardise(xp: Any, series: Array, tau: int) -> Segments:
 
 def _unit(xp: Any, segment: Array) -> tuple[Array, Array]:
     constant = xp.amax(segment, -1) == xp.amin(segment, -1)
-    # Dividing first keeps the sum in range; centring twice removes the rounding of the first mean,
-    # which is large beside the signal when the offset is.
-    centred = segment - (segment / segment.shape[-1]).sum(-1)[..., None]
+    # A power of two near the peak: exact, and keeps sums of values near the limits in range.
+    peak = xp.amax(xp.abs(segment), -1)
+    power = xp.clip(xp.floor(xp.log2(xp.where(peak > 0, peak, 1.0))), -1000, 1000)
+    segment = segment * xp.exp2(-power)[..., None]
+    # Twice: the rounding of the first mean is large beside the signal when the offset is.
+    centred = segment - segment.mean(-1)[..., None]
     centred = centred - centred.mean(-1)[..., None]
     # Without the peak, squares overflow from 1e154 on and vanish below 1e-162.
     peak = xp.amax(xp.abs(centred), -1)

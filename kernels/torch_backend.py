@@ -53,16 +53,26 @@ def run(
     series: torch.Tensor, *, tau: int, names: Sequence[str], per_trial: bool, dtype: str
 ) -> Pairs:
     """Decompose all pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
-    segments = standardise(torch, series.to(torch.float64), tau)
+    if dtype == "float32" and torch.get_float32_matmul_precision() != "highest":
+        raise ValueError(
+            "dtype is 'float32', but torch may round float32 matrix products to TF32 or bfloat16, "
+            f"as torch.get_float32_matmul_precision() is {torch.get_float32_matmul_precision()!r}; "
+            "use dtype='float64' or torch.set_float32_matmul_precision('highest')"
+        )
     request = request_for(names, per_trial=per_trial, dtype=dtype)
     apply: Any = _Totals.apply
-    *sums, flagged, rescued = apply(*segments, request)
-    found = Totals(dict(zip(request.names, sums, strict=True)), flagged, rescued)
-    return finish(_LIB, request, found, names, trials=series.shape[0])
+    with torch.autocast(series.device.type, enabled=False):
+        segments = standardise(torch, series.to(torch.float64), tau)
+        *sums, flagged, rescued = apply(*segments, request)
+        found = Totals(dict(zip(request.names, sums, strict=True)), flagged, rescued)
+        return finish(_LIB, request, found, names, constant=segments.constant)
 
 
 class _Totals(torch.autograd.Function):
-    """`totals` with its gradient; flagged pairs, which have none, contribute nothing to it."""
+    """`totals` with its gradient; degenerate pairs contribute nothing to it.
+
+    Most have no value; that of coinciding nodes is a limit that has no gradient.
+    """
 
     @staticmethod
     def forward(
@@ -84,10 +94,11 @@ class _Totals(torch.autograd.Function):
             for name, grad in zip(ctx.request.names, upstream, strict=False)
         }
         gradient = torch.zeros_like(past), torch.zeros_like(future)
-        for tile in tiles(*past.shape[:2]):
-            _tile_gradient(segments, ctx.request, tile, by_name, gradient)
-        for part in rescue_parts(segments, rescued):
-            _rescue_gradient(segments, ctx.request, part, by_name, gradient)
+        with torch.autocast(past.device.type, enabled=False):
+            for tile in tiles(*past.shape[:2]):
+                _tile_gradient(segments, ctx.request, tile, by_name, gradient)
+            for part in rescue_parts(segments, rescued):
+                _rescue_gradient(segments, ctx.request, part, by_name, gradient)
         return *gradient, None, None
 
 
@@ -102,8 +113,9 @@ def _tile_gradient(
     gradient: Gradient,
 ) -> None:
     """Add a tile's share. Inputs are masked, not outputs: 0 * inf would be NaN on the way back."""
-    _, use = pair_mask(_LIB, segments, tile)
-    leaves = [v.detach().clone().requires_grad_() for v in tile_segments(segments, tile)]
+    use = pair_mask(_LIB, segments, tile)
+    # Views, not copies: another memory layout could round a pair across the limit of trust.
+    leaves = [v.detach().requires_grad_() for v in tile_segments(segments, tile)]
     with torch.enable_grad():
         c = correlations(torch, *leaves)
         with torch.no_grad():

@@ -51,31 +51,46 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str) -> Incoming:
         ValueError: a NumPy backend was chosen for data on another device or with a gradient.
     """
     if isinstance(array, torch.Tensor):
-        _check_real(not array.is_complex(), array.dtype, argument)
-        if kind == "torch":
-            return Incoming(array, lambda out: out)
-        _check_host(array, argument)
-        if array.requires_grad:
-            raise ValueError(
-                f"{argument} requires a gradient, which a NumPy backend cannot give; "
-                "use backend='torch' or pass a detached tensor"
-            )
-        return Incoming(array.numpy(), torch.from_numpy)
+        return _incoming_tensor(array, kind, argument)
     if _speaks_dlpack(array):
-        namespace = _namespace(array)
-        if kind == "numpy":
-            _check_host(array, argument)
-            return Incoming(np.from_dlpack(array), namespace.from_dlpack)
+        back = _namespace(array, argument).from_dlpack
         tensor = torch.utils.dlpack.from_dlpack(array)
-        _check_real(not tensor.is_complex(), tensor.dtype, argument)
-        return Incoming(tensor, namespace.from_dlpack)
-    host = np.asarray(array)
+        taken = _incoming_tensor(tensor, kind, argument).array
+        return Incoming(taken, back)
+    if np.ma.isMaskedArray(array):
+        raise TypeError(
+            f"{argument} is a masked array, whose masked entries would count as data; "
+            "fill or remove them first"
+        )
+    try:
+        host = np.asarray(array)
+    except ValueError as error:
+        raise ValueError(f"{argument} is not an array of equal rows: {error}") from error
     _check_real(host.dtype.kind in "biuf", host.dtype, argument)
     if kind == "numpy":
         return Incoming(host, lambda out: out)
     # torch takes neither foreign byte order nor negative strides, and warns of read-only memory.
     host = np.require(host, np.float64, ["C_CONTIGUOUS", "WRITEABLE"])
     return Incoming(torch.from_numpy(host), lambda out: out.numpy())
+
+
+def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> Incoming:
+    _check_real(not tensor.is_complex(), tensor.dtype, argument)
+    if kind == "torch":
+        return Incoming(tensor, lambda out: out)
+    if tensor.device.type != "cpu":
+        raise ValueError(
+            f"{argument} is on {tensor.device}, but a NumPy backend reads host memory only; "
+            "use backend='torch' or 'auto', or copy it to the CPU"
+        )
+    if tensor.requires_grad:
+        raise ValueError(
+            f"{argument} requires a gradient, which a NumPy backend cannot give; "
+            "use backend='torch' or pass a detached tensor"
+        )
+    # NumPy has no bfloat16.
+    host = tensor.double() if tensor.is_floating_point() else tensor
+    return Incoming(host.numpy(), torch.from_numpy)
 
 
 def to_numpy(array: Any) -> Any:
@@ -101,21 +116,20 @@ def _speaks_dlpack(array: Any) -> bool:
     return hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray | torch.Tensor)
 
 
-def _namespace(array: Any) -> Any:
+def _namespace(array: Any, argument: str = "array") -> Any:
+    """The module that makes arrays of this kind."""
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
-    return sys.modules[type(array).__module__.partition(".")[0]]
+    module = sys.modules[type(array).__module__.partition(".")[0]]
+    if not hasattr(module, "from_dlpack"):
+        raise TypeError(
+            f"{argument}: a {type(array).__name__} hands out its memory by __dlpack__, but "
+            f"{module.__name__} has no from_dlpack to take a result; pass "
+            "torch.from_dlpack(array) to get torch tensors"
+        )
+    return module
 
 
 def _check_real(real: bool, dtype: Any, argument: str) -> None:
     if not real:
         raise TypeError(f"{argument} must hold real numbers; got dtype {dtype}")
-
-
-def _check_host(array: Any, argument: str) -> None:
-    if native(array)[1] != "cpu":
-        where = getattr(array, "device", "another device")
-        raise ValueError(
-            f"{argument} is on {where}, but a NumPy backend reads host memory only; "
-            "use backend='torch' or 'auto', or copy it to the CPU"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from synkern.kernels.lattice import ATOMS
@@ -28,7 +28,7 @@ def atom_names(atoms: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(atoms, str):
         names = ATOMS if atoms == "all" else (atoms,)
     else:
-        names = tuple(dict.fromkeys(atoms))
+        names = tuple(dict.fromkeys(atoms if isinstance(atoms, Iterable) else [atoms]))
     unknown = [name for name in names if name not in ATOMS]
     if unknown or not names:
         raise ValueError(

@@ -95,12 +95,21 @@ def select(name: str, array: Any) -> Backend:
         ValueError: unknown name; a backend that cannot run here, with the reason and a remedy.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
-    if name == "auto":
-        kind, device = native(array)
-        return next(b for b in BACKENDS if b.arrays == kind and device in b.status().devices)
-    if name not in by_name:
+    if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
-    status = by_name[name].status()
-    if not status.available:
-        raise ValueError(f"backend {name!r} cannot run here: {status.why}. {status.remedy}")
-    return by_name[name]
+    kind, device = native(array)
+    tried = [b for b in BACKENDS if name in ("auto", b.name)]
+    for backend in tried:
+        fits = backend.arrays == kind or name != "auto"
+        if fits and device in backend.status().devices:
+            return backend
+    reasons = "; ".join(f"{b.name}: {_reason(b.status())}" for b in tried)
+    raise ValueError(
+        f"backend {name!r} cannot compute a series on device {device!r} here ({reasons}); "
+        "move the series to the CPU, or choose another backend"
+    )
+
+
+def _reason(status: Status) -> str:
+    why = status.why or f"runs on {' and '.join(status.devices)} only"
+    return f"{why}; {status.remedy}" if status.remedy else why

@@ -33,7 +33,8 @@ def phiid(
 
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite: NumPy, torch (any device;
-            gradients flow), CuPy or JAX through DLPack, or nested lists.
+            gradients flow, but none from degenerate pairs), CuPy or JAX through DLPack (JAX keeps
+            float64 only with jax_enable_x64), or nested lists.
         tau: lag in samples.
         kind: "gaussian": informations of jointly Gaussian variables.
         redundancy: "MMI": minimum mutual information.
@@ -42,14 +43,15 @@ def phiid(
         average: "trials": mean over the trials in which the pair has a value; None: every trial.
         backend: "auto", or a name that `synkern backends` lists.
         dtype: of arithmetic and output. "float64": error at most 1e-9 nats for ordinary pairs.
-            "float32": 1e-5, with pairs that would miss it computed in float64.
+            "float32": 1e-5, with pairs that would miss it, as those of persistent nodes do,
+            computed in float64: it saves memory, and time only where most pairs are benign.
 
     Returns:
         `PhiIDResult`: by atom name (nodes, nodes), or (trials, nodes, nodes) with average=None, in
         nats; the same kind of array on the same device as `series`. The diagonal is NaN, and so
         are pairs without a value: a constant node, or a future fixed by the past (infinite
         information). Nodes that coincide have sts = 0 and rtr = what they share. All these are
-        counted in `result.degenerate` and listed in `result.flagged`.
+        counted in `result.degenerate` and listed in `result.constant` and `result.flagged`.
 
     Raises:
         ValueError: bad shape, NaN in the series, tau too long, unknown option or backend.
@@ -79,14 +81,16 @@ def phiid(
         dtype=dtype,
         backend=chosen.name,
         shape=tuple(array.shape),
+        constant=to_numpy(pairs.constant),
         flagged=to_numpy(pairs.flagged),
         rescued=pairs.rescued,
     )
-    if len(result.flagged):
-        counts = ", ".join(f"{n} {outcome}" for outcome, n in result.degenerate.items() if n)
+    degenerate = {outcome: n for outcome, n in result.degenerate.items() if n}
+    if degenerate:
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
         warnings.warn(
-            f"{len(result.flagged)} of {result.trials * result.pairs} (trial, pair) are "
-            f"degenerate: {counts}; result.flagged lists them",
+            f"{sum(degenerate.values())} of {result.trials * result.pairs} (trial, pair) are "
+            f"degenerate: {counts}; see result.constant (nodes) and result.flagged (other pairs)",
             UserWarning,
             stacklevel=2,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,10 @@ class PhiIDResult(Mapping[str, Any]):
         dtype: of the arithmetic and the arrays.
         backend: name of the one that ran.
         shape: (trials, time, nodes) of the series.
-        flagged: (flags, 4) int64 NumPy array of degenerate pairs: trial, row, column (row <
-            column), `Outcome`.
+        constant: (trials, nodes) bool NumPy array: the node does not vary in its past or future,
+            and none of its pairs has a value.
+        flagged: (flags, 4) int64 NumPy array of all other degenerate pairs: trial, row, column (row
+            < column), `Outcome`.
         rescued: number of (trial, pair) too near singular for the closed form, recomputed from the
             data by a stable factorisation; these are as good as any other.
     """
@@ -53,8 +56,13 @@ class PhiIDResult(Mapping[str, Any]):
     dtype: str
     backend: str
     shape: tuple[int, int, int]
+    constant: npt.NDArray[np.bool_]
     flagged: npt.NDArray[np.int64]
     rescued: int
+
+    # A mapping compares by content, which for arrays has no truth value.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def __getitem__(self, atom: str) -> Any:
         """The matrix of an atom."""
@@ -79,7 +87,7 @@ class PhiIDResult(Mapping[str, Any]):
             f"PhiIDResult({' '.join(self.arrays)}; {self.trials} trials x {self.shape[1]} time x "
             f"{self.nodes} nodes, tau={self.tau}, {self.kind} {self.redundancy}, "
             f"average={self.average!r}, {self.unit}, {self.dtype} on {self.backend}, "
-            f"{len(self.flagged)} degenerate)"
+            f"{sum(self.degenerate.values())} degenerate)"
         )
 
     @property
@@ -105,8 +113,10 @@ class PhiIDResult(Mapping[str, Any]):
     @property
     def degenerate(self) -> dict[str, int]:
         """Number of (trial, pair) by kind of degeneracy, as named in `Outcome`."""
-        codes = self.flagged[:, 3]
-        return {kind.name.lower(): int((codes == kind).sum()) for kind in Outcome}
+        counts = {kind.name.lower(): int((self.flagged[:, 3] == kind).sum()) for kind in Outcome}
+        varying = self.nodes - self.constant.sum(-1)
+        counts["constant"] = int((self.pairs - varying * (varying - 1) // 2).sum())
+        return counts
 
     def valid_trials(self) -> npt.NDArray[np.int64]:
         """Number of trials in which each pair has a value.
@@ -114,7 +124,8 @@ class PhiIDResult(Mapping[str, Any]):
         Returns:
             (nodes, nodes) int64, symmetric; 0 on the diagonal.
         """
-        count = np.full((self.nodes, self.nodes), self.trials, np.int64)
+        varies = (~self.constant).astype(np.int64)
+        count = varies.T @ varies
         lost = self.flagged[self.flagged[:, 3] != Outcome.DUPLICATE]
         np.subtract.at(count, (lost[:, 1], lost[:, 2]), 1)
         np.subtract.at(count, (lost[:, 2], lost[:, 1]), 1)
@@ -124,10 +135,11 @@ class PhiIDResult(Mapping[str, Any]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz` file, at exactly this path."""
         meta = {f.name: getattr(self, f.name) for f in fields(self)}
-        del meta["arrays"], meta["flagged"]
+        del meta["arrays"], meta["constant"], meta["flagged"]
         meta["format"] = _FORMAT
         arrays = {atom: to_numpy(value) for atom, value in self.arrays.items()}
-        entries: dict[str, Any] = {_META: np.array(json.dumps(meta)), "flagged": self.flagged}
+        entries: dict[str, Any] = {_META: np.array(json.dumps(meta)), "constant": self.constant}
+        entries["flagged"] = self.flagged
         with open(path, "wb") as file:
             np.savez(file, **entries, **arrays)
 
@@ -138,16 +150,23 @@ class PhiIDResult(Mapping[str, Any]):
         Raises:
             ValueError: the file is not a saved result, or of a later format.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if _META not in file:
-                raise ValueError(f"{os.fspath(path)!r} is not a result saved by synkern")
+        try:
+            file = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, zipfile.BadZipFile):
+            file = None
+        if not isinstance(file, np.lib.npyio.NpzFile) or _META not in file:
+            raise ValueError(f"{os.fspath(path)!r} is not a result saved by synkern")
+        with file:
             meta = json.loads(str(file[_META]))
-            if meta.pop("format") != _FORMAT:
-                raise ValueError(f"{os.fspath(path)!r} was saved by a later synkern; update it")
+            if (saved := meta.pop("format")) != _FORMAT:
+                raise ValueError(
+                    f"{os.fspath(path)!r} has format {saved}, this synkern reads {_FORMAT}; "
+                    "load it with the version that saved it"
+                )
             arrays = {name: file[name] for name in file.files if name != _META}
         meta["shape"] = tuple(meta["shape"])
-        flagged = arrays.pop("flagged")
-        return cls(arrays=arrays, flagged=flagged, **meta)
+        constant, flagged = arrays.pop("constant"), arrays.pop("flagged")
+        return cls(arrays=arrays, constant=constant, flagged=flagged, **meta)
 
     def to_xarray(self, nodes: Sequence[Any] | None = None) -> xarray.Dataset:
         """One labelled variable per atom, dimensions `x` and `y` (and `trial`).

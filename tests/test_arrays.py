@@ -92,8 +92,33 @@ def test_any_real_dtype(rng, backend, dtype):
         np.testing.assert_array_equal(np.asarray(result["sts"]), expected["sts"])
 
 
-def test_bfloat16(series):
+def test_bfloat16(series, backend):
     tensor = torch.from_numpy(series).bfloat16()
-    assert torch.equal(
-        synkern.phiid(tensor)["sts"][0, 1], synkern.phiid(tensor.double())["sts"][0, 1]
-    )
+    expected = synkern.phiid(tensor.double(), backend=backend)["sts"]
+    result = synkern.phiid(tensor, backend=backend)["sts"]
+    torch.testing.assert_close(result, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_complex_numbers_of_another_library(series, backend):
+    with pytest.raises(TypeError, match="series must hold real numbers.*complex128"):
+        synkern.phiid(Exporter(series + 1j), backend=backend)
+
+
+def test_library_without_a_way_back_is_refused_at_once(series, backend):
+    class Bare(Exporter):
+        __array_namespace__ = property(lambda self: self.nothing)
+
+    with pytest.raises(TypeError, match="series: a Bare .* no from_dlpack.*torch.from_dlpack"):
+        synkern.phiid(Bare(series), backend=backend)
+
+
+def test_autocast_changes_nothing(series):
+    tensor = torch.from_numpy(series).requires_grad_()
+    expected = synkern.phiid(tensor, dtype="float32")
+    torch.nansum(expected["sts"]).backward()
+    gradient, tensor.grad = tensor.grad, None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = synkern.phiid(tensor, dtype="float32")
+        torch.nansum(result["sts"]).backward()
+    torch.testing.assert_close(result["sts"], expected["sts"], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(tensor.grad, gradient, rtol=0, atol=0)

@@ -82,6 +82,7 @@ def test_complex_tensor():
         ("backend", "cuda", "'auto' or one of numpy, torch"),
         ("atoms", ["sts", "xyz"], "'all' or names from rtr .* where 'xyz' is unknown"),
         ("atoms", [], "'all' or names from rtr"),
+        ("atoms", None, "'all' or names from rtr .* None is unknown"),
     ],
 )
 def test_unknown_option(series, option, value, allowed):
@@ -97,5 +98,27 @@ def test_numpy_backend_refuses_to_lose_a_gradient(series):
 
 
 def test_numpy_backend_refuses_another_device():
-    with pytest.raises(ValueError, match="on meta.*backend='torch'"):
-        synkern.phiid(torch.zeros(40, 3, device="meta"), backend="numpy")
+    for backend in ("numpy", "torch", "auto"):
+        with pytest.raises(ValueError, match=f"backend '{backend}' .* device 'meta'.*to the CPU"):
+            synkern.phiid(torch.zeros(40, 3, device="meta"), backend=backend)
+
+
+def test_masked_array(series, backend):
+    with pytest.raises(TypeError, match="series is a masked array.*fill"):
+        synkern.phiid(np.ma.masked_greater(series, 2), backend=backend)
+
+
+def test_ragged_lists(backend):
+    with pytest.raises(ValueError, match="series is not an array of equal rows"):
+        synkern.phiid([[1.0, 2.0]] * 39 + [[1.0]], backend=backend)
+
+
+def test_float32_refuses_rounded_matrix_products(series):
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        synkern.phiid(torch.from_numpy(series))
+        with pytest.raises(ValueError, match="dtype is 'float32'.*'high'.*use dtype='float64'"):
+            synkern.phiid(torch.from_numpy(series), dtype="float32")
+    finally:
+        torch.set_float32_matmul_precision(precision)

@@ -79,6 +79,43 @@ def test_large_offset(rng, backend):
     assert largest_error(series, backend) <= 1e-9
 
 
+def noisy_sine(rng, eps):
+    time = np.linspace(-1, 1, 100)[:, None]
+    phase = rng.uniform(0, 6, (3000, 1, 2))
+    return np.sin(np.pi * time + phase) + eps * rng.standard_normal((3000, 100, 2))
+
+
+def noisy_trend(rng, eps):
+    return np.linspace(-1, 1, 100)[:, None] + eps * rng.standard_normal((3000, 100, 2))
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("eps", [1e-10, 1e-9, 3e-9, 1e-8, 1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("make", [noisy_sine, noisy_trend])
+def test_singular_in_several_directions(rng, backend, make, eps, dtype):
+    """Rounding turns products of two vanishing variances positive: nothing may slip through."""
+    series = make(rng, eps)
+    result = synkern.phiid(series, average=None, backend=backend, dtype=dtype)
+    swapped = synkern.phiid(series[..., ::-1].copy(), average=None, backend=backend, dtype=dtype)
+    # The stable path is off by some rounding errors of the data over eps.
+    bound = (1e-6 if dtype == "float64" else 1e-5) + 1e-15 / eps
+    for atom in ("rtr", "sts"):
+        one, other = result[atom][:, 0, 1], swapped[atom][:, 0, 1]
+        assert np.isfinite(one).sum() + result.degenerate["deterministic"] == len(series)
+        both = np.isfinite(one) & np.isfinite(other)
+        np.testing.assert_allclose(one[both], other[both], rtol=1e-6, atol=bound)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-150, 1e150, 1e307, 1.7e308])
+def test_values_near_the_limits(rng, backend, scale):
+    series = rng.uniform(-1, 1, (100, 3)).cumsum(0)
+    series /= np.abs(series).max()
+    expected = synkern.phiid(series, backend=backend)
+    result = synkern.phiid(series * scale, backend=backend)
+    np.testing.assert_allclose(result["sts"], expected["sts"], rtol=0, atol=1e-9)
+
+
 def test_random_weights_are_finite_and_right(heads, backend):
     """Lag-1 autocorrelation of 0.998: where a closed form in float32 has infinities."""
     series = heads["random"].astype(np.float64)

@@ -27,6 +27,8 @@ def test_constant_node_is_masked_and_counted(series, backend, level):
     with pytest.warns(UserWarning, match="3 of 18 .* degenerate: 3 constant"):
         each = synkern.phiid(series, atoms="all", average=None, backend=backend)
     assert each.degenerate == {"constant": 3, "deterministic": 0, "duplicate": 0}
+    np.testing.assert_array_equal(np.argwhere(each.constant), [[1, 2]])
+    assert not len(each.flagged)
     expected = np.zeros((3, 4, 4), dtype=bool)
     expected[1, 2] = expected[1, :, 2] = expected[:, range(4), range(4)] = True
     for atom in ATOMS:
@@ -142,4 +144,5 @@ def test_float32_has_the_same_outcomes(series, backend):
     double = synkern.phiid(series, average=None, backend=backend)
     single = synkern.phiid(series, average=None, backend=backend, dtype="float32")
     np.testing.assert_array_equal(single.flagged, double.flagged)
+    np.testing.assert_array_equal(single.constant, double.constant)
     np.testing.assert_array_equal(np.isnan(single["sts"]), np.isnan(double["sts"]))

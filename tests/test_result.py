@@ -37,6 +37,7 @@ def test_save_and_load(rng, tmp_path, average):
     for atom in result:
         np.testing.assert_array_equal(loaded[atom], result[atom].numpy())
     np.testing.assert_array_equal(loaded.flagged, result.flagged)
+    np.testing.assert_array_equal(loaded.constant, result.constant)
     np.testing.assert_array_equal(loaded.valid_trials(), result.valid_trials())
     assert loaded.degenerate == result.degenerate
     assert loaded.shape == result.shape
@@ -44,8 +45,18 @@ def test_save_and_load(rng, tmp_path, average):
 
 def test_load_refuses_other_files(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(ValueError, match=r"other.npz' is not a result saved by synkern"):
-        synkern.PhiIDResult.load(tmp_path / "other.npz")
+    np.save(tmp_path / "other.npy", np.zeros(3))
+    (tmp_path / "other.txt").write_text("nothing")
+    (tmp_path / "other.empty").touch()
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match=f"{path.name}' is not a result saved by synkern"):
+            synkern.PhiIDResult.load(path)
+
+
+def test_results_are_compared_by_identity(result, rng):
+    assert result == result  # noqa: PLR0124
+    assert result != synkern.phiid(rng.standard_normal((2, 40, 3)))
+    assert {result: "usable as a key"}[result]
 
 
 def test_to_xarray(rng):
