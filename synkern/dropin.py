@@ -1,38 +1,48 @@
 """`calc_PhiID`: the call and the return of phyid, one pair at a time, pointwise in time.
 
-For all pairs of many nodes use `synkern.phiid`, whose averages are the means of these.
+For all pairs of many nodes use `synkern.phiid`, whose averages are the means of these, and for the
+atoms of many pairs at every sample `synkern.phiid_local`.
 """
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern.kernels.lattice import ATOMS, moebius_matrix
-from synkern.kernels.segments import Segments, standardise
-from synkern.kernels.stable import UNRESOLVED, Outcome, lambdas_from_data
+from synkern.kernels.lattice import ATOMS
+from synkern.kernels.local import (
+    INFORMATIONS,
+    REDUNDANCIES,
+    SETS,
+    Local,
+    Variables,
+    discrete,
+    gaussian,
+    unit_vectors,
+)
+from synkern.kernels.stable import Outcome
 
-Local = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
+Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
 
-# phyid's names for the variables, in its order, and for sources and targets of an information.
-_SINGLES = ("p1", "p2", "t1", "t2")
-_ENTROPIES = tuple(
-    "".join(members)
-    for members in (
-        *((name,) for name in _SINGLES),
-        *itertools.combinations(_SINGLES, 2),
-        *itertools.combinations(_SINGLES, 3),
-        _SINGLES,
+# phyid's keys in its order, each with the row it stands for.
+_VARIABLES = {"x": "p1", "y": "p2", "a": "t1", "b": "t2"}
+_ENTROPIES = tuple("h_" + "".join(_VARIABLES[name] for name in names) for names in SETS)
+_INFORMATIONS = tuple(
+    (f"I_{name.replace('_', 't')}", INFORMATIONS.index(name))
+    for name in ["xy_ab", "x_a", "x_b", "y_a", "y_b", "xy_a", "xy_b", "x_ab", "y_ab"]
+)
+_REDUNDANCIES = tuple(
+    zip(
+        ["R_xyta", "R_xytb", "R_xytab", "R_abtx", "R_abty", "R_abtxy"],
+        (REDUNDANCIES.index(name) for name in ["rtx", "rty", "rts", "xtr", "ytr", "str"]),
+        strict=True,
     )
 )
-_SOURCES = {"x": "p1", "y": "p2", "xy": "p1p2"}
-_TARGETS = {"a": "t1", "b": "t2", "ab": "t1t2"}
+_STATE = np.array([1, 2, 4, 8])[:, None]
 
 
 def calc_PhiID(  # noqa: N802 (phyid's name)
@@ -41,34 +51,36 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     tau: int,
     kind: str = "gaussian",
     redundancy: str = "MMI",
-) -> tuple[dict[str, Local], dict[str, Any]]:
+) -> tuple[dict[str, Values], dict[str, Any]]:
     """Pointwise ΦID of two series, by the call and with the return of `phyid.calculate`.
 
-    A local information is the log-ratio of fitted Gaussian densities at one sample; its mean over
-    samples is the information itself. The MMI redundancy is, pointwise, the local information of
-    the source whose mean is least.
+    A local information is the log-ratio of fitted densities or probabilities at one sample; its
+    mean over samples is the information itself.
 
     Args:
         src: first series, (time,), real and finite.
         trg: second series, as long.
         tau: lag in samples.
-        kind: "gaussian".
-        redundancy: "MMI".
+        kind: "gaussian": informations of jointly Gaussian variables, in nats. "discrete": of bits,
+            each variable above its mean or not, in bits.
+        redundancy: "MMI": pointwise, the local information of the source whose mean is least.
+            "CCS": common change in surprisal, the co-information where all terms have one sign.
 
     Returns:
-        `atoms_res`: by atom name, float64 (time - tau,), nats. `calc_res`: `h_res`, the 15 local
-        entropies of the variables scaled to unit variance; `I_res`, the nine local informations;
-        `R_res`, the six redundancies; `rtr`, the double redundancy.
+        `atoms_res`: by atom name, float64 (time - tau,). `calc_res`: `h_res`, the 15 local
+        entropies, Gaussian ones of the variables scaled to unit variance; `I_res`, the nine local
+        informations; `R_res`, the six redundancies; `rtr`, the double redundancy.
 
-        Where phyid raises or returns NaN by underflow: series that coincide give synergy 0, as one
-        of them is dropped; a constant series, and a future that the past determines, give NaN
-        everywhere. All three warn.
+        Where Gaussian phyid raises or returns NaN by underflow: series that coincide give synergy
+        0, as one of them is dropped; a constant series, and a future that the past determines,
+        give NaN everywhere. All three warn. Discrete atoms always have a value, as in phyid; those
+        of a constant series are 0.
 
     Raises:
         ValueError: series of different length, not finite, too short for tau; unknown options.
     """
-    check.choice("kind", kind, ("gaussian",))
-    check.choice("redundancy", redundancy, ("MMI",))
+    check.choice("kind", kind, ("gaussian", "discrete"))
+    check.choice("redundancy", redundancy, ("MMI", "CCS"))
     tau = check.lag(tau)
     first, second = np.asarray(src, np.float64), np.asarray(trg, np.float64)
     if first.ndim != 1 or first.shape != second.shape:
@@ -76,103 +88,32 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
             "src and trg must be two series of one length, (time,) each; "
             f"got shapes {first.shape} and {second.shape}"
         )
-    series = check.series(np, np.stack([first, second], axis=-1), tau)
+    both = np.array((first, second))
+    check.series(np, both.T, tau)
 
-    entropy = _local_entropies(standardise(np, series, tau))
-    information = {
-        source + target: entropy[p] + entropy[t] - entropy[p + t]
-        for source, p in _SOURCES.items()
-        for target, t in _TARGETS.items()
-    }
-    cumulative = _cumulative(information)
-    atoms = moebius_matrix() @ np.stack([cumulative[name] for name in ATOMS])
+    variables = np.concatenate((both[:, :-tau], both[:, tau:]))
+    found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
+    if found.outcome is not None and found.outcome[0]:
+        name = Outcome(found.outcome[0]).name.lower()
+        warnings.warn(f"the pair is degenerate: {name}", UserWarning, stacklevel=2)
+    entropies, informations, redundancies, atoms = (list(part) for part in found[:4])
     return dict(zip(ATOMS, atoms, strict=True)), {
-        "h_res": {f"h_{name}": h for name, h in entropy.items()},
-        "I_res": {
-            f"I_{name}": information[name.replace("t", "", 1)]
-            for name in ["xytab", "xta", "xtb", "yta", "ytb", "xyta", "xytb", "xtab", "ytab"]
-        },
-        "R_res": {
-            "R_xyta": cumulative["rtx"],
-            "R_xytb": cumulative["rty"],
-            "R_xytab": cumulative["rts"],
-            "R_abtx": cumulative["xtr"],
-            "R_abty": cumulative["ytr"],
-            "R_abtxy": cumulative["str"],
-        },
-        "rtr": cumulative["rtr"],
+        "h_res": dict(zip(_ENTROPIES, entropies, strict=True)),
+        "I_res": {name: informations[k] for name, k in _INFORMATIONS},
+        "R_res": {name: redundancies[k] for name, k in _REDUNDANCIES},
+        "rtr": redundancies[0],
     }
 
 
-def _local_entropies(segments: Segments) -> dict[str, Local]:
-    """Local entropies of the 15 sets of variables of unit variance, by orthogonal factorisation.
-
-    With Q R the factorisation of the centred unit vectors of a set, log det of its correlation
-    matrix is 2 sum log |R_kk|, and the Mahalanobis distance of sample t is (samples - 1) |Q_t|^2,
-    so no density underflows and no matrix is inverted.
-    """
-    past, future = segments.past[0], segments.future[0]
-    columns = {"p1": past[0], "p2": past[1], "t1": future[0], "t2": future[1]}
-    samples = past.shape[-1]
-    outcome, stands_for = _degeneracy(segments)
-    if outcome is not None:
-        warnings.warn(f"the pair is degenerate: {outcome.name.lower()}", UserWarning, stacklevel=3)
-    if outcome in (Outcome.CONSTANT, Outcome.DETERMINISTIC):
-        return {name: np.full(samples, np.nan) for name in _ENTROPIES}
-
-    entropies = {}
-    for name in _ENTROPIES:
-        members = dict.fromkeys(stands_for[name[k : k + 2]] for k in range(0, len(name), 2))
-        q, r = np.linalg.qr(np.stack([columns[member] for member in members], axis=-1))
-        log_determinant = 2 * np.log(np.abs(np.diagonal(r))).sum()
-        distance = (samples - 1) * (q * q).sum(-1)
-        constant = len(members) * np.log(2 * np.pi) + log_determinant
-        entropies[name] = 0.5 * (constant + distance)
-    return entropies
+def _gaussian(variables: Values, redundancy: str) -> Local:
+    """Local quantities of one pair, without its axis, from x, y, a, b: (4, samples)."""
+    unit = unit_vectors(np, Variables(variables[None], variables[None]))
+    found = gaussian(np, unit.fitted, unit.fitted, redundancy)
+    return Local(*(part[0] for part in found[:4]), found.outcome)
 
 
-def _degeneracy(segments: Segments) -> tuple[Outcome | None, Mapping[str, str]]:
-    """Outcome of the pair, and for each variable the one that stands for it."""
-    itself = {name: name for name in _SINGLES}
-    if segments.constant.any():
-        return Outcome.CONSTANT, itself
-    sides = segments.past[0], segments.future[0]
-    _, deterministic, duplicate = lambdas_from_data(
-        np, *(side[None, node] for side in sides for node in range(2))
-    )
-    if deterministic[0]:
-        return Outcome.DETERMINISTIC, itself
-    if not duplicate[0]:
-        return None, itself
-    for side, (first, second) in zip("pt", sides, strict=True):
-        if np.linalg.norm(second - first * (first @ second)) < UNRESOLVED:
-            itself[f"{side}2"] = f"{side}1"
-    return Outcome.DUPLICATE, itself
-
-
-def _cumulative(information: Mapping[str, Local]) -> dict[str, Local]:
-    """The 16 cumulative quantities of the product lattice; redundancies by least mean."""
-
-    def least(*names: str) -> Local:
-        # phyid takes the last of two equal means, and the first of four.
-        order = names if len(names) > 2 else names[::-1]
-        return information[min(order, key=lambda name: information[name].mean())]
-
-    return {
-        "rtr": least("xa", "xb", "ya", "yb"),
-        "rtx": least("xa", "ya"),
-        "rty": least("xb", "yb"),
-        "rts": least("xab", "yab"),
-        "xtr": least("xa", "xb"),
-        "xtx": information["xa"],
-        "xty": information["xb"],
-        "xts": information["xab"],
-        "ytr": least("ya", "yb"),
-        "ytx": information["ya"],
-        "yty": information["yb"],
-        "yts": information["yab"],
-        "str": least("xya", "xyb"),
-        "stx": information["xya"],
-        "sty": information["xyb"],
-        "sts": information["xyab"],
-    }
+def _discrete(variables: Values, redundancy: str) -> Local:
+    bits = variables > variables.sum(-1, keepdims=True) / variables.shape[-1]
+    states = (bits * _STATE).sum(0)
+    found = discrete(np, states[None], redundancy)
+    return Local(*(part[0].take(states, 1) for part in found[:4]), None)

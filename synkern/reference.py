@@ -1,64 +1,199 @@
-"""The one truth: Gaussian ΦID with MMI redundancy of one pair of series, from the definitions.
+"""The one truth: ΦID of one pair of series, from the definitions.
 
-Written to be read beside the paper (Mediano, Rosas, Luppi et al., PNAS 2025, arXiv:2109.13186), in
-NumPy and float64, one pair at a time. It shares no arithmetic with any backend: entropies are
-log-determinants of sub-matrices, and the atoms solve the lattice's equations.
+Written to be read beside the papers (Mediano, Rosas, Luppi et al., PNAS 2025, arXiv:2109.13186, for
+the lattice and MMI redundancy; Ince, Entropy 19, 318, 2017, for the common change in surprisal,
+CCS), in NumPy and float64, one pair at a time. It shares no arithmetic with any backend: entropies
+are log-determinants, or minus logarithms of a density or probability, and the atoms solve the
+lattice's equations. Gaussian quantities are in nats, discrete ones in bits.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+import synkern._checks as check
 from synkern.kernels.lattice import ATOMS, zeta_matrix
 
 Series = npt.NDArray[np.float64] | Sequence[float]
+Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
+Variables = Mapping[str, Values]  # x, y of the past and a, b of the future
+
+# The points of the redundancy lattice as sets of sources (past) and of targets (future).
+_PAST = {"r": ("x", "y"), "x": ("x",), "y": ("y",), "s": ("xy",)}
+_FUTURE = {"r": ("a", "b"), "x": ("a",), "y": ("b",), "s": ("ab",)}
+
+_DIGITS = 12
+"""Decimals of an information that are not rounding. Where the exact value is zero, or two are
+equal, as counts of bits often make them, a sign or a least value must not hang on the others."""
 
 
-def phiid_pair(x: Series, y: Series, tau: int) -> dict[str, float]:
-    """All 16 atoms of a pair.
+def phiid_pair(
+    x: Series, y: Series, tau: int, kind: str = "gaussian", redundancy: str = "MMI"
+) -> dict[str, float]:
+    """All 16 atoms of a pair, averaged over time.
 
     Args:
         x: first node, (time,).
         y: second node, (time,).
         tau: lag in samples.
+        kind: "gaussian" or "discrete": every variable one bit, above its mean or not.
+        redundancy: "MMI" or "CCS".
 
     Returns:
-        By atom name, in nats.
+        By atom name, in nats if Gaussian, in bits if discrete.
 
     Raises:
-        numpy.linalg.LinAlgError: some of the four variables determine another one: the
+        ValueError: unknown kind or redundancy.
+        numpy.linalg.LinAlgError: some of the four Gaussian variables determine another one: the
             definitions give no number. What a backend makes of this is in `kernels.stable.Outcome`.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    # Two variables of the past and two of the future; correlation standardises each on its own.
-    variables = {"x": x[:-tau], "y": y[:-tau], "a": x[tau:], "b": y[tau:]}
-    if any(np.ptp(variable) == 0 for variable in variables.values()):
-        raise np.linalg.LinAlgError("a series is constant, and its correlations are undefined")
-    correlation = np.asarray(np.corrcoef(np.stack(list(variables.values()))))
+    if (kind, redundancy) != ("gaussian", "MMI"):
+        local = local_pair(x, y, tau, kind, redundancy)
+        return {atom: float(values.mean()) for atom, values in local.items()}
+    # The averages need no average: entropies of Gaussian variables are log-determinants.
+    variables = _variables(x, y, tau)
+    correlation = _correlation(variables)
 
     def entropy(names: str) -> float:
-        """Of jointly Gaussian variables, up to a constant that cancels in every information."""
-        index = [list(variables).index(name) for name in names]
-        sign, log_determinant = np.linalg.slogdet(correlation[np.ix_(index, index)])
-        if not sign > 0:
-            raise np.linalg.LinAlgError(f"the correlation matrix of {names} is singular")
-        return 0.5 * float(log_determinant)
+        """Up to a constant that cancels in every information."""
+        return 0.5 * _log_determinant(correlation, names)
 
     def information(source: str, target: str) -> float:
         return entropy(source) + entropy(target) - entropy(source + target)
 
-    # A point of the redundancy lattice is a set of sources; MMI redundancy between sets is the
-    # least information that one of the first carries about one of the second.
-    past = {"r": ("x", "y"), "x": ("x",), "y": ("y",), "s": ("xy",)}
-    future = {"r": ("a", "b"), "x": ("a",), "y": ("b",), "s": ("ab",)}
     cumulative = [
-        min(information(*pair) for pair in itertools.product(past[atom[0]], future[atom[2]]))
+        min(information(*pair) for pair in itertools.product(_PAST[atom[0]], _FUTURE[atom[2]]))
         for atom in ATOMS
     ]
     # Each cumulative quantity is the sum of the atoms at or below it.
     atoms = np.linalg.solve(zeta_matrix(), cumulative)
     return dict(zip(ATOMS, atoms.tolist(), strict=True))
+
+
+def local_pair(
+    x: Series, y: Series, tau: int, kind: str = "gaussian", redundancy: str = "MMI"
+) -> dict[str, Values]:
+    """All 16 atoms of a pair at every sample; arguments and errors as for `phiid_pair`.
+
+    Returns:
+        By atom name, float64 (time - tau,), in nats if Gaussian, in bits if discrete.
+    """
+    check.choice("kind", kind, ("gaussian", "discrete"))
+    check.choice("redundancy", redundancy, ("MMI", "CCS"))
+    variables = _variables(x, y, tau)
+    surprisal = _gaussian(variables) if kind == "gaussian" else _discrete(variables)
+
+    def information(source: str, target: str) -> Values:
+        return surprisal(source) + surprisal(target) - surprisal(source + target)
+
+    cumulative = (_mmi if redundancy == "MMI" else _ccs)(information)
+    atoms = np.linalg.solve(zeta_matrix(), np.stack([cumulative[atom] for atom in ATOMS]))
+    return dict(zip(ATOMS, atoms, strict=True))
+
+
+def _variables(x: Series, y: Series, tau: int) -> Variables:
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return {"x": x[:-tau], "y": y[:-tau], "a": x[tau:], "b": y[tau:]}
+
+
+# ---- Entropies -----------------------------------------------------------------------------------
+
+
+def _gaussian(variables: Variables) -> Callable[[str], Values]:
+    """Minus the logarithm of the fitted density of some variables, each of unit variance."""
+    correlation = _correlation(variables)
+    standard = {
+        name: (values - values.mean()) / values.std(ddof=1) for name, values in variables.items()
+    }
+
+    def surprisal(names: str) -> Values:
+        index = _index(names)
+        log_determinant = _log_determinant(correlation, names)
+        points = np.stack([standard[name] for name in names])
+        distance = (points * np.linalg.solve(correlation[np.ix_(index, index)], points)).sum(0)
+        return np.asarray(0.5 * (len(names) * np.log(2 * np.pi) + log_determinant + distance))
+
+    return surprisal
+
+
+def _discrete(variables: Variables) -> Callable[[str], Values]:
+    """Minus the logarithm to base 2 of the share of samples in the same state."""
+    bits = {name: values > values.mean() for name, values in variables.items()}
+
+    def surprisal(names: str) -> Values:
+        states = sum(bits[name].astype(np.int64) << k for k, name in enumerate(names))
+        share = np.bincount(states) / len(states)
+        return np.asarray(-np.log2(share[states]))
+
+    return surprisal
+
+
+def _correlation(variables: Variables) -> Values:
+    """Correlation standardises each variable on its own, past and future apart."""
+    if any(np.ptp(values) == 0 for values in variables.values()):
+        raise np.linalg.LinAlgError("a series is constant, and its correlations are undefined")
+    return np.asarray(np.corrcoef(np.stack(list(variables.values()))))
+
+
+def _log_determinant(correlation: Values, names: str) -> float:
+    index = _index(names)
+    sign, log_determinant = np.linalg.slogdet(correlation[np.ix_(index, index)])
+    if not sign > 0:
+        raise np.linalg.LinAlgError(f"the correlation matrix of {names} is singular")
+    return float(log_determinant)
+
+
+def _index(names: str) -> list[int]:
+    return ["xyab".index(name) for name in names]
+
+
+# ---- Cumulative quantities -----------------------------------------------------------------------
+
+
+def _mmi(information: Callable[[str, str], Values]) -> dict[str, Values]:
+    """Of the sources compared, the local information of that with the least mean.
+
+    Of equal means phyid takes the last of two, and the first of four.
+    """
+    cumulative = {}
+    for atom in ATOMS:
+        compared = [
+            information(*pair) for pair in itertools.product(_PAST[atom[0]], _FUTURE[atom[2]])
+        ]
+        ordered = compared if len(compared) == 4 else compared[::-1]
+        cumulative[atom] = min(ordered, key=lambda values: round(float(values.mean()), _DIGITS))
+    return cumulative
+
+
+def _ccs(information: Callable[[str, str], Values]) -> dict[str, Values]:
+    """Co-informations, where they and all the informations in them have one sign."""
+    cumulative = {}
+    for atom in ATOMS:
+        sources, targets = _PAST[atom[0]], _FUTURE[atom[2]]
+        parts = [information(*pair) for pair in itertools.product(sources, targets)]
+        if len(parts) == 2:
+            both = information("".join(sources), "".join(targets))
+            common = parts[0] + parts[1] - both
+            cumulative[atom] = common * _one_sign(*parts, both, common)
+        elif len(parts) == 1:
+            cumulative[atom] = parts[0]
+    # The double co-information is the double redundancy of a pair without any sts: the sum of all
+    # other atoms is then everything, and the lattice's equations without sts give rtr.
+    equations = np.linalg.inv(zeta_matrix())[ATOMS.index("sts")]
+    common = -sum(
+        weight * cumulative[atom]
+        for atom, weight in zip(ATOMS, equations, strict=True)
+        if atom != "rtr"
+    )
+    singles = [information(*pair) for pair in itertools.product("xy", "ab")]
+    cumulative["rtr"] = common * _one_sign(*singles, common)
+    return cumulative
+
+
+def _one_sign(*terms: Values) -> npt.NDArray[np.bool_]:
+    signs = np.sign(np.round(terms, _DIGITS))
+    return np.asarray((signs == signs[0]).all(0))

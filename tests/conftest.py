@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,27 +21,56 @@ class GoldenCase:
     tau: int
     average: np.ndarray
     local: np.ndarray | None
+    kind: str = "gaussian"
+    redundancy: str = "MMI"
 
 
 def _golden_cases() -> list[GoldenCase]:
-    with np.load(DATA / "phyid_gaussian_mmi.npz") as file:
-        return [
-            GoldenCase(
-                name=f"{case['process']}-T{case['T']}-tau{case['tau']}",
-                series=file[f"{case['case']}_series"],
-                tau=case["tau"],
-                average=file[f"{case['case']}_average"],
-                local=file[name] if (name := f"{case['case']}_local") in file else None,
-            )
-            for case in json.loads(str(file["meta"]))
-        ]
+    """Gaussian MMI for every series, then the other three estimators."""
+    with (
+        np.load(DATA / "phyid_gaussian_mmi.npz") as gaussian_mmi,
+        np.load(DATA / "phyid_golden_variants.npz") as others,
+    ):
+        meta = json.loads(str(gaussian_mmi["meta"]))
+        cases = [_case(entry, gaussian_mmi, gaussian_mmi) for entry in meta]
+        for kind, redundancy in (("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")):
+            cases += [_case(entry, gaussian_mmi, others, kind, redundancy) for entry in meta]
+    return cases
 
 
-GOLDEN = _golden_cases()
+def _case(
+    entry: Mapping[str, Any],
+    series: Any,
+    file: Any,
+    kind: str = "gaussian",
+    redundancy: str = "MMI",
+) -> GoldenCase:
+    case, variant = entry["case"], "" if file is series else f"{kind}_{redundancy}_"
+    local = f"{case}_{variant}local"
+    return GoldenCase(
+        name=f"{entry['process']}-T{entry['T']}-tau{entry['tau']}",
+        series=series[f"{case}_series"],
+        tau=entry["tau"],
+        average=file[f"{variant}average"][case] if variant else file[f"{case}_average"],
+        local=file.get(local),
+        kind=kind,
+        redundancy=redundancy,
+    )
+
+
+GOLDEN_VARIANTS = _golden_cases()
+GOLDEN = [case for case in GOLDEN_VARIANTS if (case.kind, case.redundancy) == ("gaussian", "MMI")]
 
 
 @pytest.fixture(params=GOLDEN, ids=lambda case: case.name)
 def golden(request: pytest.FixtureRequest) -> GoldenCase:
+    """Gaussian MMI."""
+    return request.param
+
+
+@pytest.fixture(params=GOLDEN_VARIANTS, ids=lambda c: f"{c.name}-{c.kind}-{c.redundancy}")
+def variant(request: pytest.FixtureRequest) -> GoldenCase:
+    """All four estimators."""
     return request.param
 
 

@@ -1,0 +1,396 @@
+"""Pointwise ΦID: the 16 atoms of chosen pairs at every sample, Gaussian or discrete, MMI or CCS.
+
+    variables of a pair -> local entropies (15) -> local informations (9)
+                        -> redundancies (7)     -> atoms (16)
+
+Local entropies are surprisals, -log p(v_t), under the fitted distribution of a set of variables; a
+local information is i(u; v) = h(u) + h(v) - h(uv), and averages over the samples fitted are the
+ordinary quantities (Mediano, Rosas, Luppi et al., PNAS 2025, arXiv:2109.13186).
+
+Gaussian, in nats, by the chain rule h(v1 .. vk) = sum of h(vk | v1 .. vk-1). In a triangular factor
+R of the centred data (samples x 4, unit columns) |r_kk| is the spread of the k-th variable given
+those before it, and w = R^-T v its innovations, so that for variables of unit variance
+
+    h(vk | ..) = log |r_kk| + 1/2 log 2π + (samples - 1)/2 w_k².
+
+No density underflows, no covariance is formed, and the error grows as u / spread, not its square.
+Six orders of the four variables have every subset of them as a beginning (`_ORDERS`), and the
+factors of all six come from the first one alone, 4 x 4.
+
+Discrete, in bits: every variable is one bit, above its mean or not. All quantities depend on the
+state of four bits only, so they are computed for its 16 values and looked up at every sample.
+
+MMI takes, pointwise, the local information of the source whose mean is least. CCS (Ince, Entropy
+19, 318, 2017) takes the co-information i1 + i2 - i12 at samples where it and i1, i2, i12 have one
+sign, and nothing elsewhere; the double redundancy likewise with the double co-information, which
+is the rtr at which sts would be zero.
+
+Functions are written for NumPy and torch (`xp`), without loops over pairs or samples.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .lattice import ATOMS, moebius_matrix
+from .mmi import Array, Lambdas
+from .stable import UNRESOLVED, Outcome, lambdas_from_data
+
+SETS: tuple[str, ...] = tuple("x y a b xy ab xa xb ya yb xya xyb xab yab xyab".split())  # noqa: SIM905
+"""The sets of variables that have an entropy: x, y of the past, a, b of the future."""
+
+INFORMATIONS = Lambdas._fields
+"""Names of the nine informations, source_target: x_a x_b y_a y_b xy_a xy_b x_ab y_ab xy_ab."""
+
+REDUNDANCIES = ("rtr", "rtx", "rty", "rts", "xtr", "ytr", "str")
+"""Points of the product lattice whose cumulative quantity is a redundancy, the double one first."""
+
+TIE = 1e-12
+"""Means of informations closer than this are equal. phyid compares rounded means; equal counts give
+equal informations, and which source then stands for the redundancy must not hang on rounding."""
+
+
+class Local(NamedTuple):
+    """Local quantities of some pairs, in nats (Gaussian) or bits (discrete).
+
+    Attributes:
+        entropies: (pairs, 15, points) in the order of `SETS`.
+        informations: (pairs, 9, points) in the order of `INFORMATIONS`.
+        redundancies: (pairs, 7, points) in the order of `REDUNDANCIES`.
+        atoms: (pairs, 16, points) in the order of `ATOMS`.
+        outcome: (pairs,) int64, `Outcome` or 0; None where no pair is degenerate.
+    """
+
+    entropies: Array
+    informations: Array
+    redundancies: Array
+    atoms: Array
+    outcome: Array | None
+
+
+class Variables(NamedTuple):
+    """What distributions are fitted to, and what they are evaluated at.
+
+    Attributes:
+        fitted: (groups, 2, nodes, samples), past and future of every node. One group per trial, or
+            a single one of all trials pooled.
+        evaluated: (groups, 2, nodes, points), the same array where a trial is fitted to itself.
+    """
+
+    fitted: Array
+    evaluated: Array
+
+
+# ---- Tables --------------------------------------------------------------------------------------
+
+_ORDERS = np.array(
+    [[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2], [0, 2, 1, 3], [1, 3, 0, 2]]
+)
+_PLACES = np.argsort(_ORDERS, axis=-1)  # where in each order a variable stands
+_EACH_ORDER = np.arange(len(_ORDERS))[:, None]
+_DIAGONAL = np.arange(4)
+
+# Conditional variances of y given x and of b given a, as (order, place) in `_ORDERS`.
+_Y_GIVEN_X, _B_GIVEN_A = (0, 1), (2, 1)
+
+
+def _sums() -> npt.NDArray[np.float64]:
+    """(15, 24): each entropy as the sum of conditional ones that begin one of the orders."""
+    sums = np.zeros((len(SETS), *_ORDERS.shape))
+    for row, names in enumerate(SETS):
+        members = {"xyab".index(name) for name in names}
+        order = next(k for k, o in enumerate(_ORDERS) if set(o[: len(members)]) == members)
+        sums[row, order, : len(members)] = 1.0
+    return sums.reshape(len(SETS), -1)
+
+
+def _reduced() -> npt.NDArray[np.int64]:
+    """(4, 15): the set that is left of each once duplicates are dropped; + 1 past, + 2 future."""
+    rows = [
+        [names.replace("y", "x") if past else names for names in SETS] for past in (False, True)
+    ]
+    rows = [
+        [names.replace("b", "a") if future else names for names in row]
+        for future in (False, True)
+        for row in rows
+    ]
+    return np.array([[SETS.index("".join(dict.fromkeys(names))) for names in row] for row in rows])
+
+
+_REDUCED = _reduced()
+_SUMS = _sums()
+_SOURCE, _TARGET, _JOINT = (
+    np.array([SETS.index(name) for name in names])
+    for names in zip(
+        *((*name.split("_"), name.replace("_", "")) for name in INFORMATIONS), strict=True
+    )
+)
+# (9, 15): informations as differences of entropies.
+_DIFFERENCES = np.eye(15)[_SOURCE] + np.eye(15)[_TARGET] - np.eye(15)[_JOINT]
+
+
+def _compared(point: str) -> list[str]:
+    """Informations whose least is the MMI redundancy at a point, the preferred of equals first.
+
+    phyid takes the last of two equal means, and the first of four.
+    """
+    past = {"r": "x y", "s": "xy"}.get(point[0], point[0]).split()
+    future = {"r": "a b", "x": "a", "y": "b", "s": "ab"}[point[2]].split()
+    names = [f"{p}_{f}" for p, f in itertools.product(past, future)]
+    return names if len(names) == 4 else names[::-1]
+
+
+def _position(names: list[str]) -> list[int]:
+    return [INFORMATIONS.index(name) for name in names]
+
+
+# (7, 4), points with two candidates name each of them twice.
+_CANDIDATES = np.array([_position(_compared(point) * 2)[:4] for point in REDUNDANCIES])
+_PREFERENCE = np.array([[0, 1, 2, 3] if p == "rtr" else [0, 1, 0, 1] for p in REDUNDANCIES]) * TIE
+_POINTS = np.arange(len(REDUNDANCIES))
+# For the six single redundancies: the sources compared, then both together.
+_PARTS = [
+    (*_compared(point), together)
+    for point, together in zip(
+        REDUNDANCIES[1:], ["xy_a", "xy_b", "xy_ab", "x_ab", "y_ab", "xy_ab"], strict=True
+    )
+]
+# (6, 9): their co-informations.
+_COMMON = np.array([[(n in p[:2]) - (n == p[2]) * 1.0 for n in INFORMATIONS] for p in _PARTS])
+# (7, 9): the informations whose signs have to agree with that of the (double) co-information.
+_SIGNS = np.array([[n in p for n in INFORMATIONS] for p in (_compared("rtr"), *_PARTS)], np.float64)
+
+_CUMULATIVE = (
+    *REDUNDANCIES,
+    *(next(p for p in ATOMS if _compared(p) == [name]) for name in INFORMATIONS),
+)
+_MOEBIUS = moebius_matrix()[:, [ATOMS.index(point) for point in _CUMULATIVE]].astype(np.float64)
+_FROM_REDUNDANCIES, _FROM_INFORMATIONS = _MOEBIUS[:, :7].copy(), _MOEBIUS[:, 7:].copy()
+# rtr at which sts = 0: the row of sts without its rtr, whose coefficient is 1.
+_DOUBLE = -_MOEBIUS[ATOMS.index("sts")]
+_DOUBLE_OF_SINGLE, _DOUBLE_OF_INFORMATIONS = _DOUBLE[None, 1:7], _DOUBLE[None, 7:]
+
+# (16, 240): from counts of states to those of the states that agree with each on each set.
+_AGREE = np.array(
+    [
+        [
+            [float((s ^ t) & sum(1 << "xyab".index(v) for v in names) == 0) for t in range(16)]
+            for names in SETS
+        ]
+        for s in range(16)
+    ]
+).reshape(16, -1)
+
+
+# ---- From series to variables --------------------------------------------------------------------
+
+
+def variables(xp: Any, series: Array, fit: Array | None, tau: int) -> Variables:
+    """Past and future of every node, of the series and of what is fitted.
+
+    Args:
+        xp: numpy or torch.
+        series: (trials, time, nodes) float64, finite.
+        fit: likewise, with the same nodes: distributions are fitted to the samples of all its
+            trials together, none of them across a seam. None: every trial of `series` to itself.
+        tau: lag in samples.
+
+    Returns:
+        With `fit` one group, whose points are the samples of trial after trial.
+    """
+    evaluated = _segments(xp, series, tau)
+    if fit is None:
+        return Variables(evaluated, evaluated)
+    return Variables(_pooled(xp, _segments(xp, fit, tau)), _pooled(xp, evaluated))
+
+
+def _segments(xp: Any, series: Array, tau: int) -> Array:
+    """(trials, 2, nodes, samples): past and future, samples last and contiguous."""
+    by_node = xp.swapaxes(series, 1, 2)
+    return xp.stack([by_node[..., :-tau], by_node[..., tau:]], 1)
+
+
+def _pooled(xp: Any, segments: Array) -> Array:
+    _, sides, nodes, _ = segments.shape
+    return xp.moveaxis(segments, 0, 2).reshape(1, sides, nodes, -1)
+
+
+def constant_nodes(xp: Any, v: Variables) -> Array:
+    """(groups, nodes) bool: the node does not vary in its past or in its future."""
+    return (xp.amax(v.fitted, -1) == xp.amin(v.fitted, -1)).any(1)
+
+
+def unit_vectors(xp: Any, v: Variables) -> Variables:
+    """Centred and scaled to unit norm over what is fitted; constant nodes are zero there.
+
+    Works on the last axis; any axes before it.
+    """
+    fitted = v.fitted
+    low = xp.amin(fitted, -1)[..., None]
+    width = xp.amax(fitted, -1)[..., None] - low
+    constant = width == 0
+    width = width + constant
+    # Between 0 and 1 no square overflows or vanishes, and no offset drowns the signal in rounding.
+    scaled = (fitted - low) / width
+    mean = scaled.sum(-1)[..., None] / fitted.shape[-1]
+    unit = scaled - mean
+    norm = xp.sqrt((unit * unit).sum(-1)[..., None] + constant)
+    unit = unit / norm
+    if v.evaluated is fitted:
+        return Variables(unit, unit)
+    return Variables(unit, ((v.evaluated - low) / width - mean) / norm)
+
+
+def symbols(xp: Any, v: Variables) -> Variables:
+    """Bits of past and future of a node in one number, so that a pair's state is i + 2 j.
+
+    Returns:
+        (groups, nodes, samples) and (groups, nodes, points) int64 in {0, 1, 4, 5}: the past above
+        its mean counts 1, the future 4. Both means are those of what is fitted.
+    """
+    mean = v.fitted.mean(-1)[..., None]
+    fitted, evaluated = (
+        above[..., 0, :, :] * 1 + above[..., 1, :, :] * 4 for above in (part > mean for part in v)
+    )
+    return Variables(fitted, evaluated)
+
+
+# ---- Entropies and informations ------------------------------------------------------------------
+
+
+def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local:
+    """Local quantities, in nats, of jointly Gaussian variables of unit variance.
+
+    Args:
+        xp: numpy or torch.
+        fitted: (pairs, 4, samples): x, y, a, b from `unit_vectors`.
+        evaluated: (pairs, 4, points).
+        redundancy: "MMI" or "CCS".
+
+    Returns:
+        NaN for pairs with a constant node and where the past determines the future; of nodes that
+        coincide one is left out.
+    """
+    pairs = len(evaluated)
+    half = 0.5 * (fitted.shape[-1] - 1)
+    first = _triangle(xp, xp.swapaxes(fitted, -1, -2))
+    factors = _triangle(xp, xp.swapaxes(first[..., _ORDERS], -3, -2))  # [pairs, 6, 4, 4]
+    spread = xp.abs(factors[..., _DIAGONAL, _DIAGONAL])
+    outcome, reduced = None, None
+    # No conditional variance is below that of a variable given all others, the last of an order.
+    if float(spread.min()) < 2 * UNRESOLVED:
+        outcome, reduced = _degenerate(xp, first, spread)
+        # These belong to sets that nothing stands for: any number will do, but none that overflows.
+        unused = (spread < UNRESOLVED) & (outcome > 0)[:, None, None]
+        diagonal = factors[..., _DIAGONAL, _DIAGONAL]
+        factors[..., _DIAGONAL, _DIAGONAL] = xp.where(unused, 1.0, diagonal)
+        spread = xp.where(unused, 1.0, spread)
+    logs = xp.log(spread).reshape(pairs, 24)
+    # The inverse of a triangular matrix is found row by row: those of its beginnings are in it.
+    whiten = (xp.linalg.inv(factors) * math.sqrt(half))[:, _EACH_ORDER, _PLACES]
+    squares = xp.swapaxes(whiten, -1, -2).reshape(pairs, 24, 4) @ evaluated
+    squares *= squares
+    squares += (logs + 0.5 * math.log(2 * math.pi))[..., None]
+    entropies = _constant(xp, _SUMS, squares) @ squares
+    expected = logs @ _constant(xp, _SUMS, logs).T  # up to constants that cancel below
+    if outcome is not None:
+        rows = _rows(xp, entropies)
+        entropies, expected = entropies[rows, reduced], expected[rows, reduced]
+        entropies[(outcome == Outcome.CONSTANT) | (outcome == Outcome.DETERMINISTIC)] = math.nan
+    differences = _constant(xp, _DIFFERENCES, entropies)
+    informations, means = differences @ entropies, expected @ differences.T
+    redundancies, atoms = _decompose(xp, informations, means, redundancy)
+    return Local(entropies, informations, redundancies, atoms, outcome)
+
+
+def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
+    """Local quantities, in bits, of each of the 16 states of four bits.
+
+    Args:
+        xp: numpy or torch.
+        fitted: (pairs, samples) int64 states, from `symbols`: x + 2 y + 4 a + 8 b.
+        redundancy: "MMI" or "CCS".
+
+    Returns:
+        With the states as points, to be looked up. NaN for states that `fitted` does not hold:
+        they have no finite surprisal, and no part in any mean. A constant node has no information.
+    """
+    pairs, samples = fitted.shape
+    keys = fitted + 16 * _rows(xp, fitted)
+    counts = xp.bincount(keys.reshape(-1), minlength=16 * pairs).reshape(pairs, 16)
+    counts = xp.asarray(counts, dtype=xp.float64)
+    seen = (counts > 0)[:, None]
+    agree = (counts @ _constant(xp, _AGREE, counts)).reshape(pairs, 15, 16)
+    agree = xp.where(seen, agree, math.nan)
+    entropies = -xp.log2(agree / samples)
+    # The ratio of whole numbers is 1 exactly, and its logarithm 0, where bits are independent:
+    # CCS must not take the rounding error of a difference of entropies for a sign.
+    ratio = agree[:, _JOINT] * samples / (agree[:, _SOURCE] * agree[:, _TARGET])
+    informations = xp.log2(ratio)
+    means = (xp.where(seen, informations, 0.0) @ counts[..., None])[..., 0] / samples
+    redundancies, atoms = _decompose(xp, informations, means, redundancy)
+    return Local(entropies, informations, redundancies, atoms, None)
+
+
+def _triangle(xp: Any, matrix: Array) -> Array:
+    """R of the QR factorisation over the last two axes; torch returns an empty Q with it."""
+    r = xp.linalg.qr(matrix, mode="r")
+    return r if xp is np else r.R
+
+
+def _degenerate(xp: Any, factor: Array, spread: Array) -> tuple[Array, Array]:
+    """(pairs,) `Outcome` or 0, and (pairs, 15) the sets that stand for each set."""
+    x, y, a, b = (factor[..., k] for k in range(4))
+    constant = ((factor * factor).sum(-2) < 0.5).any(-1)  # columns are unit vectors or zero
+    deterministic = lambdas_from_data(xp, x, y, a, b)[1]
+    past, future = (spread[:, row, place] < UNRESOLVED for row, place in (_Y_GIVEN_X, _B_GIVEN_A))
+    outcome = (past | future) * int(Outcome.DUPLICATE)
+    outcome = xp.where(deterministic, int(Outcome.DETERMINISTIC), outcome)
+    outcome = xp.where(constant, int(Outcome.CONSTANT), outcome)
+    return outcome, _constant(xp, _REDUCED, past)[past * 1 + future * 2]
+
+
+# ---- Redundancies and atoms ----------------------------------------------------------------------
+
+
+def _decompose(xp: Any, informations: Array, means: Array, redundancy: str) -> tuple[Array, Array]:
+    """Redundancies (pairs, 7, points) and atoms (pairs, 16, points), from the nine informations."""
+    choose = {"MMI": _mmi, "CCS": _ccs}[redundancy]
+    redundancies = choose(xp, informations, means)
+    atoms = (
+        _constant(xp, _FROM_REDUNDANCIES, informations) @ redundancies
+        + _constant(xp, _FROM_INFORMATIONS, informations) @ informations
+    )
+    return redundancies, atoms
+
+
+def _mmi(xp: Any, informations: Array, means: Array) -> Array:
+    compared = means[:, _CANDIDATES] + _constant(xp, _PREFERENCE, means)
+    least = _constant(xp, _CANDIDATES, means)[_POINTS, compared.argmin(-1)]
+    return informations[_rows(xp, means), least]
+
+
+def _ccs(xp: Any, informations: Array, _: Array) -> Array:
+    # Signs agree where they add up to as many as there are. Zero has none.
+    signs = _constant(xp, _SIGNS, informations) @ xp.sign(informations)
+    common = _constant(xp, _COMMON, informations) @ informations
+    single = common * (xp.abs(signs[:, 1:] + xp.sign(common)) == 4)
+    double = (
+        _constant(xp, _DOUBLE_OF_SINGLE, single) @ single
+        + _constant(xp, _DOUBLE_OF_INFORMATIONS, single) @ informations
+    )
+    double = double * (xp.abs(signs[:, :1] + xp.sign(double)) == 5)
+    return xp.concatenate([double, single], 1)
+
+
+def _rows(xp: Any, like: Array) -> Array:
+    return _constant(xp, np.arange(len(like))[:, None], like)
+
+
+def _constant(xp: Any, table: npt.NDArray[Any], like: Array) -> Array:
+    return table if xp is np else xp.as_tensor(table, device=like.device)

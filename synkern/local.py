@@ -1,0 +1,229 @@
+"""`phiid_local`: the atoms of chosen pairs at every sample."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import synkern._checks as check
+from synkern._arrays import incoming, native, to_numpy
+from synkern.kernels import local as kernel
+from synkern.kernels.lattice import ATOMS
+from synkern.kernels.stable import Outcome
+
+CHUNK_ELEMENTS = 1 << 18
+"""Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""
+
+_PER_SAMPLE, _PER_POINT = 16, 128  # numbers that a pair takes for each while it is computed
+
+_OWN_UNIT = {"gaussian": "nats", "discrete": "bits"}
+_FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
+
+Array = Any  # numpy.ndarray or torch.Tensor
+Positions = npt.NDArray[np.int64]  # (pairs, 3): group, first node, second node
+
+
+def phiid_local(
+    series: Any,
+    pairs: Any,
+    *,
+    tau: int = 1,
+    kind: Literal["gaussian", "discrete"] = "gaussian",
+    redundancy: Literal["MMI", "CCS"] = "MMI",
+    unit: Literal["nats", "bits"] | None = None,
+    fit: Any = None,
+    backend: Literal["auto", "numpy", "torch"] = "auto",
+) -> Any:
+    """Integrated information decomposition of chosen pairs, sample by sample.
+
+    The value at sample t decomposes the information between the states of a pair at the times t and
+    t + tau, under a distribution fitted to all samples. Its mean over the samples fitted is the
+    atom that `phiid` gives.
+
+    Args:
+        series: (time, nodes) or (trials, time, nodes), real and finite: NumPy, torch (any device),
+            CuPy or JAX through DLPack, or nested lists. Gradients do not flow.
+        pairs: (pairs, 2) whole numbers: first node (x), second node (y) of each pair.
+        tau: lag in samples.
+        kind: "gaussian": informations of jointly Gaussian variables. "discrete": of bits, each
+            variable above its mean or not.
+        redundancy: "MMI": at every sample, the local information of the source whose mean is least
+            (over the samples fitted). "CCS": common change in surprisal, the co-information where
+            all its terms have one sign.
+        unit: "nats" or "bits"; None: nats if Gaussian, bits if discrete.
+        fit: series to take means and moments, or counts, from, with the nodes of `series`: the
+            samples of all its trials together, none of them across a seam. None: every trial of
+            `series` from itself.
+        backend: "numpy", "torch", or "auto": torch for torch tensors and what is on a GPU.
+
+    Returns:
+        float64 (pairs, 16, time - tau), or (trials, pairs, 16, time - tau) for a series of trials;
+        axis -2 in the order of `synkern.ATOMS`; the same kind of array on the same device as
+        `series`. NaN for a pair with a constant node and, if Gaussian, where the past determines
+        the future (infinite information); if discrete, at samples whose state `fit` never shows. Of
+        Gaussian nodes that coincide one is dropped, which leaves sts = 0.
+
+    Raises:
+        ValueError: bad shape, NaN in a series, tau too long, unknown option; pairs of a node with
+            itself or of nodes that do not exist; `fit` with other nodes.
+        TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
+
+    Warns:
+        UserWarning: fewer than 30 samples; degenerate pairs.
+    """
+    check.choice("kind", kind, tuple(_OWN_UNIT))
+    check.choice("redundancy", redundancy, ("MMI", "CCS"))
+    check.choice("unit", unit, ("nats", "bits", None))
+    check.choice("backend", backend, ("auto", "numpy", "torch"))
+    tau = check.lag(tau)
+    library = native(series)[0] if backend == "auto" else backend
+    xp: Any = torch if library == "torch" else np
+    data, restore = incoming(_detached(series), library, argument="series")
+    trials = data.ndim == 3
+    data = _float64(check.series(xp, data, tau))
+    if fit is not None:
+        taken = incoming(_detached(fit), library, argument="fit").array
+        try:
+            fit = _as_fit(check.series(xp, taken, tau), data)
+        except ValueError as error:
+            raise ValueError(f"fit: {error}") from error
+    chosen = _pairs(pairs, data.shape[-1])
+
+    atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
+    factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))
+    if factor is not None:
+        atoms *= factor
+    _warn(outcome)
+    return restore(atoms if trials else atoms[0])
+
+
+def _atoms(
+    xp: Any,
+    data: Array,
+    fit: Array | None,
+    pairs: Positions,
+    tau: int,
+    kind: str,
+    redundancy: str,
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    """(trials, pairs, 16, samples), and the outcome of every (trial, pair) fitted."""
+    variables = kernel.variables(xp, data, fit, tau)
+    constant = kernel.constant_nodes(xp, variables)
+    prepare, evaluate = _KINDS[kind]
+    prepared = prepare(xp, variables)
+    groups, points = prepared.fitted.shape[0], prepared.evaluated.shape[-1]
+    atoms = _empty(data, (groups * len(pairs), len(ATOMS), points))
+    outcome = np.zeros(groups * len(pairs), np.int64)
+    positions = np.concatenate(
+        [np.repeat(np.arange(groups), len(pairs))[:, None], np.tile(pairs, (groups, 1))], -1
+    )
+    for part in _chunks(len(positions), prepared.fitted.shape[-1], points):
+        group, i, j = positions[part].T
+        atoms[part], found = evaluate(xp, prepared, group, i, j, redundancy)
+        if found is not None:
+            outcome[part] = to_numpy(found)
+        lost = constant[group, i] | constant[group, j]
+        atoms[part][lost] = math.nan
+        outcome[part][to_numpy(lost)] = Outcome.CONSTANT
+    atoms = atoms.reshape(groups, len(pairs), len(ATOMS), points)
+    if fit is not None:  # Trials are one after another along the points.
+        atoms = xp.moveaxis(atoms.reshape(len(pairs), len(ATOMS), len(data), -1), 2, 0)
+    return atoms, outcome
+
+
+def _gaussian(
+    xp: Any, vectors: kernel.Variables, group: Any, i: Any, j: Any, redundancy: str
+) -> tuple[Array, Array | None]:
+    """Atoms (pairs, 16, points) and outcomes of some pairs, of a group each."""
+    index = group[:, None], np.array([0, 0, 1, 1]), np.stack([i, j, i, j], -1)
+    fitted = vectors.fitted[index]
+    evaluated = fitted if vectors.evaluated is vectors.fitted else vectors.evaluated[index]
+    found = kernel.gaussian(xp, fitted, evaluated, redundancy)
+    return found.atoms, found.outcome
+
+
+def _discrete(
+    xp: Any, symbols: kernel.Variables, group: Any, i: Any, j: Any, redundancy: str
+) -> tuple[Array, Array | None]:
+    fitted, evaluated = (part[group, i] + 2 * part[group, j] for part in symbols)
+    table = kernel.discrete(xp, fitted, redundancy).atoms
+    found = table[np.arange(len(table))[:, None], :, evaluated]  # [pairs, points, 16]
+    return xp.swapaxes(found, 1, 2), None
+
+
+_KINDS: dict[str, tuple[Callable[..., kernel.Variables], Callable[..., Any]]] = {
+    "gaussian": (kernel.unit_vectors, _gaussian),
+    "discrete": (kernel.symbols, _discrete),
+}
+
+
+def _chunks(pairs: int, samples: int, points: int) -> Iterator[slice]:
+    size = max(1, CHUNK_ELEMENTS // (_PER_SAMPLE * samples + _PER_POINT * points))
+    for start in range(0, pairs, size):
+        yield slice(start, start + size)
+
+
+def _pairs(pairs: Any, nodes: int) -> Positions:
+    """Check pairs of nodes; (pairs, 2) int64."""
+    array = np.asarray(to_numpy(pairs))
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(
+            "pairs must be (pairs, 2), first and second node of each; got shape "
+            f"{array.shape}" + (": one pair is [[i, j]]" if array.shape == (2,) else "")
+        )
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"pairs must be whole numbers, indices of nodes; got dtype {array.dtype}")
+    wrong = (array < 0) | (array >= nodes)
+    if wrong.any():
+        row = int(wrong.any(-1).argmax())
+        raise ValueError(
+            f"pairs must name nodes from 0 to {nodes - 1}; row {row} is {array[row].tolist()}"
+        )
+    same = array[:, 0] == array[:, 1]
+    if same.any():
+        row = int(same.argmax())
+        raise ValueError(
+            f"pairs must name two different nodes; row {row} is {array[row].tolist()}: remove it"
+        )
+    return array.astype(np.int64)
+
+
+def _warn(outcome: npt.NDArray[np.int64]) -> None:
+    counts = {o.name.lower(): int((outcome == o).sum()) for o in Outcome}
+    if any(counts.values()):
+        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        warnings.warn(
+            f"{sum(counts.values())} of {len(outcome)} (trial, pair) are degenerate: {said}",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _as_fit(fit: Array, data: Array) -> Array:
+    """(trials, time, nodes) float64, where the data are."""
+    if fit.shape[-1] != data.shape[-1]:
+        raise ValueError(
+            f"its nodes must be those of series; got {fit.shape[-1]} nodes for {data.shape[-1]}"
+        )
+    fit = _float64(fit)
+    return fit.to(data.device) if isinstance(fit, torch.Tensor) else fit
+
+
+def _detached(array: Any) -> Any:
+    return array.detach() if isinstance(array, torch.Tensor) else array
+
+
+def _float64(array: Array) -> Array:
+    return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
+
+
+def _empty(like: Array, shape: tuple[int, ...]) -> Array:
+    if isinstance(like, torch.Tensor):
+        return torch.empty(shape, dtype=torch.float64, device=like.device)
+    return np.empty(shape)
