@@ -9,7 +9,9 @@
 from synkern.decompose import phiid
 from synkern.dropin import calc_PhiID
 from synkern.kernels.lattice import ATOMS
-from synkern.recorder import Node, Recording, record, replay
+from synkern.recorder import record
+from synkern.recording import Node, Recording
+from synkern.replayer import replay
 from synkern.result import PhiIDResult
 from synkern.scores import RANKINGS, NodeScores, node_scores
 

@@ -66,7 +66,8 @@ class _AttentionCall:
 def import_llm(name: str) -> Any:
     """Import a package that only language models need.
 
-    Raises ImportError, naming what to install, if it is missing.
+    Raises:
+        ImportError: it is missing; the message names what to install.
     """
     try:
         return importlib.import_module(name)
@@ -81,7 +82,9 @@ def causal_lm(model: nn.Module) -> Any:
     """Return the transformers model inside `model`: itself, or what a wrapper holds.
 
     Wrappers are `torch.compile`'s module, adapters and any `nn.Module` that holds such a model.
-    Raises UnsupportedModelError if there is none, or if it has an encoder.
+
+    Raises:
+        UnsupportedModelError: there is none, or it has an encoder.
     """
     pretrained = import_llm("transformers").PreTrainedModel
     candidates = [m for m in model.modules() if isinstance(m, pretrained)]
@@ -115,9 +118,18 @@ def find_output_projections(model: nn.Module) -> tuple[OutputProjection, ...]:
 
     Runs one forward pass of a few tokens without gradient and cache, in evaluation mode; the model
     and transformers are left as they were. Attention in other parts (a vision tower) is not run and
-    so not found. Raises UnsupportedModelError where heads cannot be read this way: a gate or a norm
-    between attention and projection, attention that bypasses transformers' interface, an
-    encoder-decoder, no attention at all.
+    so not found.
+
+    Args:
+        model: a causal language model of transformers, or a module that holds one.
+
+    Returns:
+        One `OutputProjection` per attention layer.
+
+    Raises:
+        UnsupportedModelError: heads cannot be read this way: a gate or a norm between attention and
+            projection, attention that bypasses transformers' interface, attention to later tokens,
+            an encoder-decoder, no attention at all.
     """
     language_model = causal_lm(model)
     calls = _probe(language_model)
@@ -126,6 +138,8 @@ def find_output_projections(model: nn.Module) -> tuple[OutputProjection, ...]:
     for call in calls:
         if call.projection is None:
             raise _no_projection(language_model, call)
+        if _looks_ahead(call.output):
+            raise _not_causal(language_model, call)
     modules = [call.projection for call in calls if call.projection is not None]
     names = {module: name for name, module in language_model.named_modules()}
     shared = next((m for m in modules if modules.count(m) > 1), None)
@@ -140,6 +154,18 @@ def find_output_projections(model: nn.Module) -> tuple[OutputProjection, ...]:
         for layer, module, call in zip(_layer_indices(calls), modules, calls, strict=True)
     ]
     return tuple(sorted(projections, key=lambda projection: projection.layer))
+
+
+def _looks_ahead(output: Tensor) -> bool:
+    """Whether an attention output of the probe depends on later tokens.
+
+    The rows of the probe differ in the last token only, so before it they are equal up to rounding,
+    which moves the last digits of the dtype; a look ahead moves the first. The square root of the
+    precision lies half-way between them in digits.
+    """
+    first, second = output[:, :-1].double()
+    tolerance = torch.finfo(output.dtype).eps ** 0.5
+    return bool((first - second).norm() > tolerance * first.norm())
 
 
 def _layer_indices(calls: list[_AttentionCall]) -> list[int]:
@@ -243,15 +269,20 @@ def _has_weight_matrix(module: nn.Module) -> bool:
 
 
 def _probe_tokens(model: Any) -> Tensor:
-    """Token ids (batch, length) that no configuration gives a meaning, such as "an image here"."""
+    """Token ids (batch, length) that no configuration gives a meaning, such as "an image here".
+
+    The rows differ in the last token only.
+    """
     special: set[int] = set()
     for config in (model.config, model.config.get_text_config(decoder=True)):
         for name, value in config.to_dict().items():
             if name.endswith(("_token_id", "_token_index")):
                 special.update(value if isinstance(value, list) else [value])
-    plain = [i for i in range(_PROBE_LENGTH + len(special)) if i not in special][:_PROBE_LENGTH]
+    enough = _PROBE_LENGTH - 1 + _PROBE_BATCH
+    plain = [i for i in range(enough + len(special)) if i not in special][:enough]
+    first, last = plain[: _PROBE_LENGTH - 1], plain[_PROBE_LENGTH - 1 :]
     device = next((p.device for p in model.parameters() if p.device.type != "meta"), "cpu")
-    return torch.tensor([plain] * _PROBE_BATCH, device=device)
+    return torch.tensor([[*first, token] for token in last], device=device)
 
 
 def _no_attention(model: Any) -> UnsupportedModelError:
@@ -261,8 +292,7 @@ def _no_attention(model: Any) -> UnsupportedModelError:
     if kinds:
         found = (
             f"its attention ({', '.join(sorted(kinds))}) does not go through transformers' "
-            "attention interface. Another attn_implementation may: try from_pretrained(..., "
-            'attn_implementation="sdpa")'
+            "attention interface, which is where synkern sees the heads"
         )
     else:
         found = (
@@ -285,3 +315,13 @@ def _no_projection(model: Any, call: _AttentionCall) -> UnsupportedModelError:
             "reads is not a head's output"
         )
     return UnsupportedModelError(f"{what}. {_ANY_SERIES}")
+
+
+def _not_causal(model: Any, call: _AttentionCall) -> UnsupportedModelError:
+    names = {module: name for name, module in model.named_modules()}
+    return UnsupportedModelError(
+        f"model: {type(model).__name__} looks ahead: at {names[call.module]} an earlier token "
+        "attends to later ones, so what is read while a text is written is not what the finished "
+        "text gives. If it was trained as a decoder, say so in its configuration "
+        f"(is_decoder=True for Bert and its kin). {_ANY_SERIES}"
+    )

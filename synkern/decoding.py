@@ -34,23 +34,29 @@ _REFUSED_SETTINGS: dict[str, tuple[Any, ...]] = {
     "custom_generate": (None,),
 }
 
+# Settings of generate() that end single texts of a batch, out of sight of the calls.
+_ENDING_SETTINGS = ("stop_strings", "stopping_criteria")
+
 
 class RecordingError(RuntimeError):
     """The calls of the model are not one per generated token, or the recording is incomplete."""
 
 
 class GenerateCall:
-    """The arguments of one call of `model.generate`, checked on construction.
-
-    Raises RecordingError for settings that break the correspondence of calls and tokens, ValueError
-    for right-padded prompts.
-    """
+    """The arguments of one call of `model.generate`, checked on construction."""
 
     def __init__(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Check the arguments with which `generate` of `model` is about to be called."""
-        self._kwargs = kwargs
-        given = args[1] if len(args) > 1 else kwargs.get("generation_config")
-        self._configs = [c for c in (given, model.generation_config) if c is not None]
+        """Check the arguments with which `generate` of `model` is about to be called.
+
+        Raises:
+            RecordingError: settings under which calls and tokens do not correspond, or under which
+                the ends of texts cannot be seen.
+            ValueError: prompts padded on the right.
+        """
+        names = list(inspect.signature(type(model).generate).parameters)[1:]
+        self._given = dict(zip(names, args, strict=False)) | dict(kwargs)
+        configs = (self._given.get("generation_config"), model.generation_config)
+        self._configs = [config for config in configs if config is not None]
         for name, harmless in _REFUSED_SETTINGS.items():
             value = self._setting(name)
             if value not in harmless:
@@ -64,17 +70,32 @@ class GenerateCall:
                 "generate was called with cache_implementation='paged': continuous batching packs "
                 f"several sequences into one row. {_REMEDY}"
             )
-        mask = kwargs.get("attention_mask")
+        mask = self._given.get("attention_mask")
         if isinstance(mask, Tensor):
             refuse_right_padding(mask)
-        prompt = args[0] if args else kwargs.get("inputs")
-        prompt = kwargs.get("input_ids") if prompt is None else prompt
-        embedded = kwargs.get("inputs_embeds") is not None
-        self._prompt_length = prompt.shape[1] if prompt is not None else 0 if embedded else 1
+        ids, embeds = self._first_given("inputs", "input_ids"), self._first_given("inputs_embeds")
+        self._prompt_length = ids.shape[1] if ids is not None else 0 if embeds is not None else 1
+        prompt = embeds if ids is None else ids
+        prompts = 1 if prompt is None else len(prompt)
+        self._refuse_unseen_ends(prompts * (self._setting("num_return_sequences") or 1))
+
+    def _refuse_unseen_ends(self, texts: int) -> None:
+        for name in _ENDING_SETTINGS:
+            if texts > 1 and self._setting(name):
+                raise RecordingError(
+                    f"generate was called with {name} for {texts} texts at once: one that ends by "
+                    "it is padded while the others go on, and synkern.record cannot see where. "
+                    f"Generate one text at a time, or leave {name} out."
+                )
+
+    def _first_given(self, *names: str) -> Any:
+        """The first of these arguments that is not None."""
+        values = (self._given.get(name) for name in names)
+        return next((value for value in values if value is not None), None)
 
     def _setting(self, name: str) -> Any:
         """What generate will use: its own argument, else the configurations, in their order."""
-        values = [self._kwargs.get(name), *(getattr(c, name, None) for c in self._configs)]
+        values = [self._given.get(name), *(getattr(c, name, None) for c in self._configs)]
         return next((value for value in values if value is not None), None)
 
     @property
@@ -104,8 +125,13 @@ class CallWatch:
     def see(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """Check one call of the model about to run, and follow it.
 
-        Returns None for a prompt, which opens a new run, and for one more token per row the ids
-        (rows,) that are fed. Raises RecordingError or ValueError for anything else.
+        Returns:
+            None for a prompt, which opens a new run; for one more token per row, the ids (rows,)
+            that are fed.
+
+        Raises:
+            RecordingError: the call is neither.
+            ValueError: a prompt padded on the right.
         """
         given = dict(zip(self._names, args, strict=False)) | dict(kwargs)
         self._check_mode(given)
@@ -132,11 +158,7 @@ class CallWatch:
         return one_each
 
     def _check_mode(self, given: Mapping[str, Any]) -> None:
-        if self._model.training:
-            raise RecordingError(
-                f"{type(self._model).__name__} is in training mode, where dropout changes the "
-                "heads' outputs; call model.eval() first"
-            )
+        refuse_training(self._model)
         use_cache = given.get("use_cache")
         if use_cache is None:
             config = self._model.config.get_text_config(decoder=True)
@@ -197,8 +219,25 @@ class CallWatch:
         self._cache = weakref.ref(cache)
 
 
+def refuse_training(model: Any) -> None:
+    """Check that `model` is in evaluation mode.
+
+    Raises:
+        RecordingError: it is in training mode.
+    """
+    if model.training:
+        raise RecordingError(
+            f"{type(model).__name__} is in training mode, where dropout changes the heads' "
+            "outputs; call model.eval() first"
+        )
+
+
 def refuse_right_padding(mask: Tensor) -> None:
-    """Raise ValueError if a row of the 2-D attention mask of a prompt ends in padding."""
+    """Check the attention mask of prompts; one that is not 2-D passes.
+
+    Raises:
+        ValueError: a row ends in padding.
+    """
     if mask.dim() == 2 and bool((mask[:, -1] == 0).any()):
         row = int((mask[:, -1] == 0).nonzero()[0, 0])
         raise ValueError(

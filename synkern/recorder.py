@@ -1,15 +1,13 @@
-"""The time series of every attention head while a language model writes.
+"""`record`: the time series of every attention head while a language model writes.
 
 The value of a head at a generated token is the L2 norm of its output, read where it enters the
-layer's output projection. `record` reads along while `model.generate` runs; `replay` reads the same
-numbers afterwards in one forward pass over the finished text.
+layer's output projection. `synkern.replay` reads the same numbers from finished text.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
-import warnings
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,34 +22,28 @@ from synkern.attention import (
     find_output_projections,
     is_compiled,
 )
-from synkern.decoding import (
-    CallWatch,
-    GenerateCall,
-    RecordingError,
-    refuse_right_padding,
-    token_ids,
+from synkern.decoding import CallWatch, GenerateCall, RecordingError, token_ids
+from synkern.recording import (
+    Recording,
+    head_norms,
+    nodes_of,
+    refuse_not_finite,
+    sole_reader,
+    text_lengths,
+    warn_of_early_ends,
 )
 
 # Head outputs held before their norms are taken: few large reductions instead of many small ones,
 # at a memory cost that stays small beside a model.
 _BLOCK_BYTES = 64 << 20
 
+# A streamer tells its reader that the text has ended before generate returns in its thread.
+_RETURN_SECONDS = 1.0
+
 _UNSEEN = (
     "If torch.compile was applied to a function around the model, apply it to the model itself "
     "(torch.compile(model) or model.compile()); otherwise read the text with synkern.replay."
 )
-
-
-@dataclass(frozen=True, order=True)
-class Node:
-    """An attention head; `str(Node(3, 7))` is `"L3H7"`. Both indices count from zero."""
-
-    layer: int
-    head: int
-
-    def __str__(self) -> str:
-        """Return the usual short name, such as `"L3H7"`."""
-        return f"L{self.layer}H{self.head}"
 
 
 @dataclass
@@ -63,164 +55,51 @@ class _Run:
     fed: list[Tensor] = field(default_factory=list)  # (trials,) each; of steps 2, 3, ...
 
 
-class Recording:
-    """The head norms of one or more generated texts, one trial per text.
-
-    `synkern.record` fills it; it can be read after the `with` block ends.
-    """
-
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        """Begin an empty recording of `nodes`; only `record` and `replay` have use for this."""
-        self.nodes: tuple[Node, ...] = tuple(nodes)
-        """The heads in the order of the last axis of `series`: by layer, then by head."""
-        self._runs: list[tuple[Tensor, Tensor]] | None = None
-
-    def __repr__(self) -> str:
-        """Return the shape of what was recorded."""
-        if self._runs is None:
-            return f"Recording({len(self.nodes)} nodes, not complete)"
-        shapes = ", ".join(str(tuple(norms.shape)) for norms, _ in self._runs)
-        return f"Recording(trials x steps x nodes: {shapes})"
-
-    @property
-    def series(self) -> Tensor:
-        """L2 norms of the head outputs, float32 (trials, steps, nodes), on the model's device.
-
-        Step t is the call that produced generated token t. Raises RecordingError if the recording
-        is not complete or its texts have different numbers of steps.
-        """
-        norms = [norms for norms, _ in self._complete()]
-        counts = [n.shape[1] for n in norms]
-        if len(set(counts)) > 1:
-            raise RecordingError(
-                f"the recorded texts have different numbers of steps {counts}, so they do not form "
-                "one array; pass max_new_tokens=T and min_new_tokens=T to every generate, or use "
-                "one synkern.record for each"
-            )
-        return torch.cat(norms)
-
-    @property
-    def lengths(self) -> Tensor:
-        """Steps of each trial before its end-of-text token was fed, int64 (trials,).
-
-        Equal to the number of steps for a trial that did not end before. What a trial's series
-        holds after that is the model reading padding.
-        """
-        return torch.cat([lengths for _, lengths in self._complete()])
-
-    def _complete(self) -> list[tuple[Tensor, Tensor]]:
-        if self._runs is None:
-            raise RecordingError(
-                "the recording is not complete: read it after the `with synkern.record(...)` "
-                "block, and only if the block ended without an error"
-            )
-        return self._runs
-
-
 @contextmanager
 def record(model: nn.Module) -> Iterator[Recording]:
     """Record the head norms of `model` while it generates inside the `with` block.
 
-    `model` is a decoder-only causal language model of transformers in evaluation mode; prompts are
-    padded on the left. Every `model.generate` adds its sequences as trials; a loop that calls the
-    model itself (the prompt on an empty cache, then one token per call) works as well.
+    Every `model.generate` adds its sequences as trials; a loop that calls the model itself (the
+    prompt on an empty cache, then one token per call) works as well.
 
-    Raises UnsupportedModelError if the heads cannot be read; RecordingError, from the call at
-    fault, if calls and generated tokens do not correspond (assisted decoding, beams, no cache, a
-    prompt in chunks, training mode) or a norm is not finite, and on leaving if nothing was
-    recorded; ValueError for prompts padded on the right. Warns on leaving if trials ended early.
+    Args:
+        model: a decoder-only causal language model of transformers in evaluation mode, or a module
+            that holds one. Prompts are padded on the left.
+
+    Yields:
+        `Recording`, to be read after the block.
+
+    Raises:
+        UnsupportedModelError: the heads cannot be read.
+        RecordingError: from the call at fault, if calls and generated tokens do not correspond
+            (assisted decoding, beams, no cache, a prompt in chunks, training mode), if the ends of
+            several texts cannot be seen (`stop_strings`, `stopping_criteria`) or a norm is not
+            finite; on entering, if the model is already being recorded; on leaving, if nothing was
+            recorded or a generate still runs in a thread.
+        ValueError: prompts padded on the right.
+
+    Warns:
+        UserWarning: on leaving, if texts ended before the last step.
     """
-    projections = find_output_projections(model)
     language_model = causal_lm(model)
-    recorder = _Recorder(language_model, projections)
-    recording = Recording(recorder.nodes)
     with ExitStack() as stack:
+        stack.enter_context(sole_reader(language_model))
+        recorder = _Recorder(language_model, find_output_projections(model))
+        recording = Recording(recorder.nodes)
         stack.callback(_forget_compiled, model)
         _forget_compiled(model)
         recorder.attach(stack)
         yield recording
-        recording._runs = recorder.finish()
-    _warn_of_early_ends(recording._runs, stacklevel=4)
-
-
-def replay(
-    model: nn.Module,
-    sequences: Tensor,
-    *,
-    new_tokens: int,
-    attention_mask: Tensor | None = None,
-) -> Recording:
-    """Read the head norms of finished texts in one forward pass.
-
-    Gives what `record` gives for the same texts, up to rounding, and works however they were
-    written: by assisted decoding, beam search, another program or a person.
-
-    `sequences` are token ids (trials, prompt + new_tokens) as `model.generate` returns them, padded
-    on the left; the last `new_tokens` of each row are the generated ones. `attention_mask`, 0 at
-    the padding, has shape (trials, prompt) or that of `sequences`; it may be left out only where
-    nothing is padded. Raises ValueError for shapes that do not fit and for padding on the right or
-    without a mask, UnsupportedModelError and RecordingError as `record` does.
-    """
-    language_model = causal_lm(model)
-    sequences, mask = _checked_texts(language_model, sequences, new_tokens, attention_mask)
-    if language_model.training:
-        raise RecordingError(
-            f"{type(language_model).__name__} is in training mode, where dropout changes the "
-            "heads' outputs; call model.eval() first"
-        )
-    projections = find_output_projections(model)
-    norms: dict[int, Tensor] = {}
-
-    # The last token is never fed while generating, so the last new_tokens positions of the rest are
-    # those of steps 1 ... new_tokens.
-    arguments: dict[str, Any] = {
-        "input_ids": sequences[:, :-1],
-        "attention_mask": mask[:, :-1],
-        "use_cache": False,
-    }
-    accepted = inspect.signature(type(language_model).forward).parameters
-    if "position_ids" in accepted:
-        arguments["position_ids"] = (mask[:, :-1].cumsum(-1) - 1).clamp(min=0)
-    if "logits_to_keep" in accepted:
-        arguments["logits_to_keep"] = 1
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        if is_compiled(model):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for index, projection in enumerate(projections):
-
-            def read(
-                _: nn.Module,
-                args: tuple[Any, ...],
-                index: int = index,
-                projection: OutputProjection = projection,
-            ) -> None:
-                norms[index] = _head_norms(args[0][:, -new_tokens:], projection)
-
-            stack.callback(projection.module.register_forward_pre_hook(read).remove)
-        language_model(**arguments)
-    if len(norms) != len(projections):
-        missing = [p.name for i, p in enumerate(projections) if i not in norms]
-        raise RecordingError(f"the forward pass did not run the output projections {missing}")
-
-    device = norms[0].device
-    series = torch.cat([norms[i].to(device) for i in range(len(projections))], dim=-1)
-    nodes = _nodes(projections)
-    by_step = series.transpose(0, 1)
-    _refuse_not_finite(by_step, nodes, first_step=1)
-    recording = Recording(nodes)
-    ends = token_ids(language_model.generation_config.eos_token_id)
-    lengths = _lengths(sequences[:, -new_tokens:-1].T, ends, by_step)
-    recording._runs = [(series, lengths)]
-    _warn_of_early_ends(recording._runs, stacklevel=3)
-    return recording
+        runs = recorder.finish()
+    recording.fill(runs)
+    warn_of_early_ends(runs, stacklevel=4)
 
 
 class _Recorder:
     """The hooks on one model, and the head outputs and norms they collect."""
 
     def __init__(self, model: Any, projections: Sequence[OutputProjection]) -> None:
-        self.nodes = _nodes(projections)
+        self.nodes = nodes_of(projections)
         self._model = model
         self._projections = projections
         self._watch = CallWatch(model)
@@ -229,6 +108,9 @@ class _Recorder:
         self._held_steps = 0  # calls of the model since norms were last taken
         self._run: _Run | None = None
         self._finished: list[tuple[Tensor, Tensor]] = []  # series and lengths of each run
+        self._attached = False
+        self._generating = 0  # calls of generate in progress, in whatever thread
+        self._returned = threading.Condition()
 
     def attach(self, stack: ExitStack) -> None:
         """Hook into the model; `stack` undoes it."""
@@ -241,11 +123,21 @@ class _Recorder:
         for projection, held in zip(self._projections, self._held, strict=True):
             handle = projection.module.register_forward_pre_hook(outside_graphs(_keeper(held)))
             stack.callback(handle.remove)
-        if hasattr(self._model, "generate"):
+        if hasattr(type(self._model), "generate"):
             self._wrap_generate(stack)
+        self._attached = True
+        stack.callback(setattr, self, "_attached", False)
 
     def finish(self) -> list[tuple[Tensor, Tensor]]:
         """Series (trials, steps, nodes) and lengths (trials,) of everything recorded."""
+        with self._returned:
+            done = self._returned.wait_for(lambda: self._generating == 0, _RETURN_SECONDS)
+        if not done:
+            raise RecordingError(
+                "generate is still running in another thread, so the recording would break off "
+                "within a text; wait for it (thread.join()) before the end of the `with "
+                "synkern.record` block"
+            )
         self._close_run()
         if not self._finished:
             raise RecordingError(
@@ -259,7 +151,6 @@ class _Recorder:
         model = self._model
         generate: Callable[..., Any] = model.generate
 
-        @functools.wraps(generate)
         def watched(*args: Any, **kwargs: Any) -> Any:
             call = GenerateCall(model, args, kwargs)
             self._close_run()
@@ -272,6 +163,8 @@ class _Recorder:
                 raise
             finally:
                 self._end_tokens = usual
+            if not self._attached:  # the block was left meanwhile, and that was an error there
+                return output
             self._close_run(call.new_tokens(output))
             texts = len(self._finished) - before
             if texts != 1:
@@ -282,8 +175,19 @@ class _Recorder:
                 )
             return output
 
+        @functools.wraps(generate)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with self._returned:
+                self._generating += 1
+            try:
+                return watched(*args, **kwargs)
+            finally:
+                with self._returned:
+                    self._generating -= 1
+                    self._returned.notify()
+
         own = model.__dict__.get("generate")
-        model.generate = watched
+        model.generate = counted
         if own is None:
             stack.callback(delattr, model, "generate")
         else:
@@ -328,12 +232,12 @@ class _Recorder:
             return
         device = self._held[0][0].device
         norms = [
-            _head_norms(torch.stack(held), projection).to(device)
+            head_norms(torch.stack(held), projection).to(device)
             for held, projection in zip(self._held, self._projections, strict=True)
         ]
         self._discard_held()
         block = torch.cat(norms, dim=-1)
-        _refuse_not_finite(block, self.nodes, first_step=1 + sum(len(b) for b in run.blocks))
+        refuse_not_finite(block, self.nodes, first_step=1 + sum(len(b) for b in run.blocks))
         run.blocks.append(block)
 
     def _close_run(self, new_tokens: int | None = None) -> None:
@@ -361,7 +265,7 @@ class _Recorder:
                 "are not generated tokens; read the text with synkern.replay instead"
             )
         fed = torch.stack([torch.empty_like(run.fed[0]), *run.fed])[1:steps] if run.fed else None
-        lengths = _lengths(fed, run.end_tokens, norms)
+        lengths = text_lengths(fed, run.end_tokens, norms)
         self._finished.append((norms.transpose(0, 1).contiguous(), lengths))
 
     def _abandon_run(self) -> None:
@@ -384,58 +288,6 @@ def _keeper(held: list[Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     return keep
 
 
-def _nodes(projections: Sequence[OutputProjection]) -> tuple[Node, ...]:
-    return tuple(Node(p.layer, head) for p in projections for head in range(p.heads))
-
-
-def _head_norms(inputs: Tensor, projection: OutputProjection) -> Tensor:
-    """L2 norm of every head: (..., heads * width) of any float type to float32 (..., heads)."""
-    heads = inputs.detach().view(*inputs.shape[:-1], projection.heads, projection.width)
-    # In float32 whatever the model's type: bfloat16 norms would take a few dozen values.
-    norms: Tensor = torch.linalg.vector_norm(heads, dim=-1, dtype=torch.float32)
-    return norms
-
-
-def _refuse_not_finite(norms: Tensor, nodes: Sequence[Node], *, first_step: int) -> None:
-    """Raise RecordingError if a norm of (steps, trials, nodes) is infinite or not a number."""
-    finite = torch.isfinite(norms)
-    if not bool(finite.all()):
-        step, trial, node = (~finite).nonzero()[0].tolist()
-        raise RecordingError(
-            f"the output of head {nodes[node]} has the norm {norms[step, trial, node].item()} at "
-            f"step {first_step + step} of trial {trial} (of its batch); the model overflows in "
-            "this dtype: load it in bfloat16 or float32"
-        )
-
-
-def _lengths(fed: Tensor | None, end_tokens: tuple[int, ...], norms: Tensor) -> Tensor:
-    """Steps before an end token was fed, int64 (trials,).
-
-    `fed` (steps - 1, trials) are the tokens fed at steps 2, 3, ...; `norms` (steps, trials, nodes)
-    gives the number of steps, which stands where no end token was fed, and the device.
-    """
-    steps, trials = norms.shape[:2]
-    lengths = torch.full((trials,), steps, dtype=torch.int64, device=norms.device)
-    if fed is None or len(fed) == 0 or not end_tokens:
-        return lengths
-    ended = torch.isin(fed, torch.tensor(end_tokens, device=fed.device)).to(norms.device)
-    return torch.where(ended.any(0), 1 + ended.int().argmax(0), lengths)
-
-
-def _warn_of_early_ends(runs: Sequence[tuple[Tensor, Tensor]], *, stacklevel: int) -> None:
-    trials = sum(len(lengths) for _, lengths in runs)
-    early = sum(int((lengths < series.shape[1]).sum()) for series, lengths in runs)
-    steps = max(series.shape[1] for series, _ in runs)
-    if early:
-        warnings.warn(
-            f"{early} of {trials} trials ended before step {steps}, and their series continue "
-            f"with the model reading padding; pass min_new_tokens={steps} to generate (which "
-            "changes the text) or trim by recording.lengths",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
-
-
 def _forget_compiled(model: nn.Module) -> None:
     """Have compiled code of `model` compiled anew.
 
@@ -443,41 +295,3 @@ def _forget_compiled(model: nn.Module) -> None:
     """
     if is_compiled(model):
         torch.compiler.reset()
-
-
-def _checked_texts(
-    model: Any, sequences: Tensor, new_tokens: int, attention_mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The arguments of `replay`, checked, on the model's device, the mask as long as the texts."""
-    if sequences.dim() != 2 or sequences.is_floating_point():
-        raise ValueError(
-            f"sequences: expected token ids (trials, prompt + new_tokens), got {sequences.dtype} "
-            f"of shape {tuple(sequences.shape)}"
-        )
-    trials, length = sequences.shape
-    if not 1 <= new_tokens < length:
-        raise ValueError(
-            f"new_tokens: {new_tokens} of sequences {length} tokens long; it must be at least 1 "
-            "and leave at least one token of prompt"
-        )
-    prompt = length - new_tokens
-    if attention_mask is None:
-        config = model.generation_config
-        pads = {*token_ids(config.pad_token_id)} - {*token_ids(config.bos_token_id)}
-        if pads & set(sequences[:, 0].tolist()):
-            raise ValueError(
-                "attention_mask: missing, while a row of sequences begins with the padding token; "
-                "pass the attention_mask of the prompts"
-            )
-        mask = torch.ones_like(sequences)
-    elif attention_mask.shape == (trials, length):
-        mask = attention_mask
-    elif attention_mask.shape == (trials, prompt):
-        mask = nn.functional.pad(attention_mask, (0, new_tokens), value=1)
-    else:
-        raise ValueError(
-            f"attention_mask: shape {tuple(attention_mask.shape)} fits neither the prompts "
-            f"{(trials, prompt)} nor the sequences {(trials, length)}"
-        )
-    refuse_right_padding(mask[:, :prompt])
-    return sequences.to(model.device), mask.to(model.device)

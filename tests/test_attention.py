@@ -159,7 +159,7 @@ def test_a_norm_between_is_refused():
         find_output_projections(model)
 
 
-@pytest.mark.parametrize("name", ["Bloom", "Falcon", "Mpt", "GPTNeo"])
+@pytest.mark.parametrize("name", ["Bloom", "Falcon", "Mpt", "GPTNeo", "GPTJ"])
 def test_bypassing_the_interface_is_refused(name):
     options = {
         "Bloom": {**COMMON, "hidden_size": 32, "n_layer": 2, "n_head": 2},
@@ -177,12 +177,73 @@ def test_bypassing_the_interface_is_refused(name):
             "num_heads": 2,
             "attention_types": [[["global"], 2]],
         },
+        "GPTJ": {**COMMON, "n_embd": 32, "n_layer": 2, "n_head": 2, "rotary_dim": 4},
     }[name]
     config = getattr(tf, f"{name}Config")(**options)
     model = initialise(getattr(tf, f"{name}ForCausalLM"), config, attention="eager")
     message = rf"{name}ForCausalLM: its attention \({name}.*does not go through"
-    with pytest.raises(UnsupportedModelError, match=message):
+    with pytest.raises(UnsupportedModelError, match=message) as refusal:
         find_output_projections(model)
+    assert "attn_implementation" not in str(refusal.value)  # none of theirs helps
+
+
+def bert(is_decoder, dtype=torch.float32):
+    config = tf.BertConfig(
+        **COMMON,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        is_decoder=is_decoder,
+    )
+    return initialise(tf.BertLMHeadModel, config, dtype=dtype)
+
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_model_that_looks_ahead_is_refused(dtype):
+    assert len(find_output_projections(bert(is_decoder=True, dtype=dtype))) == 2
+    message = r"BertLMHeadModel looks ahead: at bert\.encoder\.layer\.0.*is_decoder=True"
+    with pytest.raises(UnsupportedModelError, match=message):
+        find_output_projections(bert(is_decoder=False, dtype=dtype))
+
+
+def test_a_later_layer_that_looks_ahead_is_refused():
+    model = build("llama", attention="sdpa")
+    attention = model.model.layers[2].self_attn
+    usual = attention.forward
+
+    def forward(*args, **kwargs):
+        mask = torch.zeros(2, 1, 3, 3)
+        return usual(*args, **kwargs | {"attention_mask": mask})
+
+    attention.forward = forward
+    with pytest.raises(UnsupportedModelError, match=r"looks ahead: at model\.layers\.2\.self_attn"):
+        find_output_projections(model)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounding_is_no_look_ahead(dtype):
+    """Rows may be rounded differently: here in every layer's input, in the last digit."""
+    model = build("llama", dtype=dtype)
+
+    def round_otherwise(_, args):
+        hidden = args[0].clone()
+        hidden[1] *= 1 + torch.finfo(dtype).eps
+        return hidden, *args[1:]
+
+    for layer in model.model.layers:
+        layer.register_forward_pre_hook(round_otherwise)
+    assert len(find_output_projections(model)) == 3
+
+
+def test_one_forward_pass_is_run():
+    model, calls = build("llama"), []
+    model.register_forward_pre_hook(lambda *_: calls.append(None))
+    find_output_projections(model)
+    assert len(calls) == 1
 
 
 def test_an_encoder_decoder_is_refused():

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -16,7 +17,9 @@ from synkern import recorder
 from synkern.attention import UnsupportedModelError
 from synkern.decoding import RecordingError
 from synkern.models import load
-from synkern.recorder import Node, record, replay
+from synkern.recorder import record
+from synkern.recording import Node
+from synkern.replayer import replay
 
 STEPS = 12
 
@@ -96,6 +99,32 @@ def test_bfloat16_norms_are_float32():
     assert (recording.series != rounded).float().mean() > 0.9
     expected = heads_by_definition(model, sequences)[:, 5:29].float()
     torch.testing.assert_close(recording.series, expected, rtol=0.05, atol=0.02)
+
+
+def test_float64_heads():
+    model = build("llama", dtype=torch.float64)
+    recording, sequences = recorded(model, prompts(2, 6))
+    assert recording.series.dtype == torch.float32
+    expected = heads_by_definition(model, sequences)[:, 5 : 5 + STEPS].float()
+    # Rounded to float32 once, at the end.
+    torch.testing.assert_close(recording.series, expected, rtol=2**-23, atol=0)
+    mask = torch.ones_like(sequences)
+    replayed = replay(model, sequences, new_tokens=STEPS, attention_mask=mask)
+    torch.testing.assert_close(replayed.series, recording.series, rtol=2**-23, atol=0)
+
+
+def test_a_layer_may_overwrite_its_input(model):
+    class Overwriting(nn.Linear):
+        def forward(self, x):
+            out = super().forward(x)
+            x.zero_()
+            return out
+
+    usual, _ = recorded(model, prompts(2, 5))
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.__class__ = Overwriting
+    recording, _ = recorded(model, prompts(2, 5))
+    assert torch.equal(recording.series, usual.series)
 
 
 def test_blocks_of_any_size_give_the_same(model, monkeypatch):
@@ -219,8 +248,9 @@ def test_lengths_say_where_texts_end(model, early, kind):
     # The token of step s is fed at step s + 1: steps 1 ... s come before.
     assert recording.lengths.tolist() == [STEPS, early.step, STEPS]
     assert (sequences[1, 5 + early.step :] == 0).all()
+    mask = torch.ones_like(sequences)
     with pytest.warns(UserWarning, match="1 of 3 trials ended before step 12") as caught:
-        replayed = replay(model, sequences, new_tokens=STEPS)
+        replayed = replay(model, sequences, new_tokens=STEPS, attention_mask=mask)
     assert caught[0].filename == __file__
     assert torch.equal(replayed.lengths, recording.lengths)
     torch.testing.assert_close(replayed.series, recording.series, rtol=1e-4, atol=1e-5)
@@ -236,6 +266,86 @@ def test_an_end_token_given_to_generate_counts(model, early):
     with pytest.warns(UserWarning, match="1 of 6 trials"):
         recording = twice()
     assert recording.lengths.tolist() == [STEPS, early.step, STEPS] + [STEPS] * 3
+
+
+@pytest.mark.parametrize("kind", [int, lambda token: [98, token]])
+def test_an_end_token_given_to_replay_counts(model, early, kind):
+    model.generation_config.eos_token_id = 98
+    with pytest.warns(UserWarning, match="1 of 3 trials"):
+        recording, sequences = recorded(model, early.ids, eos_token_id=early.token)
+    given = {"new_tokens": STEPS, "attention_mask": torch.ones_like(sequences)}
+    with pytest.warns(UserWarning, match="1 of 3 trials"):
+        replayed = replay(model, sequences, eos_token_id=kind(early.token), **given)
+    assert torch.equal(replayed.lengths, recording.lengths)
+    assert replay(model, sequences, **given).lengths.tolist() == [STEPS] * 3
+    model.generation_config.eos_token_id = early.token
+    assert replay(model, sequences, eos_token_id=[], **given).lengths.tolist() == [STEPS] * 3
+
+
+class EndsARow:
+    """A stopping criterion that ends one text of a batch."""
+
+    def __call__(self, ids, scores, **_):
+        return (torch.arange(len(ids)) == len(ids) - 1) & (ids.shape[1] >= 8)
+
+
+class OneLetterPerToken:
+    """What generate asks of a tokenizer for stop_strings."""
+
+    def __call__(self, text, **_):
+        return {"input_ids": [ord(letter) - ord("!") for letter in text]}
+
+    def get_vocab(self):
+        return {chr(ord("!") + i): i for i in range(VOCAB)}
+
+    def _convert_id_to_token(self, i):
+        return chr(ord("!") + i)
+
+    def convert_tokens_to_string(self, tokens):
+        return "".join(tokens)
+
+
+def ends_of_rows(model, ids):
+    """Settings that end the last of these texts at its step 3."""
+    token = int(generate(model, ids, 3)[-1, -1])
+    strings = {"stop_strings": [chr(ord("!") + token)], "tokenizer": OneLetterPerToken()}
+    criteria = {"stopping_criteria": tf.StoppingCriteriaList([EndsARow()])}
+    return {"stop_strings": strings, "stopping_criteria": criteria}
+
+
+@pytest.mark.parametrize("name", ["stop_strings", "stopping_criteria"])
+def test_ends_of_single_texts_of_a_batch_are_refused(model, name):
+    ids = prompts(2, 5)
+    options = ends_of_rows(model, ids)[name]
+    message = (
+        f"with {name} for [24] texts at once.*Generate one text at a time, or leave {name} out"
+    )
+    one = {"input_ids": ids[:1], "num_return_sequences": 2, "do_sample": True}
+    embedded = {"inputs_embeds": model.get_input_embeddings()(ids)}
+    for given in ({"inputs": ids}, {"inputs": ids, "num_return_sequences": 2}, one, embedded):
+        with pytest.raises(RecordingError, match=message), record(model):
+            model.generate(**given, **options, max_new_tokens=STEPS)
+    if name == "stopping_criteria":
+        with pytest.raises(RecordingError, match=message), record(model):
+            model.generate(ids, None, None, options[name], max_new_tokens=STEPS)
+    else:
+        model.generation_config.stop_strings = options[name]
+        with pytest.raises(RecordingError, match=message), record(model):
+            generate(model, ids, STEPS)
+
+
+@pytest.mark.parametrize("name", ["stop_strings", "stopping_criteria"])
+def test_ends_of_one_text_are_recorded(model, name):
+    ids = prompts(2, 5)[1:]
+    recording, sequences = recorded(model, ids, **ends_of_rows(model, ids)[name])
+    assert sequences.shape == (1, 8)
+    assert recording.lengths.tolist() == [3]
+    assert torch.equal(recording.series, recorded(model, ids)[0].series[:, :3])
+
+
+def test_criteria_that_are_empty_end_nothing(model):
+    recording, _ = recorded(model, prompts(2, 5), stopping_criteria=tf.StoppingCriteriaList())
+    assert recording.series.shape[:2] == (2, STEPS)
 
 
 def test_an_end_token_in_the_prompt_is_no_end(model):
@@ -275,6 +385,44 @@ def test_a_loop_that_calls_the_model(model):
             out = model(sequences[:, t : t + 1], past_key_values=out.past_key_values)
     assert not recording.series.requires_grad
     torch.testing.assert_close(recording.series, usual.series)
+
+
+def test_a_loop_that_uses_its_buffers_again(model, early):
+    model.generation_config.eos_token_id = early.token
+    sequences = generate(model, early.ids, STEPS)
+    prompt, token = torch.empty(3, 6, dtype=torch.long), torch.empty(3, 1, dtype=torch.long)
+
+    def buffered():
+        with torch.no_grad(), record(model) as recording:
+            for n in (5, 6):
+                given = prompt[:, :n]
+                given.copy_(sequences[:, -n:] if n == 6 else early.ids)
+                cache = model(given).past_key_values
+                for t in range(5, 5 + STEPS - 1 if n == 5 else 5):
+                    token.copy_(sequences[:, t : t + 1])
+                    model(token, past_key_values=cache)
+        return recording
+
+    with pytest.warns(UserWarning, match="1 of 6 trials"):
+        recording = buffered()
+    assert recording.lengths.tolist() == [STEPS, early.step, STEPS, 1, 1, 1]
+
+
+def test_prompts_in_one_buffer_are_not_one_text(model):
+    """Only the same text, one token longer, is a loop without a cache."""
+    buffer = prompts(2, 6, seed=1)
+    with torch.no_grad(), record(model) as recording:
+        model(buffer[:, :5])
+        buffer.copy_(prompts(2, 6, seed=2))
+        model(buffer)
+    assert recording.series.shape == (4, 1, 9)
+
+
+def packed(model, ids):
+    bounds = torch.tensor([0, 3, 6])
+    lengths = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": 3}
+    positions = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    model(ids[:1], position_ids=positions, **lengths, max_length_k=3)
 
 
 def without_cache(model, ids):
@@ -342,6 +490,7 @@ def interrupted(model, ids):
         (decoder_alone, "without a call of the model itself"),
         (decoder_in_between, r"called 1 times, but .*o_proj 2 times"),
         (interrupted, "called 1 times, but .* 0 times"),
+        (packed, "several sequences packed into one row"),
     ],
 )
 def test_a_loop_whose_calls_are_not_steps_is_refused(model, loop, message):
@@ -375,13 +524,17 @@ def test_a_cache_filled_before_is_refused(model):
         ({"guidance_scale": 1.5}, "guidance_scale=1.5"),
         ({"assistant_model": "itself"}, "assistant_model=LlamaForCausalLM"),
         ({"cache_implementation": "paged"}, "cache_implementation='paged'"),
+        ({"penalty_alpha": 0.6, "top_k": 4}, "penalty_alpha=0.6"),
+        ({"custom_generate": "somebody/decoding"}, "custom_generate='somebody/decoding'"),
+        ({"assistant_early_exit": 2}, "assistant_early_exit=2"),
     ],
 )
 @pytest.mark.parametrize("where", ["argument", "configuration", "default"])
 def test_settings_of_generate_are_refused(model, options, message, where):
     if options.get("assistant_model"):
         options = {"assistant_model": copy.deepcopy(model)}
-        where = "argument"
+    if where != "argument" and not hasattr(tf.GenerationConfig(), next(iter(options))):
+        return  # generate takes it as an argument only
     given = {}
     if where == "argument":
         given = options
@@ -414,6 +567,78 @@ def test_the_calls_alone_are_refused_too(model, options, message):
         type(model).generate(model, ids, max_new_tokens=8, do_sample=False, **options)
     assert "synkern.replay" in str(refusal.value)
     assert hooks(model) == before
+
+
+def test_a_model_being_recorded_is_not_read_twice(model):
+    ids = prompts(1, 5)
+    with record(model) as recording:
+        with pytest.raises(RecordingError, match="LlamaForCausalLM is already being recorded"):
+            record(model).__enter__()
+        with pytest.raises(RecordingError, match="LlamaForCausalLM is already being recorded"):
+            replay(model, ids, new_tokens=2)
+        with pytest.raises(RecordingError, match="is already being recorded"):
+            record(nn.Sequential(model)).__enter__()
+        generate(model, ids, STEPS)
+        recorded(build("llama"), ids)  # another model
+    assert torch.equal(recorded(model, ids)[0].series, recording.series)
+
+
+class Gate:
+    """A logits processor that halts generate at a step until it is opened."""
+
+    def __init__(self, step):
+        self.left, self.reached, self.opened = step, threading.Event(), threading.Event()
+
+    def __call__(self, ids, scores):
+        self.left -= 1
+        if self.left == 0:
+            self.reached.set()
+            assert self.opened.wait(timeout=60)
+        return scores
+
+
+def test_a_generate_that_outlasts_the_block_is_an_error(model, monkeypatch):
+    monkeypatch.setattr(recorder, "_RETURN_SECONDS", 0.05)
+    ids, gate, texts = prompts(2, 5), Gate(step=4), []
+    before, own = hooks(model), set(model.__dict__)
+    thread = threading.Thread(
+        target=lambda: texts.append(generate(model, ids, STEPS, logits_processor=[gate]))
+    )
+    with pytest.raises(RecordingError, match=r"still running in another thread.*thread\.join\(\)"):  # noqa: PT012, SIM117
+        with record(model) as recording:
+            generate(model, ids, STEPS)
+            thread.start()
+            assert gate.reached.wait(timeout=60)
+    gate.opened.set()
+    thread.join()
+    assert torch.equal(texts[0], generate(model, ids, STEPS))  # undisturbed
+    assert hooks(model) == before
+    assert set(model.__dict__) == own
+    with pytest.raises(RecordingError, match="not complete"):
+        _ = recording.series
+
+
+def test_a_streamed_text_is_complete(model):
+    """A streamer says that the text has ended a little before generate returns."""
+
+    class Streamer:
+        def __init__(self):
+            self.ended, self.left = threading.Event(), threading.Event()
+
+        def put(self, tokens):
+            pass
+
+        def end(self):
+            self.ended.set()
+            self.left.wait(timeout=0.2)
+
+    ids, streamer = prompts(1, 5), Streamer()
+    thread = threading.Thread(target=lambda: generate(model, ids, STEPS, streamer=streamer))
+    with record(model) as recording:
+        thread.start()
+        assert streamer.ended.wait(timeout=60)
+    thread.join()
+    assert torch.equal(recording.series, recorded(model, ids)[0].series)
 
 
 def test_training_mode_is_refused(model):
@@ -569,7 +794,8 @@ def test_a_model_compiled_and_run_before(shallow, how):
     with record(compiled) as recording:
         loop(compiled, sequences, prompt=5)
     torch.testing.assert_close(recording.series, usual.series)
-    replayed = replay(compiled, sequences, new_tokens=2)
+    mask = torch.ones_like(sequences)
+    replayed = replay(compiled, sequences, new_tokens=2, attention_mask=mask)
     torch.testing.assert_close(replayed.series, usual.series)
 
 
@@ -649,7 +875,8 @@ def test_replay_leaves_nothing_behind(model):
         ({"sequences": torch.ones(6, dtype=torch.long)}, r"sequences: .* shape \(6,\)"),
         ({"sequences": torch.ones(2, 6)}, "sequences: .* torch.float32"),
         ({"attention_mask": torch.ones(2, 5)}, r"\(2, 5\) fits neither the prompts \(2, 4\)"),
-        ({"sequences": torch.zeros(2, 6, dtype=torch.long)}, "attention_mask: missing"),
+        ({}, r"attention_mask: missing for 2 texts.*torch\.ones_like\(sequences\)"),
+        ({"sequences": torch.zeros(1, 6, dtype=torch.long)}, "attention_mask: missing, while"),
     ],
 )
 def test_replay_refuses_what_does_not_fit(model, arguments, message):
@@ -660,22 +887,23 @@ def test_replay_refuses_what_does_not_fit(model, arguments, message):
 
 
 def test_smollm2(smollm2):
-    """A trained model: left-padded batch, recorded, replayed, and by definition."""
+    """A trained model: left-padded batch of 100 tokens, recorded, replayed, and by definition."""
     model, tokenizer = smollm2
+    steps = 100
     texts = ["The capital of France is", "Synergy is what two parts know only together, so"]
     inputs = tokenizer(texts, return_tensors="pt", padding=True)
     with record(model) as recording:
         sequences = model.generate(
-            **inputs, max_new_tokens=STEPS, min_new_tokens=STEPS, do_sample=False
+            **inputs, max_new_tokens=steps, min_new_tokens=steps, do_sample=False
         )
-    assert recording.series.shape == (2, STEPS, 270)
+    assert recording.series.shape == (2, steps, 270)
     mask = inputs["attention_mask"]
-    replayed = replay(model, sequences, new_tokens=STEPS, attention_mask=mask)
-    torch.testing.assert_close(replayed.series, recording.series, rtol=1e-4, atol=1e-4)
+    replayed = replay(model, sequences, new_tokens=steps, attention_mask=mask)
     n = mask.shape[1]
-    whole = torch.nn.functional.pad(mask, (0, STEPS), value=1)
-    expected = heads_by_definition(model, sequences, whole)[:, n - 1 : n - 1 + STEPS].float()
-    torch.testing.assert_close(recording.series, expected, rtol=1e-4, atol=1e-4)
+    whole = torch.nn.functional.pad(mask, (0, steps), value=1)
+    defined = heads_by_definition(model, sequences, whole)[:, n - 1 : n - 1 + steps].float()
+    for other in (replayed.series, defined):
+        assert ((other - recording.series).abs() / recording.series).max() <= 1e-4
 
 
 def test_importing_needs_no_transformers():
