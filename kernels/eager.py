@@ -81,13 +81,22 @@ class Stable(NamedTuple):
 
 
 class Estimator(Protocol):
-    """What turns the features of two nodes into their atoms."""
+    """What turns the series of two nodes into their atoms; see `kernels.estimators`."""
 
-    unit: str
-    differentiable: bool
+    @property
+    def unit(self) -> str:
+        """Unit of its atoms, "nats" or "bits"."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether they have a gradient with respect to the series."""
 
     def features(self, xp: Any, series: Array, tau: int, pooled: str | None) -> Any:
-        """Features of all nodes, from (trials, time, nodes); one trial where trials are pooled."""
+        """What is computed once per node from (trials, time, nodes); see `segments.standardise`.
+
+        Returns a named tuple of arrays (trials, nodes, samples), `past` first, and last `constant`,
+        (trials, nodes) bool.
+        """
 
     def tile_entries(self, features: Any) -> int:
         """(trial, pair) entries of a tile whose temporaries fit the cache."""
@@ -95,21 +104,20 @@ class Estimator(Protocol):
     def block(
         self,
         lib: Library,
-        first: Sequence[Array],
-        second: Sequence[Array],
+        features: Any,
+        tile: Tile,
         names: Sequence[str],
+        dtype: str,
         use: Array | None = None,
     ) -> Values:
-        """Atoms (trials, rows, columns) of all rows with all columns, from features of both.
+        """Atoms (trials, rows, columns) of a tile.
 
         With `use`, a mask of that shape, entries that are not used get harmless inputs, so that
         nothing infinite comes back through them with the gradient.
         """
 
-    def listed(
-        self, lib: Library, first: Sequence[Array], second: Sequence[Array], names: Sequence[str]
-    ) -> Stable:
-        """Atoms (pairs,) of a list of pairs, from features (pairs, samples) of both nodes."""
+    def listed(self, lib: Library, features: Any, positions: Array, names: Sequence[str]) -> Stable:
+        """Atoms (pairs,) of (pairs, 3) trial, row, column."""
 
 
 @dataclass(frozen=True)
@@ -226,22 +234,6 @@ def tiles(features: Any, estimator: Estimator) -> Iterator[Tile]:
                 yield Tile(slice(k, min(k + depth, trials)), rows, columns)
 
 
-def of_tile(features: Any, tile: Tile) -> tuple[list[Array], list[Array]]:
-    """Features (trials, nodes, samples) of a tile's rows, then of its columns."""
-    *arrays, _ = features
-    return (
-        [v[tile.trials, tile.rows] for v in arrays],
-        [v[tile.trials, tile.columns] for v in arrays],
-    )
-
-
-def of_positions(features: Any, positions: Array) -> tuple[list[Array], list[Array]]:
-    """Features (pairs, samples) of the first and second nodes of (pairs, 3) trial, row, column."""
-    *arrays, _ = features
-    trial, row, column = (positions[:, k] for k in range(3))
-    return [v[trial, row] for v in arrays], [v[trial, column] for v in arrays]
-
-
 def pair_mask(lib: Library, features: Any, tile: Tile) -> Array:
     """(trials, rows, columns): which entries of a tile stand for a pair of nodes that both vary."""
     rows, columns = tile.rows, tile.columns
@@ -259,13 +251,11 @@ def _block(lib: Library, features: Any, request: Request, tile: Tile) -> tuple[l
     pairs = pair_mask(lib, features, tile)
     done = lib.zeros(tuple(pairs.shape), "bool", features.past)
     values: list[Array] = [lib.zeros((1,), request.dtype, features.past)] * len(request.names)
-    first, second = of_tile(features, tile)
     for dtype in ("float32", "float64") if request.dtype == "float32" else ("float64",):
         limit = smallest_trusted(features.past.shape[-1], dtype)
         if limit >= 1:  # More than any conditional variance: float32 cannot do any pair.
             continue
-        rows, columns = ([lib.cast(v, dtype) for v in side] for side in (first, second))
-        found = request.estimator.block(lib, rows, columns, request.names)
+        found = request.estimator.block(lib, features, tile, request.names, dtype)
         new = pairs & ~done
         if found.variance is not None:
             new = new & (found.variance >= limit)
@@ -313,7 +303,7 @@ def _rescue(
     flags = [lib.zeros((0, 4), "int64", marked)]
     resolved = [marked[:0]]
     for part in rescue_parts(features, marked):
-        found = request.estimator.listed(lib, *of_positions(features, part), request.names)
+        found = request.estimator.listed(lib, features, part, request.names)
         finite = ~found.deterministic
         k, i, j = (part[finite][:, c] for c in range(3))
         for name, value in zip(request.names, found.atoms, strict=True):

@@ -20,8 +20,6 @@ from .eager import (
     Totals,
     decompose,
     finish,
-    of_positions,
-    of_tile,
     pair_mask,
     request_for,
     rescue_parts,
@@ -122,17 +120,18 @@ def _tile_gradient(
     gradient: Gradient,
 ) -> None:
     """Add a tile's share. Inputs are masked, not outputs: 0 * inf would be NaN on the way back."""
-    block = request.estimator.block
     # Views, not copies: another memory layout could round a pair across the limit of trust.
-    first, second = (
-        [v.detach().requires_grad_() for v in side] for side in of_tile(segments, tile)
-    )
+    leaves = past, future = [v[tile.trials].detach().requires_grad_() for v in segments[:2]]
+    part = Segments(past, future, segments.constant[tile.trials])
+    within = tile._replace(trials=slice(0, len(past)))
+    block = request.estimator.block
+    use = pair_mask(_LIB, part, within)
     with torch.no_grad():
-        variance = block(_LIB, first, second, request.names).variance
-        use = pair_mask(_LIB, segments, tile)
-        use &= variance >= smallest_trusted(segments.past.shape[-1], "float64")
+        variance = block(_LIB, part, within, request.names, "float64").variance
+        if variance is not None:
+            use &= variance >= smallest_trusted(past.shape[-1], "float64")
     with torch.enable_grad():
-        values = block(_LIB, first, second, request.names, use).atoms
+        values = block(_LIB, part, within, request.names, "float64", use).atoms
     trials = (tile.trials,) if request.per_trial else ()
     weights = [
         use
@@ -142,10 +141,8 @@ def _tile_gradient(
         )
         for name in request.names
     ]
-    shares = torch.autograd.grad(values, first + second, weights)
-    for side in range(2):
-        gradient[side][tile.trials, tile.rows] += shares[side]
-        gradient[side][tile.trials, tile.columns] += shares[2 + side]
+    for side, share in enumerate(torch.autograd.grad(values, leaves, weights)):
+        gradient[side][tile.trials] += share
 
 
 def _rescue_gradient(
@@ -158,8 +155,8 @@ def _rescue_gradient(
     """Add the share of pairs that the stable path resolved."""
     leaves = past, future = [v.detach().requires_grad_() for v in (segments.past, segments.future)]
     with torch.enable_grad():
-        sides = of_positions(Segments(past, future, segments.constant), part)
-        values = request.estimator.listed(_LIB, *sides, request.names).atoms
+        leaf = Segments(past, future, segments.constant)
+        values = request.estimator.listed(_LIB, leaf, part, request.names).atoms
     k, i, j = part.unbind(-1)
     trials = (k,) if request.per_trial else ()
     weights = [

@@ -4,14 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from synkern.kernels.lattice import zeta_matrix
 
 import synkern
 from synkern import ATOMS
-from synkern.kernels.lattice import zeta_matrix
 
 
 def atoms_of(variables):
-    """Gaussian MMI atoms of (4, samples) x, y, a, b by log-determinants, of their own covariance."""
+    """Gaussian MMI atoms of (4, samples) x, y, a, b, by log-determinants."""
     correlation = np.corrcoef(variables)
 
     def entropy(names):
