@@ -1,13 +1,13 @@
 """All pairs in tiles of whole-array operations: the engine that the numpy and torch backends share.
 
-    segments -> correlations of a tile -> lambdas -> atoms -> sums over trials, mirrored tile too
-                                       `-> pairs out of range -> stable path -> added to the sums
+    features of nodes -> atoms of a tile of pairs -> sums over trials, mirrored tile too
+                                `-> pairs out of range -> stable path -> added to the sums
 
 Only tiles on and above the diagonal are computed: exchanging the nodes of a pair exchanges x and y
 in the names of its atoms, so the lower half is the upper one, transposed and renamed. A tile holds
-some trials of a rectangle of pairs, few enough for its temporaries to stay in the cache; the
-moments exist only tile by tile, so memory is a few times the input, plus the output, plus 40 bytes
-for each pair that is out of range.
+some trials of a rectangle of pairs, few enough for its temporaries to stay in the cache; moments
+exist only tile by tile, so memory is a few times the input, plus the output, plus 40 bytes for each
+pair that is out of range. What is computed is an `Estimator`; see `kernels.estimators`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .lattice import swap_nodes
-from .mmi import Array, Correlations, atoms, lambdas
-from .segments import Segments
-from .stable import Outcome, lambdas_from_data
-
-TILE_ELEMENTS = 1 << 16
-"""(trial, pair) entries in a tile."""
+from .mmi import Array
+from .stable import Outcome
 
 RESCUE_ELEMENTS = 1 << 20
 """Numbers gathered at a time for the stable path; bounds its memory to some 50 MB."""
@@ -57,6 +53,73 @@ class Tile(NamedTuple):
     columns: slice
 
 
+class Values(NamedTuple):
+    """Atoms and how far they can be trusted.
+
+    Attributes:
+        atoms: one array per name asked for.
+        variance: the smallest conditional variance of one of the pair's variables given the other
+            three, see `mmi.lambdas`; None where no pair can be ill-conditioned.
+    """
+
+    atoms: list[Array]
+    variance: Array | None
+
+
+class Stable(NamedTuple):
+    """Atoms of pairs by a path that holds for the ill-conditioned.
+
+    Attributes:
+        atoms: one array (pairs,) per name asked for.
+        deterministic: (pairs,) bool, see `Outcome`.
+        duplicate: (pairs,) bool, see `Outcome`.
+    """
+
+    atoms: list[Array]
+    deterministic: Array
+    duplicate: Array
+
+
+class Estimator(Protocol):
+    """What turns the series of two nodes into their atoms; see `kernels.estimators`."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of its atoms, "nats" or "bits"."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether they have a gradient with respect to the series."""
+
+    def features(self, xp: Any, series: Array, tau: int, pooled: str | None) -> Any:
+        """What is computed once per node from (trials, time, nodes); see `segments.standardise`.
+
+        Returns a named tuple of arrays (trials, nodes, samples), `past` first, and last `constant`,
+        (trials, nodes) bool.
+        """
+
+    def tile_entries(self, features: Any) -> int:
+        """(trial, pair) entries of a tile whose temporaries fit the cache."""
+
+    def block(
+        self,
+        lib: Library,
+        features: Any,
+        tile: Tile,
+        names: Sequence[str],
+        dtype: str,
+        use: Array | None = None,
+    ) -> Values:
+        """Atoms (trials, rows, columns) of a tile.
+
+        With `use`, a mask of that shape, entries that are not used get harmless inputs, so that
+        nothing infinite comes back through them with the gradient.
+        """
+
+    def listed(self, lib: Library, features: Any, positions: Array, names: Sequence[str]) -> Stable:
+        """Atoms (pairs,) of (pairs, 3) trial, row, column."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What to compute.
@@ -65,11 +128,13 @@ class Request:
         names: atoms, closed under exchange of x and y (mirrored tiles need both).
         per_trial: keep trials apart instead of summing over them.
         dtype: of arithmetic and output, "float64" or "float32".
+        estimator: of the atoms.
     """
 
     names: tuple[str, ...]
     per_trial: bool
     dtype: str
+    estimator: Estimator
 
 
 class Totals(NamedTuple):
@@ -79,7 +144,7 @@ class Totals(NamedTuple):
         sums: by atom name, (nodes, nodes) summed over the trials that have a value, or (trials,
             nodes, nodes); zero where there is no value.
         flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`. Pairs of a constant
-            node are not listed here: the segments know the nodes.
+            node are not listed here: the features know the nodes.
         rescued: (pairs, 3) int64: trial, row, column of the pairs that the stable path resolved.
     """
 
@@ -117,50 +182,50 @@ def smallest_trusted(samples: int, dtype: str) -> float:
     return float((4 + math.sqrt(samples)) * np.finfo(dtype).eps / TOLERANCE[dtype])
 
 
-def decompose(
-    lib: Library, segments: Segments, names: Sequence[str], *, per_trial: bool, dtype: str
-) -> Pairs:
+def decompose(lib: Library, features: Any, names: Sequence[str], request: Request) -> Pairs:
     """Atoms of all pairs, averaged over trials or per trial.
 
     Args:
         lib: numpy or torch.
-        segments: from `standardise`.
+        features: from `request.estimator.features`.
         names: atoms wanted.
-        per_trial: keep trials apart.
-        dtype: of arithmetic and output, "float64" or "float32".
+        request: from `request_for`.
     """
-    request = request_for(names, per_trial=per_trial, dtype=dtype)
-    found = totals(lib, segments, request)
-    return finish(lib, request, found, names, constant=segments.constant)
+    found = totals(lib, features, request)
+    return finish(lib, request, found, names, constant=features.constant)
 
 
-def request_for(names: Sequence[str], *, per_trial: bool, dtype: str) -> Request:
+def request_for(
+    names: Sequence[str], *, per_trial: bool, dtype: str, estimator: Estimator
+) -> Request:
     """The request for these atoms and for those that their mirrored tiles need."""
     closed = dict.fromkeys([*names, *(swap_nodes(name) for name in names)])
-    return Request(tuple(closed), per_trial, dtype)
+    return Request(tuple(closed), per_trial, dtype, estimator)
 
 
-def totals(lib: Library, segments: Segments, request: Request) -> Totals:
+def totals(lib: Library, features: Any, request: Request) -> Totals:
     """Sum the atoms of all pairs over trials by tiles, then rescue what these could not resolve."""
-    trials, nodes, _ = segments.past.shape
+    trials, nodes, _ = features.past.shape
     shape = (trials, nodes, nodes) if request.per_trial else (nodes, nodes)
-    sums = {name: lib.zeros(shape, request.dtype, segments.past) for name in request.names}
-    marked = [lib.zeros((0, 3), "int64", segments.past)]
-    for tile in tiles(trials, nodes):
-        values, unresolved = _closed_form(lib, segments, request, tile)
+    sums = {name: lib.zeros(shape, request.dtype, features.past) for name in request.names}
+    marked = [lib.zeros((0, 3), "int64", features.past)]
+    for tile in tiles(features, request.estimator):
+        values, unresolved = _block(lib, features, request, tile)
         _add_tile(request, sums, tile, values)
         if bool(unresolved.any()):
             marked.append(_positions(lib, unresolved, tile))
-    flagged, rescued = _rescue(lib, segments, request, sums, lib.xp.concatenate(marked))
+    flagged, rescued = _rescue(lib, features, request, sums, lib.xp.concatenate(marked))
     return Totals(sums, flagged, rescued)
 
 
-def tiles(trials: int, nodes: int) -> Iterator[Tile]:
+def tiles(features: Any, estimator: Estimator) -> Iterator[Tile]:
     """Blocks that cover every trial of every pair i < j once."""
-    depth = min(trials, 16)
-    width = max(16, math.isqrt(TILE_ELEMENTS // depth))
+    trials, nodes, _ = features.past.shape
+    entries = estimator.tile_entries(features)
+    depth = max(1, min(trials, entries // 4096))
+    width = max(16, math.isqrt(entries // depth))
     if nodes <= width:  # Few pairs: let trials fill the tile.
-        depth = max(1, TILE_ELEMENTS // (nodes * nodes))
+        depth = max(1, entries // (nodes * nodes))
     for i in range(0, nodes, width):
         rows = slice(i, min(i + width, nodes))
         for j in range(i, nodes, width):
@@ -169,60 +234,34 @@ def tiles(trials: int, nodes: int) -> Iterator[Tile]:
                 yield Tile(slice(k, min(k + depth, trials)), rows, columns)
 
 
-def correlations(
-    xp: Any, row_past: Array, row_future: Array, column_past: Array, column_future: Array
-) -> Correlations:
-    """Correlations of a rectangle of pairs from (trials, nodes, samples) of rows and columns."""
-    across_past, across_future = (xp.swapaxes(v, -1, -2) for v in (column_past, column_future))
-    return Correlations(
-        xy=row_past @ across_past,
-        ab=row_future @ across_future,
-        xa=(row_past * row_future).sum(-1)[..., :, None],
-        xb=row_past @ across_future,
-        ya=row_future @ across_past,
-        yb=(column_past * column_future).sum(-1)[..., None, :],
-    )
-
-
-def tile_segments(segments: Segments, tile: Tile) -> tuple[Array, Array, Array, Array]:
-    """Past and future of the rows, then of the columns, each (trials, nodes, samples)."""
-    return (
-        segments.past[tile.trials, tile.rows],
-        segments.future[tile.trials, tile.rows],
-        segments.past[tile.trials, tile.columns],
-        segments.future[tile.trials, tile.columns],
-    )
-
-
-def pair_mask(lib: Library, segments: Segments, tile: Tile) -> Array:
+def pair_mask(lib: Library, features: Any, tile: Tile) -> Array:
     """(trials, rows, columns): which entries of a tile stand for a pair of nodes that both vary."""
     rows, columns = tile.rows, tile.columns
-    constant = segments.constant[tile.trials]
+    constant = features.constant[tile.trials]
     pairs = ~(constant[:, rows, None] | constant[:, None, columns])
     return lib.xp.triu(pairs, 1) if rows == columns else pairs
 
 
-def _closed_form(
-    lib: Library, segments: Segments, request: Request, tile: Tile
-) -> tuple[list[Array], Array]:
+def _block(lib: Library, features: Any, request: Request, tile: Tile) -> tuple[list[Array], Array]:
     """Atoms of a tile, zero where they cannot be trusted or no pair stands, and the unresolved.
 
     In float32 the pairs that would miss its tolerance are promoted: taken from float64.
     """
     xp = lib.xp
-    pairs = pair_mask(lib, segments, tile)
-    done = lib.zeros(tuple(pairs.shape), "bool", segments.past)
-    values: list[Array] = [lib.zeros((1,), request.dtype, segments.past)] * len(request.names)
+    pairs = pair_mask(lib, features, tile)
+    done = lib.zeros(tuple(pairs.shape), "bool", features.past)
+    values: list[Array] = [lib.zeros((1,), request.dtype, features.past)] * len(request.names)
     for dtype in ("float32", "float64") if request.dtype == "float32" else ("float64",):
-        trusted = smallest_trusted(segments.past.shape[-1], dtype)
-        if trusted >= 1:  # More than any conditional variance: float32 cannot do any pair.
+        limit = smallest_trusted(features.past.shape[-1], dtype)
+        if limit >= 1:  # More than any conditional variance: float32 cannot do any pair.
             continue
-        vectors = (lib.cast(v, dtype) for v in tile_segments(segments, tile))
-        v, smallest = lambdas(xp, correlations(xp, *vectors))
-        new = pairs & ~done & (smallest >= trusted)
+        found = request.estimator.block(lib, features, tile, request.names, dtype)
+        new = pairs & ~done
+        if found.variance is not None:
+            new = new & (found.variance >= limit)
         values = [
             xp.where(new, lib.cast(atom, request.dtype), value)
-            for atom, value in zip(atoms(xp, v, request.names), values, strict=True)
+            for atom, value in zip(found.atoms, values, strict=True)
         ]
         done = done | new
         if bool((done == pairs).all()):
@@ -254,7 +293,7 @@ def _positions(lib: Library, mask: Array, tile: Tile) -> Array:
 
 
 def _rescue(
-    lib: Library, segments: Segments, request: Request, sums: dict[str, Array], marked: Array
+    lib: Library, features: Any, request: Request, sums: dict[str, Array], marked: Array
 ) -> tuple[Array, Array]:
     """Recompute marked pairs from their data and add them to the sums.
 
@@ -263,34 +302,25 @@ def _rescue(
     """
     flags = [lib.zeros((0, 4), "int64", marked)]
     resolved = [marked[:0]]
-    for part in rescue_parts(segments, marked):
-        v, deterministic, duplicate = pair_lambdas(lib.xp, segments, part)
-        finite = ~deterministic
+    for part in rescue_parts(features, marked):
+        found = request.estimator.listed(lib, features, part, request.names)
+        finite = ~found.deterministic
         k, i, j = (part[finite][:, c] for c in range(3))
-        for name, value in zip(request.names, atoms(lib.xp, v, request.names), strict=True):
+        for name, value in zip(request.names, found.atoms, strict=True):
             kept = lib.cast(value[finite], request.dtype)
             for total, pair in ((sums[name], (i, j)), (sums[swap_nodes(name)], (j, i))):
                 lib.add_at(total, (k, *pair) if request.per_trial else pair, kept)
-        flags.append(_flags(lib, part[deterministic], Outcome.DETERMINISTIC))
-        flags.append(_flags(lib, part[duplicate & finite], Outcome.DUPLICATE))
-        resolved.append(part[finite & ~duplicate])
+        flags.append(_flags(lib, part[found.deterministic], Outcome.DETERMINISTIC))
+        flags.append(_flags(lib, part[found.duplicate & finite], Outcome.DUPLICATE))
+        resolved.append(part[finite & ~found.duplicate])
     return lib.xp.concatenate(flags), lib.xp.concatenate(resolved)
 
 
-def rescue_parts(segments: Segments, marked: Array) -> Iterator[Array]:
+def rescue_parts(features: Any, marked: Array) -> Iterator[Array]:
     """Marked pairs in parts whose gathered data stay within `RESCUE_ELEMENTS`."""
-    size = max(1, RESCUE_ELEMENTS // (4 * segments.past.shape[-1]))
+    size = max(1, RESCUE_ELEMENTS // (4 * features.past.shape[-1]))
     for start in range(0, len(marked), size):
         yield marked[start : start + size]
-
-
-def pair_lambdas(xp: Any, segments: Segments, marked: Array) -> tuple[Any, Array, Array]:
-    """`lambdas_from_data` of (pairs, 3) trial, row, column."""
-    trial, row, column = (marked[:, k] for k in range(3))
-    past, future = segments.past, segments.future
-    return lambdas_from_data(
-        xp, past[trial, row], past[trial, column], future[trial, row], future[trial, column]
-    )
 
 
 def _flags(lib: Library, marked: Array, outcome: Outcome) -> Array:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .eager import Pairs, decompose
-from .segments import standardise
+from .eager import Estimator, Pairs, decompose, request_for
 
 
 class _NumPy:
@@ -24,9 +23,19 @@ class _NumPy:
         np.add.at(target, index, values)
 
 
-def run(series: Any, *, tau: int, names: Sequence[str], per_trial: bool, dtype: str) -> Pairs:
+def run(
+    series: Any,
+    *,
+    estimator: Estimator,
+    tau: int,
+    pooled: str | None,
+    names: Sequence[str],
+    per_trial: bool,
+    dtype: str,
+) -> Pairs:
     """Decompose all pairs of a (trials, time, nodes) NumPy array; see `Pairs`."""
+    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
     # Entries out of range (the diagonal, the singular) divide by zero before they are masked.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        segments = standardise(np, series.astype(np.float64, copy=False), tau)
-        return decompose(_NumPy(), segments, names, per_trial=per_trial, dtype=dtype)
+        features = estimator.features(np, series.astype(np.float64, copy=False), tau, pooled)
+        return decompose(_NumPy(), features, names, request)

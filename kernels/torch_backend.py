@@ -13,24 +13,22 @@ from typing import Any
 import torch
 
 from .eager import (
+    Estimator,
     Pairs,
     Request,
     Tile,
     Totals,
-    correlations,
+    decompose,
     finish,
-    pair_lambdas,
     pair_mask,
     request_for,
     rescue_parts,
     smallest_trusted,
-    tile_segments,
     tiles,
     totals,
 )
 from .lattice import swap_nodes
-from .mmi import Correlations, atoms, lambdas
-from .segments import Segments, standardise
+from .segments import Segments
 
 
 class _Torch:
@@ -50,7 +48,14 @@ _LIB = _Torch()
 
 
 def run(
-    series: torch.Tensor, *, tau: int, names: Sequence[str], per_trial: bool, dtype: str
+    series: torch.Tensor,
+    *,
+    estimator: Estimator,
+    tau: int,
+    pooled: str | None,
+    names: Sequence[str],
+    per_trial: bool,
+    dtype: str,
 ) -> Pairs:
     """Decompose all pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
     if dtype == "float32" and torch.get_float32_matmul_precision() != "highest":
@@ -59,13 +64,15 @@ def run(
             f"as torch.get_float32_matmul_precision() is {torch.get_float32_matmul_precision()!r}; "
             "use dtype='float64' or torch.set_float32_matmul_precision('highest')"
         )
-    request = request_for(names, per_trial=per_trial, dtype=dtype)
-    apply: Any = _Totals.apply
+    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
     with torch.autocast(series.device.type, enabled=False):
-        segments = standardise(torch, series.to(torch.float64), tau)
-        *sums, flagged, rescued = apply(*segments, request)
+        features = estimator.features(torch, series.to(torch.float64), tau, pooled)
+        if not estimator.differentiable:
+            return decompose(_LIB, features, names, request)
+        apply: Any = _Totals.apply
+        *sums, flagged, rescued = apply(*features, request)
         found = Totals(dict(zip(request.names, sums, strict=True)), flagged, rescued)
-        return finish(_LIB, request, found, names, constant=segments.constant)
+        return finish(_LIB, request, found, names, constant=features.constant)
 
 
 class _Totals(torch.autograd.Function):
@@ -95,7 +102,7 @@ class _Totals(torch.autograd.Function):
         }
         gradient = torch.zeros_like(past), torch.zeros_like(future)
         with torch.autocast(past.device.type, enabled=False):
-            for tile in tiles(*past.shape[:2]):
+            for tile in tiles(segments, ctx.request.estimator):
                 _tile_gradient(segments, ctx.request, tile, by_name, gradient)
             for part in rescue_parts(segments, rescued):
                 _rescue_gradient(segments, ctx.request, part, by_name, gradient)
@@ -113,28 +120,29 @@ def _tile_gradient(
     gradient: Gradient,
 ) -> None:
     """Add a tile's share. Inputs are masked, not outputs: 0 * inf would be NaN on the way back."""
-    use = pair_mask(_LIB, segments, tile)
     # Views, not copies: another memory layout could round a pair across the limit of trust.
-    leaves = [v.detach().requires_grad_() for v in tile_segments(segments, tile)]
+    leaves = past, future = [v[tile.trials].detach().requires_grad_() for v in segments[:2]]
+    part = Segments(past, future, segments.constant[tile.trials])
+    within = tile._replace(trials=slice(0, len(past)))
+    block = request.estimator.block
+    use = pair_mask(_LIB, part, within)
+    with torch.no_grad():
+        variance = block(_LIB, part, within, request.names, "float64").variance
+        if variance is not None:
+            use &= variance >= smallest_trusted(past.shape[-1], "float64")
     with torch.enable_grad():
-        c = correlations(torch, *leaves)
-        with torch.no_grad():
-            use &= lambdas(torch, c)[1] >= smallest_trusted(segments.past.shape[-1], "float64")
-        masked = Correlations(*(torch.where(use, r, 0.0) for r in c))
-        values = atoms(torch, lambdas(torch, masked)[0], request.names)
-    block = (tile.trials,) if request.per_trial else ()
+        values = block(_LIB, part, within, request.names, "float64", use).atoms
+    trials = (tile.trials,) if request.per_trial else ()
     weights = [
         use
         * (
-            upstream[name][*block, tile.rows, tile.columns]
-            + upstream[swap_nodes(name)][*block, tile.columns, tile.rows].mT
+            upstream[name][*trials, tile.rows, tile.columns]
+            + upstream[swap_nodes(name)][*trials, tile.columns, tile.rows].mT
         )
         for name in request.names
     ]
-    shares = torch.autograd.grad(values, leaves, weights)
-    for side in range(2):
-        gradient[side][tile.trials, tile.rows] += shares[side]
-        gradient[side][tile.trials, tile.columns] += shares[2 + side]
+    for side, share in enumerate(torch.autograd.grad(values, leaves, weights)):
+        gradient[side][tile.trials] += share
 
 
 def _rescue_gradient(
@@ -147,12 +155,12 @@ def _rescue_gradient(
     """Add the share of pairs that the stable path resolved."""
     leaves = past, future = [v.detach().requires_grad_() for v in (segments.past, segments.future)]
     with torch.enable_grad():
-        v, _, _ = pair_lambdas(torch, Segments(past, future, segments.constant), part)
-        values = atoms(torch, v, request.names)
+        leaf = Segments(past, future, segments.constant)
+        values = request.estimator.listed(_LIB, leaf, part, request.names).atoms
     k, i, j = part.unbind(-1)
-    block = (k,) if request.per_trial else ()
+    trials = (k,) if request.per_trial else ()
     weights = [
-        upstream[name][*block, i, j] + upstream[swap_nodes(name)][*block, j, i]
+        upstream[name][*trials, i, j] + upstream[swap_nodes(name)][*trials, j, i]
         for name in request.names
     ]
     for side, share in enumerate(torch.autograd.grad(values, leaves, weights)):

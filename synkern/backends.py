@@ -44,8 +44,8 @@ class Backend:
         name: as in `phiid(..., backend=name)`.
         summary: one line.
         arrays: the kind of array it takes and returns.
-        run: `run(series, *, tau, names, per_trial, dtype) -> kernels.eager.Pairs`, on a checked
-            (trials, time, nodes) array.
+        run: `run(series, *, estimator, tau, pooled, names, per_trial, dtype) ->
+            kernels.eager.Pairs`, on a checked (trials, time, nodes) array.
         status: probes this machine, cheaply and without side effects.
         differentiable: whether gradients flow back to the series.
     """

@@ -32,15 +32,16 @@ class PhiIDResult(Mapping[str, Any]):
         arrays: by atom name, (nodes, nodes) or (trials, nodes, nodes); NaN on the diagonal and
             where there is no value. Entry [i, j] has node i as x and node j as y.
         tau: lag in samples.
-        kind: estimator, "gaussian".
-        redundancy: redundancy function, "MMI".
-        average: "trials" (mean over trials) or None (each trial).
-        unit: "nats".
+        kind: estimator, "gaussian" or "discrete".
+        redundancy: redundancy function, "MMI" or "CCS".
+        average: how trials were combined, "trials", "moments", "concatenate" or None.
+        unit: of the atoms, "nats" or "bits".
         dtype: of the arithmetic and the arrays.
         backend: name of the one that ran.
         shape: (trials, time, nodes) of the series.
         constant: (trials, nodes) bool NumPy array: the node does not vary in its past or future,
-            and none of its pairs has a value.
+            and none of its pairs has a value. Trials pooled by `average` are one trial here and
+            in `flagged`.
         flagged: (flags, 4) int64 NumPy array of all other degenerate pairs: trial, row, column (row
             < column), `Outcome`.
         rescued: number of (trial, pair) too near singular for the closed form, recomputed from the

@@ -75,9 +75,10 @@ def test_complex_tensor():
 @pytest.mark.parametrize(
     ("option", "value", "allowed"),
     [
-        ("kind", "normal", "'gaussian'"),
-        ("redundancy", "mmi", "'MMI'"),
-        ("average", "mean", "'trials', None"),
+        ("kind", "normal", "'gaussian', 'discrete'"),
+        ("redundancy", "mmi", "'MMI', 'CCS'"),
+        ("average", "mean", "'trials', 'moments', 'concatenate', None"),
+        ("unit", "shannon", "'nats', 'bits', None"),
         ("dtype", "float16", "'float64', 'float32'"),
         ("backend", "cuda", "'auto' or one of numpy, torch"),
         ("atoms", ["sts", "xyz"], "'all' or names from rtr .* where 'xyz' is unknown"),

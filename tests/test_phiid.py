@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from synkern.kernels.estimators import GaussianMMI
 from synkern.kernels.lattice import swap_nodes
 
 import synkern
 from synkern import ATOMS
-from synkern.kernels import eager, mmi
+from synkern.kernels import mmi
 from synkern.reference import phiid_pair
 
 
@@ -26,21 +27,23 @@ def by_reference(series: np.ndarray, tau: int) -> np.ndarray:
     return out
 
 
-def test_golden_averages(golden, backend):
-    result = synkern.phiid(golden.series, tau=golden.tau, atoms="all", backend=backend)
+def test_golden_averages(variant, backend):
+    options = {"tau": variant.tau, "kind": variant.kind, "redundancy": variant.redundancy}
+    result = synkern.phiid(variant.series, atoms="all", backend=backend, **options)
     assert result.atoms == ATOMS
-    np.testing.assert_allclose(as_array(result)[:, 0, 1], golden.average, rtol=0, atol=1e-9)
-    few = synkern.phiid(golden.series, tau=golden.tau, backend=backend)
-    expected = golden.average[[ATOMS.index("rtr"), ATOMS.index("sts")]]
+    assert result.unit == {"gaussian": "nats", "discrete": "bits"}[variant.kind]
+    np.testing.assert_allclose(as_array(result)[:, 0, 1], variant.average, rtol=0, atol=1e-9)
+    few = synkern.phiid(variant.series, backend=backend, **options)
+    expected = variant.average[[ATOMS.index("rtr"), ATOMS.index("sts")]]
     np.testing.assert_allclose(as_array(few)[:, 0, 1], expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("tile_elements", [1, 700, 1 << 16])
+@pytest.mark.parametrize("tile_entries", [1, 700, 1 << 16])
 @pytest.mark.parametrize("nodes", [2, 3, 17, 37])
 def test_every_pair_of_every_trial_equals_the_reference(
-    rng, backend, nodes, tile_elements, monkeypatch
+    rng, backend, nodes, tile_entries, monkeypatch
 ):
-    monkeypatch.setattr(eager, "TILE_ELEMENTS", tile_elements)
+    monkeypatch.setattr(GaussianMMI, "tile_entries", lambda *_: tile_entries)
     series = rng.standard_normal((3, 41, nodes)).cumsum(1)
     expected = by_reference(series, 2)
     every = synkern.phiid(series, tau=2, atoms="all", average=None, backend=backend)
