@@ -34,7 +34,10 @@ SERIES = persistent_series()
 def check(result: synkern.PhiIDResult) -> None:
     """Compare five pairs, averaged over all trials, with the reference."""
     for i, j in np.random.default_rng(8).choice(NODES, (5, 2), replace=False):
-        trials = [phiid_pair(trial[:, i], trial[:, j], 1) for trial in SERIES]
+        trials = [
+            phiid_pair(trial[:, i], trial[:, j], 1, result.kind, result.redundancy)
+            for trial in SERIES[: result.trials]
+        ]
         for atom in result:
             expected = np.mean([atoms[atom] for atoms in trials])
             assert abs(float(result[atom][i, j]) - expected) <= 1e-9
@@ -51,13 +54,28 @@ def test_phiid(benchmark, backend, atoms):
     benchmark.extra_info["ns per decomposition"] = benchmark.stats["median"] / pairs * 1e9
 
 
-def test_phyid_one_pair(benchmark, phyid):
-    x, y = SERIES[0, :, :2].T
-    atoms, _ = benchmark(phyid.calc_PhiID, x, y, 1)
-    assert abs(atoms["sts"].mean() - phiid_pair(x, y, 1)["sts"]) <= 1e-9
+ESTIMATORS = pytest.mark.parametrize(
+    ("kind", "redundancy"),
+    [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")],
+)
 
 
-def test_calc_phiid_one_pair(benchmark):
+@ESTIMATORS
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_estimators(benchmark, backend, kind, redundancy):
+    """Ten trials, rtr and sts."""
+    series = torch.from_numpy(SERIES[:10]) if backend == "torch" else SERIES[:10]
+    result = benchmark(synkern.phiid, series, kind=kind, redundancy=redundancy, backend=backend)
+    check(result)
+    pairs = result.trials * result.pairs
+    benchmark.extra_info["ns per decomposition"] = benchmark.stats["median"] / pairs * 1e9
+
+
+@ESTIMATORS
+@pytest.mark.parametrize("tool", ["phyid", "synkern"])
+def test_one_pair(benchmark, request, tool, kind, redundancy):
     x, y = SERIES[0, :, :2].T
-    atoms, _ = benchmark(synkern.calc_PhiID, x, y, 1)
-    assert abs(atoms["sts"].mean() - phiid_pair(x, y, 1)["sts"]) <= 1e-9
+    decompose = synkern if tool == "synkern" else request.getfixturevalue("phyid")
+    atoms, _ = benchmark(decompose.calc_PhiID, x, y, 1, kind, redundancy)
+    expected = phiid_pair(x, y, 1, kind, redundancy)
+    assert abs(atoms["sts"].mean() - expected["sts"]) <= 1e-9

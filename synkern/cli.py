@@ -1,19 +1,17 @@
 """The command `synkern`."""
 
+from __future__ import annotations
+
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import synkern
 from synkern.backends import BACKENDS
-
-__all__ = ["main"]
-
-# Errors that an argument, the folder or the installation explains; others are bugs and keep their
-# traceback.
-_EXPLAINED = (ValueError, TypeError, OSError, ImportError)
+from synkern.study_folder import ArgumentError, StudyError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "only what has changed.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    # Beside `command` and `run`, the options are the arguments of run_study.
     study.set_defaults(run=_study)
     add = study.add_argument
     add("--model", default="smollm2-135m", help="smollm2-135m, a model folder, or a hub name")
@@ -59,13 +58,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--new-tokens", type=int, default=100, metavar="N", help="tokens per answer")
     add("--tau", type=int, default=1, metavar="N", help="lag in tokens")
     add("--seed", type=int, default=0, metavar="N", help="of control weights and bootstrap")
-    add("--no-control", action="store_true", help="leave out the model with random weights")
+    add(
+        "--no-control",
+        action="store_false",
+        dest="control",
+        default=argparse.SUPPRESS,
+        help="leave out the model with random weights",
+    )
     add("--backend", default="auto", help='see "synkern backends"')
     add("--dtype", default="float32", help="of the model")
     add("--device", default="auto", help="where the model runs: cpu, cuda, ...")
     add("--batch-size", type=int, default=30, metavar="N", help="prompts answered at once")
     add("--bootstrap", type=int, default=1000, metavar="N", help="bootstrap draws")
-    add("--quiet", action="store_true", help="no progress bars or messages")
+    add(
+        "--quiet",
+        action="store_false",
+        dest="progress",
+        default=argparse.SUPPRESS,
+        help="no progress bars or messages",
+    )
 
     backends = commands.add_parser(
         "backends",
@@ -78,37 +89,27 @@ def _parser() -> argparse.ArgumentParser:
 
 def _study(options: argparse.Namespace) -> int:
     study = importlib.import_module("synkern.study")
+    arguments = {name: v for name, v in vars(options).items() if name not in ("command", "run")}
+    # What an argument, a file or the installation explains; all else is a bug and keeps its
+    # traceback.
     try:
-        done = study.run_study(
-            options.model,
-            out=options.out,
-            prompts=options.prompts,
-            max_prompts=options.max_prompts,
-            new_tokens=options.new_tokens,
-            tau=options.tau,
-            seed=options.seed,
-            control=not options.no_control,
-            backend=options.backend,
-            dtype=options.dtype,
-            device=options.device,
-            batch_size=options.batch_size,
-            bootstrap=options.bootstrap,
-            progress=not options.quiet,
-        )
-    except study.StudyError as error:
-        return _failed(str(error), 1)
-    except _EXPLAINED as error:
-        return _failed(str(error), 2 if isinstance(error, ValueError | TypeError) else 1)
+        done = study.run_study(**arguments)
+    except ArgumentError as error:
+        return _failed(error, 2)
+    except (StudyError, OSError) as error:
+        return _failed(error, 1)
     except KeyboardInterrupt:
         kept = f"finished stages are kept in {options.out}: run the same command to go on"
         return _failed(f"interrupted; {kept}", 130)
-    print("quadratic term of the layer profile, with its 95 % interval:")
+    print("quadratic term of each profile, slopes before and after its vertex (95 % intervals):")
     for weights, profiles in done.profiles.items():
         for ranking, profile in profiles.items():
-            low, high = profile.quadratic_interval
             verdict = "inverted U" if profile.inverted_u else "no inverted U"
             print(
-                f"  {weights:8} {ranking:16} {profile.quadratic:+.3f} [{low:+.3f}, {high:+.3f}]  "
+                f"  {weights:8} {ranking:16} {profile.quadratic:+.3f} "
+                f"{_interval(profile.quadratic_interval)}  "
+                f"before {_interval(profile.rise_interval)}  "
+                f"after {_interval(profile.fall_interval)}  "
                 f"{verdict:13}  p = {profile.shuffled_p:.4f} with layers shuffled"
             )
     print(f"report: {done.report}")
@@ -134,6 +135,12 @@ def _backends(options: argparse.Namespace) -> int:
     return 0
 
 
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"[{low:+.3f}, {high:+.3f}]" if math.isfinite(low) else f"{'too few layers':16}"
+
+
 def _failed(message: Any, code: int) -> int:
-    print(f"synkern: error: {message}", file=sys.stderr)
+    # One line, also where a library explains itself in several.
+    print("synkern: error:", " ".join(str(message).split()), file=sys.stderr)
     return code

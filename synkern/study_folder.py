@@ -5,9 +5,12 @@ Both travel in one file, replaced in one step, so a study that is interrupted at
 a folder in which arrays and their description agree.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StudyError", "StudyFolder"]
-
-_FORMAT = {"format": "synkern study", "format_version": 1}
+_FORMAT = {"format": "synkern study", "format_version": 2}
 _TEMPORARY = ".unfinished-"
+# What a report leaves in the folder.
+_REPORT = ("report.html", "profiles.png", "heads_*.png", "pairs_*.png")
 # What reading a damaged or foreign file has been seen to raise.
 _UNREADABLE = (
     OSError,
@@ -28,12 +31,22 @@ _UNREADABLE = (
     KeyError,
     TypeError,
     AttributeError,
+    RuntimeError,
     zipfile.BadZipFile,
+    zlib.error,
 )
+
+
+class ArgumentError(ValueError):
+    """An argument of a study cannot be used; found before anything is loaded or written."""
 
 
 class StudyError(Exception):
     """A study cannot go on; the message says why and what would help."""
+
+
+class MissingPackageError(StudyError, ImportError):
+    """A study needs a package that is not installed; the message says which."""
 
 
 @dataclass
@@ -49,17 +62,22 @@ class StudyFolder:
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | Path) -> "StudyFolder":
+    def open(cls, path: str | Path) -> StudyFolder:
         """Open the folder of an earlier study, or make a new one.
 
         Raises:
-            StudyError: the path is a file, the folder holds something else, or its study.npz
-                cannot be read.
+            StudyError: the path is a file, the folder cannot be made or holds something else, or
+                its study.npz cannot be read.
         """
         folder = Path(path)
         if folder.exists() and not folder.is_dir():
             raise StudyError(f"out = {str(folder)!r} is a file; name a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(
+                f"out = {str(folder)!r} cannot be made ({error}); name another folder"
+            ) from error
         file = folder / "study.npz"
         if not file.exists():
             others = sorted(p.name for p in folder.iterdir() if not p.name.startswith(_TEMPORARY))
@@ -136,15 +154,22 @@ class StudyFolder:
             # Typed as if it had an argument `allow_pickle` to fill before the arrays.
             np.savez(file, metadata=np.array(text), **self.arrays)  # type: ignore[arg-type]
         os.replace(temporary, self.path / "study.npz")
-        self.write_text("study.json", text + "\n")
+        self.write("study.json", text + "\n")
         loaded: dict[str, Any] = json.loads(text)
         return loaded
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file of the folder in one step."""
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file of the folder in one step; text as UTF-8."""
         temporary = self.path / f"{_TEMPORARY}{name}"
-        temporary.write_text(text, encoding="utf-8")
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        temporary.write_bytes(data)
         os.replace(temporary, self.path / name)
+
+    def remove_report(self) -> None:
+        """Remove the page and the figures of a report, such as one that shows replaced stages."""
+        for pattern in _REPORT:
+            for file in self.path.glob(pattern):
+                file.unlink()
 
 
 def _short(value: Any) -> str:

@@ -4,13 +4,18 @@ Each takes settings and what the stage before it left, and returns arrays by nam
 facts about how they came about. Names of arrays begin with the weights they belong to.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import json
+import pickle
+import textwrap
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -24,22 +29,17 @@ from synkern._arrays import to_numpy
 from synkern.attention import UnsupportedModelError
 from synkern.backends import BACKENDS
 from synkern.decoding import RecordingError
-from synkern.profile import LayerProfile, average_over_trials, layer_profiles
+from synkern.profile import (
+    LayerProfile,
+    average_over_trials,
+    layer_profiles,
+    profiles_from_arrays,
+    profiles_to_arrays,
+)
 from synkern.prompts import Prompt
 from synkern.result import PhiIDResult
 from synkern.scores import RANKINGS, node_means, tied_rank
-from synkern.study_folder import StudyError
-
-__all__ = [
-    "CONTROL",
-    "TRAINED",
-    "Models",
-    "Settings",
-    "analyse",
-    "decompose",
-    "profiles_from",
-    "record",
-]
+from synkern.study_folder import MissingPackageError, StudyError
 
 TRAINED = "trained"
 CONTROL = "random"
@@ -47,6 +47,8 @@ CONTROL = "random"
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
 
+# Begins the name of every array of `profiles_to_arrays`, after the weights.
+_PROFILE = "profile_"
 # Elements of each parameter that enter the fingerprint of a model's weights.
 _SAMPLED = 4096
 
@@ -68,6 +70,12 @@ class Settings:
     bootstrap: int
     progress: bool
 
+    def parameters(self) -> dict[str, Any]:
+        """All but the prompts themselves, and what changes no number."""
+        values = asdict(self)
+        del values["prompts"], values["progress"]
+        return values
+
     def bar(self, label: str, total: int, unit: str) -> Any:
         """A progress bar on standard error; a context manager with `update(count)`."""
         tqdm = importlib.import_module("tqdm")
@@ -87,16 +95,38 @@ class Models:
     def _loaded(self) -> tuple[Any, Any]:
         models = importlib.import_module("synkern.models")
         settings = self._settings
+        unloadable = (
+            *(OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError),
+            importlib.import_module("safetensors").SafetensorError,
+        )
         try:
-            loaded: tuple[Any, Any] = models.load(
-                settings.model, dtype=settings.dtype, device=settings.device
-            )
-        except (OSError, ValueError) as error:
-            raise StudyError(
-                f"model {settings.model!r} cannot be loaded ({error}); give smollm2-135m, the "
-                "folder of a transformers model, or a name on the hub"
+            with _loading_bars(settings.progress):
+                loaded: tuple[Any, Any] = models.load(
+                    settings.model, dtype=settings.dtype, device=settings.device
+                )
+        except ImportError as error:
+            raise MissingPackageError(
+                f"model {settings.model!r} cannot be loaded: {_shortened(error)}"
             ) from error
-        config = loaded[0].config.get_text_config(decoder=True)
+        except unloadable as error:
+            raise StudyError(
+                f"model {settings.model!r} cannot be loaded ({_shortened(error)}); give "
+                "smollm2-135m, the folder of a transformers model, or a name on the hub"
+            ) from error
+        model, tokenizer = loaded
+        if tokenizer.pad_token_id is None:
+            raise StudyError(
+                f"the tokenizer of model {settings.model!r} has neither a padding token nor an end "
+                "token, so prompts of different lengths cannot be answered together; set its "
+                "pad_token and save it"
+            )
+        if settings.control and getattr(model, "is_quantized", False):
+            raise StudyError(
+                f"model {settings.model!r} is quantised, and quantised weights cannot be drawn at "
+                "random for the control; leave it out with --no-control (control=False), or give "
+                "the model without quantisation"
+            )
+        config = model.config.get_text_config(decoder=True)
         if config.num_hidden_layers < 3:
             raise StudyError(
                 f"model {settings.model!r} has {config.num_hidden_layers} layer(s); a profile over "
@@ -113,13 +143,34 @@ class Models:
         return model, tokenizer
 
 
-def record(settings: Settings, models: Models, weights: str) -> tuple[Arrays, Facts]:
+def _shortened(error: Exception) -> str:
+    """What went wrong, but not every class of model that would have been right."""
+    return textwrap.shorten(str(error), 300, placeholder=" ...")
+
+
+@contextmanager
+def _loading_bars(shown: bool) -> Iterator[None]:
+    """Leave the progress bars of transformers as they are, or hide them for a while."""
+    logging = importlib.import_module("transformers.utils.logging")
+    if shown or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def record_heads(settings: Settings, models: Models, weights: str) -> tuple[Arrays, Facts]:
     """Let the model answer the prompts and record its heads.
 
     Raises:
-        StudyError: the model cannot be loaded, recorded, or held in memory.
+        StudyError: the model cannot be loaded, recorded, or held in memory, or its chat template
+            cannot be used.
     """
     generation = importlib.import_module("synkern.generation")
+    jinja2 = importlib.import_module("jinja2")
     started = time.perf_counter()
     model, tokenizer = models.get(weights)
     loaded = time.perf_counter()
@@ -136,6 +187,12 @@ def record(settings: Settings, models: Models, weights: str) -> tuple[Arrays, Fa
             )
         except (UnsupportedModelError, RecordingError) as error:
             raise StudyError(f"model {settings.model!r} cannot be recorded: {error}") from error
+        except jinja2.TemplateError as error:
+            raise StudyError(
+                f"the chat template of model {settings.model!r} cannot be used with one turn of "
+                f"the user ({type(error).__name__}: {error}); correct or remove it in the model's "
+                "folder"
+            ) from error
         except torch.OutOfMemoryError as error:
             raise StudyError(
                 f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
@@ -200,32 +257,15 @@ def analyse(
         ) from error
     finished = time.perf_counter()
 
-    per_ranking = [profiles[ranking] for ranking in RANKINGS]
+    first = profiles[RANKINGS[0]]
     autocorrelation = _autocorrelation(series, settings.tau)
     arrays: Arrays = {
         "sts": mean_sts,
         "rtr": mean_rtr,
         "autocorrelation": autocorrelation,
-        "depth": per_ranking[0].depth,
-        "profile_layers": per_ranking[0].layers,
-        "scores": np.stack([profile.scores for profile in per_ranking]),
-        "scaled": np.stack([profile.scaled for profile in per_ranking]),
-        "profile": np.stack([profile.mean for profile in per_ranking]),
-        "profile_lower": np.stack([profile.lower for profile in per_ranking]),
-        "profile_upper": np.stack([profile.upper for profile in per_ranking]),
-        "profile_fitted": np.stack([profile.fitted for profile in per_ranking]),
-        "fit": np.array(
-            [
-                [
-                    *(p.quadratic, *p.quadratic_interval),
-                    *(p.vertex, *p.vertex_interval),
-                    p.shuffled_p,
-                ]
-                for p in per_ranking
-            ]
-        ),
+        **{f"{_PROFILE}{name}": rows for name, rows in profiles_to_arrays(profiles).items()},
     }
-    scores = {profile.ranking: profile.scores for profile in per_ranking}
+    scores = {ranking: profile.scores for ranking, profile in profiles.items()}
     node_sts, node_rtr = node_means(mean_sts), node_means(mean_rtr)
     facts: Facts = {
         "seconds": {
@@ -240,10 +280,10 @@ def analyse(
         "unit": str(result.unit),
         "degenerate": {kind: int(count) for kind, count in result.degenerate.items()},
         "recomputed_from_data": int(result.rescued),
-        "skipped_pair_trials": per_ranking[0].skipped_pair_trials,
-        "skipped_nodes": per_ranking[0].skipped_nodes,
+        "skipped_pair_trials": first.skipped_pair_trials,
+        "skipped_nodes": first.skipped_nodes,
         "warnings": warned,
-        "failed_draws": {p.ranking: p.failed_draws for p in per_ranking},
+        "failed_draws": {r: p.failed_draws for r, p in profiles.items()},
         # Over nodes; Spearman, so that a few extreme heads do not decide.
         "correlations": {
             "synergy, redundancy": _spearman(node_sts, node_rtr),
@@ -255,36 +295,12 @@ def analyse(
     return _named(weights, arrays), facts
 
 
-def profiles_from(
-    arrays: Mapping[str, NDArray[Any]], facts: Facts, settings: Settings, weights: str
-) -> dict[str, LayerProfile]:
-    """The layer profiles that `analyse` left in `arrays` and `facts`, by ranking."""
-    profiles = {}
-    for row, ranking in enumerate(RANKINGS):
-        q, q_low, q_high, v, v_low, v_high, p = map(float, arrays[f"{weights}_fit"][row])
-        profiles[ranking] = LayerProfile(
-            ranking=ranking,
-            layers=arrays[f"{weights}_profile_layers"],
-            depth=arrays[f"{weights}_depth"],
-            scores=arrays[f"{weights}_scores"][row],
-            scaled=arrays[f"{weights}_scaled"][row],
-            mean=arrays[f"{weights}_profile"][row],
-            lower=arrays[f"{weights}_profile_lower"][row],
-            upper=arrays[f"{weights}_profile_upper"][row],
-            fitted=arrays[f"{weights}_profile_fitted"][row],
-            quadratic=q,
-            quadratic_interval=(q_low, q_high),
-            vertex=v,
-            vertex_interval=(v_low, v_high),
-            shuffled_p=p,
-            confidence=0.95,
-            trials=facts["trials"],
-            draws=settings.bootstrap - facts["failed_draws"][ranking],
-            failed_draws=facts["failed_draws"][ranking],
-            skipped_pair_trials=facts["skipped_pair_trials"],
-            skipped_nodes=facts["skipped_nodes"],
-        )
-    return profiles
+def profiles_from(arrays: Mapping[str, NDArray[Any]], weights: str) -> dict[str, LayerProfile]:
+    """The layer profiles that `analyse` left in `arrays`, by ranking."""
+    prefix = f"{weights}_{_PROFILE}"
+    return profiles_from_arrays(
+        {n.removeprefix(prefix): rows for n, rows in arrays.items() if n.startswith(prefix)}
+    )
 
 
 def decompose(
@@ -347,8 +363,8 @@ def _model_facts(model: Any) -> Facts:
 def _weights_fingerprint(model: Any) -> str | None:
     """SHA-256 over name, shape and some evenly spaced elements of every parameter.
 
-    A sample, because hashing all of a large model takes longer than recording it. None for weights
-    that are not in memory.
+    A sample, because hashing all of a large model takes longer than recording it: a change of a few
+    weights between the sampled ones does not show. None for weights that are not in memory.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():

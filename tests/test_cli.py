@@ -1,14 +1,18 @@
 """The command: what it prints, and that no mistake of a user ends in a traceback."""
 
+import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 import tiny_study
 import torch
+import transformers as tf
 
 import synkern
+from synkern import generation, models
 from synkern.backends import BACKENDS
 from synkern.cli import main
 
@@ -26,20 +30,34 @@ def model(tmp_path_factory):
     return tiny_study.save_model(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture
+def prompts(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(tiny_study.PROMPTS))
+    return file
+
+
+@pytest.fixture
+def changed(model, tmp_path):
+    """A copy of the model's folder, to be damaged."""
+    return shutil.copytree(model, tmp_path / "changed")
+
+
 def study(*arguments):
     return main(["study", "--device", "cpu", "--bootstrap", "100", *map(str, arguments)])
 
 
-def test_a_study_ends_with_its_numbers_and_the_report(model, tmp_path, capsys):
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("\n".join(tiny_study.PROMPTS))
+def test_a_study_ends_with_its_numbers_and_the_report(model, prompts, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ("--model", model, "--out", out, "--prompts", prompts, "--new-tokens", 36)
     assert study(*arguments) == 0
     printed = capsys.readouterr().out
     number = r"[+-]\d\.\d{3}"
+    interval = rf"\[{number}, {number}\]"
+    slope = rf"(?:{interval}|too few layers) +"
     rows = re.findall(
-        rf"^  (trained|random) +(\w+) +{number} \[{number}, {number}\]  (no )?inverted U +p = ",
+        rf"^  (trained|random) +(\w+) +{number} {interval}  before {slope}after {slope}"
+        r"(no )?inverted U +p = ",
         printed,
         re.MULTILINE,
     )
@@ -55,6 +73,36 @@ def test_a_study_ends_with_its_numbers_and_the_report(model, tmp_path, capsys):
     assert quiet.err == ""
 
 
+def test_a_fresh_study_can_be_quiet(model, prompts, tmp_path):
+    command = [sys.executable, "-m", "synkern", "study", "--quiet", "--no-control"]
+    command += ["--device", "cpu", "--bootstrap", "100", "--new-tokens", "36"]
+    command += ["--model", model, "--prompts", str(prompts), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "report: " in done.stdout
+
+
+def test_quiet_leaves_the_bars_of_transformers_as_they_were(model, prompts, tmp_path, monkeypatch):
+    logging = tf.utils.logging
+    arguments = ("--quiet", "--model", model, "--prompts", prompts, "--new-tokens", 36)
+    seen = []
+
+    def load(*args, **kwargs):
+        seen.append(logging.is_progress_bar_enabled())
+        raise OSError("no")
+
+    monkeypatch.setattr(models, "load", load)
+    before = logging.is_progress_bar_enabled()
+    try:
+        for enabled in (True, False):
+            (logging.enable_progress_bar if enabled else logging.disable_progress_bar)()
+            assert study(*arguments, "--out", tmp_path / "out") == 1
+            assert logging.is_progress_bar_enabled() == enabled
+    finally:
+        (logging.enable_progress_bar if before else logging.disable_progress_bar)()
+    assert seen == [False, False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -63,6 +111,8 @@ def test_a_study_ends_with_its_numbers_and_the_report(model, tmp_path, capsys):
         (["--backend", "abacus"], "abacus"),
         (["--dtype", "int4"], "dtype = 'int4'; choose from"),
         (["--bootstrap", "3"], "bootstrap = 3"),
+        (["--seed", "9" * 23], "give an integer of at most 18446744073709551615"),
+        (["--device", "meta"], "device = 'meta' cannot be used here"),
     ],
 )
 def test_a_bad_argument_ends_with_code_2(tmp_path, capsys, arguments, message):
@@ -70,7 +120,69 @@ def test_a_bad_argument_ends_with_code_2(tmp_path, capsys, arguments, message):
     error = capsys.readouterr().err
     assert error.startswith("synkern: error: ")
     assert message in error
-    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without mps")
+def test_a_device_that_is_not_there_is_one_line(tmp_path, capsys):
+    assert study("--out", tmp_path, "--device", "mps") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("synkern: error: device = 'mps' cannot be used here")
+    assert error.count("\n") == 1
+
+
+def fails_in_one_line(changed, prompts, tmp_path, capsys, message):
+    arguments = ("--model", changed, "--prompts", prompts, "--new-tokens", 36, "--quiet")
+    assert study(*arguments, "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("synkern: error: ")
+    assert re.search(message, error)
+    assert error.count("\n") == 1
+
+
+def test_truncated_weights_are_one_line(changed, prompts, tmp_path, capsys):
+    file = changed / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    fails_in_one_line(changed, prompts, tmp_path, capsys, r"changed' cannot be loaded \(")
+
+
+@pytest.mark.parametrize(
+    "template", ["{% if %}", "{{ raise_exception('a system role is needed') }}"]
+)
+def test_a_malformed_chat_template_is_one_line(template, changed, prompts, tmp_path, capsys):
+    tokenizer = tf.AutoTokenizer.from_pretrained(changed)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(changed)
+    fails_in_one_line(changed, prompts, tmp_path, capsys, "the chat template of model .*changed'")
+
+
+def test_a_tokenizer_that_cannot_pad_is_one_line(changed, prompts, tmp_path, capsys):
+    tokenizer = tf.AutoTokenizer.from_pretrained(changed)
+    tokenizer.pad_token = tokenizer.eos_token = None
+    tokenizer.save_pretrained(changed)
+    fails_in_one_line(changed, prompts, tmp_path, capsys, "neither a padding token nor an end")
+
+
+@pytest.mark.parametrize("kind", [TypeError, ValueError, ImportError, KeyError])
+def test_a_bug_keeps_its_traceback(kind, model, prompts, tmp_path, monkeypatch):
+    def bug(*args, **kwargs):
+        raise kind("unsupported operand")
+
+    monkeypatch.setattr(generation, "record_answers", bug)
+    with pytest.raises(kind, match="unsupported operand"):
+        study("--model", model, "--prompts", prompts, "--quiet", "--out", tmp_path / "out")
+
+
+def test_a_missing_extra_is_one_line(model, tmp_path, capsys, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *args: None if name == "jinja2" else find_spec(name, *args),
+    )
+    assert study("--model", model, "--out", tmp_path) == 1
+    error = capsys.readouterr().err
+    assert "'jinja2'" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

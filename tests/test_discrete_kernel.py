@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, GOLDEN
+from conftest import GOLDEN_VARIANTS
 from synkern.kernels.discrete import binarise, discrete_pairs, discrete_tile
 from synkern.kernels.eager import Tile
 from synkern.kernels.lattice import ATOMS, swap_nodes, zeta_matrix
@@ -125,20 +125,17 @@ def odd_series(rng):
     return series
 
 
-@pytest.fixture(scope="module")
-def golden_discrete():
-    with np.load(DATA / "phyid_discrete.npz") as file:
-        return dict(file)
+GOLDEN = [case for case in GOLDEN_VARIANTS if case.kind == "discrete"]
 
 
-@pytest.mark.parametrize("case", range(len(GOLDEN)), ids=lambda k: GOLDEN[k].name)
-def test_golden_averages(case, golden_discrete, lib, redundancy):
-    golden = GOLDEN[case]
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda case: f"{case.name}-{case.redundancy}")
+def test_golden_averages(golden, lib):
+    redundancy = golden.redundancy
     bits = binarise(lib.xp, lib.xp.asarray(golden.series[None]), golden.tau)
     tile = Tile(slice(0, 1), slice(0, 2), slice(0, 2))
     by_tile = discrete_tile(lib, bits, tile, ATOMS, redundancy)
     by_pair = discrete_pairs(lib, bits, lib.xp.asarray([[0, 0, 1]]), ATOMS, redundancy)
-    expected = golden_discrete[redundancy][case]
+    expected = golden.average
     np.testing.assert_allclose([v[0, 0, 1] for v in by_tile], expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose([v[0] for v in by_pair], expected, rtol=0, atol=1e-12)
 

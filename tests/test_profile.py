@@ -1,24 +1,33 @@
 """Layer profiles: against an independent computation, planted shapes, and known answers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from synkern.profile import average_over_trials, layer_profiles
+from synkern.profile import (
+    average_over_trials,
+    layer_profiles,
+    profiles_from_arrays,
+    profiles_to_arrays,
+)
 from synkern.scores import RANKINGS
 
 LAYERS, HEADS, TRIALS = 9, 3, 12
 LAYER = np.repeat(np.arange(LAYERS), HEADS)
 DEPTH = np.linspace(0, 1, LAYERS)
+DEEP = np.repeat(np.arange(30), 2)
 
 
-def atoms(shape, *, seed=0, noise=0.02, spread=0.0, trials=TRIALS):
+def atoms(shape, *, seed=0, noise=0.02, spread=0.0, trials=TRIALS, layer=LAYER):
     """Atoms whose node means of sts follow `shape` over depth, rtr being level: two arrays.
 
     `noise` differs from trial to trial, `spread` from node to node, the same for every seed.
     """
     rng = np.random.default_rng(seed)
-    by_node = shape(DEPTH)[LAYER] + spread * np.random.default_rng(7).standard_normal(len(LAYER))
-    nodes = len(LAYER)
+    nodes = len(layer)
+    depth = layer / layer[-1]
+    by_node = shape(depth) + spread * np.random.default_rng(7).standard_normal(nodes)
     out = []
     for level in (by_node[:, None] + by_node[None, :], np.full((nodes, nodes), 0.5)):
         jitter = noise * rng.standard_normal((trials, nodes, nodes))
@@ -95,6 +104,8 @@ def test_a_planted_hill_is_an_inverted_u(ranking):
     assert profile.inverted_u
     assert profile.quadratic < -0.3
     assert 0.4 < profile.vertex < 0.6
+    assert profile.rise_interval[0] > 0.3
+    assert profile.fall_interval[1] < -0.3
     assert profile.shuffled_p < 0.01
     assert profile.top_layers(1) == (4,)
 
@@ -117,13 +128,73 @@ def test_a_bend_with_its_vertex_outside_is_not_an_inverted_u():
     assert not profile.inverted_u
 
 
+@pytest.mark.parametrize("rate", [3, 5, 8])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_profile_that_saturates_is_not_an_inverted_u(rate, mirrored):
+    def shape(depth):
+        return 1 - np.exp(-rate * (1 - depth if mirrored else depth))
+
+    rankings = ["mean_difference", "balance"]
+    found = atoms(shape, noise=0.001, layer=DEEP)
+    for profile in layer_profiles(*found, DEEP, rankings=rankings, bootstrap=200).values():
+        # All that an inverted U was once thought to need.
+        assert profile.quadratic_interval[1] < 0
+        assert 0 < profile.vertex < 1
+        assert profile.shuffled_p < 0.05
+        other_side = profile.rise_interval if mirrored else profile.fall_interval
+        assert other_side[0] < 0 if mirrored else other_side[1] > 0
+        assert not profile.inverted_u
+
+
+def test_the_slopes_agree_with_lines_fitted_to_resampled_matrices():
+    sts, rtr = atoms(lambda d: 1 + np.minimum(d, 2 - 2 * d), noise=0.3)
+    profile = layer_profiles(sts, rtr, LAYER, bootstrap=2000)["mean_difference"]
+    assert 4 / 8 < profile.vertex < 5 / 8
+    rng = np.random.default_rng(99)
+    rises, falls = [], []
+    for _ in range(400):
+        chosen = rng.integers(0, TRIALS, TRIALS)
+        mean = by_hand(sts[chosen], rtr[chosen], "mean_difference")[0]
+        rises.append(np.polyfit(DEPTH[:5], mean[:5], 1)[0])
+        falls.append(np.polyfit(DEPTH[5:], mean[5:], 1)[0])
+    for interval, slopes in ((profile.rise_interval, rises), (profile.fall_interval, falls)):
+        expected = np.percentile(slopes, [2.5, 97.5])
+        np.testing.assert_allclose(interval, expected, atol=0.5 * np.std(slopes))
+
+
+def test_two_layers_after_the_vertex_are_too_few_to_fall():
+    found = atoms(lambda d: 1 + d * (1.6 - d), noise=0.001)
+    profile = layer_profiles(*found, LAYER, bootstrap=200)["mean_difference"]
+    assert 6 / 8 < profile.vertex < 7 / 8
+    assert np.isnan(profile.fall_interval).all()
+    clear = dataclasses.replace(profile, shuffled_p=0.001)
+    assert not clear.inverted_u
+    assert dataclasses.replace(clear, fall_interval=(-2.0, -1.0)).inverted_u
+    assert not dataclasses.replace(clear, fall_interval=(-2.0, 0.1)).inverted_u
+    clear = dataclasses.replace(clear, fall_interval=(-2.0, -1.0))
+    assert not dataclasses.replace(clear, rise_interval=(-0.1, 2.0)).inverted_u
+
+
+def test_profiles_survive_as_arrays():
+    profiles = layer_profiles(*atoms(hill), LAYER, bootstrap=100)
+    arrays = profiles_to_arrays(profiles)
+    assert all(len(rows) == len(RANKINGS) for rows in arrays.values())
+    assert all(rows.dtype != object for rows in arrays.values())
+    back = profiles_from_arrays(arrays)
+    assert list(back) == list(profiles)
+    for ranking, profile in profiles.items():
+        for name, value in vars(profile).items():
+            assert type(getattr(back[ranking], name)) is type(value), name
+            np.testing.assert_array_equal(getattr(back[ranking], name), value, err_msg=name)
+
+
 def test_a_bend_that_any_order_could_show_is_not_an_inverted_u():
     def jagged(depth):
-        return np.where(np.isclose(depth, 0.5), 1.6, np.where(np.rint(depth * 8) % 2, 0.9, 1.1))
+        return np.array([0.4, 0.5, 0, 0.1, 0.9, 0.7, 0.6, 0.4, 0.2])[np.rint(depth * 8).astype(int)]
 
     profile = layer_profiles(*atoms(jagged, noise=0.001), LAYER, bootstrap=200)["balance"]
     assert profile.quadratic_interval[1] < 0
-    assert 0 < profile.vertex < 1
+    assert profile.rise_interval[0] > 0 > profile.fall_interval[1]
     assert profile.shuffled_p > 0.05
     assert not profile.inverted_u
 

@@ -12,6 +12,9 @@ def test_the_built_in_prompts_are_ten_in_each_of_six_categories():
     assert set(counts.values()) == {10}
     assert len({prompt.text for prompt in prompts}) == 60
     assert all(prompt.text == prompt.text.strip() for prompt in prompts)
+    # Phrases are no parts of speech.
+    tagging = [prompt.text for prompt in prompts if prompt.category == "part-of-speech tagging"]
+    assert not any("phrase" in text for text in tagging)
 
 
 def test_json_keeps_categories_and_order(tmp_path):

@@ -12,6 +12,7 @@ from synkern.figures import head_maps, layer_profile_curves, pair_matrices
 from synkern.profile import average_over_trials, layer_profiles
 from synkern.report import write_report
 from synkern.scores import RANKINGS
+from synkern.study_folder import StudyFolder
 
 LAYER = np.array([0, 0, 0, 1, 1, 2, 2, 2, 5, 5, 5])  # layers may differ in size, or be missing
 HEAD = np.array([0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 2])
@@ -84,7 +85,7 @@ def description(**parameters):
 
 
 def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, profiles):
-    path = write_report(tmp_path, description(), arrays, profiles)
+    path = write_report(StudyFolder(tmp_path, arrays=arrays), description(), profiles)
     page = path.read_text(encoding="utf-8")
     embedded = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     assert len(embedded) == 5
@@ -98,6 +99,12 @@ def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, pr
             low, high = profile.quadratic_interval
             shown = f"{profile.quadratic:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
             assert shown in page
+            # This model is too shallow for three layers on both sides of a vertex.
+            slopes = (profile.rise_interval, profile.fall_interval)
+            assert any(np.isnan(interval).all() for interval in slopes)
+            for low, high in slopes:
+                number = f"[{low:+.2f}, {high:+.2f}]".replace("-", "−")
+                assert ("too few layers" if np.isnan(low) else number) in page
     assert page.count("<td>yes</td>") + page.count('"yes">yes') + page.count('"no">no') == 6
     assert "b&lt;i&gt;" in page
     assert "odd &lt;series&gt;" in page
@@ -109,9 +116,14 @@ def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, pr
 
 def test_the_page_of_a_study_without_control_does_not_speak_of_it(tmp_path, arrays, profiles):
     trained = {"trained": profiles["trained"]}
-    page = write_report(tmp_path, description(control=False), arrays, trained)
+    folder = StudyFolder(tmp_path, arrays=arrays)
+    for stale in ("heads_random.png", "pairs_random.png", "mine.png"):
+        (tmp_path / stale).write_bytes(PNG)
+    page = write_report(folder, description(control=False), trained)
     assert "random weights" not in page.read_text(encoding="utf-8")
-    assert len(list(tmp_path.glob("*.png"))) == 3
+    # Figures of the control would belong to another report; a stranger's stay.
+    left = {file.name for file in tmp_path.glob("*.png")}
+    assert left == {"profiles.png", "heads_trained.png", "pairs_trained.png", "mine.png"}
 
 
 def test_pair_matrices_have_layers_and_units():

