@@ -71,6 +71,7 @@ def test_estimators(benchmark, backend, kind, redundancy):
     benchmark.extra_info["ns per decomposition"] = benchmark.stats["median"] / pairs * 1e9
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # phyid's, of unseen states
 @ESTIMATORS
 @pytest.mark.parametrize("tool", ["phyid", "synkern"])
 def test_one_pair(benchmark, request, tool, kind, redundancy):
