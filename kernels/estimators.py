@@ -24,8 +24,8 @@ from .stable import Outcome, lambdas_from_data
 
 
 @dataclass(frozen=True)
-class GaussianMMI:
-    """Jointly Gaussian variables, minimum mutual information: averages from the moments alone."""
+class _Gaussian:
+    """What the estimators of jointly Gaussian variables share."""
 
     unit: str = "nats"
     differentiable: bool = True
@@ -33,6 +33,10 @@ class GaussianMMI:
     def features(self, xp: Any, series: Array, tau: int, pooled: str | None) -> Segments:
         """Unit vectors of past and future."""
         return standardise(xp, series, tau, pooled)
+
+
+class GaussianMMI(_Gaussian):
+    """Jointly Gaussian variables, minimum mutual information: averages from the moments alone."""
 
     def tile_entries(self, features: Segments) -> int:
         """Some twenty temporaries of one number an entry; found by sweep, see bench/README.md."""
@@ -62,16 +66,8 @@ class GaussianMMI:
         return Stable(mmi.atoms(lib.xp, v, names), deterministic, duplicate)
 
 
-@dataclass(frozen=True)
-class GaussianCCS:
+class GaussianCCS(_Gaussian):
     """Jointly Gaussian variables, common change in surprisal: from every sample."""
-
-    unit: str = "nats"
-    differentiable: bool = True
-
-    def features(self, xp: Any, series: Array, tau: int, pooled: str | None) -> Segments:
-        """Unit vectors of past and future."""
-        return standardise(xp, series, tau, pooled)
 
     def tile_entries(self, features: Segments) -> int:
         """Some forty numbers an entry and sample: 16 forms, 11 monomials, signs, redundancies."""
