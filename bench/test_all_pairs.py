@@ -49,7 +49,7 @@ def test_phiid(benchmark, backend, atoms):
     series = torch.from_numpy(SERIES) if backend == "torch" else SERIES
     result = benchmark(synkern.phiid, series, atoms=atoms, backend=backend)
     check(result)
-    pairs = TRIALS * result.pairs
+    pairs = TRIALS * result.n_pairs
     benchmark.extra_info["decompositions"] = pairs
     benchmark.extra_info["ns per decomposition"] = benchmark.stats["median"] / pairs * 1e9
 
@@ -67,7 +67,7 @@ def test_estimators(benchmark, backend, kind, redundancy):
     series = torch.from_numpy(SERIES[:10]) if backend == "torch" else SERIES[:10]
     result = benchmark(synkern.phiid, series, kind=kind, redundancy=redundancy, backend=backend)
     check(result)
-    pairs = result.trials * result.pairs
+    pairs = result.trials * result.n_pairs
     benchmark.extra_info["ns per decomposition"] = benchmark.stats["median"] / pairs * 1e9
 
 

@@ -77,6 +77,19 @@ class Bits(NamedTuple):
     both: Array
     constant: Array
 
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.past.shape[-1])
+
+    def of_nodes(self, trials: slice, nodes: Array) -> Bits:
+        """Some nodes of some trials."""
+        return Bits(*(v[trials][:, nodes] for v in self))
+
+    def of_pairs(self, pairs: Array) -> Bits:
+        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
+        return Bits(*(v[:, pairs].reshape(-1, 2, *v.shape[2:]) for v in self))
+
 
 def binarise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Bits:
     """Bits of past and future: 1 above the mean, each about its own mean, as phyid does.

@@ -5,11 +5,14 @@
 | gaussian | MMI        | unit vectors              | `kernels.mmi`, from six correlations | nats |
 | gaussian | CCS        | unit vectors              | `kernels.ccs`, from every sample     | nats |
 | discrete | MMI, CCS   | bits and their products   | `kernels.discrete`, from counts      | bits |
+
+Gaussian MMI needs no more than the correlations, so its features may also be `Moments`; and its
+persistence reference is the same estimator on other correlations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +22,12 @@ from .eager import Estimator, Library, Stable, Tile, Values
 from .lattice import ATOMS
 from .local import gaussian
 from .mmi import Array, Correlations
-from .segments import Segments, standardise
-from .stable import Outcome, lambdas_from_data
+from .moments import Moments
+from .segments import Segments, correlations, standardise
+from .stable import Outcome
+
+_STRICT = {"float64": 1e-9, "float32": 1e-5}
+_LOOSE = {"float64": 1e-6, "float32": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,29 @@ class _Gaussian:
     unit: str = "nats"
     differentiable: bool = True
 
-    def features(self, xp: Any, series: Array, tau: int, pooled: str | None) -> Segments:
-        """Unit vectors of past and future."""
-        return standardise(xp, series, tau, pooled)
+    def features(
+        self, lib: Library, series: Array | Moments, tau: int, pooled: str | None
+    ) -> Segments | Moments:
+        """Unit vectors of past and future; moments are features already, and pooled."""
+        if isinstance(series, Moments):
+            return series
+        return standardise(lib.xp, lib.cast(series, "float64"), tau, pooled)
 
 
 class GaussianMMI(_Gaussian):
     """Jointly Gaussian variables, minimum mutual information: averages from the moments alone."""
 
-    def tile_entries(self, features: Segments) -> int:
+    gathered_cost = 20.0  # 15 in torch, 29 in NumPy
+
+    def tolerance(self, features: Segments | Moments) -> Mapping[str, float]:
+        """Strict where the data are at hand for what would miss it."""
+        return _STRICT if isinstance(features, Segments) else _LOOSE
+
+    def correlations(self, c: Correlations) -> Correlations:
+        """Those that are decomposed: as they are."""
+        return c
+
+    def tile_entries(self, features: Segments | Moments) -> int:
         """Some twenty temporaries of one number an entry; found by sweep, see bench/README.md."""
         del features
         return 1 << 16
@@ -46,28 +67,76 @@ class GaussianMMI(_Gaussian):
     def block(
         self,
         lib: Library,
-        features: Segments,
+        features: Segments | Moments,
         tile: Tile,
         names: Sequence[str],
         dtype: str,
         use: Array | None = None,
     ) -> Values:
         """From the correlations of all rows with all columns."""
-        x, a, y, b = _rectangle(lib, features, tile, dtype)
-        c = _correlations(lib.xp, x, a, y, b, use)
-        v, variance = mmi.lambdas(lib.xp, c)
+        c = self.correlations(features.correlations(lib, tile, dtype))
+        v, variance = mmi.lambdas(lib.xp, _masked(lib.xp, c, use))
         return Values(mmi.atoms(lib.xp, v, names), variance)
 
     def listed(
-        self, lib: Library, features: Segments, positions: Array, names: Sequence[str]
+        self, lib: Library, features: Segments | Moments, positions: Array, names: Sequence[str]
     ) -> Stable:
-        """From a factorisation of the data."""
-        v, deterministic, duplicate = lambdas_from_data(lib.xp, *_gathered(features, positions))
-        return Stable(mmi.atoms(lib.xp, v, names), deterministic, duplicate)
+        """From a factorisation of the data, where there are any."""
+        v, outcome = features.lambdas(lib, positions)
+        return Stable(mmi.atoms(lib.xp, v, names), outcome)
+
+
+class PersistenceMMI(GaussianMMI):
+    """What `GaussianMMI` would give if nodes persisted but did not influence each other.
+
+    The reference keeps each node's own lag correlation r and their lag-0 correlation q, and puts in
+    place of the correlations across both lag and nodes those of two AR(1) nodes with correlated
+    innovations, x(t + τ) = r_x x(t) + e_x and y(t + τ) = r_y y(t) + e_y:
+
+                x       y       a       b
+        x       1       q       r_x     r_y q
+        y               1       r_x q   r_y
+        a                       1       q
+        b                               1
+
+    The lag-0 correlations of past and future differ only by the ends of the series, and an AR(1)
+    pair has one: q is the mean of the two. Given the past, a has variance 1 - r_x², b has 1 - r_y²,
+    and their covariance is q (1 - r_x r_y), so that the matrix is positive definite exactly where
+
+        |q| < sqrt((1 - r_x²) (1 - r_y²)) / (1 - r_x r_y),        |r_x|, |r_y| < 1.
+
+    Nodes of equal persistence may have any q; nodes of unequal persistence cannot be AR(1) nodes
+    and correlate more than this: `Outcome.NO_AR1_PAIR`.
+    """
+
+    def tolerance(self, features: Segments | Moments) -> Mapping[str, float]:
+        """Loose: no factorisation of data would make such a matrix from them."""
+        del features
+        return _LOOSE
+
+    def correlations(self, c: Correlations) -> Correlations:
+        """Those of two AR(1) nodes."""
+        q = 0.5 * (c.xy + c.ab)
+        return Correlations(xy=q, ab=q, xa=c.xa, xb=c.yb * q, ya=c.xa * q, yb=c.yb)
+
+    def listed(
+        self, lib: Library, features: Segments | Moments, positions: Array, names: Sequence[str]
+    ) -> Stable:
+        """No pair that the closed form cannot take has a reference."""
+        none = lib.zeros((len(positions),), "float64", features.past)
+        outcome = lib.zeros((len(positions),), "int64", positions) + int(Outcome.NO_AR1_PAIR)
+        return Stable([none for _ in names], outcome)
 
 
 class GaussianCCS(_Gaussian):
     """Jointly Gaussian variables, common change in surprisal: from every sample."""
+
+    gathered_cost = 1.5
+
+    def tolerance(self, features: Segments) -> Mapping[str, float]:
+        """Strict: the data are at hand for what would miss it."""
+        del features
+        return _STRICT
 
     def tile_entries(self, features: Segments) -> int:
         """Some forty numbers an entry and sample: 16 forms, 11 monomials, signs, redundancies."""
@@ -84,8 +153,8 @@ class GaussianCCS(_Gaussian):
         use: Array | None = None,
     ) -> Values:
         """From correlations and samples of all rows with all columns."""
-        x, a, y, b = _rectangle(lib, features, tile, dtype)
-        c = _correlations(lib.xp, x, a, y, b, use)
+        x, a, y, b = features.rectangle(lib, tile, dtype)
+        c = _masked(lib.xp, correlations(lib.xp, x, a, y, b), use)
         v, variance = mmi.lambdas(lib.xp, c)
         rows, columns = (
             (x[..., :, None, :], a[..., :, None, :]),
@@ -98,17 +167,13 @@ class GaussianCCS(_Gaussian):
         self, lib: Library, features: Segments, positions: Array, names: Sequence[str]
     ) -> Stable:
         """Pointwise from a factorisation of the data, then averaged."""
-        data = lib.xp.stack(_gathered(features, positions), -2)
+        data = lib.xp.stack(features.gathered(positions), -2)
         found = gaussian(lib.xp, data, data, "CCS")
         means = found.atoms.mean(-1)
         outcome = found.outcome
         if outcome is None:
             outcome = lib.zeros((len(positions),), "int64", positions)
-        return Stable(
-            [means[:, ATOMS.index(name)] for name in names],
-            deterministic=outcome == int(Outcome.DETERMINISTIC),
-            duplicate=outcome == int(Outcome.DUPLICATE),
-        )
+        return Stable([means[:, ATOMS.index(name)] for name in names], outcome)
 
 
 @dataclass(frozen=True)
@@ -118,10 +183,16 @@ class Discrete:
     redundancy: str
     unit: str = "bits"
     differentiable: bool = False
+    gathered_cost = 18.0  # 16 in NumPy, 19 in torch
 
-    def features(self, xp: Any, series: Array, tau: int, pooled: str | None) -> Bits:
+    def features(self, lib: Library, series: Array, tau: int, pooled: str | None) -> Bits:
         """Bits of past and future, and their products."""
-        return binarise(xp, series, tau, pooled)
+        return binarise(lib.xp, lib.cast(series, "float64"), tau, pooled)
+
+    def tolerance(self, features: Bits) -> Mapping[str, float]:
+        """Counts are exact: nothing to tolerate."""
+        del features
+        return _STRICT
 
     def tile_entries(self, features: Bits) -> int:
         """`discrete_tile` cuts tiles into parts that suit the device."""
@@ -145,8 +216,8 @@ class Discrete:
         self, lib: Library, features: Bits, positions: Array, names: Sequence[str]
     ) -> Stable:
         """From the counts of the pairs; nothing is degenerate but a constant node."""
-        none = lib.zeros((len(positions),), "bool", positions)
-        return Stable(discrete_pairs(lib, features, positions, names, self.redundancy), none, none)
+        outcome = lib.zeros((len(positions),), "int64", positions)
+        return Stable(discrete_pairs(lib, features, positions, names, self.redundancy), outcome)
 
 
 ESTIMATORS: dict[tuple[str, str], Estimator] = {
@@ -157,33 +228,10 @@ ESTIMATORS: dict[tuple[str, str], Estimator] = {
 }
 """By kind and redundancy."""
 
-
-def _rectangle(lib: Library, features: Segments, tile: Tile, dtype: str) -> list[Array]:
-    """x, a of the rows and y, b of the columns, (trials, nodes, samples) each."""
-    return [
-        lib.cast(vectors[tile.trials, nodes], dtype)
-        for nodes in (tile.rows, tile.columns)
-        for vectors in (features.past, features.future)
-    ]
+PERSISTENCE = PersistenceMMI()
+"""The reference to `ESTIMATORS["gaussian", "MMI"]`."""
 
 
-def _gathered(features: Segments, positions: Array) -> list[Array]:
-    """x, y, a, b of (pairs, 3) trial, row, column: (pairs, samples) each."""
-    trial, *pair = (positions[:, k] for k in range(3))
-    return [vectors[trial, node] for vectors in features[:2] for node in pair]
-
-
-def _correlations(
-    xp: Any, x: Array, a: Array, y: Array, b: Array, use: Array | None
-) -> Correlations:
-    """Correlations (trials, rows, columns); with `use`, those of other entries are 0."""
-    across_y, across_b = xp.swapaxes(y, -1, -2), xp.swapaxes(b, -1, -2)
-    c = Correlations(
-        xy=x @ across_y,
-        ab=a @ across_b,
-        xa=(x * a).sum(-1)[..., :, None],
-        xb=x @ across_b,
-        ya=a @ across_y,
-        yb=(y * b).sum(-1)[..., None, :],
-    )
+def _masked(xp: Any, c: Correlations, use: Array | None) -> Correlations:
+    """Correlations of the pairs in use, 0 elsewhere; all without a mask."""
     return c if use is None else Correlations(*(xp.where(use, r, 0.0) for r in c))

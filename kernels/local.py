@@ -39,7 +39,7 @@ import numpy.typing as npt
 
 from .lattice import ATOMS, moebius_matrix
 from .mmi import Array, Lambdas
-from .stable import UNRESOLVED, Outcome, lambdas_from_data
+from .stable import VANISHED, Outcome, lambdas_from_data
 
 SETS: tuple[str, ...] = tuple("x y a b xy ab xa xb ya yb xya xyb xab yab xyab".split())  # noqa: SIM905
 """The sets of variables that have an entropy: x, y of the past, a, b of the future."""
@@ -283,10 +283,10 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     spread = xp.abs(factors[..., _DIAGONAL, _DIAGONAL])
     outcome, reduced = None, None
     # No conditional variance is below that of a variable given all others, the last of an order.
-    if float(spread.min()) < 2 * UNRESOLVED:
+    if float(spread.min()) < 2 * VANISHED:
         outcome, reduced = _degenerate(xp, first, spread)
         # These belong to sets that nothing stands for: any number will do, but none that overflows.
-        unused = (spread < UNRESOLVED) & (outcome > 0)[:, None, None]
+        unused = (spread < VANISHED) & (outcome > 0)[:, None, None]
         diagonal = factors[..., _DIAGONAL, _DIAGONAL]
         factors[..., _DIAGONAL, _DIAGONAL] = xp.where(unused, 1.0, diagonal)
         spread = xp.where(unused, 1.0, spread)
@@ -347,8 +347,8 @@ def _degenerate(xp: Any, factor: Array, spread: Array) -> tuple[Array, Array]:
     """(pairs,) `Outcome` or 0, and (pairs, 15) the sets that stand for each set."""
     x, y, a, b = (factor[..., k] for k in range(4))
     constant = ((factor * factor).sum(-2) < 0.5).any(-1)  # columns are unit vectors or zero
-    deterministic = lambdas_from_data(xp, x, y, a, b)[1]
-    past, future = (spread[:, row, place] < UNRESOLVED for row, place in (_Y_GIVEN_X, _B_GIVEN_A))
+    deterministic = lambdas_from_data(xp, x, y, a, b)[1] == int(Outcome.DETERMINISTIC)
+    past, future = (spread[:, row, place] < VANISHED for row, place in (_Y_GIVEN_X, _B_GIVEN_A))
     outcome = (past | future) * int(Outcome.DUPLICATE)
     outcome = xp.where(deterministic, int(Outcome.DETERMINISTIC), outcome)
     outcome = xp.where(constant, int(Outcome.CONSTANT), outcome)

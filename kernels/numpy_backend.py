@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .eager import Estimator, Pairs, decompose, request_for
+from .chosen import decompose_chosen
+from .eager import Estimator, Pairs, decompose, request_for, totals
 
 
 class _NumPy:
@@ -23,6 +25,9 @@ class _NumPy:
         np.add.at(target, index, values)
 
 
+_LIB = _NumPy()
+
+
 def run(
     series: Any,
     *,
@@ -32,10 +37,14 @@ def run(
     names: Sequence[str],
     per_trial: bool,
     dtype: str,
+    pairs: Any | None = None,
 ) -> Pairs:
-    """Decompose all pairs of a (trials, time, nodes) NumPy array; see `Pairs`."""
+    """Decompose pairs of a (trials, time, nodes) NumPy array; see `Pairs`."""
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
+    totals_of = functools.partial(totals, _LIB)
     # Entries out of range (the diagonal, the singular) divide by zero before they are masked.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        features = estimator.features(np, series.astype(np.float64, copy=False), tau, pooled)
-        return decompose(_NumPy(), features, names, request)
+        features = estimator.features(_LIB, series, tau, pooled)
+        if pairs is not None:
+            return decompose_chosen(_LIB, features, names, request, totals_of, pairs)
+        return decompose(_LIB, features, names, request, totals_of)

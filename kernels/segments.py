@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .mmi import Array
+from .mmi import Array, Correlations, Lambdas
+from .stable import lambdas_from_data
+
+if TYPE_CHECKING:
+    from .eager import Library, Tile
 
 
 class Segments(NamedTuple):
@@ -20,6 +24,54 @@ class Segments(NamedTuple):
     past: Array
     future: Array
     constant: Array
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.past.shape[-1])
+
+    def of_nodes(self, trials: slice, nodes: Array) -> Segments:
+        """Some nodes of some trials."""
+        return Segments(*(v[trials][:, nodes] for v in self))
+
+    def of_pairs(self, pairs: Array) -> Segments:
+        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
+        return Segments(*(v[:, pairs].reshape(-1, 2, *v.shape[2:]) for v in self))
+
+    def rectangle(self, lib: Library, tile: Tile, dtype: str) -> list[Array]:
+        """x, a of the rows and y, b of the columns of a tile, (trials, nodes, samples) each."""
+        return [
+            lib.cast(vectors[tile.trials, nodes], dtype)
+            for nodes in (tile.rows, tile.columns)
+            for vectors in (self.past, self.future)
+        ]
+
+    def correlations(self, lib: Library, tile: Tile, dtype: str) -> Correlations:
+        """Correlations of a tile, (trials, rows, columns) or broadcast to it."""
+        x, a, y, b = self.rectangle(lib, tile, dtype)
+        return correlations(lib.xp, x, a, y, b)
+
+    def lambdas(self, lib: Library, positions: Array) -> tuple[Lambdas, Array]:
+        """Lambdas of (pairs, 3) trial, row, column from their data; see `lambdas_from_data`."""
+        return lambdas_from_data(lib.xp, *self.gathered(positions))
+
+    def gathered(self, positions: Array) -> list[Array]:
+        """x, y, a, b of (pairs, 3) trial, row, column: (pairs, samples) each."""
+        trial, *pair = (positions[:, k] for k in range(3))
+        return [vectors[trial, node] for vectors in self[:2] for node in pair]
+
+
+def correlations(xp: Any, x: Array, a: Array, y: Array, b: Array) -> Correlations:
+    """Correlations of all rows (unit vectors x, a) with all columns (y, b)."""
+    across_y, across_b = xp.swapaxes(y, -1, -2), xp.swapaxes(b, -1, -2)
+    return Correlations(
+        xy=x @ across_y,
+        ab=a @ across_b,
+        xa=(x * a).sum(-1)[..., :, None],
+        xb=x @ across_b,
+        ya=a @ across_y,
+        yb=(y * b).sum(-1)[..., None, :],
+    )
 
 
 def standardise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Segments:

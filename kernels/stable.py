@@ -24,16 +24,19 @@ class Outcome(IntEnum):
     DUPLICATE = 3
     """The two nodes coincide, in the past or in the future, up to scale and offset: one of them is
     dropped, so that `sts` is 0 and `rtr` the information they share. Finite, and averaged."""
+    NO_AR1_PAIR = 4
+    """No two AR(1) nodes have the observed persistence and lag-0 correlation, or they nearly
+    determine each other: no persistence reference. NaN, left out of averages."""
+    UNRESOLVED = 5
+    """Moments too near singular, and no data to recompute from. NaN, left out of averages."""
 
 
-UNRESOLVED = 1e-10
+VANISHED = 1e-10
 """Residual norm of a unit vector below which it counts as explained. The residual is known to some
 rounding errors (1e-16), so information beyond this is off by at most about 1e-5 nats."""
 
 
-def lambdas_from_data(
-    xp: Any, x: Array, y: Array, a: Array, b: Array
-) -> tuple[Lambdas, Array, Array]:
+def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[Lambdas, Array]:
     """Wilks' lambdas of pairs, by orthogonal projection of their data.
 
     Args:
@@ -44,9 +47,9 @@ def lambdas_from_data(
         b: future of the second node.
 
     Returns:
-        The lambdas (pairs,), then two masks (pairs,): `deterministic`, where some lambda is zero to
-        working precision, and `duplicate`, where x and y, or a and b, coincide; there the lambdas
-        are those of the reduced set of variables.
+        The lambdas (pairs,) and what became of each pair, (pairs,) int64: 0, or an `Outcome`:
+        `DETERMINISTIC` where some lambda is zero to working precision; `DUPLICATE` where x and y,
+        or a and b, coincide: there the lambdas are those of the reduced set of variables.
     """
     # Four samples stand for all: the columns of R have the inner products of the data.
     r = xp.linalg.qr(xp.stack([x, y, a, b], axis=-1))[1]
@@ -74,7 +77,8 @@ def lambdas_from_data(
     smallest = xp.where(future_duplicate, 1.0, _square(b_xya))
     for variance in v[:-1]:
         smallest = xp.minimum(smallest, variance)
-    return v, smallest < UNRESOLVED**2, past_duplicate | future_duplicate
+    outcome = xp.where(past_duplicate | future_duplicate, int(Outcome.DUPLICATE), 0)
+    return v, xp.where(smallest < VANISHED**2, int(Outcome.DETERMINISTIC), outcome)
 
 
 def _residual(v: Array, *basis: Array) -> Array:
@@ -86,9 +90,9 @@ def _residual(v: Array, *basis: Array) -> Array:
 
 
 def _direction(xp: Any, v: Array) -> tuple[Array, Array]:
-    """Unit vector along v and False, or the zero vector and True where v is unresolved."""
+    """Unit vector along v and False, or the zero vector and True where v vanished."""
     square = _square(v)
-    vanished = square < UNRESOLVED**2
+    vanished = square < VANISHED**2
     norm = xp.sqrt(xp.where(vanished, 1.0, square))
     return xp.where(vanished[..., None], 0.0, v / norm[..., None]), vanished
 
@@ -99,4 +103,4 @@ def _square(v: Array) -> Array:
 
 def _square_or_one(xp: Any, v: Array) -> Array:
     square = _square(v)
-    return xp.where(square < UNRESOLVED**2, 1.0, square)
+    return xp.where(square < VANISHED**2, 1.0, square)

@@ -7,11 +7,13 @@ memory of both passes is bounded.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from .chosen import decompose_chosen
 from .eager import (
     Estimator,
     Pairs,
@@ -19,7 +21,6 @@ from .eager import (
     Tile,
     Totals,
     decompose,
-    finish,
     pair_mask,
     request_for,
     rescue_parts,
@@ -56,8 +57,9 @@ def run(
     names: Sequence[str],
     per_trial: bool,
     dtype: str,
+    pairs: torch.Tensor | None = None,
 ) -> Pairs:
-    """Decompose all pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
+    """Decompose pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
     if dtype == "float32" and torch.get_float32_matmul_precision() != "highest":
         raise ValueError(
             "dtype is 'float32', but torch may round float32 matrix products to TF32 or bfloat16, "
@@ -65,14 +67,20 @@ def run(
             "use dtype='float64' or torch.set_float32_matmul_precision('highest')"
         )
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
-    with torch.autocast(series.device.type, enabled=False):
-        features = estimator.features(torch, series.to(torch.float64), tau, pooled)
-        if not estimator.differentiable:
-            return decompose(_LIB, features, names, request)
-        apply: Any = _Totals.apply
-        *sums, flagged, rescued = apply(*features, request)
-        found = Totals(dict(zip(request.names, sums, strict=True)), flagged, rescued)
-        return finish(_LIB, request, found, names, constant=features.constant)
+    device: torch.device = series.device if isinstance(series, torch.Tensor) else series.past.device
+    with torch.autocast(device.type, enabled=False):
+        features = estimator.features(_LIB, series, tau, pooled)
+        with_gradient = estimator.differentiable and features.past.requires_grad
+        totals_of = _totals_with_gradient if with_gradient else functools.partial(totals, _LIB)
+        if pairs is not None:
+            return decompose_chosen(_LIB, features, names, request, totals_of, pairs)
+        return decompose(_LIB, features, names, request, totals_of)
+
+
+def _totals_with_gradient(segments: Segments, request: Request) -> Totals:
+    apply: Any = _Totals.apply
+    *sums, flagged, rescued = apply(*segments, request)
+    return Totals(dict(zip(request.names, sums, strict=True)), flagged, rescued)
 
 
 class _Totals(torch.autograd.Function):
@@ -129,7 +137,8 @@ def _tile_gradient(
     with torch.no_grad():
         variance = block(_LIB, part, within, request.names, "float64").variance
         if variance is not None:
-            use &= variance >= smallest_trusted(past.shape[-1], "float64")
+            tolerance = request.estimator.tolerance(part)["float64"]
+            use &= variance >= smallest_trusted(part.samples, "float64", tolerance)
     with torch.enable_grad():
         values = block(_LIB, part, within, request.names, "float64", use).atoms
     trials = (tile.trials,) if request.per_trial else ()

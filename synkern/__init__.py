@@ -2,18 +2,19 @@
 
     model → recorder → series → moments → kernel → atoms → node scores → ranking → figure
 
-`phiid` decomposes all pairs of all trials of an array, `phiid_local` chosen pairs at every sample,
-`calc_PhiID` one pair as phyid does. `record` and `replay` turn a language model into series,
-`node_scores` atoms into rankings. `persistence_reference` and `null_test` say what persistence
-alone would give, and what chance.
+`phiid` decomposes all or chosen pairs of all trials of an array, `phiid_local` chosen pairs at
+every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a series as it comes.
+`record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
+`persistence_reference` and `null_test` say what persistence alone would give, and what chance.
 """
 
 from synkern.decompose import phiid
 from synkern.dropin import calc_PhiID
 from synkern.kernels.lattice import ATOMS
 from synkern.local import phiid_local
+from synkern.moments import LaggedMoments
 from synkern.nulls import NullTest, null_test
-from synkern.persistence import excess, persistence_reference
+from synkern.persistence import persistence_reference
 from synkern.recorder import record
 from synkern.recording import Node, Recording
 from synkern.replayer import replay
@@ -25,13 +26,13 @@ __version__ = "0.1.0"
 __all__ = [
     "ATOMS",
     "RANKINGS",
+    "LaggedMoments",
     "Node",
     "NodeScores",
     "NullTest",
     "PhiIDResult",
     "Recording",
     "calc_PhiID",
-    "excess",
     "node_scores",
     "null_test",
     "persistence_reference",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from synkern._arrays import to_numpy
 from synkern.kernels.lattice import ATOMS
 
 MIN_SAMPLES = 5
@@ -14,6 +19,14 @@ MIN_SAMPLES = 5
 
 FEW_SAMPLES = 30
 """Below this the estimate is dominated by its bias."""
+
+
+def callers_level() -> int:
+    """The `stacklevel` of a warning, given in the frame that asks, that names the user's line."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "synkern":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def choice(argument: str, value: Any, allowed: Sequence[Any]) -> None:
@@ -45,6 +58,16 @@ def lag(tau: Any) -> int:
     return int(tau)
 
 
+def lags(tau: Any) -> tuple[int, ...]:
+    """Return tau, a whole number or several different ones, as a tuple."""
+    if isinstance(tau, str) or not isinstance(tau, Iterable):
+        return (lag(tau),)
+    several = tuple(lag(one) for one in tau)
+    if not several or len(set(several)) < len(several):
+        raise ValueError(f"tau must be one lag or several different ones; got {tau!r}")
+    return several
+
+
 def samples(time: int, tau: int, *, hint: str = "") -> None:
     """Raise ValueError on fewer than `MIN_SAMPLES`, warn on fewer than `FEW_SAMPLES`."""
     count = time - tau
@@ -57,7 +80,7 @@ def samples(time: int, tau: int, *, hint: str = "") -> None:
         warnings.warn(
             f"{said}; below {FEW_SAMPLES} the bias of the estimate is large{hint}",
             UserWarning,
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
 
 
@@ -99,5 +122,41 @@ def series(xp: Any, array: Any, tau: int) -> Any:
         raise ValueError(
             f"series has {len(bad)} values that are NaN or infinite, the first at trial {trial}, "
             f"time {step}, node {node}: {float(array[trial, step, node])}; remove or fill them"
+        )
+    return array
+
+
+def node_indices(argument: str, indices: Any, nodes: int) -> npt.NDArray[np.int64]:
+    """Check indices of nodes, of any shape; int64."""
+    array = np.asarray(to_numpy(indices))
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{argument} must be whole numbers, indices of nodes; got dtype {array.dtype}"
+        )
+    wrong = (array < 0) | (array >= nodes)
+    if wrong.any():
+        at = np.unravel_index(int(wrong.argmax()), array.shape)
+        raise ValueError(
+            f"{argument} must name nodes from 0 to {nodes - 1}; entry "
+            f"{[int(k) for k in at]} is {int(array[at])}"
+        )
+    return array.astype(np.int64)
+
+
+def node_pairs(pairs: Any, nodes: int) -> npt.NDArray[np.int64]:
+    """Check pairs of different nodes; (..., 2) int64."""
+    array = np.asarray(to_numpy(pairs))
+    if array.ndim < 2 or array.shape[-1] != 2:
+        raise ValueError(
+            "pairs must be (pairs, 2) or (..., 2), first and second node of each; got shape "
+            f"{array.shape}" + (": one pair is [[i, j]]" if array.shape == (2,) else "")
+        )
+    array = node_indices("pairs", array, nodes)
+    same = array[..., 0] == array[..., 1]
+    if same.any():
+        at = np.unravel_index(int(same.argmax()), same.shape)
+        raise ValueError(
+            f"pairs must name two different nodes; entry {[int(k) for k in at]} is "
+            f"{array[at].tolist()}: remove it"
         )
     return array

@@ -1,33 +1,71 @@
-"""`phiid`: all pairs of all trials, on the backend of choice."""
+"""`phiid`: all pairs of all trials, or chosen ones, on the backend of choice."""
 
 from __future__ import annotations
 
 import math
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import synkern._checks as check
-from synkern._arrays import incoming, to_numpy
-from synkern.backends import select
+from synkern._arrays import incoming, like, to_numpy
+from synkern.backends import Backend, select
+from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS
+from synkern.kernels.lattice import swap_nodes
+from synkern.moments import LaggedMoments
 from synkern.result import PhiIDResult
+from synkern.selection import Selection, select_pairs
+
+_FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
+
+
+class CommonOptions(TypedDict, total=False):
+    """Keywords of `phiid` and `persistence_reference`, for type checkers."""
+
+    atoms: str | Sequence[str]
+    average: Literal["trials", "moments", "concatenate"] | None
+    pairs: Any
+    groups: Any
+    unit: Literal["nats", "bits"] | None
+    backend: str
+    dtype: Literal["float64", "float32"]
+
+
+class _PhiidOptions(CommonOptions, total=False):
+    kind: Literal["gaussian", "discrete"]
+    redundancy: Literal["MMI", "CCS"]
+
+
+@overload
+def phiid(
+    series: Any, *, tau: int | None = None, **options: Unpack[_PhiidOptions]
+) -> PhiIDResult: ...
+
+
+@overload
+def phiid(
+    series: Any, *, tau: Sequence[int], **options: Unpack[_PhiidOptions]
+) -> dict[int, PhiIDResult]: ...
 
 
 def phiid(
     series: Any,
     *,
-    tau: int = 1,
+    tau: int | Sequence[int] | None = None,
     kind: Literal["gaussian", "discrete"] = "gaussian",
     redundancy: Literal["MMI", "CCS"] = "MMI",
     atoms: str | Sequence[str] = ("rtr", "sts"),
     average: Literal["trials", "moments", "concatenate"] | None = "trials",
+    pairs: Any = None,
+    groups: Any = None,
     unit: Literal["nats", "bits"] | None = None,
     backend: str = "auto",
     dtype: Literal["float64", "float32"] = "float64",
-) -> PhiIDResult:
-    """Integrated information decomposition of every pair of nodes.
+) -> PhiIDResult | dict[int, PhiIDResult]:
+    """Integrated information decomposition of every pair of nodes, or of chosen ones.
 
     For nodes i and j, entry [i, j] of an atom decomposes the information that the past of both
     carries about their future, `tau` samples later; i is the atoms' x, j their y. Past and future
@@ -37,8 +75,10 @@ def phiid(
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite: NumPy, torch (any device;
             gradients flow, but none from degenerate pairs), CuPy or JAX through DLPack (JAX keeps
-            float64 only with jax_enable_x64), or nested lists.
-        tau: lag in samples.
+            float64 only with jax_enable_x64), or nested lists. Or `LaggedMoments` gathered from
+            one, if Gaussian and MMI.
+        tau: lag in samples, 1 by default; or several. Moments have lags of their own, and are
+            decomposed at all of them by default.
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": every node is one
             bit, above its mean or not.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
@@ -50,6 +90,12 @@ def phiid(
             decomposed once.
             "concatenate": the trials are one long series, without the lags across their seams.
             None: every trial on its own.
+        pairs: None: all. An array (..., 2) of first node (x) and second node (y): these, in this
+            order. "within": pairs whose nodes have the same label in `groups`, attention heads of a
+            layer for instance; "between": those whose labels differ. "bipartite": every node of the
+            first group as x with every node of the second as y.
+        groups: for "within" and "between" a label for each node; for "bipartite" two lists of
+            nodes.
         unit: "nats" or "bits"; by default nats where Gaussian and bits where discrete, as in phyid.
         backend: "auto", or a name that `synkern backends` lists.
         dtype: of arithmetic and output. "float64": error at most 1e-9 nats for ordinary pairs.
@@ -59,66 +105,172 @@ def phiid(
 
     Returns:
         `PhiIDResult`: by atom name (nodes, nodes), or (trials, nodes, nodes) with average=None; the
-        same kind of array on the same device as `series`. The diagonal is NaN, and so
-        are pairs without a value: a constant node, or a future fixed by the past (infinite
-        information). Nodes that coincide have sts = 0 and rtr = what they share. All these are
-        counted in `result.degenerate` and listed in `result.constant` and `result.flagged`.
+        same kind of array on the same device as `series`. Of several lags, a dictionary of these by
+        lag. Of chosen pairs, an entry for each: (...) as in `pairs`, (pairs,) for "within" and
+        "between" in the order of `result.pairs`, (first group, second group) for "bipartite";
+        after the trials, if they are kept apart. The diagonal is NaN, and so are pairs without a
+        value: a constant node, or a future fixed by the past (infinite information). Nodes that
+        coincide have sts = 0 and rtr = what they share. All these are counted in
+        `result.degenerate` and listed in `result.constant` and `result.flagged`.
 
     Raises:
-        ValueError: bad shape, NaN in the series, tau too long, unknown option or backend.
-        TypeError: series does not hold real numbers.
+        ValueError: bad shape, NaN in the series, tau too long, unknown option or backend; nodes
+            that do not exist; moments for an estimator that needs the data.
+        TypeError: series does not hold real numbers; pairs are not whole numbers.
 
     Warns:
         UserWarning: fewer than 30 samples; degenerate pairs.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
-    check.choice("average", average, ("trials", "moments", "concatenate", None))
-    check.choice("unit", unit, ("nats", "bits", None))
-    check.choice("dtype", dtype, ("float64", "float32"))
-    names = check.atom_names(atoms)
-    tau = check.lag(tau)
-    chosen = select(backend, series)
-    array, restore = incoming(series, chosen.arrays, argument="series")
-    array = check.series(sys.modules[chosen.arrays], array, tau)
-
-    estimator = ESTIMATORS[kind, redundancy]
-    pairs = chosen.run(
-        array,
-        estimator=estimator,
-        tau=tau,
-        pooled=average if average in ("moments", "concatenate") else None,
-        names=names,
-        per_trial=average is None,
-        dtype=dtype,
-    )
-    unit = unit or estimator.unit
-    if unit != estimator.unit:
-        factor = math.log(2) if unit == "nats" else 1 / math.log(2)
-        for value in pairs.atoms.values():
-            value[...] = value * factor
-    result = PhiIDResult(
-        arrays={name: restore(value) for name, value in pairs.atoms.items()},
-        tau=tau,
+    options = Options(
+        names=check.atom_names(atoms),
         kind=kind,
         redundancy=redundancy,
         average=average,
+        pairs=pairs,
+        groups=groups,
         unit=unit,
+        backend=backend,
         dtype=dtype,
-        backend=chosen.name,
-        shape=tuple(array.shape),
+    )
+    result = decompose(series, tau, ESTIMATORS[kind, redundancy], options)
+    for one in result.values() if isinstance(result, dict) else (result,):
+        _warn_of_degenerate(one)
+    return result
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `phiid` and `persistence_reference` are asked for; see `phiid`."""
+
+    names: tuple[str, ...]
+    kind: str
+    redundancy: str
+    average: str | None
+    pairs: Any
+    groups: Any
+    unit: str | None
+    backend: str
+    dtype: str
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on unknown choices."""
+        check.choice("average", self.average, ("trials", "moments", "concatenate", None))
+        check.choice("unit", self.unit, ("nats", "bits", None))
+        check.choice("dtype", self.dtype, ("float64", "float32"))
+
+    @property
+    def pooled(self) -> str | None:
+        """How trials are made one before they are decomposed."""
+        return self.average if self.average in ("moments", "concatenate") else None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is decomposed, as a backend takes it.
+
+    Attributes:
+        backend: that runs.
+        data: at a lag, (trials, time, nodes) or `kernels.moments.Moments`.
+        shape: (trials, time, nodes).
+        like: an array of the backend's kind, where the data are.
+        restore: turns the backend's arrays into the caller's kind.
+    """
+
+    backend: Backend
+    data: Callable[[int], Any]
+    shape: tuple[int, int, int]
+    like: Any
+    restore: Callable[[Any], Any]
+
+
+def decompose(
+    series: Any, tau: int | Sequence[int] | None, estimator: Estimator, options: Options
+) -> PhiIDResult | dict[int, PhiIDResult]:
+    """Decompose at one lag or several; see `phiid`, also for what is raised."""
+    if tau is None:
+        tau = series.tau if isinstance(series, LaggedMoments) else 1
+    lags = check.lags(tau)
+    make = _moments_source if isinstance(series, LaggedMoments) else _series_source
+    source = make(series, lags, options)
+    selection = select_pairs(options.pairs, options.groups, source.shape[2])
+    results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
+    return results if isinstance(tau, Iterable) else results[lags[0]]
+
+
+def _series_source(series: Any, lags: Sequence[int], options: Options) -> _Source:
+    chosen = select(options.backend, series)
+    array, restore = incoming(series, chosen.arrays, argument="series")
+    array = check.series(sys.modules[chosen.arrays], array, max(lags))
+    return _Source(chosen, lambda lag: array, tuple(array.shape), array, restore)
+
+
+def _moments_source(moments: LaggedMoments, lags: Sequence[int], options: Options) -> _Source:
+    if (options.kind, options.redundancy) != ("gaussian", "MMI"):
+        raise ValueError(
+            "moments suffice for kind 'gaussian' and redundancy 'MMI' only; got "
+            f"{options.kind!r} and {options.redundancy!r}: pass the series"
+        )
+    by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
+    past = by_lag[lags[0]].past
+    chosen = select(options.backend, past)
+    if chosen.arrays != moments.library:
+        raise ValueError(
+            f"backend {options.backend!r} takes {chosen.arrays} arrays, and the moments are of "
+            f"{moments.library}; use backend='auto'"
+        )
+    return _Source(chosen, by_lag.__getitem__, moments.shape, past, moments.restore)
+
+
+def _at_lag(
+    source: _Source, lag: int, estimator: Estimator, options: Options, selection: Selection | None
+) -> PhiIDResult:
+    names = options.names
+    if selection is not None:  # Its pairs may be asked for the other way round.
+        names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
+    pairs = source.backend.run(
+        source.data(lag),
+        estimator=estimator,
+        tau=lag,
+        pooled=options.pooled,
+        names=names,
+        per_trial=options.average is None,
+        dtype=options.dtype,
+        pairs=None if selection is None else like(selection.pairs, source.like),
+    )
+    atoms = pairs.atoms
+    if selection is not None:
+        atoms = selection.arrange(atoms, options.names)
+    unit = options.unit or estimator.unit
+    if unit != estimator.unit:
+        for value in atoms.values():
+            value[...] = value * _FACTOR[estimator.unit, unit]
+    return PhiIDResult(
+        arrays={name: source.restore(value) for name, value in atoms.items()},
+        tau=lag,
+        kind=options.kind,
+        redundancy=options.redundancy,
+        average=options.average,
+        unit=unit,
+        dtype=options.dtype,
+        backend=source.backend.name,
+        shape=source.shape,
         constant=to_numpy(pairs.constant),
         flagged=to_numpy(pairs.flagged),
         rescued=pairs.rescued,
+        pairs=None if selection is None else selection.asked,
     )
+
+
+def _warn_of_degenerate(result: PhiIDResult) -> None:
     degenerate = {outcome: n for outcome, n in result.degenerate.items() if n}
     if degenerate:
-        of = len(result.constant) * result.pairs
+        of = len(result.constant) * result.n_pairs
         counts = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
         warnings.warn(
             f"{sum(degenerate.values())} of {of} (trial, pair) are "
             f"degenerate: {counts}; see result.constant (nodes) and result.flagged (other pairs)",
             UserWarning,
-            stacklevel=2,
+            stacklevel=check.callers_level(),
         )
-    return result

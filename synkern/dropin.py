@@ -95,7 +95,9 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
     if found.outcome is not None and found.outcome[0]:
         name = Outcome(found.outcome[0]).name.lower()
-        warnings.warn(f"the pair is degenerate: {name}", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"the pair is degenerate: {name}", UserWarning, stacklevel=check.callers_level()
+        )
     entropies, informations, redundancies, atoms = (list(part) for part in found[:4])
     return dict(zip(ATOMS, atoms, strict=True)), {
         "h_res": dict(zip(_ENTROPIES, entropies, strict=True)),

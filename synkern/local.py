@@ -93,7 +93,9 @@ def phiid_local(
             fit = _as_fit(check.series(xp, taken, tau), data)
         except ValueError as error:
             raise ValueError(f"fit: {error}") from error
-    chosen = _pairs(pairs, data.shape[-1])
+    chosen = check.node_pairs(pairs, data.shape[-1])
+    if chosen.ndim != 2:
+        raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
 
     atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
     factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))
@@ -169,31 +171,6 @@ def _chunks(pairs: int, samples: int, points: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _pairs(pairs: Any, nodes: int) -> Positions:
-    """Check pairs of nodes; (pairs, 2) int64."""
-    array = np.asarray(to_numpy(pairs))
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError(
-            "pairs must be (pairs, 2), first and second node of each; got shape "
-            f"{array.shape}" + (": one pair is [[i, j]]" if array.shape == (2,) else "")
-        )
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"pairs must be whole numbers, indices of nodes; got dtype {array.dtype}")
-    wrong = (array < 0) | (array >= nodes)
-    if wrong.any():
-        row = int(wrong.any(-1).argmax())
-        raise ValueError(
-            f"pairs must name nodes from 0 to {nodes - 1}; row {row} is {array[row].tolist()}"
-        )
-    same = array[:, 0] == array[:, 1]
-    if same.any():
-        row = int(same.argmax())
-        raise ValueError(
-            f"pairs must name two different nodes; row {row} is {array[row].tolist()}: remove it"
-        )
-    return array.astype(np.int64)
-
-
 def _warn(outcome: npt.NDArray[np.int64]) -> None:
     counts = {o.name.lower(): int((outcome == o).sum()) for o in Outcome}
     if any(counts.values()):
@@ -201,7 +178,7 @@ def _warn(outcome: npt.NDArray[np.int64]) -> None:
         warnings.warn(
             f"{sum(counts.values())} of {len(outcome)} (trial, pair) are degenerate: {said}",
             UserWarning,
-            stacklevel=3,
+            stacklevel=check.callers_level(),
         )
 
 

@@ -21,11 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import synkern._checks as check
 from synkern.kernels.lattice import ATOMS
-from synkern.result import PhiIDResult
 
 
 @dataclass(frozen=True)
@@ -97,33 +95,6 @@ MEASURES: dict[str, Measure] = {
     "causal_decoupling": Measure(_sum("sts"), "[R20], [M21]", "synergy that stays synergy"),
 }
 """Every derived measure by name. x is the first node of a pair (row), y the second (column)."""
-
-
-def measure(result: PhiIDResult, name: str) -> Any:
-    """A derived measure of every pair.
-
-    Args:
-        result: holds the atoms of the measure (`atoms_of`).
-        name: one of `MEASURES`.
-
-    Returns:
-        Array of the shape and kind of the result's atoms, in their unit. Entry [i, j] has node i
-        as x and node j as y, so that `transfer_entropy_xy` runs from row to column. NaN where the
-        pair has no value.
-
-    Raises:
-        ValueError: unknown name.
-        KeyError: the result lacks atoms of the measure.
-    """
-    check.choice("name", name, tuple(MEASURES))
-    coefficients = MEASURES[name].atoms
-    missing = [atom for atom in coefficients if atom not in result]
-    if missing:
-        raise KeyError(
-            f"{name} is a sum of {' '.join(coefficients)}, and this result lacks "
-            f"{' '.join(missing)}. Ask for them: phiid(..., atoms=atoms_of({name!r}))"
-        )
-    return sum(coefficient * result[atom] for atom, coefficient in coefficients.items())
 
 
 def atoms_of(*names: str) -> tuple[str, ...]:

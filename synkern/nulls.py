@@ -394,7 +394,7 @@ def _check_numbers(recorded: _Recorded, null: str, n: int, seed: int) -> None:
             f"{trials} trials can be paired in too few ways for p <= 0.05 under null "
             f"'cross_trial'; {_ENOUGH_TRIALS} or more can",
             UserWarning,
-            stacklevel=3,
+            stacklevel=check.callers_level(),
         )
 
 

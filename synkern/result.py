@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from synkern._arrays import to_numpy
+import synkern._checks as check
+from synkern._arrays import incoming, like, native, to_numpy
+from synkern.kernels.eager import lost_flags
 from synkern.kernels.stable import Outcome
+from synkern.measures import MEASURES
 
 if TYPE_CHECKING:
     import xarray
@@ -30,7 +35,8 @@ class PhiIDResult(Mapping[str, Any]):
 
     Attributes:
         arrays: by atom name, (nodes, nodes) or (trials, nodes, nodes); NaN on the diagonal and
-            where there is no value. Entry [i, j] has node i as x and node j as y.
+            where there is no value. Entry [i, j] has node i as x and node j as y. Of chosen pairs,
+            an entry for each in the shape in which they were chosen, or (trials, ...).
         tau: lag in samples.
         kind: estimator, "gaussian" or "discrete".
         redundancy: redundancy function, "MMI" or "CCS".
@@ -46,6 +52,8 @@ class PhiIDResult(Mapping[str, Any]):
             < column), `Outcome`.
         rescued: number of (trial, pair) too near singular for the closed form, recomputed from the
             data by a stable factorisation; these are as good as any other.
+        pairs: (..., 2) int64 NumPy array of the first and second node of chosen pairs; None where
+            all were decomposed.
     """
 
     arrays: Mapping[str, Any]
@@ -60,6 +68,7 @@ class PhiIDResult(Mapping[str, Any]):
     constant: npt.NDArray[np.bool_]
     flagged: npt.NDArray[np.int64]
     rescued: int
+    pairs: npt.NDArray[np.int64] | None = None
 
     # A mapping compares by content, which for arrays has no truth value.
     __eq__ = object.__eq__
@@ -84,9 +93,10 @@ class PhiIDResult(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         """One line: atoms, shape, options, degenerate pairs."""
+        chosen = "" if self.pairs is None else f", {self.n_pairs} chosen pairs"
         return (
             f"PhiIDResult({' '.join(self.arrays)}; {self.trials} trials x {self.shape[1]} time x "
-            f"{self.nodes} nodes, tau={self.tau}, {self.kind} {self.redundancy}, "
+            f"{self.nodes} nodes{chosen}, tau={self.tau}, {self.kind} {self.redundancy}, "
             f"average={self.average!r}, {self.unit}, {self.dtype} on {self.backend}, "
             f"{sum(self.degenerate.values())} degenerate)"
         )
@@ -107,40 +117,137 @@ class PhiIDResult(Mapping[str, Any]):
         return self.shape[2]
 
     @property
-    def pairs(self) -> int:
-        """Number of unordered pairs of nodes."""
-        return self.nodes * (self.nodes - 1) // 2
+    def n_pairs(self) -> int:
+        """Number of unordered pairs of different nodes that were decomposed."""
+        if self.pairs is None:
+            return self.nodes * (self.nodes - 1) // 2
+        return len(self._unordered())
 
     @property
     def degenerate(self) -> dict[str, int]:
-        """Number of (trial, pair) by kind of degeneracy, as named in `Outcome`."""
+        """Number of (trial, pair) by kind of degeneracy, as named in `Outcome`.
+
+        Those that series themselves can have are always listed, the others where they occur.
+        """
         counts = {kind.name.lower(): int((self.flagged[:, 3] == kind).sum()) for kind in Outcome}
-        varying = self.nodes - self.constant.sum(-1)
-        counts["constant"] = int((self.pairs - varying * (varying - 1) // 2).sum())
-        return counts
+        if self.pairs is None:
+            varying = self.nodes - self.constant.sum(-1)
+            counts["constant"] = int((self.n_pairs - varying * (varying - 1) // 2).sum())
+        else:
+            counts["constant"] = int(self.constant[:, self._unordered()].any(-1).sum())
+        always = ("constant", "deterministic", "duplicate")
+        return {kind: count for kind, count in counts.items() if count or kind in always}
 
     def valid_trials(self) -> npt.NDArray[np.int64]:
         """Number of trials in which each pair has a value.
 
         Returns:
-            (nodes, nodes) int64, symmetric; 0 on the diagonal.
+            (nodes, nodes) int64, symmetric; 0 on the diagonal. Of chosen pairs, in their shape.
         """
         varies = (~self.constant).astype(np.int64)
         count = varies.T @ varies
-        lost = self.flagged[self.flagged[:, 3] != Outcome.DUPLICATE]
+        lost = lost_flags(self.flagged)
         np.subtract.at(count, (lost[:, 1], lost[:, 2]), 1)
         np.subtract.at(count, (lost[:, 2], lost[:, 1]), 1)
         np.fill_diagonal(count, 0)
-        return count
+        return count if self.pairs is None else count[self.pairs[..., 0], self.pairs[..., 1]]
+
+    def measure(self, name: str) -> Any:
+        """A derived measure of every pair.
+
+        Args:
+            name: one of `synkern.measures.MEASURES`.
+
+        Returns:
+            Array of the shape and kind of the atoms, in their unit. Entry [i, j] has node i as x
+            and node j as y, so that `transfer_entropy_xy` runs from row to column. NaN where the
+            pair has no value.
+
+        Raises:
+            ValueError: unknown name.
+            KeyError: this result lacks atoms of the measure.
+        """
+        check.choice("name", name, tuple(MEASURES))
+        coefficients = MEASURES[name].atoms
+        missing = [atom for atom in coefficients if atom not in self]
+        if missing:
+            raise KeyError(
+                f"{name} is a sum of {' '.join(coefficients)}, and this result lacks "
+                f"{' '.join(missing)}. Ask for them: phiid(..., atoms=atoms_of({name!r}))"
+            )
+        return sum(coefficient * self[atom] for atom, coefficient in coefficients.items())
+
+    def excess(self, reference: PhiIDResult) -> PhiIDResult:
+        """Atoms minus those of a reference: what this result has beyond, say, persistence.
+
+        A difference of two means says something only if both are over the same trials. Averaged
+        results do not hold the trials apart, so pairs that lost different trials in the two become
+        NaN; results with average=None keep every trial that both have, see `trial_mean`.
+
+        Args:
+            reference: of `persistence_reference`, from the same series with the same options; holds
+                at least the atoms of this result.
+
+        Returns:
+            `PhiIDResult` with the atoms of this result, NaN where either has no value; `flagged`
+            lists the pairs that either lost.
+
+        Raises:
+            KeyError: the reference lacks atoms of this result.
+            ValueError: the two differ in shape, lag, estimator, average, unit or pairs.
+
+        Warns:
+            UserWarning: pairs that lost different trials in the two.
+        """
+        self._check_comparable(reference)
+        arrays = {name: self[name] - reference[name] for name in self}
+        if self.average == "trials":
+            unlike = self._lost_in_one(reference)
+            if len(unlike):
+                warnings.warn(
+                    f"{len(unlike)} of {self.n_pairs} pairs have a value in other trials than "
+                    "their reference, and no excess of averages; take the trial_mean() of the "
+                    "excess of both with average=None",
+                    UserWarning,
+                    stacklevel=check.callers_level(),
+                )
+                blank = np.zeros((self.nodes, self.nodes), self.dtype)
+                blank[unlike, unlike[:, ::-1]] = np.nan
+                if self.pairs is not None:
+                    blank = blank[self.pairs[..., 0], self.pairs[..., 1]]
+                # Added, as not every library's arrays can be written to.
+                arrays = {name: value + like(blank, value) for name, value in arrays.items()}
+        lost = np.concatenate([lost_flags(self.flagged), lost_flags(reference.flagged)])
+        once = np.unique(lost[:, :3], axis=0, return_index=True)[1]
+        return replace(self, arrays=arrays, flagged=lost[once])
+
+    def trial_mean(self) -> PhiIDResult:
+        """Average a result, or an excess, that keeps trials apart.
+
+        Returns:
+            `PhiIDResult` with average="trials": mean over the trials in which the pair has a value,
+            NaN where there are none.
+
+        Raises:
+            ValueError: the result is averaged already.
+        """
+        if self.average is not None:
+            raise ValueError(
+                f"result has average {self.average!r}: its trials are averaged already; compute it "
+                "with average=None"
+            )
+        arrays = {name: _mean_of_known(value) for name, value in self.arrays.items()}
+        return replace(self, arrays=arrays, average="trials")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz` file, at exactly this path."""
         meta = {f.name: getattr(self, f.name) for f in fields(self)}
-        del meta["arrays"], meta["constant"], meta["flagged"]
+        of_arrays = {name: meta.pop(name) for name in ("constant", "flagged", "pairs")}
+        del meta["arrays"]
         meta["format"] = _FORMAT
         arrays = {atom: to_numpy(value) for atom, value in self.arrays.items()}
-        entries: dict[str, Any] = {_META: np.array(json.dumps(meta)), "constant": self.constant}
-        entries["flagged"] = self.flagged
+        entries = {name: array for name, array in of_arrays.items() if array is not None}
+        entries[_META] = np.array(json.dumps(meta))
         with open(path, "wb") as file:
             np.savez(file, **entries, **arrays)
 
@@ -166,11 +273,13 @@ class PhiIDResult(Mapping[str, Any]):
                 )
             arrays = {name: file[name] for name in file.files if name != _META}
         meta["shape"] = tuple(meta["shape"])
-        constant, flagged = arrays.pop("constant"), arrays.pop("flagged")
-        return cls(arrays=arrays, constant=constant, flagged=flagged, **meta)
+        meta |= {name: arrays.pop(name, None) for name in ("constant", "flagged", "pairs")}
+        return cls(arrays=arrays, **meta)
 
     def to_xarray(self, nodes: Sequence[Any] | None = None) -> xarray.Dataset:
         """One labelled variable per atom, dimensions `x` and `y` (and `trial`).
+
+        Of chosen pairs, `pair` (or `pair_0`, `pair_1`, ...) with the coordinates `x` and `y`.
 
         Args:
             nodes: a label for each node; numbers by default. Shown as strings.
@@ -186,11 +295,19 @@ class PhiIDResult(Mapping[str, Any]):
         labels = list(range(self.nodes)) if nodes is None else [str(node) for node in nodes]
         if len(labels) != self.nodes:
             raise ValueError(f"nodes has {len(labels)} labels for {self.nodes} nodes")
-        dims = ("x", "y") if self.average else ("trial", "x", "y")
+        coordinates: dict[str, Any] = {"x": labels, "y": labels}
+        dims: tuple[str, ...] = ("x", "y")
+        if self.pairs is not None:
+            shape = self.pairs.shape[:-1]
+            dims = ("pair",) if len(shape) == 1 else tuple(f"pair_{k}" for k in range(len(shape)))
+            at = np.asarray(labels)
+            coordinates = {name: (dims, at[self.pairs[..., k]]) for k, name in enumerate("xy")}
+        if self.average is None:
+            dims = ("trial", *dims)
         attributes = {"units": self.unit}
         return xarray.Dataset(
             {a: (dims, to_numpy(value), attributes) for a, value in self.arrays.items()},
-            coords={"x": labels, "y": labels},
+            coords=coordinates,
             attrs={
                 "tau": self.tau,
                 "kind": self.kind,
@@ -200,3 +317,43 @@ class PhiIDResult(Mapping[str, Any]):
                 **{f"degenerate_{kind}": count for kind, count in self.degenerate.items()},
             },
         )
+
+    def _check_comparable(self, reference: PhiIDResult) -> None:
+        missing = [name for name in self if name not in reference]
+        if missing:
+            raise KeyError(
+                f"reference lacks {' '.join(missing)}; compute it with atoms={self.atoms!r}"
+            )
+        for option in ("shape", "tau", "kind", "redundancy", "average", "unit"):
+            values = getattr(self, option), getattr(reference, option)
+            if values[0] != values[1]:
+                raise ValueError(
+                    f"result has {option} {values[0]!r} and reference {values[1]!r}; compute both "
+                    "from the same series with the same options"
+                )
+        if not np.array_equal(self.constant, reference.constant):
+            raise ValueError(
+                "result and reference have other constant nodes; compute both from the same series"
+            )
+        if not np.array_equal(np.array(self.pairs), np.array(reference.pairs)):
+            raise ValueError("result and reference are of other pairs; choose the same for both")
+
+    def _lost_in_one(self, other: PhiIDResult) -> npt.NDArray[np.int64]:
+        """(pairs, 2) row and column of pairs that lost some trial in one of the results only."""
+        lost = np.concatenate([lost_flags(self.flagged), lost_flags(other.flagged)])
+        place, count = np.unique(lost[:, :3], axis=0, return_counts=True)
+        return np.unique(place[count == 1][:, 1:], axis=0)
+
+    def _unordered(self) -> npt.NDArray[np.int64]:
+        """(pairs, 2): each chosen pair of different nodes once, whatever its order."""
+        ordered = np.sort(np.reshape(self.pairs, (-1, 2)), -1)  # type: ignore[arg-type]
+        return np.unique(ordered[ordered[:, 0] != ordered[:, 1]], axis=0)
+
+
+def _mean_of_known(values: Any) -> Any:
+    kind = native(values)[0]
+    xp: Any = sys.modules[kind]
+    array, restore = incoming(values, kind, argument="result")
+    missing = xp.isnan(array)
+    with np.errstate(invalid="ignore"):
+        return restore(xp.where(missing, 0.0, array).sum(0) / (~missing).sum(0))

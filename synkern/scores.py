@@ -58,8 +58,13 @@ def node_scores(result: PhiIDResult, ranking: str = "rank_difference") -> NodeSc
 
     Raises:
         KeyError: the result lacks `sts` or `rtr`.
-        ValueError: unknown ranking.
+        ValueError: unknown ranking; a result of chosen pairs.
     """
+    if result.pairs is not None:
+        raise ValueError(
+            "result is of chosen pairs, and the mean of a node is over all its pairs; decompose "
+            "without pairs"
+        )
     sts, rtr = to_numpy(result["sts"]), to_numpy(result["rtr"])
     score = scores_from_matrices(sts, rtr, ranking)
     per_node = {

@@ -20,7 +20,7 @@ def test_not_finite(series, backend, value):
         synkern.phiid(series, backend=backend)
 
 
-@pytest.mark.parametrize("tau", [0, -1, 1.5, True, "1", None])
+@pytest.mark.parametrize("tau", [0, -1, 1.5, True, "1"])
 def test_tau_is_a_positive_integer(series, tau):
     with pytest.raises(ValueError, match=f"tau must be a positive whole number.*{tau!r}"):
         synkern.phiid(series, tau=tau)

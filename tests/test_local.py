@@ -352,9 +352,9 @@ def test_no_pairs(series):
 @pytest.mark.parametrize(
     ("pairs", "error", "message"),
     [
-        ([[0, 4]], ValueError, r"nodes from 0 to 3; row 0 is \[0, 4\]"),
-        ([[0, 1], [-1, 2]], ValueError, r"nodes from 0 to 3; row 1 is \[-1, 2\]"),
-        ([[0, 1], [2, 2]], ValueError, r"two different nodes; row 1 is \[2, 2\]: remove it"),
+        ([[0, 4]], ValueError, r"nodes from 0 to 3; entry \[0, 1\] is 4"),
+        ([[0, 1], [-1, 2]], ValueError, r"nodes from 0 to 3; entry \[1, 0\] is -1"),
+        ([[0, 1], [2, 2]], ValueError, r"two different nodes; entry \[1\] is \[2, 2\]: remove it"),
         ([0, 1], ValueError, r"\(pairs, 2\).* shape \(2,\): one pair is \[\[i, j\]\]"),
         ([[0, 1, 2]], ValueError, r"shape \(1, 3\)"),
         ([[0.0, 1.0]], TypeError, "whole numbers, indices of nodes; got dtype float64"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import synkern
-from synkern.measures import MEASURES, atoms_of, measure
+from synkern.measures import MEASURES, atoms_of
 
 
 @pytest.fixture
@@ -102,15 +102,15 @@ INFORMATIONS = {
 def test_equals_the_informations(series, backend, name):
     result = synkern.phiid(series, atoms=atoms_of(name), backend=backend)
     np.testing.assert_allclose(
-        measure(result, name), expected(series, INFORMATIONS[name]), rtol=0, atol=1e-10
+        result.measure(name), expected(series, INFORMATIONS[name]), rtol=0, atol=1e-10
     )
 
 
 def test_the_other_measures_are_atoms(series):
     result = synkern.phiid(series, atoms="all")
-    np.testing.assert_array_equal(measure(result, "causal_decoupling"), result["sts"])
+    np.testing.assert_array_equal(result.measure("causal_decoupling"), result["sts"])
     storage = result["rtr"] + result["xtx"] + result["yty"] + result["sts"]
-    np.testing.assert_allclose(measure(result, "storage"), storage, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(result.measure("storage"), storage, rtol=0, atol=1e-15)
 
 
 def test_the_taxonomy_covers_every_atom_once():
@@ -123,7 +123,7 @@ def test_direction_of_transfer(rng):
     driver = rng.standard_normal(2000)
     driven = np.concatenate([[0], driver[:-1]]) + rng.standard_normal(2000)
     result = synkern.phiid(np.stack([driver, driven], 1), atoms=atoms_of("causal_density"))
-    forward, backward = (measure(result, f"transfer_entropy_{way}") for way in ("xy", "yx"))
+    forward, backward = (result.measure(f"transfer_entropy_{way}") for way in ("xy", "yx"))
     assert forward[0, 1] == pytest.approx(0.5 * np.log(2), abs=0.05)
     assert backward[0, 1] < 0.01
     np.testing.assert_allclose(forward, backward.T, rtol=0, atol=1e-12)
@@ -134,7 +134,7 @@ def test_missing_values_stay_missing(series):
     with pytest.warns(UserWarning, match="3 constant"):
         result = synkern.phiid(series, atoms="all", average=None)
     for name in MEASURES:
-        missing = np.isnan(measure(result, name))
+        missing = np.isnan(result.measure(name))
         assert missing[0, 2].all()
         assert missing[:, range(4), range(4)].all()
         assert missing.sum() == 4 + 4 + 6
@@ -142,7 +142,7 @@ def test_missing_values_stay_missing(series):
 
 def test_kind_and_gradient(series):
     tensor = torch.from_numpy(series).requires_grad_()
-    out = measure(synkern.phiid(tensor, atoms="all"), "storage")
+    out = synkern.phiid(tensor, atoms="all").measure("storage")
     assert isinstance(out, torch.Tensor)
     out[0, 1].backward()
     assert tensor.grad.abs().sum() > 0
@@ -151,14 +151,14 @@ def test_kind_and_gradient(series):
 def test_missing_atoms_are_named(series):
     result = synkern.phiid(series, atoms=["rtr", "sts", "str"])
     with pytest.raises(KeyError, match=r"lacks stx sty.*atoms_of\('downward_causation'\)"):
-        measure(result, "downward_causation")
+        result.measure("downward_causation")
 
 
 def test_names(series):
     assert atoms_of("copy", "storage") == ("rtr", "xtr", "xtx", "ytr", "yty", "sts")
     assert "rtr" not in atoms_of("integrated_information_revised")
     with pytest.raises(ValueError, match="name must be one of 'time_delayed.*got 'synergy'"):
-        measure(synkern.phiid(series), "synergy")
+        synkern.phiid(series).measure("synergy")
     with pytest.raises(ValueError, match="name must be one of 'time_delayed.*got 'synergy'"):
         atoms_of("copy", "synergy")
     with pytest.raises(ValueError, match="at least one name of time_delayed"):

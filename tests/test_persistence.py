@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 from synkern.kernels.lattice import zeta_matrix
+from synkern.kernels.stable import Outcome
 
 import synkern
 import synkern.measures
-from synkern import persistence
-from synkern.persistence import NO_AR1_PAIR, excess, persistence_reference, trial_mean
+from synkern.persistence import persistence_reference
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_ar1_nodes_have_no_excess(rng):
     reference = persistence_reference(nodes, atoms="all")
     assert result["sts"][0, 1] > 0.2
     for atom in synkern.ATOMS:
-        assert excess(result, reference)[atom][0, 1] == pytest.approx(0, abs=0.02)
+        assert result.excess(reference)[atom][0, 1] == pytest.approx(0, abs=0.02)
 
 
 def test_influence_is_excess(rng):
@@ -107,8 +107,8 @@ def test_influence_is_excess(rng):
     for t in range(1, 5000):
         nodes[t] += [0.5 * nodes[t - 1, 0], 0.5 * nodes[t - 1, 1] + nodes[t - 1, 0]]
     atoms = synkern.measures.atoms_of("transfer_entropy_xy")
-    beyond = excess(synkern.phiid(nodes, atoms=atoms), persistence_reference(nodes, atoms=atoms))
-    transfer = synkern.measures.measure(beyond, "transfer_entropy_xy")
+    beyond = synkern.phiid(nodes, atoms=atoms).excess(persistence_reference(nodes, atoms=atoms))
+    transfer = beyond.measure("transfer_entropy_xy")
     assert transfer[0, 1] == pytest.approx(0.5 * np.log(2 + 1 / 3), abs=0.12)
     assert abs(transfer[1, 0]) < 0.01
 
@@ -127,7 +127,7 @@ def test_impossible_pairs_are_counted_not_decomposed(drifting):
     assert {k for k, _, _ in expected} == {1}
     with pytest.warns(UserWarning, match=rf"{len(expected)} of 45 .* 0 with a constant node"):
         each = persistence_reference(drifting, average=None)
-    np.testing.assert_array_equal(each.flagged, [(*at, NO_AR1_PAIR) for at in expected])
+    np.testing.assert_array_equal(each.flagged, [(*at, Outcome.NO_AR1_PAIR) for at in expected])
     assert np.isnan(each["sts"][1, [0, 1], [1, 0]]).all()
     assert np.isnan(each["sts"]).sum() == 3 * 6 + 2 * len(expected)
     with pytest.warns(UserWarning, match="of 45"):
@@ -153,21 +153,6 @@ def test_constant_nodes(series):
     assert each.valid_trials()[4, 0] == 2
 
 
-@pytest.mark.parametrize("elements", [1, 7, 40, 100])
-@pytest.mark.filterwarnings("ignore:.*no persistence reference:UserWarning")
-def test_tiles_make_no_difference(drifting, monkeypatch, elements):
-    drifting[2, :, 5] = 0
-    whole = [
-        persistence_reference(drifting, atoms=["rtr", "xty"], average=a) for a in ("trials", None)
-    ]
-    monkeypatch.setattr(persistence, "_TILE_ELEMENTS", elements)
-    for expected in whole:
-        tiled = persistence_reference(drifting, atoms=["rtr", "xty"], average=expected.average)
-        for atom in ("rtr", "xty"):
-            np.testing.assert_allclose(tiled[atom], expected[atom], rtol=0, atol=1e-12)
-        np.testing.assert_array_equal(tiled.flagged, expected.flagged)
-
-
 def test_exchanged_nodes(series):
     reference = persistence_reference(series, atoms="all")
     for atom in synkern.ATOMS:
@@ -191,11 +176,23 @@ def test_kind_and_dtype(series, dtype):
     tensor = torch.from_numpy(series).requires_grad_()
     reference = persistence_reference(tensor, dtype=dtype)
     assert reference["sts"].dtype == getattr(torch, dtype)
-    assert not reference["sts"].requires_grad
     host = persistence_reference(series, dtype=dtype)
     assert host["sts"].dtype == dtype
     assert (host.backend, reference.backend, host.dtype) == ("numpy", "torch", dtype)
-    np.testing.assert_allclose(reference["sts"], host["sts"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(reference["sts"].detach(), host["sts"], rtol=0, atol=1e-6)
+
+
+def test_gradient():
+    torch.manual_seed(0)
+    series = torch.randn(2, 40, 3, dtype=torch.float64).cumsum(1)
+    above = torch.triu_indices(3, 3, 1)
+
+    def values(series):
+        reference = persistence_reference(series, atoms="all")
+        return tuple(reference[atom][*above] for atom in reference)
+
+    assert not len(persistence_reference(series).flagged)
+    assert torch.autograd.gradcheck(values, (series.requires_grad_(),))
 
 
 def test_single_trial(series):
@@ -206,7 +203,7 @@ def test_single_trial(series):
 
 def test_excess_is_a_difference(series):
     result, reference = synkern.phiid(series), persistence_reference(series, atoms="all")
-    beyond = excess(result, reference)
+    beyond = result.excess(reference)
     assert beyond.atoms == ("rtr", "sts")
     for atom in beyond:
         np.testing.assert_array_equal(beyond[atom], result[atom] - reference[atom])
@@ -220,7 +217,7 @@ def test_excess_of_averages_needs_the_same_trials(drifting, kind, dtype):
     result = synkern.phiid(kind(drifting), dtype=dtype)
     lost = [(i, j) for _, i, j in impossible(drifting)]
     with pytest.warns(UserWarning, match=rf"{len(lost)} of 15 pairs have a value in other trials"):
-        beyond = excess(result, reference)
+        beyond = result.excess(reference)
     assert isinstance(beyond["sts"], type(kind(drifting)))
     assert beyond["sts"].dtype == result["sts"].dtype
     missing = np.isnan(np.asarray(beyond["sts"])) & ~np.eye(6, dtype=bool)
@@ -237,7 +234,7 @@ def test_a_trial_that_both_lost_is_no_difference(series):
         reference = persistence_reference(series)
     with pytest.warns(UserWarning, match="5 deterministic"):
         result = synkern.phiid(series)
-    beyond = excess(result, reference)
+    beyond = result.excess(reference)
     np.testing.assert_array_equal(beyond["sts"], result["sts"] - reference["sts"])
     assert np.isfinite(beyond["sts"][0, 1])
     np.testing.assert_array_equal(beyond.flagged, result.flagged)
@@ -247,7 +244,7 @@ def test_excess_of_trials_keeps_what_both_have(drifting):
     with pytest.warns(UserWarning, match="of 45"):
         reference = persistence_reference(drifting, average=None)
     result = synkern.phiid(drifting, average=None)
-    mean = trial_mean(excess(result, reference))
+    mean = result.excess(reference).trial_mean()
     assert mean.average == "trials"
     expected = (result["sts"] - reference["sts"])[[0, 2], 0, 1].mean()
     assert mean["sts"][0, 1] == pytest.approx(expected, abs=1e-14)
@@ -258,30 +255,30 @@ def test_excess_of_trials_keeps_what_both_have(drifting):
 
 def test_trial_mean_equals_average(series):
     for kind in (np.asarray, torch.from_numpy):
-        mean = trial_mean(synkern.phiid(kind(series), average=None))
+        mean = synkern.phiid(kind(series), average=None).trial_mean()
         expected = synkern.phiid(kind(series))
         for atom in expected:
             np.testing.assert_allclose(mean[atom], expected[atom], rtol=0, atol=1e-13)
     with pytest.raises(ValueError, match="result has average 'trials'.*average=None"):
-        trial_mean(mean)
+        mean.trial_mean()
 
 
 def test_excess_refuses_what_does_not_belong_together(series):
     result = synkern.phiid(series, atoms=["rtr", "sts", "xtx"])
     with pytest.raises(KeyError, match="reference lacks xtx"):
-        excess(result, persistence_reference(series))
+        result.excess(persistence_reference(series))
     with pytest.raises(ValueError, match="result has tau 1 and reference 2"):
-        excess(synkern.phiid(series), persistence_reference(series, tau=2))
+        synkern.phiid(series).excess(persistence_reference(series, tau=2))
     with pytest.raises(ValueError, match="result has average 'trials' and reference None"):
-        excess(synkern.phiid(series), persistence_reference(series, average=None))
+        synkern.phiid(series).excess(persistence_reference(series, average=None))
     with pytest.raises(ValueError, match="result has shape"):
-        excess(synkern.phiid(series), persistence_reference(series[:2]))
+        synkern.phiid(series).excess(persistence_reference(series[:2]))
     other = series.copy()
     other[0, :, 1] = 0
     with pytest.warns(UserWarning, match="5 with a constant"):
         reference = persistence_reference(other)
     with pytest.raises(ValueError, match="other constant nodes"):
-        excess(synkern.phiid(series), reference)
+        synkern.phiid(series).excess(reference)
 
 
 def test_bad_input(series):

@@ -1,0 +1,208 @@
+"""Moments gathered chunk by chunk, for series that never exist as a whole.
+
+The sums of products about the mean of two sets of samples add up, but for a term in the difference
+of the two means (Chan, Golub and LeVeque, Am. Stat. 37, 242, 1983):
+
+    n = n1 + n2,    δ = m2 - m1,    m = m1 + δ n2 / n,    S = S1 + S2 + δ δ' n1 n2 / n.
+
+Nothing large is ever subtracted, so the result is as good as that of all samples at once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .mmi import Array, Correlations, Lambdas
+from .stable import Outcome
+
+if TYPE_CHECKING:
+    from .eager import Library, Tile
+
+
+class Sums(NamedTuple):
+    """What is kept of the samples (past, future) seen so far, of every trial.
+
+    Attributes:
+        count: (trials,) float64 number of samples.
+        mean: (2, trials, nodes) of past and future.
+        low: (2, trials, nodes) least value of past and future; tells a constant exactly.
+        high: (2, trials, nodes) largest value.
+        past: (trials, nodes, nodes) sums of products about the mean, of past with past.
+        future: of future with future.
+        lagged: of past (rows) with future (columns).
+    """
+
+    count: Array
+    mean: Array
+    low: Array
+    high: Array
+    past: Array
+    future: Array
+    lagged: Array
+
+
+class Moments(NamedTuple):
+    """Correlations of all nodes: features of a pair where there are no data.
+
+    Attributes:
+        past: (trials, nodes, nodes) lag-0 correlation of the past, the `A` of the formulas.
+        future: of the future, `B`.
+        lagged: of past (rows) with future (columns), `C`.
+        constant: (trials, nodes) bool: the node does not vary in its past or in its future.
+        samples: number of samples, in the longest trial.
+    """
+
+    past: Array
+    future: Array
+    lagged: Array
+    constant: Array
+    samples: int
+
+    def of_nodes(self, trials: slice, nodes: Array) -> Moments:
+        """Some nodes of some trials."""
+        past, future, lagged = (m[trials][:, nodes[:, None], nodes] for m in self[:3])
+        return Moments(past, future, lagged, self.constant[trials][:, nodes], self.samples)
+
+    def of_pairs(self, pairs: Array) -> Moments:
+        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
+        rows, columns = pairs[:, :, None], pairs[:, None]
+        past, future, lagged = (m[:, rows, columns].reshape(-1, 2, 2) for m in self[:3])
+        constant = self.constant[:, pairs].reshape(-1, 2)
+        return Moments(past, future, lagged, constant, self.samples)
+
+    def correlations(self, lib: Library, tile: Tile, dtype: str) -> Correlations:
+        """Correlations of a tile, (trials, rows, columns) or broadcast to it."""
+        at = tile.trials, tile.rows, tile.columns
+        own = lib.cast(lib.xp.diagonal(self.lagged[tile.trials], 0, -2, -1), dtype)
+        return Correlations(
+            xy=lib.cast(self.past[at], dtype),
+            ab=lib.cast(self.future[at], dtype),
+            xa=own[:, tile.rows, None],
+            xb=lib.cast(self.lagged[at], dtype),
+            ya=lib.cast(self.lagged[tile.trials, tile.columns, tile.rows], dtype).swapaxes(-1, -2),
+            yb=own[:, None, tile.columns],
+        )
+
+    def lambdas(self, lib: Library, positions: Array) -> tuple[Lambdas, Array]:
+        """Of pairs that need their data there is no telling: ones, and `Outcome.UNRESOLVED`."""
+        outcome = lib.zeros((len(positions),), "int64", self.past) + int(Outcome.UNRESOLVED)
+        one = lib.zeros((len(positions),), "float64", self.past) + 1
+        return Lambdas(*(one for _ in Lambdas._fields)), outcome
+
+
+def sums(xp: Any, past: Array, future: Array) -> Sums:
+    """Sums over some samples.
+
+    Args:
+        xp: numpy or torch.
+        past: (trials, samples, nodes) float64, finite.
+        future: likewise, sample by sample tau later.
+    """
+    both = xp.stack([past, future])
+    # Twice: the rounding of the first mean is large beside the signal when the offset is.
+    first = both.mean(2)
+    centred = both - first[:, :, None]
+    second = centred.mean(2)
+    x, a = centred - second[:, :, None]
+    transposed = xp.swapaxes(x, -1, -2), xp.swapaxes(a, -1, -2)
+    return Sums(
+        count=xp.ones_like(past[:, 0, 0]) * past.shape[1],
+        mean=first + second,
+        low=xp.amin(both, 2),
+        high=xp.amax(both, 2),
+        past=transposed[0] @ x,
+        future=transposed[1] @ a,
+        lagged=transposed[0] @ a,
+    )
+
+
+def merged(xp: Any, one: Sums, two: Sums) -> Sums:
+    """Sums over the samples of both, trial by trial."""
+    count = one.count + two.count
+    weight = one.count * two.count / count
+    shift = two.mean - one.mean
+    (past, lagged), (_, future) = _between(shift, weight)
+    return Sums(
+        count=count,
+        mean=one.mean + shift * (two.count / count)[:, None],
+        low=xp.minimum(one.low, two.low),
+        high=xp.maximum(one.high, two.high),
+        past=one.past + two.past + past,
+        future=one.future + two.future + future,
+        lagged=one.lagged + two.lagged + lagged,
+    )
+
+
+def _between(shift: Array, weight: Array) -> list[list[Array]]:
+    """Products (trials, nodes, nodes) of the shifts of past and future with these again."""
+    weighted = shift * weight[:, None]
+    return [[row[:, :, None] * column[:, None] for column in shift] for row in weighted]
+
+
+def pooled(xp: Any, each: Sums, how: str | None) -> Sums:
+    """One trial out of several, in the ways of `segments.standardise`."""
+    if how == "moments":
+        spread = xp.amax(each.high - each.low, 1)[:, None]
+        return Sums(
+            count=each.count.sum(0)[None],
+            mean=xp.zeros_like(spread),
+            low=xp.zeros_like(spread),
+            high=spread,
+            **{name: getattr(each, name).sum(0)[None] for name in ("past", "future", "lagged")},
+        )
+    if how == "concatenate":
+        return functools.reduce(functools.partial(merged, xp), _trials(each))
+    return each
+
+
+def stacked(xp: Any, parts: Sequence[Sums]) -> Sums:
+    """The trials of all parts, one after another."""
+    per_side = {"mean", "low", "high"}
+    return Sums(
+        *(
+            xp.concatenate([getattr(part, name) for part in parts], int(name in per_side))
+            for name in Sums._fields
+        )
+    )
+
+
+def correlations(xp: Any, each: Sums) -> Moments:
+    """Correlations from sums; 0 for constant nodes.
+
+    Raises:
+        ValueError: sums of squares that overflow or vanish, of a node that varies.
+    """
+    constant = (each.low == each.high).any(0)
+    scale = []
+    for name in ("past", "future"):
+        square = xp.diagonal(getattr(each, name), 0, -2, -1)
+        lost = ~(xp.isfinite(square) & (square > 0)) & ~constant
+        if bool(lost.any()):
+            trial, node = (int(index[0]) for index in xp.where(lost))
+            raise ValueError(
+                f"squares of node {node} in trial {trial} leave the range of float64: its {name} "
+                f"sums to {float(square[trial, node])}; rescale the node before updating"
+            )
+        scale.append(xp.where(constant, 0.0, 1 / xp.sqrt(xp.where(constant, 1.0, square))))
+    x, a = scale
+    return Moments(
+        past=each.past * x[:, :, None] * x[:, None],
+        future=each.future * a[:, :, None] * a[:, None],
+        lagged=each.lagged * x[:, :, None] * a[:, None],
+        constant=constant,
+        samples=int(each.count.max()),
+    )
+
+
+def _trials(each: Sums) -> list[Sums]:
+    count, *sides = each[:4]
+    return [
+        Sums(
+            count[k : k + 1],
+            *(side[:, k : k + 1] for side in sides),
+            *(matrix[k : k + 1] for matrix in each[4:]),
+        )
+        for k in range(len(count))
+    ]

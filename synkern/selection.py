@@ -1,0 +1,125 @@
+"""Which pairs of nodes to decompose, and the way back to the shape that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import synkern._checks as check
+from synkern._arrays import like, to_numpy
+from synkern.kernels.lattice import swap_nodes
+
+SELECTIONS = ("within", "between", "bipartite")
+"""Selections with a name; they need `groups`."""
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen pairs.
+
+    Attributes:
+        asked: (..., 2) first and second node, as asked for.
+        pairs: (pairs, 2) first node < second, each pair once: what is computed.
+        place: (...) which of `pairs` stands for each that was asked for.
+    """
+
+    asked: Indices
+    pairs: Indices
+    place: Indices
+
+    def arrange(self, atoms: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        """Atoms (pairs,) or (trials, pairs) of `pairs` as what was asked for: (..., asked shape).
+
+        Args:
+            atoms: by name, closed under exchange of x and y.
+            names: those wanted.
+        """
+        place = like(self.place.reshape(-1), atoms[names[0]])
+        first, second = self.asked[..., 0].reshape(-1), self.asked[..., 1].reshape(-1)
+        arranged = {}
+        for name in names:
+            value = atoms[name][..., place]
+            for nodes, other in ((first > second, swap_nodes(name)), (first == second, None)):
+                if nodes.any():
+                    at = like(np.flatnonzero(nodes), value)
+                    value[..., at] = np.nan if other is None else atoms[other][..., place[at]]
+            arranged[name] = value.reshape(*value.shape[:-1], *self.place.shape)
+        return arranged
+
+
+def select_pairs(pairs: Any, groups: Any, nodes: int) -> Selection | None:
+    """The pairs that `phiid(..., pairs=pairs, groups=groups)` asks for; None for all.
+
+    Raises:
+        ValueError: unknown selection; groups missing, superfluous or of the wrong length; no pair;
+            nodes that do not exist.
+        TypeError: pairs that are not whole numbers.
+    """
+    named = isinstance(pairs, str)
+    if named:
+        check.choice("pairs", pairs, SELECTIONS)
+    if named != (groups is not None):
+        raise ValueError(
+            f"pairs={pairs!r} needs groups: a label for each node, or two lists of nodes for "
+            "'bipartite'"
+            if named
+            else f"groups say nothing without pairs of {', '.join(map(repr, SELECTIONS))}; "
+            "remove them"
+        )
+    if pairs is None:
+        return None
+    if not named:
+        asked = check.node_pairs(pairs, nodes)
+        if not asked.size:
+            raise ValueError(f"pairs is empty, of shape {asked.shape}; None stands for all pairs")
+    elif pairs == "bipartite":
+        asked = _bipartite(groups, nodes)
+    else:
+        asked = _by_label(pairs, groups, nodes)
+    return _selection(asked)
+
+
+def _selection(asked: Indices) -> Selection:
+    ordered = np.sort(asked.reshape(-1, 2), -1)
+    apart = ordered[:, 0] != ordered[:, 1]
+    unique, place = np.unique(ordered[apart], axis=0, return_inverse=True)
+    places = np.zeros(len(ordered), np.int64)
+    places[apart] = place.reshape(-1)
+    return Selection(asked, unique, places.reshape(asked.shape[:-1]))
+
+
+def _by_label(which: str, groups: Any, nodes: int) -> Indices:
+    labels = list(to_numpy(groups) if hasattr(groups, "__dlpack__") else groups)
+    if len(labels) != nodes:
+        raise ValueError(
+            f"groups must hold a label for each node; got {len(labels)} for {nodes} nodes"
+        )
+    numbers = {label: k for k, label in enumerate(dict.fromkeys(labels))}
+    group = np.array([numbers[label] for label in labels])
+    first, second = np.triu_indices(nodes, 1)
+    same = group[first] == group[second]
+    chosen = same if which == "within" else ~same
+    if not chosen.any():
+        raise ValueError(
+            f"pairs={which!r} selects nothing: {nodes} nodes have {len(numbers)} different groups"
+        )
+    return np.stack([first[chosen], second[chosen]], -1)
+
+
+def _bipartite(groups: Any, nodes: int) -> Indices:
+    if len(groups) != 2:
+        raise ValueError(
+            "groups must be two lists of nodes, rows and columns, for pairs='bipartite'; got "
+            f"{len(groups)}"
+        )
+    rows, columns = (check.node_indices("groups", group, nodes) for group in groups)
+    asked = np.stack(np.broadcast_arrays(rows[:, None], columns), -1)
+    if not (asked[..., 0] != asked[..., 1]).any():
+        raise ValueError("groups must make at least one pair of two different nodes")
+    return np.ascontiguousarray(asked)

@@ -1,0 +1,220 @@
+"""`phiid(..., pairs=...)`: the same numbers as from all pairs, in the shape that was asked for."""
+
+import numpy as np
+import pytest
+import torch
+from synkern.kernels.estimators import Discrete, GaussianCCS, GaussianMMI
+
+import synkern
+from synkern.kernels import chosen
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+
+VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
+ROUNDING = 1e-12  # sums of some hundred products of unit vectors, in another order
+
+
+def set_cost(monkeypatch, cost):
+    for estimator in (GaussianMMI, GaussianCCS, Discrete):
+        monkeypatch.setattr(estimator, "gathered_cost", cost)
+
+
+@pytest.fixture(params=["gathered", "from matrices"])
+def way(request, monkeypatch):
+    """Both ways to compute chosen pairs, in parts of a few pairs or trials."""
+    set_cost(monkeypatch, 0 if request.param == "gathered" else 10**9)
+    monkeypatch.setattr(chosen, "GATHERED_ELEMENTS", 3000)
+    monkeypatch.setattr(chosen, "MATRIX_ELEMENTS", 3000)
+    return request.param
+
+
+@pytest.fixture
+def mixture(rng):
+    """Three trials of seven nodes, degenerate in all ways but in different trials."""
+    series = rng.standard_normal((3, 40, 7)).cumsum(1)
+    series[1, :, 2] = 4.0
+    series[2, :, 3] = 2 - 3 * series[2, :, 1]
+    series[0, 1:, 5] = series[0, :-1, 4]
+    series[1, :, 6] = series[1, :, 0] + 1e-6 * rng.standard_normal(40)
+    return series
+
+
+PAIRS = [[0, 1], [3, 1], [1, 3], [2, 6], [4, 5], [6, 0], [0, 6], [0, 1]]
+
+
+@pytest.mark.parametrize("average", ["trials", "moments", "concatenate", None])
+@pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
+def test_numbers_are_those_of_all_pairs(mixture, backend, way, kind, redundancy, average):
+    options = {"kind": kind, "redundancy": redundancy, "average": average, "backend": backend}
+    for atoms in (("rtr", "sts"), "all"):
+        everything = synkern.phiid(mixture, atoms=atoms, **options)
+        some = synkern.phiid(mixture, pairs=PAIRS, atoms=atoms, **options)
+        i, j = np.transpose(PAIRS)
+        for atom in everything:
+            np.testing.assert_allclose(
+                some[atom], everything[atom][..., i, j], rtol=0, atol=ROUNDING
+            )
+        np.testing.assert_array_equal(some.valid_trials(), everything.valid_trials()[i, j])
+        wanted = {tuple(sorted(pair)) for pair in PAIRS}
+        flags = {tuple(f) for f in everything.flagged if (f[1], f[2]) in wanted}
+        assert {tuple(f) for f in some.flagged} == flags
+        assert len(some.flagged) == len(flags)
+        assert some.n_pairs == len(wanted)
+
+
+def test_degenerate_pairs_are_counted_once(mixture, way):
+    result = synkern.phiid(mixture, pairs=PAIRS, average=None)
+    assert result.degenerate == {"constant": 1, "deterministic": 1, "duplicate": 1}
+    assert result.rescued == 1
+    with pytest.warns(UserWarning, match=r"3 of 15 \(trial, pair\) are degenerate"):
+        synkern.phiid(mixture, pairs=PAIRS)
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (2, 2, 2), (1, 4, 1, 2)])
+def test_shape_is_that_of_the_pairs(mixture, shape):
+    pairs = np.array(PAIRS[:4]).reshape(shape)
+    assert synkern.phiid(mixture, pairs=pairs)["sts"].shape == shape[:-1]
+    each = synkern.phiid(mixture, pairs=pairs, average=None)
+    assert each["sts"].shape == (3, *shape[:-1])
+    np.testing.assert_array_equal(each.pairs, pairs)
+
+
+def test_exchanged_pairs_have_exchanged_names(mixture):
+    forth, back = (
+        synkern.phiid(mixture, pairs=[pair], atoms=["xty", "ytx"]) for pair in ([0, 4], [4, 0])
+    )
+    np.testing.assert_array_equal(forth["xty"], back["ytx"])
+    assert forth["xty"] != back["xty"]
+
+
+LAYERS = ["a", "b", "a", "c", "b", "a", "c"]
+
+
+@pytest.mark.parametrize("labels", [LAYERS, np.array(LAYERS), torch.tensor([0, 1, 0, 2, 1, 0, 2])])
+def test_within_and_between(mixture, way, labels):
+    everything = synkern.phiid(mixture)["sts"]
+    layers = np.array(LAYERS)
+    found = []
+    for selection, same in (("within", True), ("between", False)):
+        result = synkern.phiid(mixture, pairs=selection, groups=labels)
+        i, j = result.pairs.T
+        assert (i < j).all()
+        assert ((layers[i] == layers[j]) == same).all()
+        np.testing.assert_allclose(result["sts"], everything[i, j], rtol=0, atol=ROUNDING)
+        found += result.pairs.tolist()
+    assert sorted(found) == np.transpose(np.triu_indices(7, 1)).tolist()
+
+
+def test_bipartite_is_a_matrix(mixture, backend, way):
+    rows, columns = [4, 0], [1, 6, 0]
+    everything = synkern.phiid(mixture, atoms="all", backend=backend)
+    result = synkern.phiid(
+        mixture, atoms="all", pairs="bipartite", groups=(rows, columns), backend=backend
+    )
+    for atom in synkern.ATOMS:
+        np.testing.assert_allclose(
+            result[atom], everything[atom][np.ix_(rows, columns)], rtol=0, atol=ROUNDING
+        )
+    assert np.isnan(result["sts"][1, 2])  # a node with itself, as on the diagonal
+    assert result.n_pairs == 5
+
+
+@pytest.mark.parametrize("cost", [0, 10**9])
+def test_gradient(monkeypatch, cost):
+    set_cost(monkeypatch, cost)
+    torch.manual_seed(0)
+    series = torch.randn(2, 32, 4, dtype=torch.float64, requires_grad=True)
+
+    def values(series):
+        result = synkern.phiid(series, pairs=[[0, 1], [3, 1]], atoms=["sts", "xty"])
+        return result["sts"], result["xty"]
+
+    assert torch.autograd.gradcheck(values, (series,))
+
+
+@pytest.mark.parametrize("cost", [0, 10**9])
+def test_gradient_is_finite_beside_degenerate_pairs(monkeypatch, mixture, cost):
+    set_cost(monkeypatch, cost)
+    series = torch.tensor(mixture, requires_grad=True)
+    result = synkern.phiid(series, pairs=PAIRS, average=None)
+    result["sts"].nansum().backward()
+    assert series.grad.isfinite().all()
+    assert (series.grad != 0).any()
+
+
+def test_float32_and_bits(mixture):
+    exact = synkern.phiid(mixture, pairs=PAIRS)["sts"]
+    single = synkern.phiid(mixture, pairs=PAIRS, dtype="float32", unit="bits")["sts"]
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single * np.log(2), exact, rtol=1e-6, atol=1e-5)
+
+
+def test_few_pairs_of_many_nodes_need_no_matrix(rng):
+    """400 thousand nodes: a matrix of all pairs would take 1.3 TB."""
+    series = rng.standard_normal((6, 400_000))
+    with pytest.warns(UserWarning, match="transposed"):
+        result = synkern.phiid(series, pairs=[[0, 399_999], [5, 7]])
+    assert np.isfinite(result["sts"]).all()
+
+
+def test_saved_and_labelled(mixture, tmp_path):
+    result = synkern.phiid(mixture, pairs=PAIRS)
+    result.save(tmp_path / "some.npz")
+    loaded = synkern.PhiIDResult.load(tmp_path / "some.npz")
+    np.testing.assert_array_equal(loaded.pairs, PAIRS)
+    assert repr(loaded) == repr(result)
+    assert "5 chosen pairs" in repr(result)
+    labelled = result.to_xarray([f"n{k}" for k in range(7)])
+    assert labelled["sts"].dims == ("pair",)
+    assert labelled["x"].values.tolist()[:2] == ["n0", "n3"]
+    matrix = synkern.phiid(mixture, pairs="bipartite", groups=([0, 1], [2, 3, 4]), average=None)
+    assert matrix.to_xarray()["sts"].dims == ("trial", "pair_0", "pair_1")
+
+
+def test_node_scores_need_all_pairs(mixture):
+    with pytest.raises(ValueError, match="of chosen pairs"):
+        synkern.node_scores(synkern.phiid(mixture, pairs=PAIRS))
+
+
+@pytest.mark.filterwarnings("ignore:.*no persistence reference:UserWarning")
+def test_excess_of_chosen_pairs(mixture):
+    options = {"pairs": PAIRS, "average": None}
+    reference = synkern.persistence_reference(mixture, **options)
+    everything = synkern.persistence_reference(mixture, average=None)
+    i, j = np.transpose(PAIRS)
+    np.testing.assert_allclose(reference["sts"], everything["sts"][:, i, j], rtol=0, atol=ROUNDING)
+    excess = synkern.phiid(mixture, **options).excess(reference)
+    expected = synkern.phiid(mixture, average=None).excess(everything)["sts"][:, i, j]
+    np.testing.assert_allclose(excess["sts"], expected, rtol=0, atol=2 * ROUNDING)
+    with pytest.raises(ValueError, match="of other pairs"):
+        synkern.phiid(mixture, average=None).excess(reference)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "groups", "message"),
+    [
+        ([], None, r"\(\.\.\., 2\).*got shape \(0,\)"),
+        (np.zeros((0, 2), int), None, "pairs is empty"),
+        ([0, 1], None, r"one pair is \[\[i, j\]\]"),
+        ([[0, 7]], None, r"nodes from 0 to 6; entry \[0, 1\] is 7"),
+        ([[2, 2]], None, "two different nodes"),
+        ("with", None, "pairs must be one of 'within', 'between', 'bipartite'"),
+        ("within", None, "needs groups"),
+        (None, [0] * 7, "groups say nothing without pairs"),
+        ([[0, 1]], [0] * 7, "groups say nothing without pairs"),
+        ("within", [0] * 6, "got 6 for 7 nodes"),
+        ("within", range(7), "selects nothing: 7 nodes have 7 different groups"),
+        ("between", [0] * 7, "selects nothing"),
+        ("bipartite", [[0], [1], [2]], "two lists of nodes, .* got 3"),
+        ("bipartite", [[3], [3]], "at least one pair of two different nodes"),
+        ("bipartite", [[3], [9]], "groups must name nodes from 0 to 6"),
+    ],
+)
+def test_what_cannot_be_chosen(mixture, pairs, groups, message):
+    with pytest.raises(ValueError, match=message):
+        synkern.phiid(mixture, pairs=pairs, groups=groups)
+
+
+def test_pairs_are_whole_numbers(mixture):
+    with pytest.raises(TypeError, match="whole numbers.*float64"):
+        synkern.phiid(mixture, pairs=[[0.0, 1.0]])
