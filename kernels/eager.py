@@ -241,10 +241,10 @@ def totals(lib: Library, features: Features, request: Request) -> Totals:
     sums = {name: lib.zeros(shape, request.dtype, features.past) for name in request.names}
     marked = [lib.zeros((0, 3), "int64", features.past)]
     for tile in tiles(features, request.estimator):
-        values, unresolved = _block(lib, features, request, tile)
+        values, unresolved = block(lib, features, request, tile)
         _add_tile(request, sums, tile, values)
         if bool(unresolved.any()):
-            marked.append(_positions(lib, unresolved, tile))
+            marked.append(positions(lib, unresolved, tile))
     flagged, rescued = _rescue(lib, features, request, sums, lib.xp.concatenate(marked))
     return Totals(sums, flagged, rescued)
 
@@ -277,7 +277,7 @@ def pair_mask(lib: Library, features: Features, tile: Tile) -> Array:
     return lib.xp.triu(pairs, 1) if rows == columns else pairs
 
 
-def _block(
+def block(
     lib: Library, features: Features, request: Request, tile: Tile
 ) -> tuple[list[Array], Array]:
     """Atoms of a tile, zero where they cannot be trusted or no pair stands, and the unresolved.
@@ -321,7 +321,7 @@ def _add_tile(
             sums[swap_nodes(name)][columns, rows] += summed.swapaxes(-1, -2)
 
 
-def _positions(lib: Library, mask: Array, tile: Tile) -> Array:
+def positions(lib: Library, mask: Array, tile: Tile) -> Array:
     """(marks, 3) int64 trial, row, column of the true entries of a tile's mask."""
     found = lib.xp.stack(lib.xp.where(mask), -1)
     origin = (tile.trials.start, tile.rows.start, tile.columns.start)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .chosen import decompose_chosen
 from .eager import Estimator, Pairs, decompose, request_for, totals
+from .nodes import Nodes, decompose_nodes
 
 
 class _NumPy:
@@ -38,13 +39,16 @@ def run(
     per_trial: bool,
     dtype: str,
     pairs: Any | None = None,
-) -> Pairs:
-    """Decompose pairs of a (trials, time, nodes) NumPy array; see `Pairs`."""
+    reduce: str | None = None,
+) -> Pairs | Nodes:
+    """Decompose pairs of a (trials, time, nodes) NumPy array; see `Pairs`, `Nodes`."""
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
     totals_of = functools.partial(totals, _LIB)
     # Entries out of range (the diagonal, the singular) divide by zero before they are masked.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         features = estimator.features(_LIB, series, tau, pooled)
+        if reduce == "nodes":
+            return decompose_nodes(_LIB, features, request)
         if pairs is not None:
             return decompose_chosen(_LIB, features, names, request, totals_of, pairs)
         return decompose(_LIB, features, names, request, totals_of)

@@ -29,6 +29,7 @@ from .eager import (
     totals,
 )
 from .lattice import swap_nodes
+from .nodes import Nodes, decompose_nodes
 from .segments import Segments
 
 
@@ -58,8 +59,9 @@ def run(
     per_trial: bool,
     dtype: str,
     pairs: torch.Tensor | None = None,
-) -> Pairs:
-    """Decompose pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
+    reduce: str | None = None,
+) -> Pairs | Nodes:
+    """Decompose pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`, `Nodes`."""
     if dtype == "float32" and torch.get_float32_matmul_precision() != "highest":
         raise ValueError(
             "dtype is 'float32', but torch may round float32 matrix products to TF32 or bfloat16, "
@@ -70,6 +72,8 @@ def run(
     device: torch.device = series.device if isinstance(series, torch.Tensor) else series.past.device
     with torch.autocast(device.type, enabled=False):
         features = estimator.features(_LIB, series, tau, pooled)
+        if reduce == "nodes":
+            return decompose_nodes(_LIB, features, request)
         with_gradient = estimator.differentiable and features.past.requires_grad
         totals_of = _totals_with_gradient if with_gradient else functools.partial(totals, _LIB)
         if pairs is not None:

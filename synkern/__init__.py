@@ -13,6 +13,7 @@ from synkern.dropin import calc_PhiID
 from synkern.kernels.lattice import ATOMS
 from synkern.local import phiid_local
 from synkern.moments import LaggedMoments
+from synkern.node_means import NodeMeans
 from synkern.nulls import NullTest, null_test
 from synkern.persistence import persistence_reference
 from synkern.recorder import record
@@ -28,6 +29,7 @@ __all__ = [
     "RANKINGS",
     "LaggedMoments",
     "Node",
+    "NodeMeans",
     "NodeScores",
     "NullTest",
     "PhiIDResult",

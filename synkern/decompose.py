@@ -7,7 +7,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, TypedDict, Unpack, cast, overload
+
+import torch
 
 import synkern._checks as check
 from synkern._arrays import incoming, like, to_numpy
@@ -15,8 +17,11 @@ from synkern.backends import Backend, select
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS
 from synkern.kernels.lattice import swap_nodes
+from synkern.kernels.nodes import Nodes
+from synkern.kernels.stable import Outcome
 from synkern.moments import LaggedMoments
-from synkern.result import PhiIDResult
+from synkern.node_means import NodeMeans
+from synkern.result import PhiIDResult, by_name
 from synkern.selection import Selection, select_pairs
 
 _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
@@ -41,14 +46,30 @@ class _PhiidOptions(CommonOptions, total=False):
 
 @overload
 def phiid(
-    series: Any, *, tau: int | None = None, **options: Unpack[_PhiidOptions]
+    series: Any, *, tau: int | None = None, reduce: None = None, **options: Unpack[_PhiidOptions]
 ) -> PhiIDResult: ...
 
 
 @overload
 def phiid(
-    series: Any, *, tau: Sequence[int], **options: Unpack[_PhiidOptions]
+    series: Any, *, tau: Sequence[int], reduce: None = None, **options: Unpack[_PhiidOptions]
 ) -> dict[int, PhiIDResult]: ...
+
+
+@overload
+def phiid(
+    series: Any,
+    *,
+    tau: int | None = None,
+    reduce: Literal["nodes"],
+    **options: Unpack[_PhiidOptions],
+) -> NodeMeans: ...
+
+
+@overload
+def phiid(
+    series: Any, *, tau: Sequence[int], reduce: Literal["nodes"], **options: Unpack[_PhiidOptions]
+) -> dict[int, NodeMeans]: ...
 
 
 def phiid(
@@ -61,10 +82,11 @@ def phiid(
     average: Literal["trials", "moments", "concatenate"] | None = "trials",
     pairs: Any = None,
     groups: Any = None,
+    reduce: Literal["nodes"] | None = None,
     unit: Literal["nats", "bits"] | None = None,
     backend: str = "auto",
     dtype: Literal["float64", "float32"] = "float64",
-) -> PhiIDResult | dict[int, PhiIDResult]:
+) -> PhiIDResult | NodeMeans | dict[int, PhiIDResult] | dict[int, NodeMeans]:
     """Integrated information decomposition of every pair of nodes, or of chosen ones.
 
     For nodes i and j, entry [i, j] of an atom decomposes the information that the past of both
@@ -96,6 +118,8 @@ def phiid(
             first group as x with every node of the second as y.
         groups: for "within" and "between" a label for each node; for "bipartite" two lists of
             nodes.
+        reduce: None, or "nodes": only the means over the pairs of each node, in memory that grows
+            with the number of nodes, not of pairs. Without gradient.
         unit: "nats" or "bits"; by default nats where Gaussian and bits where discrete, as in phyid.
         backend: "auto", or a name that `synkern backends` lists.
         dtype: of arithmetic and output. "float64": error at most 1e-9 nats for ordinary pairs.
@@ -108,7 +132,8 @@ def phiid(
         same kind of array on the same device as `series`. Of several lags, a dictionary of these by
         lag. Of chosen pairs, an entry for each: (...) as in `pairs`, (pairs,) for "within" and
         "between" in the order of `result.pairs`, (first group, second group) for "bipartite";
-        after the trials, if they are kept apart. The diagonal is NaN, and so are pairs without a
+        after the trials, if they are kept apart. With reduce="nodes" `NodeMeans`, where a mean is
+        that of the pairs that have a value. The diagonal is NaN, and so are pairs without a
         value: a constant node, or a future fixed by the past (infinite information). Nodes that
         coincide have sts = 0 and rtr = what they share. All these are counted in
         `result.degenerate` and listed in `result.constant` and `result.flagged`.
@@ -123,6 +148,7 @@ def phiid(
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
+    check.choice("reduce", reduce, ("nodes", None))
     options = Options(
         names=check.atom_names(atoms),
         kind=kind,
@@ -130,6 +156,7 @@ def phiid(
         average=average,
         pairs=pairs,
         groups=groups,
+        reduce=reduce,
         unit=unit,
         backend=backend,
         dtype=dtype,
@@ -137,7 +164,7 @@ def phiid(
     result = decompose(series, tau, ESTIMATORS[kind, redundancy], options)
     for one in result.values() if isinstance(result, dict) else (result,):
         _warn_of_degenerate(one)
-    return result
+    return cast("PhiIDResult | NodeMeans", result)
 
 
 @dataclass(frozen=True)
@@ -150,12 +177,17 @@ class Options:
     average: str | None
     pairs: Any
     groups: Any
+    reduce: str | None
     unit: str | None
     backend: str
     dtype: str
 
     def __post_init__(self) -> None:
-        """Raise ValueError on unknown choices."""
+        """Raise ValueError on unknown or contrary choices."""
+        if self.reduce is not None and self.pairs is not None:
+            raise ValueError(
+                f"reduce={self.reduce!r} is over all pairs of a node; leave out pairs and groups"
+            )
         check.choice("average", self.average, ("trials", "moments", "concatenate", None))
         check.choice("unit", self.unit, ("nats", "bits", None))
         check.choice("dtype", self.dtype, ("float64", "float32"))
@@ -187,7 +219,7 @@ class _Source:
 
 def decompose(
     series: Any, tau: int | Sequence[int] | None, estimator: Estimator, options: Options
-) -> PhiIDResult | dict[int, PhiIDResult]:
+) -> Any:
     """Decompose at one lag or several; see `phiid`, also for what is raised."""
     if tau is None:
         tau = series.tau if isinstance(series, LaggedMoments) else 1
@@ -201,6 +233,11 @@ def decompose(
 
 def _series_source(series: Any, lags: Sequence[int], options: Options) -> _Source:
     chosen = select(options.backend, series)
+    if options.reduce and isinstance(series, torch.Tensor) and series.requires_grad:
+        raise ValueError(
+            f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
+            "reduce the matrices of all pairs"
+        )
     array, restore = incoming(series, chosen.arrays, argument="series")
     array = check.series(sys.modules[chosen.arrays], array, max(lags))
     return _Source(chosen, lambda lag: array, tuple(array.shape), array, restore)
@@ -225,11 +262,11 @@ def _moments_source(moments: LaggedMoments, lags: Sequence[int], options: Option
 
 def _at_lag(
     source: _Source, lag: int, estimator: Estimator, options: Options, selection: Selection | None
-) -> PhiIDResult:
+) -> Any:
     names = options.names
     if selection is not None:  # Its pairs may be asked for the other way round.
         names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
-    pairs = source.backend.run(
+    found = source.backend.run(
         source.data(lag),
         estimator=estimator,
         tau=lag,
@@ -238,39 +275,69 @@ def _at_lag(
         per_trial=options.average is None,
         dtype=options.dtype,
         pairs=None if selection is None else like(selection.pairs, source.like),
+        reduce=options.reduce,
     )
-    atoms = pairs.atoms
+    unit = options.unit or estimator.unit
+    common = {
+        "tau": lag,
+        "kind": options.kind,
+        "redundancy": options.redundancy,
+        "average": options.average,
+        "unit": unit,
+        "dtype": options.dtype,
+        "backend": source.backend.name,
+        "shape": source.shape,
+        "constant": to_numpy(found.constant),
+        "rescued": found.rescued,
+    }
+    factor = _FACTOR.get((estimator.unit, unit), 1.0)
+    if options.reduce == "nodes":
+        return _node_means(source, found, names, factor, common)
+    atoms = found.atoms
     if selection is not None:
         atoms = selection.arrange(atoms, options.names)
-    unit = options.unit or estimator.unit
-    if unit != estimator.unit:
+    if factor != 1.0:
         for value in atoms.values():
-            value[...] = value * _FACTOR[estimator.unit, unit]
+            value[...] = value * factor
     return PhiIDResult(
         arrays={name: source.restore(value) for name, value in atoms.items()},
-        tau=lag,
-        kind=options.kind,
-        redundancy=options.redundancy,
-        average=options.average,
-        unit=unit,
-        dtype=options.dtype,
-        backend=source.backend.name,
-        shape=source.shape,
-        constant=to_numpy(pairs.constant),
-        flagged=to_numpy(pairs.flagged),
-        rescued=pairs.rescued,
+        flagged=to_numpy(found.flagged),
         pairs=None if selection is None else selection.asked,
+        **common,
     )
 
 
-def _warn_of_degenerate(result: PhiIDResult) -> None:
+def _node_means(
+    source: _Source, found: Nodes, names: Sequence[str], factor: float, common: dict[str, Any]
+) -> NodeMeans:
+    xp: Any = sys.modules[source.backend.arrays]
+
+    def mean(total: Any, count: Any) -> Any:
+        return source.restore(xp.where(count > 0, total / xp.where(count > 0, count, 1), math.nan))
+
+    constant = common["constant"]
+    nodes, varying = constant.shape[1], constant.shape[1] - constant.sum(-1)
+    lost = (nodes * (nodes - 1) // 2 - varying * (varying - 1) // 2).sum()
+    both = {"rtr", "sts"} <= set(names)
+    return NodeMeans(
+        arrays={name: mean(found.sums[name] * factor, found.pairs) for name in names},
+        balance=mean(found.shares, found.shared) if both else None,
+        pairs=source.restore(found.pairs),
+        degenerate=by_name({**found.outcomes, Outcome.CONSTANT: int(lost)}),
+        **common,
+    )
+
+
+def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:
     degenerate = {outcome: n for outcome, n in result.degenerate.items() if n}
     if degenerate:
-        of = len(result.constant) * result.n_pairs
+        nodes = result.shape[2]
+        pairs = result.n_pairs if isinstance(result, PhiIDResult) else nodes * (nodes - 1) // 2
         counts = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
         warnings.warn(
-            f"{sum(degenerate.values())} of {of} (trial, pair) are "
-            f"degenerate: {counts}; see result.constant (nodes) and result.flagged (other pairs)",
+            f"{sum(degenerate.values())} of {len(result.constant) * pairs} (trial, pair) are "
+            f"degenerate: {counts}; see result.constant (nodes)"
+            + (" and result.flagged (other pairs)" if isinstance(result, PhiIDResult) else ""),
             UserWarning,
             stacklevel=check.callers_level(),
         )

@@ -80,11 +80,12 @@ def persistence_reference(
         average=average,
         pairs=pairs,
         groups=groups,
+        reduce=None,
         unit=unit,
         backend=backend,
         dtype=dtype,
     )
-    result = decompose(series, tau, PERSISTENCE, options)
+    result: PhiIDResult | dict[int, PhiIDResult] = decompose(series, tau, PERSISTENCE, options)
     for one in result.values() if isinstance(result, dict) else (result,):
         _warn_of_missing(one)
     return result

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -125,18 +126,14 @@ class PhiIDResult(Mapping[str, Any]):
 
     @property
     def degenerate(self) -> dict[str, int]:
-        """Number of (trial, pair) by kind of degeneracy, as named in `Outcome`.
-
-        Those that series themselves can have are always listed, the others where they occur.
-        """
-        counts = {kind.name.lower(): int((self.flagged[:, 3] == kind).sum()) for kind in Outcome}
+        """Number of (trial, pair) by kind of degeneracy, see `by_name`."""
+        counts = Counter(self.flagged[:, 3].tolist())
         if self.pairs is None:
             varying = self.nodes - self.constant.sum(-1)
-            counts["constant"] = int((self.n_pairs - varying * (varying - 1) // 2).sum())
+            counts[Outcome.CONSTANT] = int((self.n_pairs - varying * (varying - 1) // 2).sum())
         else:
-            counts["constant"] = int(self.constant[:, self._unordered()].any(-1).sum())
-        always = ("constant", "deterministic", "duplicate")
-        return {kind: count for kind, count in counts.items() if count or kind in always}
+            counts[Outcome.CONSTANT] = int(self.constant[:, self._unordered()].any(-1).sum())
+        return by_name(counts)
 
     def valid_trials(self) -> npt.NDArray[np.int64]:
         """Number of trials in which each pair has a value.
@@ -348,6 +345,16 @@ class PhiIDResult(Mapping[str, Any]):
         """(pairs, 2): each chosen pair of different nodes once, whatever its order."""
         ordered = np.sort(np.reshape(self.pairs, (-1, 2)), -1)  # type: ignore[arg-type]
         return np.unique(ordered[ordered[:, 0] != ordered[:, 1]], axis=0)
+
+
+def by_name(counts: Mapping[int, int]) -> dict[str, int]:
+    """Counts by `Outcome` as counts by its name in small letters.
+
+    Those that series themselves can have are always listed, the others where they occur.
+    """
+    always = (Outcome.CONSTANT, Outcome.DETERMINISTIC, Outcome.DUPLICATE)
+    named = {kind: counts.get(kind, 0) for kind in Outcome}
+    return {kind.name.lower(): n for kind, n in named.items() if n or kind in always}
 
 
 def _mean_of_known(values: Any) -> Any:

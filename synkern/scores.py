@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import like, to_numpy
+from synkern.node_means import NodeMeans
 from synkern.result import PhiIDResult
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -47,32 +48,41 @@ class NodeScores:
     pairs: Any
 
 
-def node_scores(result: PhiIDResult, ranking: str = "rank_difference") -> NodeScores:
+def node_scores(result: PhiIDResult | NodeMeans, ranking: str = "rank_difference") -> NodeScores:
     """Mean synergy and redundancy of each node, and its place between the two.
 
     Pairs without a value are left out of every mean; a node without any gets NaN.
 
     Args:
-        result: holds `sts` and `rtr`.
+        result: holds `sts` and `rtr`; all pairs, or their means by node.
         ranking: one of `RANKINGS`.
 
     Raises:
         KeyError: the result lacks `sts` or `rtr`.
         ValueError: unknown ranking; a result of chosen pairs.
     """
-    if result.pairs is not None:
-        raise ValueError(
-            "result is of chosen pairs, and the mean of a node is over all its pairs; decompose "
-            "without pairs"
+    if isinstance(result, NodeMeans):
+        check.choice("ranking", ranking, RANKINGS)
+        synergy, redundancy, balance, pairs = (
+            to_numpy(v) for v in (result["sts"], result["rtr"], result.balance, result.pairs)
         )
-    sts, rtr = to_numpy(result["sts"]), to_numpy(result["rtr"])
-    score = scores_from_matrices(sts, rtr, ranking)
+        means_decide = ranking != "balance"
+        score = _score_of_means(synergy, redundancy, ranking) if means_decide else balance
+    else:
+        if result.pairs is not None:
+            raise ValueError(
+                "result is of chosen pairs, and the mean of a node is over all its pairs; "
+                "decompose without pairs"
+            )
+        sts, rtr = to_numpy(result["sts"]), to_numpy(result["rtr"])
+        score = scores_from_matrices(sts, rtr, ranking)
+        synergy, redundancy, pairs = node_means(sts), node_means(rtr), np.isfinite(sts).sum(-1)
     per_node = {
-        "synergy": node_means(sts),
-        "redundancy": node_means(rtr),
+        "synergy": synergy,
+        "redundancy": redundancy,
         "score": score,
         "rank": tied_rank(score),
-        "pairs": np.isfinite(sts).sum(-1),
+        "pairs": pairs,
     }
     return NodeScores(ranking, **{k: like(v, result["sts"]) for k, v in per_node.items()})
 
@@ -84,13 +94,17 @@ def scores_from_matrices(sts: Floats, rtr: Floats, ranking: str) -> Floats:
         (..., nodes): differences of ranks, nats, or shares between 0 and 1.
     """
     check.choice("ranking", ranking, RANKINGS)
+    if ranking == "balance":
+        total = sts + rtr
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return node_means(np.where(total > 0, sts / total, np.nan))
+    return _score_of_means(node_means(sts), node_means(rtr), ranking)
+
+
+def _score_of_means(synergy: Floats, redundancy: Floats, ranking: str) -> Floats:
     if ranking == "rank_difference":
-        return tied_rank(node_means(sts)) - tied_rank(node_means(rtr))
-    if ranking == "mean_difference":
-        return node_means(sts - rtr)
-    total = sts + rtr
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return node_means(np.where(total > 0, sts / total, np.nan))
+        return tied_rank(synergy) - tied_rank(redundancy)
+    return synergy - redundancy
 
 
 def node_means(matrix: Floats) -> Floats:

@@ -1,0 +1,121 @@
+"""`phiid(..., reduce="nodes")`: what the matrices of all pairs would give, without them."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from synkern.kernels.estimators import Discrete, GaussianCCS, GaussianMMI
+
+import synkern
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+
+VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
+ROUNDING = 1e-13  # sums of at most 23 pairs in another order
+
+
+@pytest.fixture
+def mixture(rng):
+    """Three trials of 23 nodes, degenerate in all ways; one node has no pair in any trial."""
+    series = rng.standard_normal((3, 40, 23)).cumsum(1)
+    series[1, :, 2] = 4.0
+    series[:, :, 20] = 1.0
+    series[2, :, 3] = 2 - 3 * series[2, :, 1]
+    series[0, 1:, 5] = series[0, :-1, 4]
+    series[1, :, 6] = series[1, :, 0] + 1e-6 * rng.standard_normal(40)
+    return series
+
+
+@pytest.mark.parametrize("tile_entries", [None, 300])
+@pytest.mark.parametrize("average", ["trials", "moments", None])
+@pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
+def test_means_are_those_of_the_matrices(
+    mixture, backend, kind, redundancy, average, tile_entries, monkeypatch
+):
+    if tile_entries:
+        for estimator in (GaussianMMI, GaussianCCS, Discrete):
+            monkeypatch.setattr(estimator, "tile_entries", lambda *_: tile_entries)
+    options = {"kind": kind, "redundancy": redundancy, "average": average, "backend": backend}
+    for atoms in (("rtr", "sts"), "all"):
+        result = synkern.phiid(mixture, atoms=atoms, **options)
+        means = synkern.phiid(mixture, atoms=atoms, reduce="nodes", **options)
+        assert (means.degenerate, means.rescued) == (result.degenerate, result.rescued)
+        np.testing.assert_array_equal(means.constant, result.constant)
+        np.testing.assert_array_equal(means.pairs, np.isfinite(result["sts"]).sum(-1))
+        for atom in result:
+            expected = np.full(means.pairs.shape, np.nan)
+            some = means.pairs > 0
+            expected[some] = np.nanmean(result[atom][some], -1)
+            np.testing.assert_allclose(means[atom], expected, rtol=0, atol=ROUNDING)
+        assert np.isnan(means["sts"][..., 20]).all()
+
+
+@pytest.mark.parametrize("ranking", synkern.RANKINGS)
+def test_scores_are_those_of_the_matrices(mixture, backend, ranking):
+    expected = synkern.node_scores(synkern.phiid(mixture, backend=backend), ranking)
+    found = synkern.node_scores(synkern.phiid(mixture, reduce="nodes", backend=backend), ranking)
+    for field in ("synergy", "redundancy", "score", "rank", "pairs"):
+        np.testing.assert_allclose(
+            getattr(found, field), getattr(expected, field), rtol=0, atol=ROUNDING
+        )
+
+
+def test_several_lags_and_moments(mixture):
+    by_lag = synkern.phiid(mixture, tau=[1, 3], reduce="nodes")
+    one = synkern.phiid(mixture, tau=3, reduce="nodes")
+    np.testing.assert_array_equal(by_lag[3]["sts"], one["sts"])
+    benign = np.random.default_rng(1).standard_normal((2, 60, 5))
+    moments = synkern.LaggedMoments().update(benign)
+    np.testing.assert_allclose(
+        synkern.phiid(moments, reduce="nodes")["sts"],
+        synkern.phiid(benign, reduce="nodes")["sts"],
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def test_kind_dtype_and_unit(mixture):
+    nats = synkern.phiid(torch.from_numpy(mixture), reduce="nodes")
+    bits = synkern.phiid(mixture, reduce="nodes", unit="bits", dtype="float32")
+    assert isinstance(nats["sts"], torch.Tensor)
+    assert nats["sts"].dtype == torch.float64
+    assert nats.pairs.dtype == torch.int64
+    np.testing.assert_allclose(bits["sts"] * np.log(2), nats["sts"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(bits.balance, nats.balance, rtol=0, atol=1e-5)
+    assert "NodeMeans(rtr sts; 3 trials x 40 time x 23 nodes" in repr(nats)
+
+
+def test_balance_needs_both_atoms(mixture):
+    means = synkern.phiid(mixture, atoms=["sts"], reduce="nodes")
+    assert means.balance is None
+    with pytest.raises(KeyError, match=r"'rtr' was not computed.*reduce='nodes'"):
+        synkern.node_scores(means)
+
+
+def test_runs_are_bitwise_equal(mixture, backend):
+    first, second = (
+        synkern.phiid(mixture, atoms="all", reduce="nodes", backend=backend) for _ in range(2)
+    )
+    for atom in first:
+        np.testing.assert_array_equal(first[atom], second[atom])
+
+
+def test_memory_grows_with_nodes_not_pairs(rng):
+    series = rng.standard_normal((1, 20, 3000))
+    tracemalloc.start()
+    with pytest.warns(UserWarning, match="transposed"):
+        synkern.phiid(series, reduce="nodes")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Two matrices of all pairs would take 144 MB; a tile of 2^16 entries and its temporaries 20.
+    assert peak < 40 * 2**20
+
+
+def test_what_cannot_be_reduced(mixture):
+    with pytest.raises(ValueError, match=r"reduce must be one of 'nodes', None; got 'layers'"):
+        synkern.phiid(mixture, reduce="layers")
+    with pytest.raises(ValueError, match="over all pairs of a node; leave out pairs"):
+        synkern.phiid(mixture, reduce="nodes", pairs=[[0, 1]])
+    with pytest.raises(ValueError, match="no gradient, and series requires one; detach it"):
+        synkern.phiid(torch.tensor(mixture, requires_grad=True), reduce="nodes")
