@@ -62,7 +62,7 @@ class NullTest:
     where there is no value; node i (row) is the atoms' x, node j (column) their y.
 
     Attributes:
-        observed: mean of the atom over trials, in the unit of the estimator.
+        observed: mean of the atom over trials, in `unit`.
         null_mean: its mean over the surrogates.
         null_sd: its standard deviation over the surrogates.
         p: two-sided p value; the smallest possible is 2 / (n + 1).
@@ -73,6 +73,9 @@ class NullTest:
         n: number of surrogates.
         seed: of the random numbers.
         tau: lag in samples.
+        kind: estimator.
+        redundancy: redundancy function.
+        unit: of the observed atoms and the null's mean and deviation.
     """
 
     observed: Mapping[str, Any]
@@ -85,6 +88,9 @@ class NullTest:
     n: int
     seed: int
     tau: int
+    kind: str
+    redundancy: str
+    unit: str
 
 
 class _Recorded(NamedTuple):
@@ -241,7 +247,7 @@ def null_test(
         tau: lag in samples.
         atoms: names of atoms (`synkern.ATOMS`) or "all".
         block: length of a block in samples, for null="block" only.
-        **options: of `phiid`: kind, redundancy, backend.
+        **options: of `phiid`: kind, redundancy, unit, backend.
 
     Returns:
         `NullTest`.
@@ -297,6 +303,9 @@ def null_test(
         n=n,
         seed=seed,
         tau=tau,
+        kind=first.kind,
+        redundancy=first.redundancy,
+        unit=first.unit,
     )
 
 
@@ -360,10 +369,11 @@ class _Tally:
 
 
 def _check_options(null: str, options: Mapping[str, Any]) -> None:
-    fixed = set(options) - {"kind", "redundancy", "backend"}
+    fixed = set(options) - {"kind", "redundancy", "unit", "backend"}
     if fixed:
         raise TypeError(
-            f"null_test takes kind, redundancy and backend of phiid, not {', '.join(sorted(fixed))}"
+            "null_test takes kind, redundancy, unit and backend of phiid, not "
+            + ", ".join(sorted(fixed))
         )
     kind = options.get("kind", "gaussian")
     if null == "row_shift" and kind != "gaussian":

@@ -256,7 +256,17 @@ def test_options(rng):
         null_test(series, "block", block=60)
     with pytest.raises(ValueError, match="'row_shift' serves kind 'gaussian' only; got 'discrete'"):
         null_test(series, "row_shift", kind="discrete")
-    with pytest.raises(TypeError, match="kind, redundancy and backend of phiid, not average"):
+    with pytest.raises(TypeError, match="kind, redundancy, unit and backend of phiid, not average"):
         null_test(series, average=None)
     with pytest.raises(ValueError, match="tau must be a positive"):
         null_test(series, tau=-1)
+
+
+def test_unit(rng):
+    series = ar1(rng, 5, 3, 0.5)
+    nats, bits = (null_test(series, n=19, unit=unit) for unit in (None, "bits"))
+    assert (nats.kind, nats.redundancy, nats.unit, bits.unit) == ("gaussian", "MMI", "nats", "bits")
+    for field in ("observed", "null_mean", "null_sd"):
+        both = getattr(nats, field)["sts"], getattr(bits, field)["sts"]
+        np.testing.assert_allclose(both[0], both[1] * np.log(2), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(nats.p["sts"], bits.p["sts"])
