@@ -1,8 +1,13 @@
-"""The promise on ill-conditioned pairs, against 60 decimal digits."""
+"""The promise on ill-conditioned pairs, against exact sums and 80 decimal digits.
+
+`bench/conditioning.py` prints a table of the same and more; here are its bounds.
+"""
+
+import functools
 
 import numpy as np
 import pytest
-from extended_precision import exact_atoms
+from extended_precision import SingularError, exact_atoms, least_gaps, promise
 
 import synkern
 from synkern import ATOMS
@@ -19,10 +24,16 @@ def near_collinear(rng, eps, rho, time=100):
     return np.stack([series[:, 0], series[:, 0] + eps * series[:, 1]], axis=-1)
 
 
-def largest_error(series, backend):
-    exact = np.array(list(exact_atoms(*series.T, 1).values()))
-    everything = synkern.phiid(series, atoms="all", backend=backend)
-    few = synkern.phiid(series, backend=backend)
+@functools.cache
+def truth(data, time, tau, redundancy):
+    x, y = np.frombuffer(data).reshape(time, 2).T
+    return np.array(list(exact_atoms(x, y, tau, redundancy).values()))
+
+
+def largest_error(series, backend, tau=1, **options):
+    exact = truth(series.tobytes(), len(series), tau, options.get("redundancy", "MMI"))
+    everything = synkern.phiid(series, tau=tau, atoms="all", backend=backend, **options)
+    few = synkern.phiid(series, tau=tau, backend=backend, **options)
     assert not len(everything.flagged)
     found = np.array([everything[atom][0, 1] for atom in ATOMS])
     pair = np.array([few["rtr"][0, 1], few["sts"][0, 1]])
@@ -79,14 +90,112 @@ def test_large_offset(rng, backend):
     assert largest_error(series, backend) <= 1e-9
 
 
+def near_copy_in_the_future(rng, eps):
+    x, y = rng.standard_normal((2, 100))
+    y[50:] = x[50:] + eps * y[50:]
+    return np.stack([x, y], -1), 50
+
+
+def near_copy_of_its_past(rng, eps):
+    x, y = rng.standard_normal((2, 100))
+    x[50:] = x[:50] + eps * x[50:]
+    return np.stack([x, y], -1), 50
+
+
+def near_copy_delayed(rng, eps):
+    x, y = rng.standard_normal((2, 100))
+    y[1:] = x[:-1] + eps * y[1:]
+    return np.stack([x, y], -1), 1
+
+
+def dependent_together(rng, eps):
+    """The future of y is x + y + eps * noise: no two variables are near each other."""
+    x, y = rng.standard_normal((2, 100))
+    for t in range(1, 100):
+        y[t] = 0.6 * (x[t - 1] + y[t - 1]) + eps * y[t]
+    return np.stack([x, y], -1), 1
+
+
+def near_trends(rng, eps):
+    line = np.arange(-50.0, 50)[:, None]  # whole numbers: exactly linear
+    return line * [1, -3] + 50 * eps * rng.standard_normal((100, 2)), 1
+
+
+def common_outlier(rng, eps):
+    series = rng.standard_normal((500, 2))
+    series[250] = 1 / eps
+    return series, 1
+
+
+CALLS = [("MMI", "float64"), ("CCS", "float64"), ("MMI", "float32"), ("CCS", "float32")]
+each_call = pytest.mark.parametrize(("redundancy", "dtype"), CALLS)
+
+
+@each_call
+@pytest.mark.parametrize("eps", [1e-1, 1e-3, 1e-5, 1e-7, 1e-9])
+@pytest.mark.parametrize(
+    "make",
+    [
+        near_copy_in_the_future,
+        near_copy_of_its_past,
+        near_copy_delayed,
+        dependent_together,
+        near_trends,
+        common_outlier,
+    ],
+)
+def test_near_dependence(rng, backend, make, eps, redundancy, dtype):
+    series, tau = make(rng, eps)
+    gaps = least_gaps(*series.T, tau)
+    found = largest_error(series, backend, tau, redundancy=redundancy, dtype=dtype)
+    assert found <= promise(*gaps, dtype)
+
+
+@each_call
+@pytest.mark.parametrize("length", [6, 10, 1000])
+@pytest.mark.filterwarnings("ignore:.*below 30:UserWarning")
+def test_ordinary_pairs(rng, backend, length, redundancy, dtype):
+    series = rng.standard_normal((length, 2)).cumsum(0) + 1e8
+    options = {"redundancy": redundancy, "dtype": dtype}
+    assert largest_error(series, backend, **options) <= (1e-9 if dtype == "float64" else 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@each_call
+@pytest.mark.parametrize("make", [near_copy_of_its_past, near_copy_delayed, near_trends])
+def test_exact_dependence_has_no_value(rng, backend, make, redundancy, dtype):
+    series, tau = make(rng, 0.0)
+    with pytest.raises(SingularError):
+        exact_atoms(*series.T, tau, redundancy)
+    result = synkern.phiid(
+        series, tau=tau, atoms="all", backend=backend, redundancy=redundancy, dtype=dtype
+    )
+    assert result.degenerate["deterministic"] == 1
+    assert all(np.isnan(result[atom]).all() for atom in ATOMS)
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@each_call
+@pytest.mark.parametrize("part", [slice(50), slice(50, 100), slice(100)])
+def test_exact_copies_are_reduced(rng, backend, part, redundancy, dtype):
+    series = rng.standard_normal((100, 2))
+    series[part, 1] = series[part, 0]
+    exact = exact_atoms(*series.T, 50, redundancy)
+    options = {"tau": 50, "backend": backend, "redundancy": redundancy, "dtype": dtype}
+    result = synkern.phiid(series, atoms="all", **options)
+    assert result.degenerate["duplicate"] == 1
+    bound = 1e-9 if dtype == "float64" else 1e-5
+    assert {atom: result[atom][0, 1] for atom in ATOMS} == pytest.approx(exact, abs=bound)
+
+
 def noisy_sine(rng, eps):
     time = np.linspace(-1, 1, 100)[:, None]
-    phase = rng.uniform(0, 6, (3000, 1, 2))
-    return np.sin(np.pi * time + phase) + eps * rng.standard_normal((3000, 100, 2))
+    phase = rng.uniform(0, 6, (1000, 1, 2))
+    return np.sin(np.pi * time + phase) + eps * rng.standard_normal((1000, 100, 2))
 
 
 def noisy_trend(rng, eps):
-    return np.linspace(-1, 1, 100)[:, None] + eps * rng.standard_normal((3000, 100, 2))
+    return np.linspace(-1, 1, 100)[:, None] + eps * rng.standard_normal((1000, 100, 2))
 
 
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
