@@ -20,7 +20,8 @@ class Outcome(IntEnum):
     CONSTANT = 1
     """A node does not vary: no correlation exists. Its atoms are NaN and left out of averages."""
     DETERMINISTIC = 2
-    """The past fixes (part of) the future: infinite information. NaN, left out of averages."""
+    """The past fixes (part of) the future: infinite information. Or past and future depend on each
+    other so nearly that rounding of the data would decide the value. NaN, left out of averages."""
     DUPLICATE = 3
     """The two nodes coincide, in the past or in the future, up to scale and offset: one of them is
     dropped, so that `sts` is 0 and `rtr` the information they share. Finite, and averaged."""
@@ -48,8 +49,9 @@ def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[
 
     Returns:
         The lambdas (pairs,) and what became of each pair, (pairs,) int64: 0, or an `Outcome`:
-        `DETERMINISTIC` where some lambda is zero to working precision; `DUPLICATE` where x and y,
-        or a and b, coincide: there the lambdas are those of the reduced set of variables.
+        `DETERMINISTIC` where a variable is fixed by the other three to working precision;
+        `DUPLICATE` where x and y, or a and b, coincide: there the lambdas are those of the reduced
+        set of variables.
     """
     # Four samples stand for all: the columns of R have the inner products of the data.
     r = xp.linalg.qr(xp.stack([x, y, a, b], axis=-1))[1]
@@ -57,8 +59,8 @@ def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[
 
     y_x, past_duplicate = _direction(xp, _residual(y, x))
     b_a, future_duplicate = _direction(xp, _residual(b, a))
-    a_xy = _residual(a, x, y_x)
-    b_xy = _residual(b, x, y_x)
+    a_xy, b_xy = _residual(a, x, y_x), _residual(b, x, y_x)
+    x_ab, y_ab = _residual(x, a, b_a), _residual(y, a, b_a)
     b_xya = _residual(b_xy, _direction(xp, a_xy)[0])
     # det Σ_ab|xy / det Σ_ab = Λ(xy; a) times what is left of b once a is known, before and after.
     rest = xp.where(future_duplicate, 1.0, _square(b_xya) / _square_or_one(xp, _residual(b, a)))
@@ -70,13 +72,22 @@ def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[
         y_b=_square(_residual(b, y)),
         xy_a=_square(a_xy),
         xy_b=_square(b_xy),
-        x_ab=_square(_residual(x, a, b_a)),
-        y_ab=_square(_residual(y, a, b_a)),
+        x_ab=_square(x_ab),
+        y_ab=_square(y_ab),
         xy_ab=_square(a_xy) * rest,
     )
-    smallest = xp.where(future_duplicate, 1.0, _square(b_xya))
-    for variance in v[:-1]:
-        smallest = xp.minimum(smallest, variance)
+    # Rounding of the data moves a log-determinant by about u over what is left of a variable once
+    # all others are known. That can be far less than any lambda: y = x + 1e-8 (a + 1e-8 noise).
+    # The duplicate is neither known nor missed.
+    other_past = xp.where(past_duplicate[..., None], 0.0, _direction(xp, y_ab)[0])
+    other_future = xp.where(future_duplicate[..., None], 0.0, _direction(xp, b_xy)[0])
+    smallest = xp.minimum(
+        xp.minimum(_square(_residual(x_ab, other_past)), _square(_residual(a_xy, other_future))),
+        xp.minimum(
+            xp.where(past_duplicate, 1.0, _square(_residual(y_ab, _direction(xp, x_ab)[0]))),
+            xp.where(future_duplicate, 1.0, _square(b_xya)),
+        ),
+    )
     outcome = xp.where(past_duplicate | future_duplicate, int(Outcome.DUPLICATE), 0)
     return v, xp.where(smallest < VANISHED**2, int(Outcome.DETERMINISTIC), outcome)
 

@@ -151,6 +151,35 @@ def test_near_dependence(rng, backend, make, eps, redundancy, dtype):
     assert found <= promise(*gaps, dtype)
 
 
+def dependent_four(rng, trials):
+    """Nested dependencies of x, y, a, b at random scales, (trials, 100, 2) for a lag of 50."""
+    series = np.empty((trials, 100, 2))
+    for trial in series:
+        left = np.diag(10 ** -rng.uniform(0, 11, 4)) + np.triu(rng.standard_normal((4, 4)), 1)
+        mixed = rng.standard_normal((50, 4)) @ left[:, rng.permutation(4)]
+        trial[:50], trial[50:] = mixed[:, :2], mixed[:, 2:]
+    return series
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@each_call
+def test_what_rounding_would_decide_has_no_value(rng, backend, redundancy, dtype):
+    """Where each lambda is resolved, but not what the four variables leave of each other."""
+    series = dependent_four(rng, 40)
+    options = {"tau": 50, "backend": backend, "redundancy": redundancy, "dtype": dtype}
+    result = synkern.phiid(series, atoms="all", average=None, **options)
+    flagged = set(result.flagged[:, 0].tolist())
+    assert 5 < len(flagged) < 35
+    for k in range(40):
+        gaps = least_gaps(*series[k].T, 50)
+        if k in flagged:
+            assert gaps[1] < 1e-19  # what is left is at most 4e-10 of a variable
+        else:
+            exact = truth(series[k].tobytes(), 100, 50, redundancy)
+            found = [result[atom][k, 0, 1] for atom in ATOMS]
+            np.testing.assert_allclose(found, exact, rtol=0, atol=promise(*gaps, dtype))
+
+
 @each_call
 @pytest.mark.parametrize("length", [6, 10, 1000])
 @pytest.mark.filterwarnings("ignore:.*below 30:UserWarning")
