@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 from synkern.kernels.lattice import zeta_matrix
 from synkern.kernels.segments import standardise
-from synkern.kernels.stable import UNRESOLVED
+from synkern.kernels.stable import VANISHED
 
 import synkern
 from synkern import ATOMS
@@ -312,7 +312,7 @@ def row(case: Case, phyid: Any) -> dict[str, Any]:
         line["errors"][name], line["outcomes"][name] = worst, outcome
         # A value that exists may be missing only beyond resolution, and with too few samples.
         lost = np.isnan(found).any(-1) & np.isfinite(exact[redundancy]).all(-1)
-        excused = multiple < UNRESOLVED**2 or outcome == "ValueError"
+        excused = multiple < VANISHED**2 or outcome == "ValueError"
         line["kept"] &= (worst is None or worst <= bound) and (excused or not lost.any())
     if case.series.shape[1] - case.tau >= MIN_SAMPLES:
         with np.errstate(all="ignore"):
