@@ -103,6 +103,11 @@ def cases(rng: np.random.Generator, draws: int) -> Iterator[Case]:
         for t in range(1, TIME):
             y[:, t] = 0.6 * (x[:, t - 1] + y[:, t - 1]) + eps * y[:, t]
         yield Case(f"y(t) = .6 x(t-1) + .6 y(t-1) + {eps:.0e} noise", np.stack([x, y], -1))
+    for eps in near:
+        x, y = pairs(0)
+        a = x[:, HALF:].copy()
+        y[:, :HALF] = x[:, :HALF] + eps * (a + eps * y[:, :HALF])
+        yield Case(f"y = x + {eps:.0e} (x(t+tau) + {eps:.0e} noise)", np.stack([x, y], -1), HALF)
     yield from _exact(pairs)
     line = np.linspace(-1, 1, TIME)[:, None]
     for eps in near[2:]:

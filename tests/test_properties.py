@@ -108,9 +108,8 @@ TIED = ("walk", "rare")
 
 
 @st.composite
-def calls(draw, averages=(None,), dtypes=DTYPES):
-    kind = draw(st.sampled_from(["gaussian", "discrete"]))
-    redundancy = draw(st.sampled_from(["MMI", "CCS"]))
+def calls(draw, variant, averages=(None,), dtypes=DTYPES):
+    kind, redundancy = variant
     # A Gaussian information that is exactly 0 has no sign, but its rounded value has one, and CCS
     # is not continuous there. So nothing is tied where that is asked for.
     tied = (kind, redundancy) != ("gaussian", "CCS")
@@ -271,12 +270,18 @@ def compare(call, found, expected, tolerance=0.0):
 # ---- Properties ----------------------------------------------------------------------------------
 
 AVERAGES = (None, "trials", "moments", "concatenate")
+each_variant = pytest.mark.parametrize(
+    "variant", list(itertools.product(["gaussian", "discrete"], ["MMI", "CCS"])), ids="-".join
+)
 
 
-@given(calls(AVERAGES), st.sampled_from(["float64", "float32"]))
-@anything(120)
-def test_what_has_no_value_is_said(call, dtype):
+@each_variant
+@given(st.data())
+@anything(30)
+def test_what_has_no_value_is_said(variant, data):
     """NaN exactly where the outcomes say so, nothing infinite, and the counts add up."""
+    call = data.draw(calls(variant, AVERAGES))
+    dtype = data.draw(st.sampled_from(["float64", "float32"]))
     call = replace(call, dtype=dtype)
     pairs, constant = varying_pairs(call), constant_nodes(call)
     result = call.phiid()
@@ -302,9 +307,11 @@ def test_what_has_no_value_is_said(call, dtype):
     }
 
 
-@given(calls())
-@anything(50)
-def test_average_is_the_mean_over_trials_with_a_value(call):
+@each_variant
+@given(st.data())
+@anything(15)
+def test_average_is_the_mean_over_trials_with_a_value(variant, data):
+    call = data.draw(calls(variant))
     each = call.phiid()
     mean = replace(call, average="trials").phiid()
     count = (~np.isnan(each["sts"])).sum(0)
@@ -314,10 +321,13 @@ def test_average_is_the_mean_over_trials_with_a_value(call):
         np.testing.assert_allclose(mean[atom], expected, rtol=1e-12, atol=1e-12)
 
 
-@given(calls(AVERAGES), st.randoms(use_true_random=False))
-@anything(60)
-def test_order_of_nodes_and_trials_does_not_matter(call, random):
+@each_variant
+@given(st.data())
+@anything(15)
+def test_order_of_nodes_and_trials_does_not_matter(variant, data):
     """The order decides which node of a pair is x, and the tile that a pair belongs to."""
+    call = data.draw(calls(variant, AVERAGES))
+    random = data.draw(st.randoms(use_true_random=False))
     trials, _, nodes = call.series.shape
     order = random.sample(range(nodes), nodes)
     trial_order = random.sample(range(trials), trials)
@@ -330,10 +340,13 @@ def test_order_of_nodes_and_trials_does_not_matter(call, random):
     compare(call, result, {a: result[swap_nodes(a)].swapaxes(-1, -2) for a in ATOMS})
 
 
-@given(calls(AVERAGES, dtypes=("float64", "int32")), st.randoms(use_true_random=False))
-@anything(60)
-def test_scale_and_offset_do_not_matter(call, random):
+@each_variant
+@given(st.data())
+@anything(15)
+def test_scale_and_offset_do_not_matter(variant, data):
     """Nor the sign, to Gaussian atoms; a bit, "above the mean", is another one upside down."""
+    call = data.draw(calls(variant, AVERAGES, dtypes=("float64", "int32")))
+    random = data.draw(st.randoms(use_true_random=False))
     scales = [1, 3] if call.kind == "discrete" else [-1, 2, 5]
     scale, offset = (
         np.array([random.choice(values) for _ in range(call.series.shape[2])])
@@ -345,9 +358,11 @@ def test_scale_and_offset_do_not_matter(call, random):
     compare(moved, found, result)
 
 
-@given(calls(AVERAGES))
-@anything(60)
-def test_atoms_sum_to_the_information_of_past_about_future(call):
+@each_variant
+@given(st.data())
+@anything(15)
+def test_atoms_sum_to_the_information_of_past_about_future(variant, data):
+    call = data.draw(calls(variant, AVERAGES))
     result, pairs, count = call.phiid(), varying_pairs(call), {}
     expected = np.zeros(result["sts"].shape)
     for (k, i, j), pair in pairs.items():
@@ -362,20 +377,23 @@ def test_atoms_sum_to_the_information_of_past_about_future(call):
     compare(call, {"sum": total}, {"sum": np.where(np.isnan(total), np.nan, expected)})
 
 
-@given(calls(AVERAGES))
-@anything(40)
-def test_redundancies_by_minimum_are_not_negative(call):
+@pytest.mark.parametrize("variant", [("gaussian", "MMI"), ("discrete", "MMI")], ids="-".join)
+@given(st.data())
+@anything(15)
+def test_redundancies_by_minimum_are_not_negative(variant, data):
     """Each is the least of some informations, or what a larger minimum adds to a smaller one."""
-    call = replace(call, redundancy="MMI")
+    call = data.draw(calls(variant, AVERAGES))
     result = call.phiid()
     names = ("rtr", "rtx", "rty", "xtr", "ytr")
     found = {atom: result[atom].clip(max=0) for atom in names}
     compare(call, found, {atom: 0 * found[atom] for atom in names})
 
 
-@given(calls(AVERAGES))
-@anything(60)
-def test_backends_agree(call):
+@each_variant
+@given(st.data())
+@anything(15)
+def test_backends_agree(variant, data):
+    call = data.draw(calls(variant, AVERAGES))
     one, other = (replace(call, backend=name).phiid() for name in ("numpy", "torch"))
     varying_pairs(call)  # may find that outcomes are in doubt
     np.testing.assert_array_equal(one.constant, other.constant)
@@ -383,17 +401,22 @@ def test_backends_agree(call):
     compare(call, one, other)
 
 
-@given(calls(AVERAGES))
-@anything(60)
-def test_single_precision_and_fewer_atoms_are_near(call):
+@each_variant
+@given(st.data())
+@anything(15)
+def test_single_precision_and_fewer_atoms_are_near(variant, data):
+    call = data.draw(calls(variant, AVERAGES))
     double, single = call.phiid(), replace(call, dtype="float32").phiid()
     compare(call, single, double, tolerance=1e-5)
     compare(call, call.phiid(atoms=("sts", "rtr")), double)
 
 
-@given(calls(), st.randoms(use_true_random=False))
-@anything(60)
-def test_atoms_are_means_of_local_ones(call, random):
+@each_variant
+@given(st.data())
+@anything(15)
+def test_atoms_are_means_of_local_ones(variant, data):
+    call = data.draw(calls(variant))
+    random = data.draw(st.randoms(use_true_random=False))
     nodes = call.series.shape[2]
     pairs = random.sample(list(itertools.permutations(range(nodes), 2)), min(4, nodes))
     options = {"tau": call.tau, "kind": call.kind, "redundancy": call.redundancy}
