@@ -6,12 +6,13 @@ import argparse
 import importlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import synkern
 from synkern.backends import BACKENDS
 from synkern.study_folder import ArgumentError, StudyError
+from synkern.study_settings import CHOICES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +58,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-prompts", type=int, metavar="N", help="use only N of the prompts")
     add("--new-tokens", type=int, default=100, metavar="N", help="tokens per answer")
     add("--tau", type=int, default=1, metavar="N", help="lag in tokens")
-    add("--seed", type=int, default=0, metavar="N", help="of control weights and bootstrap")
+    for option, what in (
+        ("kind", "estimator"),
+        ("redundancy", "redundancy function"),
+        ("average", "how prompts combine"),
+        ("detrend", "what is done to each series before"),
+        ("null", "test every pair against a null"),
+    ):
+        default, *others = CHOICES[option]
+        add(f"--{option}", default=default, help=f"{what}: {default}, {', '.join(others)}")
+    add(
+        "--null-draws",
+        type=int,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="surrogates of the null (default: 99)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of control weights, bootstrap and null")
     add(
         "--no-control",
         action="store_false",
@@ -66,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         help="leave out the model with random weights",
     )
     add("--backend", default="auto", help='see "synkern backends"')
-    add("--dtype", default="float32", help="of the model")
+    add("--dtype", default=CHOICES["dtype"][0], help="of the model")
     add("--device", default="auto", help="where the model runs: cpu, cuda, ...")
     add("--batch-size", type=int, default=30, metavar="N", help="prompts answered at once")
     add("--bootstrap", type=int, default=1000, metavar="N", help="bootstrap draws")
@@ -101,19 +118,41 @@ def _study(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         kept = f"finished stages are kept in {options.out}: run the same command to go on"
         return _failed(f"interrupted; {kept}", 130)
+    stages = done.description["stages"]
     print("quadratic term of each profile, slopes before and after its vertex (95 % intervals):")
     for weights, profiles in done.profiles.items():
         for ranking, profile in profiles.items():
             verdict = "inverted U" if profile.inverted_u else "no inverted U"
+            if not profile.complete:
+                verdict = f"{profile.missing_share:.0%} missing"
             print(
-                f"  {weights:8} {ranking:16} {profile.quadratic:+.3f} "
+                f"  {weights:8} {ranking:16} {profile.quadratic:+.4f} "
                 f"{_interval(profile.quadratic_interval)}  "
                 f"before {_interval(profile.rise_interval)}  "
                 f"after {_interval(profile.fall_interval)}  "
                 f"{verdict:13}  p = {profile.shuffled_p:.4f} with layers shuffled"
             )
+    for weights in done.profiles:
+        absent = stages[f"analysis ({weights})"]["excess"]["absent"]
+        if absent is not None:
+            print(f"no excess synergy, {weights}: {absent}")
+    for weights in done.profiles:
+        if f"null ({weights})" in stages:
+            print(_null(weights, stages[f"null ({weights})"]))
     print(f"report: {done.report}")
     return 0
+
+
+def _null(weights: str, test: Mapping[str, Any]) -> str:
+    """How many pairs differ from the null."""
+    shares = []
+    for atom, found in test["atoms"].items():
+        if found["share_q"] is None:
+            shares.append(f"{atom} no pair tested")
+        else:
+            shares.append(f"{atom} {found['share_q']:.1%} (p <= 0.05: {found['share_p']:.1%})")
+    said = f"pairs that differ from null {test['null']} at a false-discovery rate of 0.05"
+    return f"{said}, {weights}: {', '.join(shares)}"
 
 
 def _backends(options: argparse.Namespace) -> int:
@@ -137,7 +176,7 @@ def _backends(options: argparse.Namespace) -> int:
 
 def _interval(interval: tuple[float, float]) -> str:
     low, high = interval
-    return f"[{low:+.3f}, {high:+.3f}]" if math.isfinite(low) else f"{'too few layers':16}"
+    return f"[{low:+.4f}, {high:+.4f}]" if math.isfinite(low) else f"{'too few layers':18}"
 
 
 def _failed(message: Any, code: int) -> int:

@@ -11,33 +11,31 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from synkern.profile import LayerProfile
+from synkern.profile import MEANS, LayerProfile
+from synkern.scores import node_means
+
+Floats = NDArray[np.float64]
 
 # Okabe and Ito's colours, told apart by every kind of colour vision; the line styles differ too.
 _STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))
-_RANKING_UNITS = {
-    "rank_difference": "rank difference",
-    "mean_difference": "nats",
-    "balance": "share of synergy",
-}
+# That of a mean difference is the unit of the atoms.
+_RANKING_UNITS = {"rank_difference": "rank difference", "balance": "share of synergy"}
 _MISSING = "#BDBDBD"
 _TEXT: Any = {"font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold"}
 
 
 def pair_matrices(
-    sts: NDArray[np.float64], rtr: NDArray[np.float64], layer: NDArray[np.int64], title: str
+    sts: Floats, rtr: Floats, layer: NDArray[np.int64], title: str, unit: str = "nats"
 ) -> Figure:
     """Synergy and redundancy of all pairs of nodes, nodes in order of layer.
 
     Args:
-        sts: (nodes, nodes), nats; NaN, as on the diagonal, is drawn grey.
-        rtr: (nodes, nodes), nats.
+        sts: (nodes, nodes); NaN, as on the diagonal, is drawn grey.
+        rtr: (nodes, nodes).
         layer: (nodes,), rising.
         title: of the whole figure.
+        unit: of both atoms.
     """
-    starts = np.flatnonzero(np.diff(layer, prepend=layer[0] - 1))
-    ends = np.append(starts[1:], len(layer))
-    shown = _spread(len(starts), 8)
     with mpl.rc_context(_TEXT):
         figure = Figure(figsize=(10, 4.6), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
@@ -49,36 +47,97 @@ def pair_matrices(
         ):
             # A few extreme pairs would leave all others in one colour: cut at a high percentile.
             top = float(np.nanpercentile(matrix, 99.5))
-            cut = bool(np.nanmax(matrix) > top)
-            image = axes.imshow(
+            _pair_panel(
+                axes,
                 matrix,
-                cmap=_colours("viridis"),
-                vmin=min(0.0, float(np.nanmin(matrix))),
-                vmax=top,
-                interpolation="nearest",
-            )
-            for boundary in starts[1:]:
-                axes.axhline(boundary - 0.5, color="white", linewidth=0.25, alpha=0.6)
-                axes.axvline(boundary - 0.5, color="white", linewidth=0.25, alpha=0.6)
-            middles = ((starts + ends - 1) / 2)[shown]
-            axes.set_xticks(middles, labels=layer[starts[shown]])
-            axes.set_yticks(middles, labels=layer[starts[shown]])
-            axes.set(title=name, xlabel="node, by layer", ylabel="node, by layer")
-            figure.colorbar(
-                image,
-                ax=axes,
-                label=f"{name.split()[0].lower()} (nats)",
-                shrink=0.85,
-                extend="max" if cut else "neither",
+                layer,
+                title=name,
+                label=f"{name.split()[0].lower()} ({unit})",
+                limits=(min(0.0, float(np.nanmin(matrix))), top),
             )
     return figure
 
 
+def excess_matrices(
+    excess: Floats, referenced: Floats, layer: NDArray[np.int64], title: str, unit: str = "nats"
+) -> Figure:
+    """Synergy of all pairs beyond persistence, and for how much of the trials there is one.
+
+    Args:
+        excess: (nodes, nodes); NaN is drawn grey.
+        referenced: (nodes, nodes), share of the trials in which the pair has a reference.
+        layer: (nodes,), rising.
+        title: of the whole figure.
+        unit: of the excess.
+    """
+    shown = np.abs(excess[np.isfinite(excess)])
+    top = float(np.percentile(shown, 99.5)) if len(shown) else 0.0
+    with mpl.rc_context(_TEXT):
+        figure = Figure(figsize=(10, 4.6), dpi=120, layout="constrained")
+        figure.suptitle(title, fontweight="bold")
+        left, right = figure.subplots(1, 2)
+        _pair_panel(
+            left,
+            excess,
+            layer,
+            title="Synergy beyond persistence",
+            label=f"excess of sts ({unit})",
+            limits=(-top, top),
+            colours="PuOr_r",
+        )
+        _pair_panel(
+            right,
+            referenced,
+            layer,
+            title="Prompts with a reference",
+            label="share of the prompts",
+            limits=(0.0, 1.0),
+            colours="cividis",
+        )
+    return figure
+
+
+def _pair_panel(
+    axes: Any,
+    matrix: Floats,
+    layer: NDArray[np.int64],
+    *,
+    title: str,
+    label: str,
+    limits: tuple[float, float],
+    colours: str = "viridis",
+) -> None:
+    """One matrix of all pairs with its layers and a colour bar that tells where it is cut."""
+    starts = np.flatnonzero(np.diff(layer, prepend=layer[0] - 1))
+    ends = np.append(starts[1:], len(layer))
+    shown = _spread(len(starts), 8)
+    low, high = limits
+    if high <= low:
+        low, high = low - 0.5, low + 0.5  # all alike, or nothing to show
+    image = axes.imshow(
+        matrix, cmap=_colours(colours), vmin=low, vmax=high, interpolation="nearest"
+    )
+    for boundary in starts[1:]:
+        axes.axhline(boundary - 0.5, color="white", linewidth=0.25, alpha=0.6)
+        axes.axvline(boundary - 0.5, color="white", linewidth=0.25, alpha=0.6)
+    middles = ((starts + ends - 1) / 2)[shown]
+    axes.set_xticks(middles, labels=layer[starts[shown]])
+    axes.set_yticks(middles, labels=layer[starts[shown]])
+    axes.set(title=title, xlabel="node, by layer", ylabel="node, by layer")
+    values = matrix[np.isfinite(matrix)]
+    below, above = bool((values < low).any()), bool((values > high).any())
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}
+    axes.figure.colorbar(
+        image, ax=axes, label=label, shrink=0.85, extend=extend.get((below, above), "both")
+    )
+
+
 def head_maps(
-    scores: Mapping[str, NDArray[np.float64]],
+    scores: Mapping[str, Floats],
     layer: NDArray[np.int64],
     head: NDArray[np.int64],
     title: str,
+    unit: str = "nats",
 ) -> Figure:
     """The score of each node by layer and head, one panel per ranking.
 
@@ -87,6 +146,7 @@ def head_maps(
         layer: (nodes,).
         head: (nodes,), index within the layer.
         title: of the whole figure.
+        unit: of the atoms.
     """
     layers = np.unique(layer)
     row = np.searchsorted(layers, layer)
@@ -109,7 +169,7 @@ def head_maps(
             axes.set_xticks(heads, labels=heads)
             axes.set_yticks(shown, labels=layers[shown])
             axes.set(title=_words(ranking), xlabel="head")
-            figure.colorbar(image, ax=axes, label=_RANKING_UNITS.get(ranking, "score"))
+            figure.colorbar(image, ax=axes, label=_RANKING_UNITS.get(ranking, unit))
         panels[0].set_ylabel("layer")
     return figure
 
@@ -121,45 +181,14 @@ def layer_profile_curves(profiles: Mapping[str, Mapping[str, LayerProfile]], tit
         profiles: by what the curve is called in the legend, then by ranking.
         title: of the whole figure.
     """
-    rankings = list(next(iter(profiles.values())))
+    rankings = [r for r in next(iter(profiles.values())) if r not in MEANS]
     with mpl.rc_context(_TEXT):
         figure = Figure(figsize=(10, 4.3), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         panels = figure.subplots(1, len(rankings), squeeze=False, sharey=True)[0]
         for axes, ranking in zip(panels, rankings, strict=True):
-            for (name, by_ranking), (colour, line, marker) in zip(
-                profiles.items(), _STYLES, strict=False
-            ):
-                profile = by_ranking[ranking]
-                percent = f"{100 * profile.confidence:g} %"
-                axes.plot(
-                    profile.depth,
-                    profile.mean,
-                    line,
-                    color=colour,
-                    marker=marker,
-                    markersize=3,
-                    linewidth=1.1,
-                    label=name,
-                )
-                axes.fill_between(
-                    profile.depth,
-                    profile.lower,
-                    profile.upper,
-                    color=colour,
-                    alpha=0.18,
-                    linewidth=0,
-                    label=f"{percent} band",
-                )
-                axes.plot(
-                    profile.depth,
-                    profile.fitted,
-                    line,
-                    color=colour,
-                    linewidth=2.4,
-                    alpha=0.55,
-                    label="parabola",
-                )
+            for (name, by_ranking), style in zip(profiles.items(), _STYLES, strict=False):
+                _curve(axes, name, by_ranking[ranking], style)
             axes.set(
                 title=_words(ranking), xlabel="relative depth", xlim=(-0.02, 1.02), ylim=(0, 1)
             )
@@ -171,6 +200,180 @@ def layer_profile_curves(profiles: Mapping[str, Mapping[str, LayerProfile]], tit
             handles, labels, loc="outside lower center", ncols=len(profiles), frameon=False
         )
     return figure
+
+
+def synergy_curves(
+    profiles: Mapping[str, Mapping[str, LayerProfile]],
+    missing: Mapping[str, Floats],
+    title: str,
+    unit: str = "nats",
+) -> Figure:
+    """Profiles of the synergy as it is and beyond persistence, one row for each model.
+
+    Args:
+        profiles: by what the row is called, then by name in `synkern.profile.MEANS`; without the
+            excess if there is none.
+        missing: by the same name, (layers,) share of the (trial, pair) without a reference; left
+            out where there is no excess.
+        title: of the whole figure.
+        unit: of the atoms.
+    """
+    columns = ["Synergy (sts)"]
+    columns += ["Beyond persistence", "Without a reference"] if missing else []
+    with mpl.rc_context(_TEXT):
+        size = (10 if missing else 5.5, 0.9 + 2.6 * len(profiles))
+        figure = Figure(figsize=size, dpi=120, layout="constrained")
+        figure.suptitle(title, fontweight="bold")
+        grid = figure.subplots(len(profiles), len(columns), squeeze=False, sharex=True)
+        for axes, heading in zip(grid[0], columns, strict=True):
+            axes.set_title(heading)
+        for row, (name, by_mean), style in zip(grid, profiles.items(), _STYLES, strict=False):
+            row[0].set_ylabel(f"{name}\n{unit}, mean of the layer")
+            _curve(row[0], name, by_mean["synergy"], style)
+            if name in missing:
+                _excess_curves(row[1], name, by_mean, style)
+                row[1].set_ylabel(f"{unit}, mean of the layer")
+                depth = by_mean["synergy"].depth
+                row[2].bar(depth, missing[name], 0.8 * depth[1], color=style[0])
+            elif missing:
+                for axes in row[1:]:
+                    place: Any = {"ha": "center", "va": "center", "transform": axes.transAxes}
+                    axes.text(0.5, 0.5, "none", color="#666666", **place)
+            if missing:
+                row[2].set(ylabel="share of (prompt, pair)", ylim=(0, 1))
+            for axes in row:
+                axes.set_xlim(-0.03, 1.03)
+                axes.grid(alpha=0.25, linewidth=0.6)
+        for axes in grid[-1]:
+            axes.set_xlabel("relative depth")
+    return figure
+
+
+def _excess_curves(
+    axes: Any, name: str, by_mean: Mapping[str, LayerProfile], style: tuple[str, str, str]
+) -> None:
+    """Excess synergy, faint where it is incomplete, with that of unrelated nodes and zero."""
+    profile, unrelated = by_mean["excess_synergy"], by_mean["unrelated_excess"]
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.plot(
+        unrelated.depth, unrelated.mean, ":", color="black", linewidth=1.3, label="if unrelated"
+    )
+    _curve(axes, name, profile, style, faint=not profile.complete)
+    if not profile.complete:
+        axes.text(
+            *(0.5, 0.72),
+            f"{1 - profile.missing_share:.0%} of (prompt, pair):\nnot the whole",
+            ha="center",
+            va="center",
+            transform=axes.transAxes,
+            color="#666666",
+            fontsize=11,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+            zorder=5,
+        )
+    axes.legend(
+        handles=[line for line in axes.lines if line.get_label() == "if unrelated"],
+        frameon=False,
+        loc="best",
+    )
+
+
+def null_curves(
+    tests: Mapping[str, Mapping[str, Mapping[str, Floats]]],
+    layer: NDArray[np.int64],
+    threshold: float,
+    title: str,
+) -> Figure:
+    """How many pairs of the nodes of a layer differ from unrelated ones, and how far.
+
+    Args:
+        tests: by what the curve is called, then by atom (`sts`, `rtr`): `p`, `q` and `z`, (nodes,
+            nodes).
+        layer: (nodes,).
+        threshold: below which p and q count as small.
+        title: of the whole figure.
+    """
+    layers, index = np.unique(layer, return_inverse=True)
+    depth = (layers - layers[0]) / (layers[-1] - layers[0])
+    with mpl.rc_context(_TEXT):
+        figure = Figure(figsize=(10, 6.2), dpi=120, layout="constrained")
+        figure.suptitle(title, fontweight="bold")
+        grid = figure.subplots(2, 2, sharex=True, sharey="row")
+        for column, (atom, heading) in enumerate(
+            (("sts", "Synergy (sts)"), ("rtr", "Redundancy (rtr)"))
+        ):
+            for (name, by_atom), (colour, line, marker) in zip(
+                tests.items(), _STYLES, strict=False
+            ):
+                test = by_atom[atom]
+                style: Any = {"color": colour, "marker": marker, "markersize": 3}
+                for key, width, alpha in (("q", 1.8, 1.0), ("p", 1.0, 0.45)):
+                    small = np.where(np.isfinite(test[key]), test[key] <= threshold, np.nan)
+                    grid[0, column].plot(
+                        depth,
+                        _by_layer(node_means(small), index),
+                        line,
+                        label=f"{name}: {key} ≤ {threshold:g}",
+                        linewidth=width,
+                        alpha=alpha,
+                        **style,
+                    )
+                z = _by_layer(node_means(test["z"]), index)
+                grid[1, column].plot(depth, z, line, linewidth=1.8, **style)
+            grid[0, column].axhline(threshold, color="black", linewidth=0.8, linestyle=":")
+            grid[1, column].axhline(0, color="black", linewidth=0.8)
+            grid[0, column].set(title=heading, ylim=(-0.03, 1.03))
+            grid[1, column].set(xlabel="relative depth")
+        grid[0, 0].set_ylabel("share of the pairs of a layer's heads")
+        grid[1, 0].set_ylabel("mean z of the pairs of a layer's heads")
+        for axes in grid.flat:
+            axes.grid(alpha=0.25, linewidth=0.6)
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _curve(
+    axes: Any, name: str, profile: LayerProfile, style: tuple[str, str, str], faint: bool = False
+) -> None:
+    """Layer means with their bootstrap band and the fitted parabola; faint where not to be read."""
+    colour, line, marker = style
+    axes.plot(
+        profile.depth,
+        profile.mean,
+        line,
+        color=colour,
+        marker=marker,
+        markersize=3,
+        linewidth=1.1,
+        alpha=0.3 if faint else 1.0,
+        label=name,
+    )
+    axes.fill_between(
+        profile.depth,
+        profile.lower,
+        profile.upper,
+        color=colour,
+        alpha=0.08 if faint else 0.18,
+        linewidth=0,
+        label=f"{100 * profile.confidence:g} % band",
+    )
+    if not faint:
+        axes.plot(
+            profile.depth,
+            profile.fitted,
+            line,
+            color=colour,
+            linewidth=2.4,
+            alpha=0.55,
+            label="parabola",
+        )
+
+
+def _by_layer(scores: NDArray[np.floating[Any]], index: NDArray[np.intp]) -> Floats:
+    """Mean over the nodes of each layer, (layers,), by the position of each node's layer."""
+    means = [node_means(scores[index == k]) for k in range(int(index.max()) + 1)]
+    return np.array(means, np.float64)
 
 
 def _words(ranking: str) -> str:

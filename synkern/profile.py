@@ -2,9 +2,10 @@
 
 Every ranking gives one score per node. Scores are scaled to [0, 1] over all nodes (smallest 0,
 largest 1), so that rankings with different units can be compared, and averaged over the nodes of
-each layer. Layers lie at relative depth d in [0, 1], evenly spaced by their index (first recorded
-layer 0, last 1). A parabola is fitted to the layer means by least squares, every layer with the
-same weight, in the centred depth u = 2 d - 1:
+each layer. (The mean of a single atom, `MEANS`, keeps the atom's unit instead.) Layers lie at
+relative depth d in [0, 1], evenly spaced by their index (first recorded layer 0, last 1). A
+parabola is fitted to the layer means by least squares, every layer with the same weight, in the
+centred depth u = 2 d - 1:
 
     profile(d) ~ level + slope * u + quadratic * u**2
 
@@ -14,9 +15,9 @@ scaled score: -0.3 says that the middle lies 0.3 of the whole range of node scor
 (The coefficient of d**2 is four times that.) The vertex lies at d = 1/2 - slope / (4 quadratic).
 
 Uncertainty is over trials: trials are drawn with replacement, matrices averaged over the drawn
-trials, and scores, scaling, layer means and fit computed anew for each draw. Intervals are
-percentiles over the draws (Efron and Tibshirani 1993, chapter 13). The nodes stay fixed: the
-statement is about this model, answering other prompts of the same kind.
+trials (`synkern.averages`), and scores, scaling, layer means and fit computed anew for each draw.
+Intervals are percentiles over the draws (Efron and Tibshirani 1993, chapter 13). The nodes stay
+fixed: the statement is about this model, answering other prompts of the same kind.
 
 A bend is not yet an inverted U: a profile that rises ever more slowly has one, and a vertex inside
 the depth (Simonsohn 2018, Advances in Methods and Practices in Psychological Science 1, 538). So
@@ -44,9 +45,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synkern.scores import RANKINGS, scores_from_matrices
+from synkern.averages import Averages, Floats
+from synkern.scores import RANKINGS, node_means, scores_from_matrices
 
-Floats = NDArray[np.float64]
+MEANS = {"synergy": "sts", "excess_synergy": "excess", "unrelated_excess": "excess"}
+"""Scores beside the rankings: the mean over a node's pairs of the atom named. (`excess` is sts
+beyond persistence, of the nodes as they are or of nodes without relation.) They keep the atom's
+unit: their profiles are not scaled, so that models and atoms can be compared."""
+
+MISSING_TOLERATED = 0.05
+"""A profile that lacks a larger share of its (trial, pair) is one of the rest that happens to have
+a value, and no inverted U is claimed for it."""
 
 # Below this number of draws the ends of a 95 % interval are two or three draws: noise.
 _FEWEST_DRAWS = 100
@@ -66,12 +75,15 @@ class LayerProfile:
     See the module for what is fitted and how the intervals come about.
 
     Attributes:
-        ranking: name of the ranking.
+        ranking: name of the ranking, or of one of `MEANS`.
         layers: (layers,) int64, layer indices in rising order.
         depth: (layers,) float64, relative depth in [0, 1].
         scores: (nodes,) float64, the nodes' scores, from the matrices averaged over trials. In
-            nats for `mean_difference`, ranks for `rank_difference`, a fraction for `balance`.
-        scaled: (nodes,) float64, the scores scaled to [0, 1]; NaN for a node without a valid pair.
+            the unit of the atoms for `mean_difference` and `MEANS`, ranks for `rank_difference`, a
+            fraction for `balance`.
+        scaled: (nodes,) float64, the scores scaled to [0, 1], or unscaled for one of `MEANS`, whose
+            means, terms and slopes below are then in their unit; NaN for a node without a valid
+            pair.
         mean: (layers,) float64, mean scaled score of each layer; NaN if it has no valid node.
         lower, upper: (layers,) float64, ends of the bootstrap interval of `mean`, by layer.
         fitted: (layers,) float64, the parabola at `depth`.
@@ -89,7 +101,9 @@ class LayerProfile:
         trials: number of trials.
         draws: number of bootstrap draws that entered the intervals.
         failed_draws: draws left out because in them a layer had no valid pair at all.
-        skipped_pair_trials: number of (trial, pair) that were NaN and entered no average.
+        skipped_pair_trials: number of (trial, pair) that were NaN and entered no average; of pairs,
+            where trials are pooled.
+        missing_share: their share of all, from 0 to 1.
         skipped_nodes: number of nodes without any valid pair.
     """
 
@@ -114,19 +128,26 @@ class LayerProfile:
     draws: int
     failed_draws: int
     skipped_pair_trials: int
+    missing_share: float
     skipped_nodes: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether no more than `MISSING_TOLERATED` of the (trial, pair) lack a value."""
+        return self.missing_share <= MISSING_TOLERATED
 
     @property
     def inverted_u(self) -> bool:
         """Whether the profile rises and then falls, with other prompts too, and hardly by chance.
 
-        All of `quadratic_interval` is below 0, all of `rise_interval` above and all of
-        `fall_interval` below, and `shuffled_p` is below 1 - confidence. What the last cannot rule
-        out is in the module's text.
+        It is complete, all of `quadratic_interval` is below 0, all of `rise_interval` above and all
+        of `fall_interval` below, and `shuffled_p` is below 1 - confidence. What the last cannot
+        rule out is in the module's text.
         """
         bends_down = self.quadratic_interval[1] < 0
         rises_and_falls = self.rise_interval[0] > 0 > self.fall_interval[1]
-        return bends_down and rises_and_falls and self.shuffled_p < 1 - self.confidence
+        unlikely = self.shuffled_p < 1 - self.confidence
+        return self.complete and bends_down and rises_and_falls and unlikely
 
     def top_layers(self, count: int = 3) -> tuple[int, ...]:
         """The `count` layers with the highest mean, highest first."""
@@ -135,28 +156,8 @@ class LayerProfile:
         return tuple(int(layer) for layer in self.layers[order[:count]])
 
 
-def average_over_trials(sts: ArrayLike, rtr: ArrayLike) -> tuple[Floats, Floats]:
-    """Synergy and redundancy averaged over the trials in which a pair is valid.
-
-    Args:
-        sts: (trials, nodes, nodes) synergy per trial, nats; the diagonal is ignored.
-        rtr: (trials, nodes, nodes) redundancy per trial, nats.
-
-    Returns:
-        Two (nodes, nodes) float64 arrays, nats; NaN on the diagonal and where a pair is valid in
-        no trial, that is where one of its atoms is not finite in each of them.
-
-    Raises:
-        ValueError: shapes that do not fit, or no valid pair at all.
-    """
-    averages = _Averages.of(sts, rtr)
-    synergy, redundancy = averages.weighted(np.ones((1, averages.trials)))
-    return synergy[0], redundancy[0]
-
-
 def layer_profiles(
-    sts: ArrayLike,
-    rtr: ArrayLike,
+    averages: Averages,
     layers: ArrayLike,
     *,
     rankings: Sequence[str] = RANKINGS,
@@ -167,14 +168,13 @@ def layer_profiles(
 ) -> dict[str, LayerProfile]:
     """Profiles over depth of one or more rankings, with bootstrap intervals over trials.
 
-    All rankings see the same draws. A (trial, pair) in which either atom is not finite is left out
-    of the averages and counted; it never counts as zero.
+    All rankings see the same draws. A (trial, pair) without a value is left out of the averages and
+    counted; it never counts as zero.
 
     Args:
-        sts: (trials, nodes, nodes) synergy per trial, nats; the diagonal is ignored.
-        rtr: (trials, nodes, nodes) redundancy per trial, nats.
+        averages: of the atoms that the rankings are made of: `sts` and `rtr`, or one for a mean.
         layers: (nodes,) integer, the layer of each node.
-        rankings: names from `synkern.scores.RANKINGS`.
+        rankings: names from `synkern.scores.RANKINGS` or `MEANS`.
         bootstrap: number of draws, at least 100.
         confidence: coverage of the intervals, above 0 and below 1.
         seed: seed of the draws and of the shuffles.
@@ -184,26 +184,30 @@ def layer_profiles(
         One `LayerProfile` per ranking, in the given order.
 
     Raises:
-        ValueError: shapes that do not fit together, fewer than 2 trials, fewer than 3 layers (a
-            parabola needs three points), an argument out of range, no valid pair, or a ranking in
-            which all nodes score the same.
+        ValueError: layers that do not fit the nodes, fewer than 2 trials, fewer than 3 layers (a
+            parabola needs three points), an argument out of range, too few valid pairs, or a
+            ranking in which all nodes score the same.
     """
-    averages = _Averages.of(sts, rtr)
     trials, nodes = averages.trials, averages.nodes
     index, unique = _layers_checked(layers, nodes)
     _check_options(rankings, bootstrap, confidence)
     if trials < 2:
         raise ValueError(
-            f"sts has {trials} trial(s); a bootstrap over trials needs at least 2: give more"
+            f"averages has {trials} trial(s); a bootstrap over trials needs at least 2: give more"
         )
     depth = (unique - unique[0]) / (unique[-1] - unique[0])
 
-    def profiles_of(matrices: tuple[Floats, Floats], ranking: str) -> tuple[Floats, Floats, Floats]:
-        scores = np.asarray(scores_from_matrices(*matrices, ranking), dtype=np.float64)
-        scaled = _scaled(scores)
+    def profiles_of(atoms: Mapping[str, Floats], ranking: str) -> tuple[Floats, Floats, Floats]:
+        if ranking in MEANS:
+            scores = np.asarray(node_means(atoms[MEANS[ranking]]), dtype=np.float64)
+            scaled = scores
+        else:
+            matrices = atoms["sts"], atoms["rtr"]
+            scores = np.asarray(scores_from_matrices(*matrices, ranking), dtype=np.float64)
+            scaled = _scaled(scores)
         return scores, scaled, _layer_means(scaled, index, len(unique))
 
-    whole = averages.weighted(np.ones((1, trials)))
+    whole = averages.weighted(np.ones((1, trials)))  # a draw of its own, (1, nodes, nodes)
     points = {ranking: profiles_of(whole, ranking) for ranking in rankings}
     for ranking, (_, scaled, _) in points.items():
         if not np.isfinite(scaled).any():
@@ -216,6 +220,8 @@ def layer_profiles(
     weights = rng.multinomial(trials, np.full(trials, 1 / trials), size=bootstrap).astype(float)
     draws: dict[str, list[Floats]] = {ranking: [] for ranking in rankings}
     chunk = max(1, _CHUNK_BYTES // (8 * _MATRICES_PER_DRAW * nodes * nodes))
+    if not averages.batched:
+        chunk = 1  # so that the progress shows
     for start in range(0, bootstrap, chunk):
         matrices = averages.weighted(weights[start : start + chunk])
         for ranking in rankings:
@@ -232,7 +238,7 @@ def layer_profiles(
             confidence=confidence,
             seed=seed,
             trials=trials,
-            skipped=averages.skipped,
+            missing=(averages.missing, averages.entries),
         )
         for ranking in rankings
     }
@@ -272,7 +278,7 @@ def _profile(
     confidence: float,
     seed: int,
     trials: int,
-    skipped: int,
+    missing: tuple[int, int],
 ) -> LayerProfile:
     scores, scaled, mean = (part[0] for part in point)
     usable = np.isfinite(mean)
@@ -326,7 +332,8 @@ def _profile(
         trials=trials,
         draws=len(kept),
         failed_draws=len(draws) - len(kept),
-        skipped_pair_trials=skipped,
+        skipped_pair_trials=missing[0],
+        missing_share=missing[0] / missing[1],
         skipped_nodes=int(np.isnan(scores).sum()),
     )
 
@@ -381,74 +388,6 @@ def _layer_means(scaled: Floats, index: NDArray[np.intp], layers: int) -> Floats
     return means
 
 
-@dataclass(frozen=True)
-class _Averages:
-    """Averages of both atoms over trials, each with a weight, that leave out what is not valid.
-
-    `sts`, `rtr`: (trials, nodes * nodes), 0 where a pair is not valid. `valid`: the same shape, 1
-    where both are finite and 0 elsewhere; None if all pairs are valid. `skipped`: (trial, pair)
-    that are not.
-    """
-
-    sts: Floats
-    rtr: Floats
-    valid: Floats | None
-    trials: int
-    nodes: int
-    skipped: int
-
-    @classmethod
-    def of(cls, sts: ArrayLike, rtr: ArrayLike) -> _Averages:
-        synergy, redundancy = np.asarray(sts, np.float64), np.asarray(rtr, np.float64)
-        for name, atom in (("sts", synergy), ("rtr", redundancy)):
-            if atom.ndim != 3 or atom.shape[1] != atom.shape[2]:
-                raise ValueError(
-                    f"{name} has shape {atom.shape}; give (trials, nodes, nodes), one matrix per "
-                    "trial (phiid with average=None)"
-                )
-        if synergy.shape != redundancy.shape:
-            raise ValueError(
-                f"sts has shape {synergy.shape} and rtr {redundancy.shape}; give both from one "
-                "result"
-            )
-        trials, nodes, _ = synergy.shape
-        valid = np.isfinite(synergy) & np.isfinite(redundancy)
-        pairs = ~np.eye(nodes, dtype=bool)
-        if not valid[:, pairs].any():
-            raise ValueError(
-                f"no pair of the {nodes} nodes is valid in any of the {trials} trials; the series "
-                "are constant, duplicated or deterministic"
-            )
-        skipped = int((~valid[:, pairs]).sum()) // 2  # (i, j) and (j, i) are one pair
-        flat = (trials, nodes * nodes)
-        if skipped:
-            synergy, redundancy = (np.where(valid, atom, 0.0) for atom in (synergy, redundancy))
-        return cls(
-            sts=synergy.reshape(flat),
-            rtr=redundancy.reshape(flat),
-            # Where nothing is left out, the product that counts valid trials is not needed, nor
-            # copies of large arrays.
-            valid=valid.reshape(flat).astype(np.float64) if skipped else None,
-            trials=trials,
-            nodes=nodes,
-            skipped=skipped,
-        )
-
-    def weighted(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Both atoms, (draws, nodes, nodes) each, averaged with weights (draws, trials)."""
-        total = weights.sum(1, keepdims=True) if self.valid is None else weights @ self.valid
-        diagonal = np.arange(self.nodes)
-        means = []
-        for atom in (self.sts, self.rtr):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                mean = weights @ atom
-                mean /= total  # 0 / 0 is the NaN that a pair without a valid trial should be
-            mean = mean.reshape(-1, self.nodes, self.nodes)
-            mean[:, diagonal, diagonal] = np.nan
-            means.append(mean)
-        return means[0], means[1]
-
-
 def _layers_checked(layers: ArrayLike, nodes: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """Position of each node's layer among the layers, and the layers in rising order."""
     labels: NDArray[Any] = np.asarray(layers)
@@ -467,9 +406,9 @@ def _layers_checked(layers: ArrayLike, nodes: int) -> tuple[NDArray[np.intp], ND
 
 
 def _check_options(rankings: Sequence[str], bootstrap: int, confidence: float) -> None:
-    unknown = [ranking for ranking in rankings if ranking not in RANKINGS]
-    if unknown or not rankings:
-        raise ValueError(f"rankings = {list(rankings)}; choose from {', '.join(RANKINGS)}")
+    known = (*RANKINGS, *MEANS)
+    if not rankings or any(ranking not in known for ranking in rankings):
+        raise ValueError(f"rankings = {list(rankings)}; choose from {', '.join(known)}")
     if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < _FEWEST_DRAWS:
         raise ValueError(f"bootstrap = {bootstrap!r}; give an integer of at least {_FEWEST_DRAWS}")
     if not 0 < confidence < 1:

@@ -5,17 +5,42 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping
-from importlib import resources
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from synkern.figures import head_maps, layer_profile_curves, pair_matrices
-from synkern.profile import LayerProfile
+from synkern.figures import (
+    excess_matrices,
+    head_maps,
+    layer_profile_curves,
+    null_curves,
+    pair_matrices,
+    synergy_curves,
+)
+from synkern.profile import MEANS, MISSING_TOLERATED, LayerProfile
+from synkern.scores import node_means
+from synkern.study_analysis import BASELINE, EXCESS, FALSE_DISCOVERIES, RAW
 from synkern.study_folder import StudyFolder
+
+FALSE_POSITIVES = {
+    "cross_trial": (".052 / .054", ".052 / .055"),
+    "row_shift": (".050 / .054", ".130 / .128"),
+    "circular": (".188 / .054", ".721 / .143"),
+    "block": (".964 / .072", "1.00 / .807"),
+    "phase": (".189 / .051", ".726 / .146"),
+}
+"""Shares of unrelated pairs with p <= 0.05, sts / rtr, for AR(1) nodes of coefficient 0.5 and of
+0.97, mean of ten trials: the table in `synkern.nulls`."""
+
+Floats = NDArray[np.float64]
+
+# What the profiles of synergy itself are called on the page.
+_CALLED = {RAW: "raw", EXCESS: "excess", BASELINE: "excess if unrelated"}
 
 
 def write_report(
@@ -33,79 +58,175 @@ def write_report(
     Returns:
         The path of the page, which needs no other file.
     """
-    arrays = folder.arrays
     model = description["parameters"]["model"]
     name = Path(model).name or model
-    drawn: dict[str, tuple[Figure, str]] = {}
-    named = {_weights(weights): by_ranking for weights, by_ranking in profiles.items()}
-    drawn["profiles.png"] = (
-        layer_profile_curves(named, f"{name}: layer profiles of three rankings"),
-        "Score of the heads by three rankings, scaled to 0 … 1 over all heads and averaged within "
-        "each layer. Thin lines with markers: layer means; bands: 95 % bootstrap intervals over "
-        "prompts; thick lines: fitted parabolas.",
-    )
-    for weights, by_ranking in profiles.items():
-        layer, head = arrays[f"{weights}_layer"], arrays[f"{weights}_head"]
-        scores = {ranking: profile.scores for ranking, profile in by_ranking.items()}
-        drawn[f"heads_{weights}.png"] = (
-            head_maps(scores, layer, head, f"{name}, {_weights(weights)}: score of every head"),
-            f"Score of every head by each ranking, {_weights(weights)}; the colour scale differs "
-            "from panel to panel.",
-        )
-        drawn[f"pairs_{weights}.png"] = (
-            pair_matrices(
-                arrays[f"{weights}_sts"],
-                arrays[f"{weights}_rtr"],
-                layer,
-                f"{name}, {_weights(weights)}: synergy and redundancy of all pairs of heads",
-            ),
-            f"All pairs of heads in order of layer, {_weights(weights)}, averaged over prompts. "
-            "Lines separate layers; a colour bar with a tip is cut at the 99.5th percentile; pairs "
-            "without a value are grey.",
-        )
+    recordings = _stages(description, "recording", profiles)
+    analyses = _stages(description, "analysis", profiles)
+    tested = description["parameters"]["null"] != "none"
+    tests = _stages(description, "null", profiles) if tested else {}
     folder.remove_report()
     figures = []
-    for file, (figure, caption) in drawn.items():
-        png = _png(figure)
-        folder.write(file, png)
+    for drawn in _figures(folder.arrays, name, profiles, analyses, tests):
+        png = _png(drawn.figure)
+        folder.write(drawn.file, png)
         figures.append(
-            {"file": file, "data": base64.b64encode(png).decode("ascii"), "caption": caption}
+            {
+                "file": drawn.file,
+                "data": base64.b64encode(png).decode("ascii"),
+                "topic": drawn.topic,
+                "weights": drawn.weights,
+            }
         )
-    template = resources.files("synkern.data").joinpath("report.html.jinja")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("synkern", "data"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    page = environment.from_string(template.read_text(encoding="utf-8")).render(
+    page = environment.get_template("report.html.jinja").render(
         name=name,
         study=description,
         figures=figures,
-        rows=[
+        rankings=[
             _row(weights, profile)
             for weights, by_ranking in profiles.items()
-            for profile in by_ranking.values()
+            for ranking, profile in by_ranking.items()
+            if ranking not in MEANS
+        ],
+        means=[
+            _row(weights, by_ranking[mean], _digits(*by_ranking[mean].quadratic_interval))
+            for weights, by_ranking in profiles.items()
+            for mean in MEANS
+            if mean in by_ranking
         ],
         number=_number,
-        recordings=_stages(description, "recording", profiles),
-        analyses=_stages(description, "analysis", profiles),
+        levels={_weights(w): _levels(by_ranking) for w, by_ranking in profiles.items()},
+        percent=_percent,
+        recordings=recordings,
+        analyses=analyses,
+        tests=tests,
+        threshold=FALSE_DISCOVERIES,
+        tolerated=MISSING_TOLERATED,
+        false_positives=FALSE_POSITIVES,
     )
     folder.write("report.html", page)
     return folder.path / "report.html"
 
 
-def _row(weights: str, profile: LayerProfile) -> dict[str, str]:
+class _Drawn(NamedTuple):
+    """A figure, the file it goes to, and the paragraph of the page that goes with it."""
+
+    file: str
+    figure: Figure
+    topic: str
+    weights: str | None = None
+
+
+def _figures(
+    arrays: Mapping[str, Any],
+    name: str,
+    profiles: Mapping[str, Mapping[str, LayerProfile]],
+    analyses: Mapping[str, Any],
+    tests: Mapping[str, Any],
+) -> Iterator[_Drawn]:
+    unit = next(iter(analyses.values()))["unit"]
+    titled = {_weights(weights): by_ranking for weights, by_ranking in profiles.items()}
+    figure = layer_profile_curves(titled, f"{name}: layer profiles of three rankings")
+    yield _Drawn("profiles.png", figure, "profiles")
+
+    referenced = {
+        weights: arrays[f"{weights}_excess_trials"] / analyses[_weights(weights)]["trials"]
+        for weights, by_ranking in profiles.items()
+        if EXCESS in by_ranking
+    }
+    missing = {
+        _weights(weights): _missing_by_layer(share, arrays[f"{weights}_layer"])
+        for weights, share in referenced.items()
+    }
+    figure = synergy_curves(titled, missing, f"{name}: synergy over depth", unit)
+    yield _Drawn("synergy.png", figure, "synergy")
+
+    if tests:
+        atoms = {
+            _weights(weights): {
+                atom: {key: arrays[f"{weights}_null_{atom}_{key}"] for key in "pqz"}
+                for atom in ("sts", "rtr")
+            }
+            for weights in profiles
+        }
+        layer = next(arrays[f"{weights}_layer"] for weights in profiles)
+        null = next(iter(tests.values()))["null"]
+        figure = null_curves(atoms, layer, FALSE_DISCOVERIES, f"{name}: against null {null!r}")
+        yield _Drawn("null.png", figure, "null")
+
+    for weights, by_ranking in profiles.items():
+        layer, head = arrays[f"{weights}_layer"], arrays[f"{weights}_head"]
+        said = _weights(weights)
+        scores = {r: profile.scores for r, profile in by_ranking.items() if r not in MEANS}
+        figure = head_maps(scores, layer, head, f"{name}, {said}: score of every head", unit)
+        yield _Drawn(f"heads_{weights}.png", figure, "heads", said)
+        sts, rtr = arrays[f"{weights}_sts"], arrays[f"{weights}_rtr"]
+        title = f"{name}, {said}: synergy and redundancy of all pairs of heads"
+        figure = pair_matrices(sts, rtr, layer, title, unit)
+        yield _Drawn(f"pairs_{weights}.png", figure, "pairs", said)
+        if weights in referenced:
+            share = referenced[weights]
+            excess = arrays[f"{weights}_excess_sts"]
+            known = np.where(share >= 1 - MISSING_TOLERATED, excess, np.nan)
+            title = f"{name}, {said}: synergy of all pairs beyond persistence"
+            figure = excess_matrices(known, _without_diagonal(share), layer, title, unit)
+            yield _Drawn(f"excess_{weights}.png", figure, "excess", said)
+
+
+def _missing_by_layer(referenced: Floats, layer: NDArray[np.int64]) -> Floats:
+    """(layers,) share of the (trial, pair) of a layer's nodes that have no reference."""
+    by_node = 1 - node_means(_without_diagonal(referenced))
+    return np.array([by_node[layer == one].mean() for one in np.unique(layer)])
+
+
+def _without_diagonal(matrix: Floats) -> Floats:
+    return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
+
+
+def _row(weights: str, profile: LayerProfile, digits: int = 3) -> dict[str, str]:
+    slopes = max(2, digits - 1)
+    level = float(np.nanmean(profile.scores))
     return {
         "weights": weights,
-        "ranking": profile.ranking.replace("_", " "),
-        "quadratic": f"{_number(profile.quadratic, 3, signed=True)} "
-        + _interval(profile.quadratic_interval, 3),
+        "ranking": _CALLED.get(profile.ranking, profile.ranking.replace("_", " ")),
+        "level": _number(level, _digits(level), signed=True),
+        "quadratic": f"{_number(profile.quadratic, digits, signed=True)} "
+        + _interval(profile.quadratic_interval, digits),
         "vertex": f"{_number(profile.vertex, 2)} "
         + _interval(profile.vertex_interval, signed=False),
-        "rise": _interval(profile.rise_interval),
-        "fall": _interval(profile.fall_interval),
+        "rise": _interval(profile.rise_interval, slopes),
+        "fall": _interval(profile.fall_interval, slopes),
         "p": f"{profile.shuffled_p:.3f}" if profile.shuffled_p >= 0.0005 else "< 0.001",
-        "inverted_u": "yes" if profile.inverted_u else "no",
+        "inverted_u": ("yes" if profile.inverted_u else "no") if profile.complete else "incomplete",
+        "missing": _percent(profile.missing_share),
         "top": ", ".join(map(str, profile.top_layers())),
     }
+
+
+def _levels(profiles: Mapping[str, LayerProfile]) -> dict[str, dict[str, str]]:
+    """Mean over the nodes and quadratic term of synergy itself, in words for the page."""
+    out = {}
+    for mean in MEANS:
+        if mean in profiles:
+            level = float(np.nanmean(profiles[mean].scores))
+            bend = profiles[mean].quadratic
+            out[mean] = {
+                "mean": _number(level, _digits(level), signed=True),
+                "bend": _number(bend, _digits(bend), signed=True),
+            }
+    return out
+
+
+def _digits(*values: float) -> int:
+    """Decimals that leave three figures of the largest value."""
+    largest = max(abs(value) for value in values)
+    return min(max(2 - math.floor(math.log10(largest)), 2), 6) if largest else 2
 
 
 def _interval(interval: tuple[float, float], digits: int = 2, signed: bool = True) -> str:
@@ -118,6 +239,16 @@ def _number(value: float, digits: int, signed: bool = False) -> str:
         return "−∞" if value < 0 else "∞"
     # "z": no minus before a zero.
     return f"{value:{'+' if signed else ''}z.{digits}f}".replace("-", "−")
+
+
+def _percent(share: float | None) -> str:
+    """As many digits as it takes not to call something nothing, or not all of it all."""
+    if share is None:
+        return "undefined"
+    rest = 100 * min(share, 1 - share)
+    digits = 0 if rest <= 0 or rest >= 10 else 1 - math.floor(math.log10(rest))
+    text = f"{100 * share:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if digits else text} %"
 
 
 def _stages(

@@ -2,8 +2,9 @@
 
 The stages: record the heads while the trained model answers the prompts; record the same
 architecture with random weights as a control; decompose all pairs of heads, score the heads by
-every ranking and fit profiles over depth; report. A stage whose ingredients have not changed since
-the last time is taken from the folder instead of being computed again.
+every ranking and fit profiles over depth, also of the synergy beyond persistence; if asked to,
+test all pairs against unrelated nodes; report. A stage whose ingredients have not changed since the
+last time is taken from the folder instead of being computed again.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ import json
 import math
 import os
 import platform
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,33 +31,26 @@ from numpy.typing import NDArray
 
 import synkern
 from synkern.profile import LayerProfile
-from synkern.prompts import Prompt, load_prompts
+from synkern.prompts import Prompt
+from synkern.study_analysis import analyse, compare_with_null, profiles_from, try_out
 from synkern.study_folder import (
-    ArgumentError,
+    ArgumentError,  # noqa: F401  for those who catch it
     MissingPackageError,
-    StudyError,  # noqa: F401  for those who catch it
+    StudyError,  # noqa: F401
     StudyFolder,
 )
-from synkern.study_stages import (
-    CONTROL,
-    TRAINED,
-    Models,
-    Settings,
-    analyse,
-    decompose,
-    profiles_from,
-    record_heads,
-)
+from synkern.study_recording import CONTROL, TRAINED, Models, record_heads
+from synkern.study_settings import NONE, Settings, checked, checks_of_arguments
 
-_DTYPES = ("float32", "float64", "bfloat16", "float16")
-# phiid refuses shorter series; better found out before the recording than after it.
-_FEWEST_SAMPLES = 5
-# The largest that torch takes.
-_LARGEST_SEED = 2**64 - 1
 _SMOLLM2 = "smollm2-135m"
 # Packages whose version can change a recording, and an analysis.
 _RECORDED_BY = ("synkern", "torch", "transformers", "tokenizers")
 _ANALYSED_BY = ("synkern", "torch", "numpy")
+_COMBINED = {
+    "trials": "per prompt, then averaged",
+    "moments": "moments pooled over prompts, then once",
+    "concatenate": "prompts joined to one series, then once",
+}
 _EXTRAS = {"transformers": "llm", "tqdm": "llm", "matplotlib": "plot", "jinja2": "plot"}
 
 
@@ -70,7 +62,9 @@ class Study:
         out: its folder.
         description: what study.json holds: parameters, environment, stages, results.
         arrays: what study.npz holds, by name; see `run_study`.
-        profiles: layer profiles by weights ("trained", "random") and ranking.
+        profiles: layer profiles by weights ("trained", "random") and ranking, and of `synergy` and
+            `excess_synergy`; the latter is left out where there is none, and
+            description["stages"]["analysis (W)"]["excess"]["absent"] says why.
         report: the HTML page.
         reused: the stages that were taken from an earlier run.
     """
@@ -91,6 +85,12 @@ def run_study(
     max_prompts: int | None = None,
     new_tokens: int = 100,
     tau: int = 1,
+    kind: str = "gaussian",
+    redundancy: str = "MMI",
+    average: str = "trials",
+    detrend: str = "none",
+    null: str = "none",
+    null_draws: int | None = None,
     seed: int = 0,
     control: bool = True,
     backend: str = "auto",
@@ -104,19 +104,26 @@ def run_study(
 
     Every prompt is answered with exactly `new_tokens` tokens, greedily, the end token suppressed
     (see `synkern.generation.record_answers`). The L2 norm of each head's output at each token is
-    its series; all pairs of series are decomposed (Gaussian, MMI), and synergy (sts) and redundancy
-    (rtr) averaged over the prompts. The heads are scored by each ranking of `synkern.scores`, and
-    the scores' profile over depth is fitted with a parabola (`synkern.profile`).
+    its series; all pairs of series are decomposed, and synergy (sts) and redundancy (rtr) averaged
+    over the prompts. The heads are scored by each ranking of `synkern.scores`, and the scores'
+    profile over depth is fitted with a parabola (`synkern.profile`); so is the synergy itself, as
+    it is and as what it has beyond two AR(1) nodes of the same persistence
+    (`synkern.persistence`). Excess synergy exists for Gaussian MMI averaged over trials; else the
+    report says why there is none.
 
     The folder `out` receives `study.json` (all that could change a number, timings, results),
     `study.npz` (arrays), `texts.jsonl` (what was asked and answered), `report.html` and figures.
     The arrays, with W for `trained` or `random`: `W_layer`, `W_head` (nodes,); `W_norms` (trials,
     time, nodes) float32; `W_tokens` (trials, time); `W_natural_end`, `W_inputs`, `W_answers`
-    (trials,); `W_sts`, `W_rtr` (nodes, nodes) nats; `W_autocorrelation` (nodes,), each node's own
-    correlation at lag tau, mean over the trials; and `W_profile_F` for every field F of
-    `synkern.profile.LayerProfile`, with one row per ranking: `W_profile_ranking` (rankings,) names
-    them, `W_profile_scores` is (rankings, nodes), `W_profile_mean` (rankings, layers),
-    `W_profile_quadratic_interval` (rankings, 2), and so on.
+    (trials,); `W_sts`, `W_rtr` (nodes, nodes), nats or bits; `W_autocorrelation` (nodes,), each
+    node's own correlation at lag tau, mean over the trials; and `W_profile_F` for every field F of
+    `synkern.profile.LayerProfile`, with one row per ranking and mean: `W_profile_ranking` (rows,)
+    names them, `W_profile_scores` is (rows, nodes), `W_profile_mean` (rows, layers),
+    `W_profile_quadratic_interval` (rows, 2), and so on. Where there is excess synergy,
+    `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the pair has a reference,
+    and `W_excess_trials` their number. With a null, for A `sts` or `rtr`, `W_null_A_p`,
+    `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values, mean over the
+    surrogates, and the observed mean's distance from it in their standard deviations.
 
     Args:
         model: "smollm2-135m", the folder of a transformers model, or a name on the hub.
@@ -127,7 +134,19 @@ def run_study(
         max_prompts: use only that many, spread evenly over the list; None uses all.
         new_tokens: tokens to generate per prompt, that is samples per series.
         tau: lag in tokens.
-        seed: seed of the control's weights and of the bootstrap, below 2**64.
+        kind: "gaussian" (nats) or "discrete" (bits), as in `synkern.phiid`.
+        redundancy: "MMI" or "CCS", likewise.
+        average: how prompts combine. "trials": each is decomposed, and the atoms averaged.
+            "moments" and "concatenate": pooled and decomposed once, and once more for every
+            bootstrap draw.
+        detrend: what is done to each series before: "none", or a step of `synkern.preprocess`:
+            "linear", "quadratic", "difference", "copula", "zscore". Persistence, and with it
+            synergy, changes with it.
+        null: "none", or a null of `synkern.nulls` that every pair is tested against:
+            "cross_trial", "row_shift" (Gaussian only), "circular", "block", "phase". Needs average
+            "trials". Costs `null_draws` decompositions of all prompts for each model.
+        null_draws: number of surrogates, at least 19; None is 99 if there is a null.
+        seed: seed of the control's weights, of the bootstrap and of the null, below 2**64.
         control: also study the same architecture with random weights.
         backend: backend of `synkern.phiid`; "auto" chooses one that runs here.
         dtype: of the model's weights and arithmetic; the decomposition always uses float64.
@@ -144,33 +163,30 @@ def run_study(
         StudyError: the folder is not a study's; the model cannot be loaded or recorded, or gives
             nothing to decompose.
     """
-    with _checks_of_arguments():
-        chosen = _prompts(prompts, max_prompts)
-    settings = Settings(
+    given = Settings(
         model=str(model),
-        prompts=chosen,
-        new_tokens=_integer("new_tokens", new_tokens, 1),
-        tau=_integer("tau", tau, 1),
-        seed=_integer("seed", seed, 0, _LARGEST_SEED),
+        prompts=(),
+        new_tokens=new_tokens,
+        tau=tau,
+        kind=kind,
+        redundancy=redundancy,
+        average=average,
+        detrend=detrend,
+        null=null,
+        null_draws=null_draws,
+        seed=seed,
         control=control,
         backend=backend,
         dtype=dtype,
-        device=_device(device),
-        batch_size=_integer("batch_size", batch_size, 1),
-        bootstrap=_integer("bootstrap", bootstrap, 100),
+        device=device,
+        batch_size=batch_size,
+        bootstrap=bootstrap,
         progress=progress,
     )
-    if dtype not in _DTYPES:
-        raise ArgumentError(f"dtype = {dtype!r}; choose from {', '.join(_DTYPES)}")
-    if new_tokens - tau < _FEWEST_SAMPLES:
-        raise ArgumentError(
-            f"new_tokens = {new_tokens} with tau = {tau} leaves {new_tokens - tau} samples of past "
-            f"and future; at least {_FEWEST_SAMPLES} are needed: raise new_tokens or lower tau"
-        )
+    settings = checked(given, prompts, max_prompts)
     _check_extras()
-    with _checks_of_arguments():
-        # An explicit backend that cannot run here says so now, not after minutes of recording.
-        decompose(np.random.default_rng(0).normal(size=(1, 64, 4)), 1, backend, settings.device)
+    with checks_of_arguments():
+        try_out(settings)
 
     folder = StudyFolder.open(out)
     about = _about(settings)
@@ -182,20 +198,22 @@ def run_study(
     models = Models(settings)
     studied = (TRAINED, CONTROL) if control else (TRAINED,)
     # All recordings come first: they are what an interruption must not cost again.
-    for stage, weights in [(s, w) for s in ("recording", "analysis") for w in studied]:
+    kinds = ("recording", "analysis", *(("null",) if settings.null != NONE else ()))
+    for stage, weights in [(s, w) for s in kinds for w in studied]:
         name = _stage(stage, weights)
         reason = reasons[name]
         if reason is None:
-            _say(settings, f"{name}: reused from {folder.path}")
+            settings.say(f"{name}: reused from {folder.path}")
             reused.append(name)
             continue
-        _say(settings, f"{name}: " + ("starting" if not reason else f"again, as {reason}"))
+        settings.say(f"{name}: " + ("starting" if not reason else f"again, as {reason}"))
         if stage == "recording":
             arrays, facts = record_heads(settings, models, weights)
         else:
-            arrays, facts = analyse(settings, folder.arrays, weights)
+            compute = analyse if stage == "analysis" else compare_with_null
+            arrays, facts = compute(settings, folder.arrays, weights)
             for warning in facts["warnings"]:
-                _say(settings, f"{name}: {warning}")
+                settings.say(f"{name}: {warning}")
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         made = {**facts, "finished": finished, "environment": about["environment"]}
         folder.put(name, keys[name], arrays, **made)
@@ -207,7 +225,7 @@ def run_study(
     profiles = {weights: profiles_from(folder.arrays, weights) for weights in studied}
     results = {w: {r: _result(p) for r, p in profiles[w].items()} for w in studied}
     started = time.perf_counter()
-    _say(settings, "report: drawing")
+    settings.say("report: drawing")
     # Here, so that `import synkern.study` does not need matplotlib.
     report = importlib.import_module("synkern.report")
     description = folder.save(about | {"results": results})
@@ -237,13 +255,16 @@ def _keys(settings: Settings, environment: dict[str, Any]) -> dict[str, dict[str
         "model files": _files_fingerprint(settings.model),
         "prompts": _prompts_digest(settings.prompts),
     } | {name: values[name] for name in (*answering, *_RECORDED_BY, *_model_package(settings))}
-    decomposing = ("tau", "backend", "bootstrap", "seed")
-    analysis = {name: values[name] for name in (*decomposing, *_ANALYSED_BY)}
+    decomposing = ("tau", "kind", "redundancy", "detrend", "backend", "seed", *_ANALYSED_BY)
+    analysis = {name: values[name] for name in (*decomposing, "average", "bootstrap")}
+    null = {name: values[name] for name in (*decomposing, "null", "null_draws")}
     keys: dict[str, dict[str, Any]] = {}
     for weights in (TRAINED, CONTROL):
         recorded = recording | ({"seed": settings.seed} if weights == CONTROL else {})
         keys[_stage("recording", weights)] = recorded
         keys[_stage("analysis", weights)] = analysis | {"recording": _digest(recorded)}
+        if settings.null != NONE:
+            keys[_stage("null", weights)] = null | {"recording": _digest(recorded)}
     return keys
 
 
@@ -260,8 +281,14 @@ def _about(settings: Settings) -> dict[str, Any]:
         "method": {
             "decoding": "greedy, no penalties, end token suppressed: new_tokens tokens each",
             "series": "L2 norm of each attention head's output at the step producing each token",
-            "decomposition": "Gaussian, MMI redundancy, float64; per prompt, then averaged",
+            "preparation": settings.detrend,
+            "decomposition": f"{settings.kind}, {settings.redundancy} redundancy, float64; "
+            + _COMBINED[settings.average],
+            "excess": settings.excess_absent
+            or "sts minus that of two AR(1) nodes with the pair's "
+            "persistence and lag-0 correlation; per prompt, then averaged over prompts with both",
             "intervals": "95 % percentile bootstrap over prompts",
+            "null": settings.null,
         },
         "environment": _environment(settings),
     }
@@ -313,7 +340,9 @@ def _result(profile: LayerProfile) -> dict[str, Any]:
         "rise_interval": [rounded(end) for end in profile.rise_interval],
         "fall_interval": [rounded(end) for end in profile.fall_interval],
         "shuffled_p": round(profile.shuffled_p, 6),
-        "inverted_u": profile.inverted_u,
+        "missing_share": round(profile.missing_share, 6),
+        # Of a profile of a biased rest there is no verdict.
+        "inverted_u": profile.inverted_u if profile.complete else None,
         "top_layers": list(profile.top_layers()),
     }
 
@@ -335,57 +364,6 @@ def _write_texts(folder: StudyFolder, settings: Settings) -> None:
             }
             lines.append(json.dumps(line, ensure_ascii=False))
     folder.write("texts.jsonl", "".join(f"{line}\n" for line in lines))
-
-
-def _prompts(
-    given: str | Path | Sequence[str] | None, max_prompts: int | None
-) -> tuple[Prompt, ...]:
-    prompts = load_prompts(given)
-    if max_prompts is not None:
-        _integer("max_prompts", max_prompts, 2)
-        count = min(max_prompts, len(prompts))
-        # Spread over the list, so that few of the built-in prompts still cover every category.
-        prompts = tuple(prompts[i * len(prompts) // count] for i in range(count))
-    if len(prompts) < 2:
-        raise ArgumentError(
-            f"prompts: {len(prompts)} given; at least 2 are needed to say how certain a profile is"
-        )
-    return prompts
-
-
-@contextmanager
-def _checks_of_arguments() -> Iterator[None]:
-    """Say of a ValueError that it comes from an argument."""
-    try:
-        yield
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
-
-
-def _integer(name: str, value: int, least: int, most: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ArgumentError(f"{name} = {value!r}; give an integer of at least {least}")
-    if most is not None and value > most:
-        raise ArgumentError(f"{name} = {value!r}; give an integer of at most {most}")
-    return value
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.device(device)
-    except RuntimeError:
-        raise ArgumentError(f"device = {device!r}; give cpu, cuda, cuda:1, ... or auto") from None
-    try:
-        # There and back: a device may be absent, not built in, or, as meta, hold no data.
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).split(". ")[0]
-        raise ArgumentError(
-            f"device = {device!r} cannot be used here ({reason}); use cpu or auto"
-        ) from error
-    return device
 
 
 def _check_extras() -> None:
@@ -412,8 +390,3 @@ def _prompts_digest(prompts: tuple[Prompt, ...]) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _say(settings: Settings, message: str) -> None:
-    if settings.progress:
-        print(message, file=sys.stderr, flush=True)

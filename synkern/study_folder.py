@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 _FORMAT = {"format": "synkern study", "format_version": 2}
 _TEMPORARY = ".unfinished-"
 # What a report leaves in the folder.
-_REPORT = ("report.html", "profiles.png", "heads_*.png", "pairs_*.png")
+_PICTURES = ("profiles", "synergy", "null", "heads_*", "pairs_*", "excess_*")
+_REPORT = ("report.html", *(f"{name}.png" for name in _PICTURES))
 # What reading a damaged or foreign file has been seen to raise.
 _UNREADABLE = (
     OSError,

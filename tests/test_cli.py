@@ -1,6 +1,7 @@
 """The command: what it prints, and that no mistake of a user ends in a traceback."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import synkern
 from synkern import generation, models
 from synkern.backends import BACKENDS
 from synkern.cli import main
+from synkern.profile import MEANS
 
 
 @pytest.fixture(autouse=True)
@@ -52,17 +54,19 @@ def test_a_study_ends_with_its_numbers_and_the_report(model, prompts, tmp_path, 
     arguments = ("--model", model, "--out", out, "--prompts", prompts, "--new-tokens", 36)
     assert study(*arguments) == 0
     printed = capsys.readouterr().out
-    number = r"[+-]\d\.\d{3}"
+    number = r"[+-]\d\.\d{4}"
     interval = rf"\[{number}, {number}\]"
     slope = rf"(?:{interval}|too few layers) +"
     rows = re.findall(
         rf"^  (trained|random) +(\w+) +{number} {interval}  before {slope}after {slope}"
-        r"(no )?inverted U +p = ",
+        r"((?:no )?inverted U|\d+% missing) +p = ",
         printed,
         re.MULTILINE,
     )
     assert [row[:2] for row in rows] == [
-        (weights, ranking) for weights in ("trained", "random") for ranking in synkern.RANKINGS
+        (weights, ranking)
+        for weights in ("trained", "random")
+        for ranking in (*synkern.RANKINGS, *MEANS)
     ]
     assert printed.endswith(f"report: {out / 'report.html'}\n")
     assert (out / "report.html").is_file()
@@ -71,6 +75,27 @@ def test_a_study_ends_with_its_numbers_and_the_report(model, prompts, tmp_path, 
     quiet = capsys.readouterr()
     assert "random" not in quiet.out
     assert quiet.err == ""
+
+
+def test_the_options_of_the_decomposition_reach_the_study(model, prompts, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ("--model", model, "--out", out, "--prompts", prompts, "--new-tokens", 36)
+    options = ("--kind", "discrete", "--redundancy", "CCS", "--detrend", "difference")
+    nulled = ("--null", "circular", "--null-draws", "19", "--no-control", "--quiet")
+    assert study(*arguments, *options, *nulled) == 0
+    printed = capsys.readouterr().out
+    assert re.search(
+        "^no excess synergy, trained: .*used discrete with CCS$", printed, re.MULTILINE
+    )
+    assert re.search(
+        r"^pairs that differ from null circular .*, trained: sts \d+\.\d% .*, rtr \d", printed, re.M
+    )
+    parameters = json.loads((out / "study.json").read_text())["parameters"]
+    chosen = {"kind": "discrete", "redundancy": "CCS", "average": "trials"}
+    chosen |= {"detrend": "difference", "null": "circular", "null_draws": 19}
+    assert parameters.items() >= chosen.items()
+    assert study(*arguments, "--average", "moments", "--no-control", "--quiet") == 0
+    assert "average moments" in capsys.readouterr().out
 
 
 def test_a_fresh_study_can_be_quiet(model, prompts, tmp_path):
@@ -113,6 +138,8 @@ def test_quiet_leaves_the_bars_of_transformers_as_they_were(model, prompts, tmp_
         (["--bootstrap", "3"], "bootstrap = 3"),
         (["--seed", "9" * 23], "give an integer of at most 18446744073709551615"),
         (["--device", "meta"], "device = 'meta' cannot be used here"),
+        (["--kind", "binary"], "kind = 'binary'; choose from gaussian, discrete"),
+        (["--null-draws", "50"], "null_draws = 50 but null = 'none'"),
     ],
 )
 def test_a_bad_argument_ends_with_code_2(tmp_path, capsys, arguments, message):

@@ -1,6 +1,7 @@
 """The figures and the page of a study: that they show its numbers, whatever the model's shape."""
 
 import base64
+import html
 import io
 import re
 
@@ -8,9 +9,18 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from synkern.figures import head_maps, layer_profile_curves, pair_matrices
-from synkern.profile import average_over_trials, layer_profiles
-from synkern.report import write_report
+from synkern import nulls, report
+from synkern.averages import TrialAverages
+from synkern.figures import (
+    excess_matrices,
+    head_maps,
+    layer_profile_curves,
+    null_curves,
+    pair_matrices,
+    synergy_curves,
+)
+from synkern.profile import layer_profiles
+from synkern.report import FALSE_POSITIVES, write_report
 from synkern.scores import RANKINGS
 from synkern.study_folder import StudyFolder
 
@@ -30,22 +40,65 @@ def atoms(seed=0):
     return out
 
 
+def averages(sts, rtr):
+    return TrialAverages.of([{"sts": sts, "rtr": rtr}])
+
+
+def mean_of(sts, rtr):
+    mean = averages(sts, rtr).mean()
+    return mean["sts"], mean["rtr"]
+
+
 @pytest.fixture(scope="module")
 def profiles():
-    return {
-        weights: layer_profiles(*atoms(seed), LAYER, bootstrap=100)
-        for seed, weights in enumerate(("trained", "random"))
-    }
+    out = {}
+    for seed, weights in enumerate(("trained", "random")):
+        plain = averages(*atoms(seed))
+        out[weights] = layer_profiles(plain, LAYER, rankings=(*RANKINGS, "synergy"), bootstrap=100)
+        excess = atoms(seed)[0] - 0.7
+        excess[0, :2, 2:4] = np.nan
+        excess[0, 2:4, :2] = np.nan
+        if weights == "random":
+            excess[2:, 5:] = excess[2:, :, 5:] = np.nan
+        for mean in ("excess_synergy", "unrelated_excess"):
+            beyond = TrialAverages.of([{"excess": excess}])
+            out[weights] |= layer_profiles(beyond, LAYER, rankings=[mean], bootstrap=300)
+    return out
 
 
 @pytest.fixture(scope="module")
 def arrays():
     out = {}
     for seed, weights in enumerate(("trained", "random")):
-        sts, rtr = average_over_trials(*atoms(seed))
+        sts, rtr = mean_of(*atoms(seed))
         out |= {f"{weights}_sts": sts, f"{weights}_rtr": rtr}
         out |= {f"{weights}_layer": LAYER, f"{weights}_head": HEAD}
+        out |= {f"{weights}_excess_sts": sts - 0.7}
+        out |= {f"{weights}_excess_trials": np.full((11, 11), 6) - 6 * np.eye(11, dtype=int)}
+        for atom in ("sts", "rtr"):
+            out |= {f"{weights}_null_{atom}_{key}": sts / 2 for key in "pqz"}
     return out
+
+
+EXCESS = {
+    "absent": None,
+    "missing": 2,
+    "missing_share": 2 / 330,
+    "complete": True,
+    **{"sts_with": 0.111, "sts_without": 0.222, "drift_with": 0.33, "drift_without": 0.44},
+}
+NULL = {
+    "null": "circular",
+    "draws": 99,
+    "smallest_p": 0.02,
+    "share_needed": 0.4,
+    "warnings": ["few trials"],
+    "seconds": {"null test": 3.0},
+    "atoms": {
+        "sts": {"share_p": 0.5, "share_q": 0.123, "share_q_above": 0.023, "share_q_below": 0.1},
+        "rtr": {"share_p": 0.5, "share_q": 0.3, "share_q_above": 0.2, "share_q_below": 0.1},
+    },
+}
 
 
 def description(**parameters):
@@ -62,7 +115,18 @@ def description(**parameters):
         "trials": 6,
         "samples": 40,
         "warnings": ["odd <series>"],
-        "correlations": {"synergy, redundancy": -0.0001, "synergy, autocorrelation": None},
+        "correlations": {
+            "synergy, redundancy": -0.0001,
+            "synergy, autocorrelation": None,
+            "redundancy, autocorrelation": 0.31,
+            "rank_difference, mean_difference": 0.42,
+            "rank_difference, balance": 0.53,
+            "excess synergy, autocorrelation": -0.64,
+        },
+        "unit": "nats",
+        "decompositions": 330,
+        "negative": {"sts": 3, "rtr": 4},
+        "excess": EXCESS,
         "backend_that_ran": "torch",
         "degenerate": {"constant": 7, "deterministic": 0, "duplicate": 0},
         "skipped_pair_trials": 7,
@@ -72,13 +136,14 @@ def description(**parameters):
     }
     return {
         "parameters": {"model": "a/b<i>", "new_tokens": 40, "tau": 2, "seed": 0, "control": True}
-        | {"bootstrap": 1000}
+        | {"kind": "gaussian", "redundancy": "MMI", "average": "trials", "detrend": "none"}
+        | {"null": "none", "bootstrap": 1000}
         | parameters,
         "prompts": {"count": 6, "sha256": "0" * 64},
         "environment": {"synkern": "0", "gpu": None},
         "stages": {
             f"{kind} ({weights})": facts
-            for kind, facts in (("recording", recording), ("analysis", analysis))
+            for kind, facts in (("recording", recording), ("analysis", analysis), ("null", NULL))
             for weights in ("trained", "random")
         },
     }
@@ -88,14 +153,14 @@ def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, pr
     path = write_report(StudyFolder(tmp_path, arrays=arrays), description(), profiles)
     page = path.read_text(encoding="utf-8")
     embedded = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
-    assert len(embedded) == 5
-    assert page.count("<img") == 5
+    assert len(embedded) == 8
+    assert page.count("<img") == page.count('class="limits"') == 8
     assert not re.search(r'(src|href)="(?!data:)', page)
     files = {file.read_bytes() for file in tmp_path.glob("*.png")}
     assert {base64.b64decode(data) for data in embedded} == files
     assert all(data.startswith(PNG) for data in files)
     for by_ranking in profiles.values():
-        for profile in by_ranking.values():
+        for profile in (by_ranking[ranking] for ranking in RANKINGS):
             low, high = profile.quadratic_interval
             shown = f"{profile.quadratic:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
             assert shown in page
@@ -105,12 +170,14 @@ def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, pr
             for low, high in slopes:
                 number = f"[{low:+.2f}, {high:+.2f}]".replace("-", "−")
                 assert ("too few layers" if np.isnan(low) else number) in page
-    assert page.count("<td>yes</td>") + page.count('"yes">yes') + page.count('"no">no') == 6
+    verdicts = [page.count(f'"{verdict}">{verdict}') for verdict in ("yes", "no", "incomplete")]
+    assert sum(verdicts) == 12
+    assert verdicts[2] == 2  # both excess profiles of the random weights
     assert "b&lt;i&gt;" in page
     assert "odd &lt;series&gt;" in page
     assert "Only 6 prompts" in page
     assert "undefined" in page
-    assert "−0.00" not in page
+    assert not re.search(r"−0\.0+(?!\d)", page)
     assert "lag 2 tokens" in page
 
 
@@ -123,11 +190,14 @@ def test_the_page_of_a_study_without_control_does_not_speak_of_it(tmp_path, arra
     assert "random weights" not in page.read_text(encoding="utf-8")
     # Figures of the control would belong to another report; a stranger's stay.
     left = {file.name for file in tmp_path.glob("*.png")}
-    assert left == {"profiles.png", "heads_trained.png", "pairs_trained.png", "mine.png"}
+    assert left == {
+        *("profiles.png", "synergy.png", "heads_trained.png", "pairs_trained.png"),
+        *("excess_trained.png", "mine.png"),
+    }
 
 
 def test_pair_matrices_have_layers_and_units():
-    sts, rtr = average_over_trials(*atoms())
+    sts, rtr = mean_of(*atoms())
     figure = pair_matrices(sts, rtr, LAYER, "title")
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["Synergy (sts)", "Redundancy (rtr)"]
@@ -170,6 +240,161 @@ def test_profile_curves_can_be_told_apart_without_colour(profiles):
 
 def test_drawing_leaves_no_global_state():
     before = dict(mpl.rcParams)
-    figure = pair_matrices(*average_over_trials(*atoms()), LAYER, "title")
+    figure = pair_matrices(*mean_of(*atoms()), LAYER, "title")
     figure.savefig(io.BytesIO(), format="png")
     assert dict(mpl.rcParams) == before
+
+
+def page_of(tmp_path, arrays, profiles, facts=None, **parameters):
+    """The page as plain text, white space as single blanks; `facts` of the analyses are changed."""
+    described = description(**parameters)
+    for weights in ("trained", "random"):
+        described["stages"][f"analysis ({weights})"] |= facts or {}
+    page = write_report(StudyFolder(tmp_path, arrays=arrays), described, profiles)
+    text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
+    return " ".join(html.unescape(text).split())
+
+
+def test_under_every_figure_stands_what_it_cannot_show_with_numbers_of_the_run(
+    tmp_path, arrays, profiles
+):
+    page = page_of(tmp_path, arrays, profiles)
+    assert page.count("Can show") == page.count("Cannot show") == 8
+    assert "rank difference and mean difference: 0.42 (trained weights), 0.42 (random" in page
+    assert "rank correlation undefined for synergy, 0.31 for redundancy" in page
+    assert "Below zero are 3 pairs in synergy and 4 in redundancy, of 55" in page
+    assert "one model, 6 prompts, lag 2" in page
+    # The excess next to that of unrelated heads, the level and the bend.
+    beyond = profiles["trained"]["excess_synergy"]
+    level = f"{np.nanmean(beyond.scores):+.3f}".replace("-", "−")
+    assert f"trained weights, mean {level} and quadratic term" in page
+    assert "2 of 330 (prompt, pair), 0.61 %; these correlate with the token's position" in page
+    assert "by 0.44 (mean over both heads, without sign) and have 0.222 nats" in page
+    assert "nats of synergy, the others 0.33 and 0.111" in page
+
+
+def test_what_is_missing_is_not_passed_over(tmp_path, arrays, profiles):
+    incomplete = EXCESS | {"missing": 200, "missing_share": 200 / 330, "complete": False}
+    page = page_of(tmp_path, arrays, profiles, {"excess": incomplete})
+    assert "The missing are not a sample of all: they are the drifting pairs" in page
+    assert "no verdict is given on it" in page
+    assert "200 of 330 (prompt, pair), 61 %" in page
+    steady = incomplete | {"drift_without": 0.1}
+    page = page_of(tmp_path, arrays, profiles, {"excess": steady})
+    assert "The missing are not a sample of all." in page
+    assert "drifting" not in page
+
+
+def test_without_excess_the_page_says_why(tmp_path, arrays, profiles):
+    raw = {
+        weights: {r: p for r, p in by_ranking.items() if "excess" not in r}
+        for weights, by_ranking in profiles.items()
+    }
+    facts = {"excess": {"absent": "the reference is for <b>others</b>"}, "unit": "bits"}
+    page = page_of(tmp_path, arrays, raw, facts, kind="discrete", redundancy="CCS")
+    assert "no synergy beyond persistence here: the reference is for <b>others</b>." in page
+    assert "AR(1)" not in page
+    assert not list(tmp_path.glob("excess_*.png"))
+    assert "nats" not in page
+    assert "each series one bit, above its mean or not; redundancy: common change in sur" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"detrend": "linear"}, "after subtracting a straight line over time"),
+        ({"detrend": "quadratic"}, "after subtracting a parabola over time"),
+        ({"detrend": "difference"}, "as its change from token to token"),
+        ({"detrend": "copula"}, "replaced by the normal quantiles of their ranks"),
+        ({"detrend": "zscore"}, "centred and divided by its standard deviation"),
+        ({"average": "moments"}, "pooled over prompts and decomposed once"),
+        ({"average": "concatenate"}, "lags across the seams left out"),
+    ],
+)
+def test_the_page_says_how_it_was_done(tmp_path, arrays, profiles, changes, said):
+    assert said in page_of(tmp_path, arrays, profiles, **changes)
+
+
+def test_the_null_is_shown_with_its_size_and_its_resolution(tmp_path, arrays, profiles):
+    page = page_of(tmp_path, arrays, profiles, null="circular", null_draws=99)
+    assert (tmp_path / "null.png").is_file()
+    assert "trained weights, synergy 12 % of the pairs (higher 2 %, lower 10 %)" in page
+    assert "99 draws give no p below 0.020" in page
+    assert "only if 40 % of all pairs reach it" in page
+    assert "p ≤ 0.05 to a share of .188 / .054 of the pairs (sts / rtr) at coefficient 0.5" in page
+    assert "few trials" in page
+
+
+def test_the_sizes_of_the_nulls_are_those_measured():
+    table = {
+        row.split("|")[1].strip(" `"): [cell.strip() for cell in row.split("|")[4:6]]
+        for row in nulls.__doc__.splitlines()
+        if row.startswith("| `")
+    }
+    assert set(table) == set(nulls.NULLS)
+    assert {null: list(sizes) for null, sizes in FALSE_POSITIVES.items()} == table
+
+
+def test_an_incomplete_excess_looks_it(profiles):
+    missing = {name: np.full(4, 0.25) for name in profiles}
+    figure = synergy_curves(profiles, missing, "title", "bits")
+    grid = np.array(figure.axes).reshape(2, 3)
+    assert [axes.get_title() for axes in grid[0]] == [
+        *("Synergy (sts)", "Beyond persistence", "Without a reference")
+    ]
+    assert [axes.get_ylabel() for axes in grid[:, 0]] == [
+        f"{name}\nbits, mean of the layer" for name in ("trained", "random")
+    ]
+    for axes, name in zip(grid[:, 1], profiles, strict=True):
+        profile = profiles[name]["excess_synergy"]
+        lines = {line.get_label(): line for line in axes.lines}
+        np.testing.assert_array_equal(lines[name].get_ydata(), profile.mean)
+        unrelated = profiles[name]["unrelated_excess"].mean
+        np.testing.assert_array_equal(lines["if unrelated"].get_ydata(), unrelated)
+        assert ("parabola" in lines) == profile.complete
+        assert bool(axes.texts) != profile.complete
+    assert [bar.get_height() for bar in grid[0, 2].patches] == [0.25] * 4
+    assert len(synergy_curves(profiles, {}, "title").axes) == 2
+
+
+def test_the_excess_map_is_centred_and_leaves_gaps_grey():
+    excess = np.where(np.eye(11, dtype=bool), np.nan, 0.5 - atoms()[0][0])
+    excess[0, 1] = excess[1, 0] = np.nan
+    figure = excess_matrices(excess, np.full((11, 11), 0.5), LAYER, "title", "bits")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    low, high = panels[0].images[0].get_clim()
+    assert low == -high < 0
+    np.testing.assert_array_equal(panels[0].images[0].get_array().filled(np.nan), excess)
+    assert panels[1].images[0].get_clim() == (0, 1)
+    assert "excess of sts (bits)" in [axes.get_ylabel() for axes in figure.axes]
+    nothing = excess_matrices(excess * np.nan, np.zeros((11, 11)), LAYER, "title")
+    nothing.savefig(io.BytesIO(), format="png")
+
+
+def test_null_curves_are_shares_of_the_pairs_of_a_layer():
+    q = np.where(LAYER[:, None] + LAYER[None, :] <= 2, 0.01, 0.5)
+    q[np.arange(11), np.arange(11)] = np.nan
+    test = {"p": q / 5, "q": q, "z": np.full((11, 11), -2.0)}
+    figure = null_curves({"trained": {"sts": test, "rtr": test}}, LAYER, 0.05, "title")
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    by_hand = [
+        np.mean([q[i, j] <= 0.05 for i in np.flatnonzero(k == LAYER) for j in range(11) if i != j])
+        for k in (0, 1, 2, 5)
+    ]
+    np.testing.assert_allclose(lines["trained: q ≤ 0.05"], by_hand)
+    np.testing.assert_array_equal(figure.axes[2].lines[0].get_ydata(), -2.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.0921, "9.2 %"),
+        (0.5816, "58 %"),
+        (0.0004, "0.04 %"),
+        (0.9996, "99.96 %"),
+    ],
+)
+def test_shares_are_not_rounded_to_nothing_or_all(share, said):
+    assert report._percent(share) == said

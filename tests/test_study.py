@@ -1,5 +1,6 @@
 """What a study computes, keeps, reuses and refuses, on a tiny model with random weights."""
 
+import dataclasses
 import importlib.util
 import inspect
 import json
@@ -12,13 +13,15 @@ import tiny_study
 import torch
 
 import synkern
-from synkern import generation, models, study, study_stages
+from synkern import generation, models, study, study_analysis, study_recording
 from synkern.scores import RANKINGS, scores_from_matrices
 from synkern.study import StudyError, run_study
 from synkern.study_folder import ArgumentError, MissingPackageError, StudyFolder
+from synkern.study_settings import Settings
 
 RECORDINGS = ("recording (trained)", "recording (random)")
 ANALYSES = ("analysis (trained)", "analysis (random)")
+NULLS = ("null (trained)", "null (random)")
 ALL = RECORDINGS + ANALYSES
 OTHER_PROMPTS = ["the dog ran", "a cat", "why is it red", "what is it", "how is it"]
 
@@ -54,7 +57,8 @@ def calls(monkeypatch):
         return record_answers(*args, **kwargs)
 
     def counting_phiid(series, **kwargs):
-        counts["phiid"] += len(series) > 1  # the trial run on one random trial does not count
+        # The trial run on one random trial does not count, nor that for the excess.
+        counts["phiid"] += len(series) > 1 and "atoms" not in kwargs
         return phiid(series, **kwargs)
 
     monkeypatch.setattr(generation, "record_answers", counting_record)
@@ -77,13 +81,14 @@ def ran(finished, monkeypatch):
         def run(settings, given, weights):
             name = f"{stage} ({weights})"
             stages.append(name)
-            names = finished.description["stages"][name]["arrays"]
-            return {n: finished.arrays[n] for n in names}, {"warnings": []}
+            stage_of = finished.description["stages"].get(name, {"arrays": []})
+            return {n: finished.arrays[n] for n in stage_of["arrays"]}, {"warnings": []}
 
         return run
 
     monkeypatch.setattr(study, "record_heads", as_finished("recording"))
     monkeypatch.setattr(study, "analyse", as_finished("analysis"))
+    monkeypatch.setattr(study, "compare_with_null", as_finished("null"))
     monkeypatch.setattr(study, "_write_texts", lambda *args: None)
     monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
     return stages
@@ -95,9 +100,11 @@ def again(model, out, **changes):
 
 def test_the_files_hold_the_study(finished):
     files = {file.name for file in finished.out.iterdir()}
-    pictures = {f"{kind}_{w}.png" for kind in ("heads", "pairs") for w in ("trained", "random")}
+    kinds = ("heads", "pairs", "excess")
+    pictures = {f"{kind}_{w}.png" for kind in kinds for w in ("trained", "random")}
     assert files == pictures | {
         "profiles.png",
+        "synergy.png",
         "report.html",
         "study.json",
         "study.npz",
@@ -172,6 +179,31 @@ def test_the_recording_is_the_greedy_answer_without_an_end(model, finished):
     np.testing.assert_allclose(arrays["trained_norms"][1], flat, rtol=1e-4)
 
 
+def settings_of(**changes):
+    """Settings of a study without a model, for its analysis alone."""
+    settings = Settings(
+        model="m",
+        prompts=(),
+        new_tokens=60,
+        tau=1,
+        kind="gaussian",
+        redundancy="MMI",
+        average="trials",
+        detrend="none",
+        null="none",
+        null_draws=None,
+        seed=0,
+        control=False,
+        backend="numpy",
+        dtype="float32",
+        device="cpu",
+        batch_size=1,
+        bootstrap=100,
+        progress=False,
+    )
+    return dataclasses.replace(settings, **changes)
+
+
 def ranks(values):
     """Ranks from 1, ties at their mean, by counting."""
     return [sum(v < w for v in values) + (sum(v == w for v in values) + 1) / 2 for w in values]
@@ -190,9 +222,11 @@ def test_autocorrelations_and_rank_correlations_are_what_they_say(finished):
             "synergy": np.nanmean(arrays["sts"], axis=1),
             "redundancy": np.nanmean(arrays["rtr"], axis=1),
             "autocorrelation": own,
-        } | dict(zip(RANKINGS, arrays["profile_scores"], strict=True))
+        } | dict(zip(RANKINGS, arrays["profile_scores"], strict=False))
         found = finished.description["stages"][f"analysis ({weights})"]["correlations"]
+        columns["excess synergy"] = np.nanmean(arrays["excess_sts"], axis=1)
         pairs = [*combinations(list(columns)[:3], 2), *combinations(RANKINGS, 2)]
+        pairs += [("excess synergy", other) for other in ("synergy", "autocorrelation")]
         assert set(found) == {", ".join(pair) for pair in pairs}
         for a, b in pairs:
             expected = np.corrcoef(ranks(columns[a]), ranks(columns[b]))[0, 1]
@@ -200,7 +234,7 @@ def test_autocorrelations_and_rank_correlations_are_what_they_say(finished):
 
 
 def test_rank_correlation_with_ties_gaps_and_constants():
-    spearman = study_stages._spearman
+    spearman = study_analysis._spearman
     assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == 0.8
     tied = spearman(np.array([1.0, 1, 2, np.nan, 7]), np.array([1.0, 2, 3, 4, np.inf]))
     assert tied == pytest.approx(np.sqrt(3) / 2, abs=1e-6)
@@ -212,22 +246,9 @@ def test_what_the_decomposition_met_is_counted():
     series = rng.standard_normal((4, 60, 6)).cumsum(1)
     series[:, :, 5] = series[:, :, 4] + 1e-6 * rng.standard_normal((4, 60))
     series[2, :, 0] = 3.0
-    settings = study_stages.Settings(
-        model="m",
-        prompts=(),
-        new_tokens=60,
-        tau=2,
-        seed=0,
-        control=False,
-        backend="numpy",
-        dtype="float32",
-        device="cpu",
-        batch_size=1,
-        bootstrap=200,
-        progress=False,
-    )
+    settings = settings_of(tau=2, new_tokens=60, bootstrap=200)
     recorded = {"trained_norms": series, "trained_layer": np.array([0, 0, 1, 1, 2, 2])}
-    arrays, facts = study_stages.analyse(settings, recorded, "trained")
+    arrays, facts = study_analysis.analyse(settings, recorded, "trained")
     assert facts["recomputed_from_data"] == 4  # one pair, four trials
     assert facts["degenerate"]["constant"] == 5
     assert facts["skipped_pair_trials"] == 5
@@ -238,7 +259,7 @@ def test_what_the_decomposition_met_is_counted():
 
 def test_the_fingerprint_of_weights_sees_one_weight_of_a_small_model(model):
     loaded, _ = models.load(model, device="cpu")
-    fingerprint = study_stages._weights_fingerprint
+    fingerprint = study_recording._weights_fingerprint
     before = fingerprint(loaded)
     assert fingerprint(models.load(model, device="cpu")[0]) == before
     with torch.no_grad():
@@ -316,6 +337,11 @@ CHANGES = {
     "max_prompts": (4, ALL),
     "new_tokens": (40, ALL),
     "tau": (2, ANALYSES),
+    "kind": ("discrete", ANALYSES),
+    "redundancy": ("CCS", ANALYSES),
+    "average": ("moments", ANALYSES),
+    "detrend": ("linear", ANALYSES),
+    "null": ("cross_trial", NULLS),
     "seed": (5, (RECORDINGS[1], *ANALYSES)),
     "control": (False, ()),
     "backend": ("numpy", ANALYSES),
@@ -332,6 +358,11 @@ def test_a_changed_parameter_runs_again_what_depends_on_it(parameter, model, cop
     if parameter == "out":
         again(model, tmp_path / "new")
         assert tuple(ran) == ALL
+        return
+    if parameter == "null_draws":
+        again(model, copy, null="block", null_draws=19)
+        again(model, copy, null="block", null_draws=20)
+        assert tuple(ran) == NULLS * 2
         return
     value, expected = CHANGES[parameter]
     if parameter == "model":
@@ -370,7 +401,7 @@ def test_no_report_of_an_earlier_study_stays(model, copy, tmp_path, monkeypatch)
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    shown = {"report.html", "profiles.png", "heads_random.png", "pairs_trained.png"}
+    shown = {"report.html", "profiles.png", "synergy.png", "excess_random.png"}
     changed = {"prompts": OTHER_PROMPTS[:3], "control": False}
     with monkeypatch.context() as patched:
         patched.setattr(study, "analyse", interrupt)
@@ -385,7 +416,8 @@ def test_no_report_of_an_earlier_study_stays(model, copy, tmp_path, monkeypatch)
     assert left == {"study.json", "study.npz", "texts.jsonl"}
     again(model, copy, **changed)
     assert {file.name for file in copy.iterdir()} - left == {
-        *("report.html", "profiles.png", "heads_trained.png", "pairs_trained.png")
+        *("report.html", "profiles.png", "synergy.png", "heads_trained.png", "pairs_trained.png"),
+        "excess_trained.png",
     }
 
 
