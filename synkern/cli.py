@@ -124,7 +124,7 @@ def _study(options: argparse.Namespace) -> int:
         for ranking, profile in profiles.items():
             verdict = "inverted U" if profile.inverted_u else "no inverted U"
             if not profile.complete:
-                verdict = f"{profile.missing_share:.0%} missing"
+                verdict = f"{100 * profile.missing_share:.0f} % missing"
             print(
                 f"  {weights:8} {ranking:16} {profile.quadratic:+.4f} "
                 f"{_interval(profile.quadratic_interval)}  "

@@ -262,7 +262,7 @@ def _excess_curves(
     if not profile.complete:
         axes.text(
             *(0.5, 0.72),
-            f"{1 - profile.missing_share:.0%} of (prompt, pair):\nnot the whole",
+            f"{100 - 100 * profile.missing_share:.0f} % of (prompt, pair):\nnot the whole",
             ha="center",
             va="center",
             transform=axes.transAxes,

@@ -40,7 +40,7 @@ FALSE_POSITIVES = {
 Floats = NDArray[np.float64]
 
 # What the profiles of synergy itself are called on the page.
-_CALLED = {RAW: "raw", EXCESS: "excess", BASELINE: "excess if unrelated"}
+_CALLED = {RAW: "raw", EXCESS: "excess", BASELINE: "if unrelated"}
 
 
 def write_report(
@@ -95,10 +95,11 @@ def write_report(
             if ranking not in MEANS
         ],
         means=[
-            _row(weights, by_ranking[mean], _digits(*by_ranking[mean].quadratic_interval))
+            _row(weights, profile, digits)
             for weights, by_ranking in profiles.items()
-            for mean in MEANS
-            if mean in by_ranking
+            for group in [[p for mean, p in by_ranking.items() if mean in MEANS]]
+            for digits in [_digits(*(end for p in group for end in p.quadratic_interval))]
+            for profile in group
         ],
         number=_number,
         levels={_weights(w): _levels(by_ranking) for w, by_ranking in profiles.items()},
@@ -191,11 +192,10 @@ def _without_diagonal(matrix: Floats) -> Floats:
 
 def _row(weights: str, profile: LayerProfile, digits: int = 3) -> dict[str, str]:
     slopes = max(2, digits - 1)
-    level = float(np.nanmean(profile.scores))
     return {
         "weights": weights,
         "ranking": _CALLED.get(profile.ranking, profile.ranking.replace("_", " ")),
-        "level": _number(level, _digits(level), signed=True),
+        "level": _number(float(np.nanmean(profile.scores)), digits, signed=True),
         "quadratic": f"{_number(profile.quadratic, digits, signed=True)} "
         + _interval(profile.quadratic_interval, digits),
         "vertex": f"{_number(profile.vertex, 2)} "

@@ -356,9 +356,10 @@ def _about_the_missing(raw: TrialAverages, found: TrialAverages, series: NDArray
 def _warning_of_the_missing(beyond: Facts) -> list[str]:
     if beyond["absent"] is not None or beyond["complete"]:
         return []
+    percent = f"{100 * beyond['missing_share']:.0f} %"
     return [
-        f"{beyond['missing_share']:.0%} of the (prompt, pair) have no persistence reference; the "
-        "excess synergy of the others does not stand for them, and no verdict is given on it"
+        f"{percent} of the (prompt, pair) have no persistence reference; the excess synergy of the "
+        "others does not stand for them, and no verdict is given on it"
     ]
 
 

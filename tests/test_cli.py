@@ -59,7 +59,7 @@ def test_a_study_ends_with_its_numbers_and_the_report(model, prompts, tmp_path, 
     slope = rf"(?:{interval}|too few layers) +"
     rows = re.findall(
         rf"^  (trained|random) +(\w+) +{number} {interval}  before {slope}after {slope}"
-        r"((?:no )?inverted U|\d+% missing) +p = ",
+        r"((?:no )?inverted U|\d+ % missing) +p = ",
         printed,
         re.MULTILINE,
     )

@@ -233,6 +233,36 @@ def test_pairs_without_a_value_are_left_out_and_counted():
     assert profile.skipped_pair_trials == 2
 
 
+def test_the_mean_of_one_atom_keeps_its_unit():
+    sts, rtr = atoms(hill, noise=0.3)
+    averages = TrialAverages.of([{"sts": 10 * sts, "rtr": rtr}])
+    found = layer_profiles(averages, LAYER, rankings=["synergy"], bootstrap=200)["synergy"]
+    by_node = 10 * np.nanmean(sts.mean(0), axis=1)
+    np.testing.assert_allclose(found.scores, by_node)
+    np.testing.assert_array_equal(found.scaled, found.scores)
+    by_layer = by_node.reshape(LAYERS, HEADS).mean(1)
+    np.testing.assert_allclose(found.mean, by_layer)
+    assert found.quadratic == pytest.approx(np.polyfit(DEPTH, by_layer, 2)[0] / 4)
+    assert found.quadratic < -1
+    # The same under another name, from averages that hold nothing else.
+    alone = TrialAverages.of([{"excess": 10 * sts}])
+    excess = layer_profiles(alone, LAYER, rankings=["excess_synergy"], bootstrap=200)
+    np.testing.assert_allclose(excess["excess_synergy"].lower, found.lower)
+
+
+def test_no_inverted_u_is_claimed_for_the_rest_of_a_profile():
+    sts, rtr = atoms(hill)
+    for lost, complete in ((17, True), (18, False)):  # of 351 pairs, 5 % are 17.55
+        rows, columns = (index[:lost] for index in np.triu_indices(27, 1))
+        gaps = sts.copy()
+        gaps[:, rows, columns] = gaps[:, columns, rows] = np.nan
+        profile = profiles_of(gaps, rtr, LAYER, bootstrap=200)["mean_difference"]
+        assert profile.missing_share == pytest.approx(lost / 351)
+        assert profile.complete == complete
+        assert profile.quadratic_interval[1] < 0
+        assert profile.inverted_u == complete
+
+
 def test_a_node_and_a_layer_without_a_value_stay_out_of_the_fit():
     sts, rtr = atoms(hill)
     dead = [4, *np.flatnonzero(LAYER == 6)]

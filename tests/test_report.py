@@ -263,7 +263,7 @@ def test_under_every_figure_stands_what_it_cannot_show_with_numbers_of_the_run(
     assert "rank difference and mean difference: 0.42 (trained weights), 0.42 (random" in page
     assert "rank correlation undefined for synergy, 0.31 for redundancy" in page
     assert "Below zero are 3 pairs in synergy and 4 in redundancy, of 55" in page
-    assert "one model, 6 prompts, lag 2" in page
+    assert "All this is of one model, 6 prompts, lag 2" in page
     # The excess next to that of unrelated heads, the level and the bend.
     beyond = profiles["trained"]["excess_synergy"]
     level = f"{np.nanmean(beyond.scores):+.3f}".replace("-", "−")
@@ -318,7 +318,10 @@ def test_the_page_says_how_it_was_done(tmp_path, arrays, profiles, changes, said
 def test_the_null_is_shown_with_its_size_and_its_resolution(tmp_path, arrays, profiles):
     page = page_of(tmp_path, arrays, profiles, null="circular", null_draws=99)
     assert (tmp_path / "null.png").is_file()
-    assert "trained weights, synergy 12 % of the pairs (higher 2 %, lower 10 %)" in page
+    assert (
+        "trained weights, synergy 12 % of the pairs (higher 2.3 %, lower 10 %; by p alone 50 %),"
+        in page
+    )
     assert "99 draws give no p below 0.020" in page
     assert "only if 40 % of all pairs reach it" in page
     assert "p ≤ 0.05 to a share of .188 / .054 of the pairs (sts / rtr) at coefficient 0.5" in page

@@ -1,10 +1,13 @@
 """What a study computes, keeps, reuses and refuses, on a tiny model with random weights."""
 
 import dataclasses
+import html
 import importlib.util
 import inspect
 import json
+import re
 import shutil
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +17,7 @@ import torch
 
 import synkern
 from synkern import generation, models, study, study_analysis, study_recording
+from synkern.preprocess import PREPROCESSING
 from synkern.scores import RANKINGS, scores_from_matrices
 from synkern.study import StudyError, run_study
 from synkern.study_folder import ArgumentError, MissingPackageError, StudyFolder
@@ -151,6 +155,189 @@ def test_the_numbers_follow_from_the_recording(finished):
                 ends = np.array(result[name], dtype=float)  # null becomes NaN
                 np.testing.assert_allclose(ends, getattr(profile, name), atol=1e-6)
     assert not np.array_equal(arrays["trained_norms"], arrays["random_norms"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"kind": "discrete"}, {"redundancy": "CCS"}, {"kind": "discrete", "redundancy": "CCS"}],
+        *[{"average": "moments"}, {"average": "concatenate"}, {"tau": 2}],
+        *[{"detrend": name} for name in PREPROCESSING],
+    ],
+    ids=lambda change: "-".join(map(str, change.values())),
+)
+def test_an_option_of_the_decomposition_decides_the_numbers(model, finished, copy, change):
+    study = again(model, copy, control=False, **change)
+    assert study.reused == RECORDINGS[:1]
+    assert study.description["parameters"].items() >= change.items()
+    options = change | {}
+    prepare = PREPROCESSING.get(options.pop("detrend", None), lambda series: series)
+    series = prepare(study.arrays["trained_norms"])
+    expected = synkern.phiid(series, **options)
+    for atom in ("sts", "rtr"):
+        found = study.arrays[f"trained_{atom}"]
+        np.testing.assert_allclose(found, expected[atom], atol=1e-9)
+        same = np.allclose(found, finished.arrays[f"trained_{atom}"], atol=1e-6, equal_nan=True)
+        assert same == (change == {"detrend": "zscore"})  # phiid standardises in any case
+    facts = study.description["stages"]["analysis (trained)"]
+    assert facts["unit"] == expected.unit
+    assert facts["samples"] == series.shape[1]
+    pooled = change.get("average") in ("moments", "concatenate")
+    assert facts["decompositions"] == 28 * (1 if pooled else 5)
+    assert ("trained_excess_sts" in study.arrays) == (change.keys() <= {"detrend", "tau"})
+    ranking = study.profiles["trained"]["mean_difference"]
+    score = scores_from_matrices(expected["sts"], expected["rtr"], "mean_difference")
+    np.testing.assert_allclose(ranking.scores, score, atol=1e-9)
+    # With 100 draws a few lie below, a few above.
+    assert ranking.quadratic_interval[0] < ranking.quadratic_interval[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"kind": "discrete"}, "gaussian with redundancy MMI only.*used discrete with MMI"),
+        ({"redundancy": "CCS"}, "this study used gaussian with CCS"),
+        ({"average": "concatenate"}, "pooled them .average concatenate"),
+    ],
+)
+def test_without_a_reference_the_study_says_why(model, copy, change, reason):
+    study = again(model, copy, **change)
+    for weights in ("trained", "random"):
+        absent = study.description["stages"][f"analysis ({weights})"]["excess"]["absent"]
+        assert re.search(reason, absent)
+        assert set(study.profiles[weights]) == {*RANKINGS, "synergy"}
+    assert absent in html.unescape(study.report.read_text(encoding="utf-8"))
+    assert not list(study.out.glob("excess_*.png"))
+
+
+def test_the_excess_is_that_of_every_prompt_averaged(finished):
+    for weights in ("trained", "random"):
+        norms = finished.arrays[f"{weights}_norms"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # pairs without a reference
+            reference = synkern.persistence_reference(norms, average=None)
+            beyond = synkern.excess(synkern.phiid(norms, average=None), reference)["sts"]
+        known = np.isfinite(beyond)
+        mean = np.where(known, beyond, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+        found = finished.arrays[f"{weights}_excess_sts"]
+        np.testing.assert_allclose(found, mean, atol=1e-12)
+        np.testing.assert_array_equal(finished.arrays[f"{weights}_excess_trials"], known.sum(0))
+        profile = finished.profiles[weights]["excess_synergy"]
+        np.testing.assert_allclose(profile.scores, np.nanmean(mean, axis=1), atol=1e-12)
+        facts = finished.description["stages"][f"analysis ({weights})"]["excess"]
+        assert facts["missing"] == 5 * 28 - known.sum() // 2
+        assert facts["missing_share"] == pytest.approx(profile.missing_share)
+        assert facts["complete"] == (facts["missing"] <= 0.05 * 140)
+        result = finished.description["results"][weights]["excess_synergy"]
+        assert result["inverted_u"] == (profile.inverted_u if facts["complete"] else None)
+        raw = finished.profiles[weights]["synergy"].scores
+        np.testing.assert_allclose(raw, np.nanmean(finished.arrays[f"{weights}_sts"], axis=1))
+
+
+def ar1(rng, *, coefficient, shape=(6, 60, 6)):
+    series = rng.standard_normal(shape)
+    for t in range(1, shape[1]):
+        series[:, t] += coefficient * series[:, t - 1]
+    return series
+
+
+def test_excess_in_blocks_of_trials_is_excess_in_one(rng, monkeypatch):
+    series = ar1(rng, coefficient=0.8)
+    whole = study_analysis.excess_averages(settings_of(), series)
+    monkeypatch.setattr(study_analysis, "_BLOCK_BYTES", 1)  # one trial at a time
+    blocks = study_analysis.excess_averages(settings_of(), series)
+    np.testing.assert_allclose(blocks.atoms["excess"], whole.atoms["excess"], atol=1e-12)
+
+
+def test_unrelated_heads_keep_their_series_and_lose_their_partners(rng):
+    series = rng.standard_normal((40, 7, 6))
+    paired = study_analysis.unrelated(series, seed=1)
+    origin = (paired[:, None] == series[None]).all(2)  # [40, 40, 6]: from which trial
+    assert (origin.sum(1) == 1).all()
+    assert (origin.sum(0) == 1).all()
+    taken = origin.argmax(1)
+    together = [np.mean(taken[:, i] == taken[:, j]) for i in range(6) for j in range(i)]
+    assert np.mean(together) < 0.1  # by chance, 1 in 40
+    assert not np.array_equal(paired, study_analysis.unrelated(series, seed=2))
+
+
+def test_what_is_missing_is_told_from_the_rest(rng):
+    # Three nodes that follow a trend closely, but not alike, beside three that do not.
+    series = ar1(rng, coefficient=0.3)
+    slopes = np.array([4.0, 40, 400, 0, 0, 0])
+    series += slopes * np.linspace(-1, 1, 60)[:, None]
+    recorded = {"trained_norms": series, "trained_layer": np.array([0, 0, 1, 1, 2, 2])}
+    arrays, facts = study_analysis.analyse(settings_of(), recorded, "trained")
+    found = facts["excess"]
+    lost = 6 - arrays["trained_excess_trials"][np.triu_indices(6, 1)]
+    assert found["missing"] == lost.sum() > 0
+    assert not found["complete"]
+    assert found["drift_without"] > 0.8
+    assert found["drift_with"] < 0.6
+    assert found["sts_without"] > found["sts_with"]
+    assert any("have no persistence reference" in warning for warning in facts["warnings"])
+
+
+def test_an_excess_that_cannot_be_had_leaves_the_rest(rng, monkeypatch):
+    def refuse(*args):
+        raise ValueError("no pair of the 6 nodes is valid")
+
+    monkeypatch.setattr(study_analysis, "excess_averages", refuse)
+    recorded = {"trained_norms": ar1(rng, coefficient=0.5), "trained_layer": np.arange(6) // 2}
+    arrays, facts = study_analysis.analyse(settings_of(), recorded, "trained")
+    assert facts["excess"]["absent"] == "no pair of the 6 nodes is valid"
+    assert not any("excess" in name for name in arrays)
+    assert np.isfinite(arrays["trained_sts"][0, 1])
+
+
+@pytest.fixture(scope="module")
+def tested(model, finished, tmp_path_factory):
+    """The finished study with a null test of both models."""
+    out = shutil.copytree(finished.out, tmp_path_factory.mktemp("tested") / "out")
+    return again(model, out, null="cross_trial", null_draws=39)
+
+
+def test_the_null_test_is_that_of_the_library(tested):
+    assert tested.reused == ALL
+    for weights in ("trained", "random"):
+        norms = tested.arrays[f"{weights}_norms"]
+        expected = synkern.null_test(norms, "cross_trial", n=39)
+        facts = tested.description["stages"][f"null ({weights})"]
+        assert facts["draws"] == 39
+        assert facts["smallest_p"] == 0.05
+        assert facts["share_needed"] == 1.0
+        for atom in ("sts", "rtr"):
+            p, q = expected.p[atom], expected.q[atom]
+            np.testing.assert_array_equal(tested.arrays[f"{weights}_null_{atom}_p"], p)
+            np.testing.assert_array_equal(tested.arrays[f"{weights}_null_{atom}_q"], q)
+            away = expected.observed[atom] - expected.null_mean[atom]
+            z = tested.arrays[f"{weights}_null_{atom}_z"]
+            np.testing.assert_allclose(z * expected.null_sd[atom], away, atol=1e-12)
+            upper = np.triu_indices(8, 1)
+            found = facts["atoms"][atom]
+            assert found["tested"] == np.isfinite(p[upper]).sum()
+            assert found["share_p"] == pytest.approx(np.mean(p[upper] <= 0.05))
+            assert found["share_q"] == pytest.approx(np.mean(q[upper] <= 0.05))
+            above = (q[upper] <= 0.05) & (away[upper] > 0)
+            assert found["share_q_above"] == pytest.approx(np.mean(above))
+            both = found["share_q_above"] + found["share_q_below"]
+            assert both == pytest.approx(found["share_q"])
+    assert (tested.out / "null.png").is_file()
+    assert "null <code>cross_trial</code>" in tested.report.read_text(encoding="utf-8")
+
+
+def test_a_null_test_is_kept_while_what_it_depends_on_stays(model, tested, tmp_path, monkeypatch):
+    out = shutil.copytree(tested.out, tmp_path / "copy")
+    null = {"null": "cross_trial", "null_draws": 39}
+    assert again(model, out, **null, bootstrap=150).reused == RECORDINGS + NULLS
+    assert again(model, out, **null, control=False).reused == (RECORDINGS[0], NULLS[0])
+    monkeypatch.setattr(study, "compare_with_null", lambda *args: ({}, {"warnings": []}))
+    monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    for change in ({"null_draws": 40}, {"seed": 3}, {"tau": 2}, {"redundancy": "CCS"}):
+        reused = again(model, out, **{**null, "control": False, **change}).reused
+        assert NULLS[0] not in reused
+    without = again(model, out, control=False)
+    assert not any("null" in name for name in [*without.arrays, *without.description["stages"]])
 
 
 def test_the_recording_is_the_greedy_answer_without_an_end(model, finished):
@@ -588,6 +775,26 @@ def test_a_model_that_cannot_be_loaded_or_recorded_is_explained(model, tmp_path,
         ({"backend": "abacus"}, "backend.*abacus"),
         ({"prompts": ["only one"]}, "1 given; at least 2"),
         ({"max_prompts": 1}, "max_prompts = 1"),
+        ({"kind": "binary"}, "kind = 'binary'; choose from gaussian, discrete"),
+        ({"redundancy": "mmi"}, "redundancy = 'mmi'; choose from MMI, CCS"),
+        ({"average": None}, "average = None; choose from trials, moments, concatenate"),
+        (
+            {"detrend": "cubic"},
+            "detrend = 'cubic'; choose from none, linear, quadratic",
+        ),
+        ({"null": "shuffle"}, "null = 'shuffle'; choose from none, cross_trial"),
+        ({"null": "block", "null_draws": 18}, "null_draws = 18; give an integer of at least 19"),
+        ({"null_draws": 99}, "null_draws = 99 but null = 'none'.*leave null_draws out"),
+        (
+            {"null": "cross_trial", "average": "moments"},
+            "tests means over trials, but average = 'moments'.*use average = 'trials'",
+        ),
+        ({"null": "row_shift", "kind": "discrete"}, "'row_shift' serves.*use 'cross_trial'"),
+        ({"null": "block", "new_tokens": 19}, "block must leave at least two blocks.*19 time"),
+        (
+            {"detrend": "difference", "new_tokens": 6},
+            "new_tokens = 6 with tau = 1 and detrend = 'difference'.*leaves 4 samples",
+        ),
     ],
 )
 def test_bad_arguments_are_found_before_anything_is_loaded(tmp_path, change, message):
