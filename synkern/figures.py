@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -221,11 +222,14 @@ def synergy_curves(
     columns = ["Synergy (sts)"]
     columns += ["Beyond persistence", "Without a reference"] if missing else []
     with mpl.rc_context(_TEXT):
-        size = (10 if missing else 5.5, 0.9 + 2.6 * len(profiles))
-        figure = Figure(figsize=size, dpi=120, layout="constrained")
+        height = 0.9 + 2.6 * len(profiles) if missing else 3.6
+        figure = Figure(figsize=(10, height), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
-        grid = figure.subplots(len(profiles), len(columns), squeeze=False, sharex=True)
-        for axes, heading in zip(grid[0], columns, strict=True):
+        # A single column would be drawn far too tall: lie it down.
+        shape = (len(profiles), len(columns)) if missing else (1, len(profiles))
+        panels = figure.subplots(*shape, squeeze=False, sharex=True)
+        grid = panels.reshape(len(profiles), len(columns))
+        for axes, heading in zip(panels[0], itertools.cycle(columns), strict=False):
             axes.set_title(heading)
         for row, (name, by_mean), style in zip(grid, profiles.items(), _STYLES, strict=False):
             row[0].set_ylabel(f"{name}\n{unit}, mean of the layer")
@@ -244,7 +248,7 @@ def synergy_curves(
             for axes in row:
                 axes.set_xlim(-0.03, 1.03)
                 axes.grid(alpha=0.25, linewidth=0.6)
-        for axes in grid[-1]:
+        for axes in panels[-1]:
             axes.set_xlabel("relative depth")
     return figure
 

@@ -323,7 +323,7 @@ def test_the_null_is_shown_with_its_size_and_its_resolution(tmp_path, arrays, pr
         in page
     )
     assert "99 draws give no p below 0.020" in page
-    assert "only if 40 % of all pairs reach it" in page
+    assert "no pair counts unless 40 % of all reach it" in page
     assert "p ≤ 0.05 to a share of .188 / .054 of the pairs (sts / rtr) at coefficient 0.5" in page
     assert "few trials" in page
 
@@ -357,7 +357,13 @@ def test_an_incomplete_excess_looks_it(profiles):
         assert ("parabola" in lines) == profile.complete
         assert bool(axes.texts) != profile.complete
     assert [bar.get_height() for bar in grid[0, 2].patches] == [0.25] * 4
-    assert len(synergy_curves(profiles, {}, "title").axes) == 2
+    raw = synergy_curves(profiles, {}, "title")
+    assert [axes.get_title() for axes in raw.axes] == ["Synergy (sts)"] * 2
+    # One model may have an excess and the other none.
+    only = {"trained": profiles["trained"], "random": {"synergy": profiles["random"]["synergy"]}}
+    figure = synergy_curves(only, {"trained": missing["trained"]}, "title")
+    for axes in np.array(figure.axes).reshape(2, 3)[1, 1:]:
+        assert [text.get_text() for text in axes.texts] == ["none"]
 
 
 def test_the_excess_map_is_centred_and_leaves_gaps_grey():
