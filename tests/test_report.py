@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import re
+from unittest import mock
 
 import matplotlib as mpl
 import numpy as np
@@ -250,7 +251,9 @@ def page_of(tmp_path, arrays, profiles, facts=None, **parameters):
     described = description(**parameters)
     for weights in ("trained", "random"):
         described["stages"][f"analysis ({weights})"] |= facts or {}
-    page = write_report(StudyFolder(tmp_path, arrays=arrays), described, profiles)
+    # Only the words are looked at: rendering the figures takes seconds.
+    with mock.patch.object(report, "_png", return_value=PNG):
+        page = write_report(StudyFolder(tmp_path, arrays=arrays), described, profiles)
     text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
     return " ".join(html.unescape(text).split())
 
