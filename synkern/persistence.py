@@ -9,6 +9,11 @@ reference: NaN, and counted. They are few where the nodes vary around a level (0
 and pairs of a trained model with 270 attention heads), but half of all where they drift (56 % of
 the same model with random weights, which repeats one token; 10 % of it after a linear, 2 % after a
 quadratic detrend). Read these as missing.
+
+From few samples the excess of unrelated nodes is not zero but below it: chance correlations across
+the lag lower `sts`, and the reference has none. Independent AR(1) nodes at 100 samples have an
+excess of -0.014 nats at rho 0.5 and -0.13 at 0.97; so put beside an excess that of the same nodes
+paired across trials.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from synkern._arrays import to_numpy
 from synkern.averages import Averages, PooledAverages, TrialAverages
 from synkern.backends import BACKENDS
 from synkern.nulls import null_test
-from synkern.persistence import excess, persistence_reference
+from synkern.persistence import persistence_reference
 from synkern.preprocess import PREPROCESSING
 from synkern.profile import (
     MEANS,
@@ -258,7 +258,7 @@ def excess_averages(settings: Settings, series: NDArray[Any]) -> TrialAverages:
             block = placed(settings, series[start : start + depth])
             result = synkern.phiid(block, atoms="sts", average=None, **settings.estimator)
             reference = persistence_reference(block, tau=settings.tau, atoms="sts", average=None)
-            yield {"excess": excess(result, reference)["sts"]}
+            yield {"excess": result.excess(reference)["sts"]}
 
     with warnings.catch_warnings():
         # The series have been warned of; the missing references are counted by who calls.

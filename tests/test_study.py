@@ -216,7 +216,7 @@ def test_the_excess_is_that_of_every_prompt_averaged(finished):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # pairs without a reference
             reference = synkern.persistence_reference(norms, average=None)
-            beyond = synkern.excess(synkern.phiid(norms, average=None), reference)["sts"]
+            beyond = synkern.phiid(norms, average=None).excess(reference)["sts"]
         known = np.isfinite(beyond)
         mean = np.where(known, beyond, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
         found = finished.arrays[f"{weights}_excess_sts"]
