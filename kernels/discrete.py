@@ -29,7 +29,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,13 +37,14 @@ import numpy as np
 from .eager import RESCUE_ELEMENTS, Library, Tile
 from .lattice import ATOMS, moebius_matrix
 from .mmi import Array
+from .parts import parts
 from .segments import join
 
-PART_ENTRIES = {"MMI": 1 << 13, "CCS": 1 << 12}
+PART_ENTRIES = {"MMI": 1 << 14, "CCS": 1 << 13}
 """(trial, pair) entries that a CPU takes at a time; all states of 2^13 in float64 are 1 MB."""
 
 PART_ROWS = 40
-"""Rows that a CPU takes at a time; a part on the diagonal has no columns left of its rows."""
+"""Rows that a CPU takes at a time."""
 
 RESOLUTION = 3e-14
 """Bits by which rounding may move a local information; at most 2^24 samples taken for granted."""
@@ -133,14 +134,10 @@ def discrete_tile(
     tables = _tables(lib, bits)
     shape = tuple(s.stop - s.start for s in tile)
     result = [lib.zeros(shape, "float64", bits.past) for _ in names]
-    for part in _parts(bits, tile, PART_ENTRIES[redundancy]):
+    for part, place in parts(tile, PART_ENTRIES[redundancy], PART_ROWS, bits.past):
         first = [v[part.trials, part.rows] for v in _features(bits)]
         second = [v[part.trials, part.columns] for v in _features(bits)]
         atoms = _atoms(lib, _count(lib, first, second), tables, names, redundancy)
-        place = tuple(
-            slice(inner.start - outer.start, inner.stop - outer.start)
-            for inner, outer in zip(part, tile, strict=True)
-        )
         for whole, values in zip(result, atoms, strict=True):
             whole[place] = values
     return result
@@ -184,25 +181,6 @@ def _above_mean(xp: Any, segment: Array) -> tuple[Array, Array]:
     above = (centred > centred.mean(-1)[..., None]) & ~constant[..., None]
     exact = xp.float32 if segment.shape[-1] <= 1 << 24 else xp.float64
     return xp.asarray(above, dtype=exact), constant
-
-
-def _parts(bits: Bits, tile: Tile, entries: int) -> Iterator[Tile]:
-    """A tile, on a CPU in parts whose states stay in its cache.
-
-    Whole tiles take twice as long there: arrays of 8 MB go back to the system at every step.
-    """
-    if not isinstance(bits.past, np.ndarray) and bits.past.device.type != "cpu":
-        yield tile
-        return
-    trials, rows, columns = tile
-    width = columns.stop - columns.start
-    height = max(1, min(entries // width, PART_ROWS))
-    for i in range(rows.start, rows.stop, height):
-        part_rows = slice(i, min(i + height, rows.stop))
-        part_columns = slice(i, columns.stop) if rows == columns else columns
-        depth = max(1, entries // (height * (part_columns.stop - part_columns.start)))
-        for k in range(trials.start, trials.stop, depth):
-            yield Tile(slice(k, min(k + depth, trials.stop)), part_rows, part_columns)
 
 
 def _features(bits: Bits) -> tuple[Array, Array, Array]:

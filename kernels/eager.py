@@ -39,6 +39,9 @@ class Library(Protocol):
     def cast(self, array: Array, dtype: str) -> Array:
         """The array in another dtype; itself where it has that dtype already."""
 
+    def keep(self, values: Array, mask: Array) -> Array:
+        """Finite values where the mask is true, 0 elsewhere."""
+
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur."""
 

@@ -23,6 +23,7 @@ from .lattice import ATOMS
 from .local import gaussian
 from .mmi import Array, Correlations
 from .moments import Moments
+from .parts import parts
 from .segments import Segments, correlations, standardise
 from .stable import Outcome
 
@@ -139,9 +140,9 @@ class GaussianCCS(_Gaussian):
         return _STRICT
 
     def tile_entries(self, features: Segments) -> int:
-        """Some forty numbers an entry and sample: 16 forms, 11 monomials, signs, redundancies."""
+        """Some 100 numbers an entry, and in the backward pass 60 an entry and sample: 130 MB."""
         samples: int = features.past.shape[-1]
-        return max(1, (1 << 15) // samples)
+        return max(1, min(1 << 14, (1 << 18) // samples))
 
     def block(
         self,
@@ -156,12 +157,10 @@ class GaussianCCS(_Gaussian):
         x, a, y, b = features.rectangle(lib, tile, dtype)
         c = _masked(lib.xp, correlations(lib.xp, x, a, y, b), use)
         v, variance = mmi.lambdas(lib.xp, c)
-        rows, columns = (
-            (x[..., :, None, :], a[..., :, None, :]),
-            (y[..., None, :, :], b[..., None, :, :]),
-        )
-        u = ccs.Vectors(x=rows[0], y=columns[0], a=rows[1], b=columns[1])
-        return Values(ccs.atoms(lib.xp, u, c, v, names), variance)
+        entries = max(1, ccs.PART_ELEMENTS // x.shape[-1])
+        places = [part.place for part in parts(tile, entries, entries, x)]
+        found = ccs.atoms(lib, ccs.Nodes(x, a), ccs.Nodes(y, b), c, v, names, places)
+        return Values(found, variance)
 
     def listed(
         self, lib: Library, features: Segments, positions: Array, names: Sequence[str]

@@ -22,6 +22,9 @@ class _NumPy:
     def cast(self, array: Any, dtype: str) -> Any:
         return array.astype(dtype, copy=False)
 
+    def keep(self, values: Any, mask: Any) -> Any:
+        return values * mask
+
     def add_at(self, target: Any, index: tuple[Any, ...], values: Any) -> None:
         np.add.at(target, index, values)
 

@@ -42,6 +42,10 @@ class _Torch:
     def cast(self, array: Any, dtype: str) -> Any:
         return array.to(getattr(torch, dtype))
 
+    def keep(self, values: Any, mask: Any) -> Any:
+        # Bytes are converted with vector instructions, truth values one by one.
+        return values * mask.view(torch.uint8)
+
     def add_at(self, target: Any, index: tuple[Any, ...], values: Any) -> None:
         target.index_put_(index, values, accumulate=True)
 

@@ -4,6 +4,7 @@ import torch
 from synkern.kernels.estimators import GaussianMMI
 
 import synkern
+from synkern.kernels import ccs
 
 pytestmark = pytest.mark.filterwarnings("ignore:series has:UserWarning")
 
@@ -29,6 +30,16 @@ def test_gradcheck_through_several_tiles(monkeypatch):
     torch.manual_seed(1)
     series = torch.randn(2, 8, 18, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(off_diagonal, (series,), fast_mode=True)
+
+
+@pytest.mark.parametrize("elements", [1, 100, ccs.PART_ELEMENTS])
+def test_gradcheck_of_common_change_in_surprisal(monkeypatch, elements):
+    """Redundancy has kinks where a sign changes, but none within a finite difference here."""
+    monkeypatch.setattr(ccs, "PART_ELEMENTS", elements)
+    torch.manual_seed(4)
+    series = torch.randn(2, 12, 4, dtype=torch.float64, requires_grad=True)
+    check = torch.autograd.gradcheck
+    assert check(lambda s: off_diagonal(s, redundancy="CCS", atoms="all"), (series,))
 
 
 def test_gradient_of_a_rescued_pair():

@@ -28,3 +28,22 @@ def test_two_thousand_nodes_within_a_gigabyte(backend, constant):
     command = [sys.executable, "-W", "ignore", "-c", MEASURE, backend, constant]
     above = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert above < 0.5e9
+
+
+MEASURE_LONG = """
+import resource, numpy, torch, synkern
+series = torch.from_numpy(numpy.random.default_rng(0).standard_normal((200_000, 20)))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+synkern.phiid(series[:100], redundancy="CCS")
+synkern.phiid(series)
+before = peak()
+synkern.phiid(series, redundancy="CCS")
+print(peak() - before)
+"""
+
+
+def test_pairs_of_long_series_are_taken_one_by_one():
+    """Forty numbers a sample for one pair are 64 MB; for a row of a tile they were 1 GB."""
+    command = [sys.executable, "-W", "ignore", "-c", MEASURE_LONG]
+    above = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert above < 2e8
