@@ -5,6 +5,10 @@ A backend is one `Backend` record here and one module in `kernels/`; nothing els
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
+import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +52,8 @@ class Backend:
             kernels.eager.Pairs`, on a checked (trials, time, nodes) array.
         status: probes this machine, cheaply and without side effects.
         differentiable: whether gradients flow back to the series.
+        estimators: the (kind, redundancy) it computes, None for all.
+        automatic: kinds of device on which "auto" may choose it.
     """
 
     name: str
@@ -56,6 +62,12 @@ class Backend:
     run: Callable[..., Any]
     status: Callable[[], Status]
     differentiable: bool = False
+    estimators: frozenset[tuple[str, str]] | None = None
+    automatic: tuple[str, ...] = ("cpu", "cuda")
+
+    def computes(self, estimator: tuple[str, str]) -> bool:
+        """Whether it supports this (kind, redundancy)."""
+        return self.estimators is None or estimator in self.estimators
 
 
 def _torch_status() -> Status:
@@ -68,6 +80,36 @@ def _torch_status() -> Status:
     return Status(("cpu",), "no GPU: torch sees no CUDA device or driver", "nvidia-smi tells more")
 
 
+_OLDEST_TRITON = (3, 6)
+
+
+def _triton_status() -> Status:
+    if importlib.util.find_spec("triton") is None:
+        return Status((), "triton is not installed", "pip install 'synkern[triton]' (Linux)")
+    try:
+        version = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:  # ROCm's has another name, and torch's version.
+        version = None
+    if version is not None and tuple(map(int, version.split(".")[:2])) < _OLDEST_TRITON:
+        return Status((), f"triton {version} is too old", "pip install 'triton>=3.6'")
+    # triton reads its own variable when its kernels are defined: they run on the CPU, or on a GPU.
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return Status(
+            ("cpu",),
+            "TRITON_INTERPRET=1: triton interprets its kernels on the CPU, slowly, as a test",
+            "unset it to use a GPU",
+        )
+    if torch.cuda.is_available():
+        return Status(("cuda",))
+    return Status((), _torch_status().why, "a GPU of compute capability 8.0 or later, or CDNA 3")
+
+
+def _run_triton(*arguments: Any, **options: Any) -> Any:
+    # Imported when used: triton takes a second, and not everyone has it.
+    backend = importlib.import_module("synkern.kernels.triton_backend.backend")
+    return backend.run(*arguments, **options)
+
+
 BACKENDS: tuple[Backend, ...] = (
     Backend(
         name="numpy",
@@ -75,6 +117,16 @@ BACKENDS: tuple[Backend, ...] = (
         arrays="numpy",
         run=run_numpy,
         status=lambda: Status(("cpu",)),
+    ),
+    Backend(
+        name="triton",
+        summary="one fused kernel for all pairs and trials on a GPU; differentiable",
+        arrays="torch",
+        run=_run_triton,
+        status=_triton_status,
+        differentiable=True,
+        estimators=frozenset({("gaussian", "MMI")}),
+        automatic=("cuda",),
     ),
     Backend(
         name="torch",
@@ -88,17 +140,31 @@ BACKENDS: tuple[Backend, ...] = (
 """All of them, in the order in which `auto` prefers them."""
 
 
-def select(name: str, array: Any) -> Backend:
+def select(name: str, array: Any, estimator: tuple[str, str]) -> Backend:
     """The backend of that name; for "auto" the first that can take the array as and where it is.
 
+    Args:
+        name: of a backend, or "auto".
+        array: what is to be computed.
+        estimator: kind and redundancy.
+
     Raises:
-        ValueError: unknown name; a backend that cannot run here, with the reason and a remedy.
+        ValueError: unknown name; a backend that cannot run here or does not compute this, with the
+            reason and a remedy.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
     kind, device = native(array)
     tried = [b for b in BACKENDS if name in ("auto", b.name)]
+    if name == "auto":
+        tried = [b for b in tried if b.computes(estimator) and device in b.automatic]
+    elif not tried[0].computes(estimator):
+        computed = ", ".join(" ".join(pair) for pair in sorted(tried[0].estimators or ()))
+        raise ValueError(
+            f"backend {name!r} does not compute kind {estimator[0]!r} with redundancy "
+            f"{estimator[1]!r}, only {computed}; choose backend='auto' or 'torch'"
+        )
     for backend in tried:
         fits = backend.arrays == kind or name != "auto"
         if fits and device in backend.status().devices:

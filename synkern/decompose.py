@@ -193,6 +193,11 @@ class Options:
         check.choice("dtype", self.dtype, ("float64", "float32"))
 
     @property
+    def estimator(self) -> tuple[str, str]:
+        """What a backend must compute."""
+        return self.kind, self.redundancy
+
+    @property
     def pooled(self) -> str | None:
         """How trials are made one before they are decomposed."""
         return self.average if self.average in ("moments", "concatenate") else None
@@ -232,7 +237,7 @@ def decompose(
 
 
 def _series_source(series: Any, lags: Sequence[int], options: Options) -> _Source:
-    chosen = select(options.backend, series)
+    chosen = select(options.backend, series, options.estimator)
     if options.reduce and isinstance(series, torch.Tensor) and series.requires_grad:
         raise ValueError(
             f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
@@ -251,7 +256,7 @@ def _moments_source(moments: LaggedMoments, lags: Sequence[int], options: Option
         )
     by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
     past = by_lag[lags[0]].past
-    chosen = select(options.backend, past)
+    chosen = select(options.backend, past, options.estimator)
     if chosen.arrays != moments.library:
         raise ValueError(
             f"backend {options.backend!r} takes {chosen.arrays} arrays, and the moments are of "

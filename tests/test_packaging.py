@@ -69,7 +69,7 @@ def test_wheel(checkout, tmp_path):
     pip("wheel", checkout, "--wheel-dir", tmp_path / "dist")
     (wheel,) = (tmp_path / "dist").glob("synkern-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "synkern/kernels/lattice.py" in names
+    assert {"synkern/kernels/lattice.py", "synkern/kernels/triton_backend/op.py"} <= set(names)
     assert not [name for name in names if name.startswith(("kernels/", "tests/", "bench/"))]
     for data in ("prompts.json", "report.html.jinja"):
         assert f"synkern/data/{data}" in names

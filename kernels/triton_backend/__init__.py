@@ -1,0 +1,16 @@
+"""Backend `triton`: Gaussian MMI of all pairs and all trials in one launch, see kernels/README.md.
+
+| module         | what                                                            | needs triton |
+|----------------|-----------------------------------------------------------------|--------------|
+| `plan`         | which logarithms the wanted atoms are sums of                   | no           |
+| `arithmetic`   | one pair: from correlations to the arguments of the logarithms  | yes          |
+| `tiles`        | which pairs a program has, marks and stores of its tile         | yes          |
+| `mmi_series`   | kernel that forms the correlations from the series              | yes          |
+| `mmi_moments`  | kernel that reads the correlations from memory                  | yes          |
+| `launch`       | frozen launch configurations, grids, the choice between the two | yes          |
+| `gradient`     | derivative of the atoms by hand, in tiles of torch operations   | no           |
+| `op`           | the torch operator: fake kernel, backward                       | yes          |
+| `backend`      | `run`: features, operator, rescue, averages                     | yes          |
+
+Nothing is imported here, so that a machine without triton can still ask for the backend's status.
+"""

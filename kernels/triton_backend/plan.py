@@ -1,0 +1,134 @@
+"""Every atom as a sum of logarithms of products, so that trials can share a logarithm.
+
+All informations of Gaussian MMI are -1/2 log of ratios of a few determinants, redundancies are the
+same of the larger lambda, and atoms are integer sums of both. So an atom is
+
+    -1/2 sum_n coefficient_n log(term_n),
+
+with 18 terms, none of them a quotient (`arithmetic.terms` computes them). A sum over trials then
+needs the *product* of each term over trials and one logarithm for several of them. `sts` alone
+needs only one quotient of two products, because its maxima can be taken on the terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..eager import smallest_trusted
+from ..lattice import ATOMS, moebius_matrix, swap_nodes
+
+TERMS: tuple[str, ...] = (
+    "past",
+    "future",
+    "x_a",
+    "x_b",
+    "y_a",
+    "y_b",
+    "xy_a past",
+    "xy_b past",
+    "x_ab future",
+    "y_ab future",
+    "joint past^2",
+    "max x_a y_a",
+    "max x_b y_b",
+    "max x_a x_b y_a y_b",
+    "max x_a x_b",
+    "max y_a y_b",
+    "max xy_a xy_b, past",
+    "max x_ab y_ab, future",
+    "sts numerator",
+    "sts denominator",
+)
+"""In the order of `arithmetic.terms`; "xy_a past" is the lambda of I(xy; a) times det Σ_xy."""
+
+NUMERATOR, DENOMINATOR = TERMS.index("sts numerator"), TERMS.index("sts denominator")
+"""Always both, one after the other; the logarithm of their quotient stands at the first."""
+
+# log lambda of each cumulative quantity; the determinants that the terms carry are taken off again.
+_CUMULATIVE: dict[str, dict[str, int]] = {
+    "rtr": {"max x_a x_b y_a y_b": 1},
+    "rtx": {"max x_a y_a": 1},
+    "rty": {"max x_b y_b": 1},
+    "rts": {"max x_ab y_ab, future": 1, "future": -1},
+    "xtr": {"max x_a x_b": 1},
+    "xtx": {"x_a": 1},
+    "xty": {"x_b": 1},
+    "xts": {"x_ab future": 1, "future": -1},
+    "ytr": {"max y_a y_b": 1},
+    "ytx": {"y_a": 1},
+    "yty": {"y_b": 1},
+    "yts": {"y_ab future": 1, "future": -1},
+    "str": {"max xy_a xy_b, past": 1, "past": -1},
+    "stx": {"xy_a past": 1, "past": -1},
+    "sty": {"xy_b past": 1, "past": -1},
+    "sts": {"joint past^2": 1, "past": -2, "future": -1},
+}
+
+SMALLEST_POWER = 6
+"""No term is below s^6 where the smallest conditional variance of the pair is s: the numerator and
+the denominator of sts are products of at most six conditional variances, each at least s."""
+
+_FEWEST_SAMPLES = 4
+
+
+class Plan(NamedTuple):
+    """What a kernel is specialised to.
+
+    Attributes:
+        terms: positions in `TERMS` of the terms to multiply up.
+        coefficients: (atoms * terms), atom by atom, of the logarithms before the factor -1/2.
+        mirrors: for each atom, the position of the one that it is in the mirrored tile.
+    """
+
+    terms: tuple[int, ...]
+    coefficients: tuple[int, ...]
+    mirrors: tuple[int, ...]
+
+
+@cache
+def plan(names: tuple[str, ...]) -> Plan:
+    """The cheaper of the two plans: `sts` by its own quotient, or by the logarithms of the others.
+
+    Args:
+        names: atoms, closed under exchange of x and y.
+    """
+    few, many = (_plan(names, quotient) for quotient in (True, False))
+    return few if len(few.terms) <= len(many.terms) else many
+
+
+def coefficients(names: Sequence[str]) -> np.ndarray:
+    """(atoms, terms) without the quotient of `sts`, int64."""
+    cumulative = np.zeros((len(ATOMS), len(TERMS)), np.int64)
+    for row, point in enumerate(ATOMS):
+        for term, count in _CUMULATIVE[point].items():
+            cumulative[row, TERMS.index(term)] = count
+    rows: np.ndarray = moebius_matrix() @ cumulative
+    return rows[[ATOMS.index(name) for name in names]]
+
+
+def group(dtype: str) -> int:
+    """Trials whose terms can be multiplied before the logarithm: a power of two, products normal.
+
+    Every factor lies in [s^6, 1 + a few rounding errors], s the least variance that is trusted.
+    """
+    least = SMALLEST_POWER * math.log2(smallest_trusted(_FEWEST_SAMPLES, dtype))
+    factors = math.log2(np.finfo(dtype).tiny) / least
+    return 1 << int(math.log2(factors))
+
+
+def _plan(names: tuple[str, ...], quotient: bool) -> Plan:
+    rows = coefficients(names)
+    kept = (rows != 0).any(0)
+    if quotient and "sts" in names:
+        rows[names.index("sts")] = 0
+        rows[names.index("sts"), NUMERATOR] = 1
+        kept = (rows != 0).any(0)
+        kept[DENOMINATOR] = True
+    terms = tuple(np.flatnonzero(kept).tolist())
+    mirrors = tuple(names.index(swap_nodes(name)) for name in names)
+    return Plan(terms, tuple(rows[:, terms].ravel().tolist()), mirrors)

@@ -1,0 +1,74 @@
+"""The Triton kernels, compiled for GPUs that are not here, held to a committed table."""
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+TABLE = json.loads(Path(__file__).with_name("data").joinpath("triton_compiled.json").read_text())
+VARIANTS = list(TABLE["3.6.0"]["sm_90"])
+
+# Every variant for the GPU that the configurations were chosen for; for the others one of each
+# kernel and dtype. The table, which bench/compile_table.py writes, has them all.
+JOBS = [("sm_90", variant) for variant in VARIANTS] + [
+    (target, variant)
+    for target in ("sm_80", "sm_100", "sm_120", "gfx942")
+    for variant in ("float64 series few summed", "float32 moments few apart")
+]
+
+
+def compile_one(target, variant):
+    from synkern.kernels.triton_backend.ahead import compile_for  # noqa: PLC0415
+
+    return compile_for(target, variant)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """By (target, variant); in processes in which triton compiles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TRITON_INTERPRET")
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(4, os.cpu_count() or 1), mp_context=context) as pool:
+            return dict(zip(JOBS, pool.map(compile_one, *zip(*JOBS, strict=True)), strict=True))
+
+
+def test_table_is_of_the_frozen_variants():
+    from synkern.kernels.triton_backend.ahead import TARGETS  # noqa: PLC0415
+    from synkern.kernels.triton_backend.launch import LAUNCHES  # noqa: PLC0415
+
+    for rows in TABLE.values():
+        assert list(rows) == list(TARGETS)
+        for by_variant in rows.values():
+            assert list(by_variant) == [" ".join(key) for key in LAUNCHES]
+
+
+def test_nothing_spills_on_the_default_gpu(compiled):
+    assert {job: c.spills for job, c in compiled.items() if job[0] == "sm_90" and c.spills} == {}
+    # Nor in any version of the table, which this one may not be.
+    for rows in TABLE.values():
+        assert [spills for _, spills, _ in rows["sm_90"].values()] == [0] * len(VARIANTS)
+
+
+def test_registers_spills_and_shared_memory_are_those_of_the_table(compiled):
+    """A version that the table does not know is held to the largest that it does."""
+    known = [TABLE[version("triton")]] if version("triton") in TABLE else list(TABLE.values())
+    for (target, variant), found in compiled.items():
+        rows = [table[target][variant] for table in known]
+        registers, spills, shared = (max(column) for column in zip(*rows, strict=True))
+        numbers = (found.registers, found.spills, found.shared)
+        if len(known) == 1:
+            assert numbers == (registers, spills, shared), (target, variant)
+        else:
+            assert found.shared <= shared, (target, variant)
+
+
+def test_no_float32_in_a_float64_kernel(compiled):
+    """A Python float in a kernel is a float32: its digits would be lost in silence."""
+    for (target, variant), found in compiled.items():
+        assert ("f32" in found.ir) == variant.startswith("float32"), (target, variant)
+        assert "f64" in found.ir

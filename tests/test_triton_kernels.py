@@ -1,0 +1,254 @@
+"""The Triton kernels, interpreted: numbers, addresses, what they write and what they mark."""
+
+import numpy as np
+import pytest
+import torch
+import triton
+from synkern.kernels.eager import smallest_trusted
+from synkern.kernels.lattice import ATOMS, moebius_matrix
+from synkern.kernels.segments import standardise
+from synkern.kernels.triton_backend import launch as launching
+from synkern.kernels.triton_backend.launch import Grid, Launch, fill, grid_for, path_for
+from synkern.kernels.triton_backend.op import unpack
+from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, plan
+from synkern.kernels.triton_backend.tiles import fold
+from triton.runtime import interpreter
+
+from synkern.reference import phiid_pair
+
+# Of triton 3.6's interpreter, about itself.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+
+FEW, SOME = ("rtr", "sts"), ("xtx", "yty", "sts")
+PATHS = ["series", "moments"]
+
+
+@pytest.fixture(autouse=True)
+def addresses(monkeypatch):
+    """Every access of a kernel lies in one of its arguments, aligned to its elements."""
+    ranges = []
+    take_in = interpreter.GridExecutor._init_args_hst
+
+    def recorded(self, *arguments):
+        positional, named = take_in(self, *arguments)
+        ranges[:] = [
+            (v.data_ptr(), v.data_ptr() + v.nbytes, v.element_size())
+            for v in (*positional, *named.values())
+            if isinstance(v, torch.Tensor)
+        ]
+        return positional, named
+
+    def check(pointers, mask):
+        used = np.broadcast_to(pointers.data, np.shape(mask.data))[np.asarray(mask.data, bool)]
+        inside = np.zeros(used.shape, bool)
+        for start, end, size in ranges:
+            offset = used.astype(np.int64) - start
+            inside |= (offset >= 0) & (used.astype(np.int64) < end) & (offset % size == 0)
+        assert inside.all(), "address out of range"
+
+    def checked(name, mask_at):
+        access = getattr(interpreter.InterpreterBuilder, name)
+
+        def wrapper(self, *arguments):
+            check(arguments[mask_at[0]], arguments[mask_at[1]])
+            return access(self, *arguments)
+
+        monkeypatch.setattr(interpreter.InterpreterBuilder, name, wrapper)
+
+    monkeypatch.setattr(interpreter.GridExecutor, "_init_args_hst", recorded)
+    checked("create_masked_load", (0, 1))
+    checked("create_masked_store", (0, 2))
+    checked("create_atomic_rmw", (1, 3))
+    return ranges
+
+
+@pytest.fixture(autouse=True)
+def poison(monkeypatch):
+    """What a kernel does not write is NaN."""
+    empty = launching._empty
+    monkeypatch.setattr(launching, "_empty", lambda *a: empty(*a).fill_(torch.nan))
+
+
+def kernel_sums(segments, names, path, *, per_trial, dtype, launch=None, capacity=4096):
+    marked, count = torch.full((capacity,), -1), torch.zeros(1, dtype=torch.int64)
+    options = {"plan": plan(names), "per_trial": per_trial, "dtype": dtype, "launch": launch}
+    out = fill(path, *segments, marked, count, **options)
+    return out, marked, int(count)
+
+
+def reference(series, tau, names):
+    trials, _, nodes = series.shape
+    out = np.zeros((len(names), trials, nodes, nodes))
+    for k in range(trials):
+        for i in range(nodes):
+            for j in range(nodes):
+                if i != j:
+                    pair = phiid_pair(series[k, :, i], series[k, :, j], tau)
+                    out[:, k, i, j] = [pair[name] for name in names]
+    return out
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("per_trial", [False, True])
+@pytest.mark.parametrize("names", [FEW, SOME, ATOMS], ids=len)
+def test_float64_sums_equal_the_reference(rng, path, per_trial, names):
+    """White noise, so that conditioning takes no digits: what is left is the kernel's own error."""
+    series = rng.standard_normal((3, 38, 19))
+    expected = torch.from_numpy(reference(series, 2, names))
+    segments = standardise(torch, torch.from_numpy(series), 2)
+    out, marked, count = kernel_sums(segments, names, path, per_trial=per_trial, dtype="float64")
+    expected = expected if per_trial else expected.sum(1)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    assert count == 0
+    assert (marked == -1).all()
+
+
+# Nodes and trials on both sides of a tile, of two tiles, of a group of trials and of two chunks.
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("nodes", "trials", "time"),
+    [(2, 1, 5), (3, 17, 18), (16, 8, 33), (37, 9, 20), (65, 1, 21)],
+)
+def test_odd_sizes(rng, path, nodes, trials, time):
+    series = torch.from_numpy(rng.standard_normal((trials, time, nodes)))
+    segments = standardise(torch, series, 1)
+    options = {"per_trial": False, "dtype": "float64"}
+    small = kernel_sums(segments, FEW, path, launch=Launch(16, 4), **options)[0]
+    large = kernel_sums(segments, FEW, path, launch=Launch(64, 4, 32), **options)[0]
+    torch.testing.assert_close(small, large, rtol=0, atol=1e-11 * trials)
+    assert torch.isfinite(small).all()
+    assert (small == small.mT).all()  # rtr and sts do not change under exchange of x and y
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("names", [FEW, ATOMS], ids=len)
+def test_float32_promotes_what_would_miss_its_tolerance(rng, path, names):
+    """From benign pairs to such that only float64 can do, in one tile."""
+    series = rng.standard_normal((5, 80, 18))
+    series[..., 1::5] = series[..., ::5] + 0.02 * series[..., 1::5]
+    segments = standardise(torch, torch.from_numpy(series), 1)
+    single, _, count = kernel_sums(segments, names, path, per_trial=True, dtype="float32")
+    exact, _, exact_count = kernel_sums(segments, names, path, per_trial=True, dtype="float64")
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), exact, rtol=1e-7, atol=1e-5)
+    assert count == exact_count
+    # The closed form in float32 alone, without a limit of trust, misses it on this series.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launching, "smallest_trusted", lambda *_: 1e-12)
+        loose, _, _ = kernel_sums(segments, names, path, per_trial=True, dtype="float32")
+    assert (loose.double() - exact).abs().max() > 2e-5
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_untrusted_pairs_are_marked_once_and_contribute_nothing(rng, path, dtype):
+    series = rng.standard_normal((11, 60, 35))
+    close = {(0, 1, 2), (7, 0, 34), (8, 15, 16), (10, 3, 33)}
+    for k, i, j in close:
+        series[k, :, j] = series[k, :, i] + 1e-5 * series[k, :, j]
+    series[4, :, 5] = 7.0  # constant: never marked
+    segments = standardise(torch, torch.from_numpy(series), 1)
+    out, marked, count = kernel_sums(segments, SOME, path, per_trial=True, dtype=dtype)
+    positions = {tuple(p) for p in unpack(marked[:count], 35).tolist()}
+    assert count == len(close)
+    assert positions == close
+    assert (marked[count:] == -1).all()
+    for k, i, j in close:
+        assert not out[:, k, i, j].any()
+        assert not out[:, k, j, i].any()
+    assert not out[:, 4, 5].any()
+    assert not out[:, 4, :, 5].any()
+    # sts, whose entries are otherwise different from zero, unless float32 rounds them off.
+    assert dtype == "float32" or (out[2] != 0).sum() == 11 * 35 * 34 - 2 * 34 - 2 * len(close)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_list_that_overflows_counts_on_and_stays_in_bounds(rng, path):
+    series = np.repeat(rng.standard_normal((2, 40, 1)), 9, axis=-1)
+    segments = standardise(torch, torch.from_numpy(series), 1)
+    _, marked, count = kernel_sums(
+        segments, FEW, path, per_trial=False, dtype="float64", capacity=10
+    )
+    assert count == 2 * 36
+    assert (marked >= 0).all()
+
+
+def test_moments_in_parts_are_the_same(rng, monkeypatch):
+    segments = standardise(torch, torch.from_numpy(rng.standard_normal((19, 30, 6))), 1)
+    for per_trial in (False, True):
+        options = {"per_trial": per_trial, "dtype": "float64"}
+        whole = kernel_sums(segments, ATOMS, "moments", **options)[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(launching, "WORKSPACE", 9 * 3 * 8 * 36)  # nine trials; eight are summed
+            parts = kernel_sums(segments, ATOMS, "moments", **options)[0]
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-13)
+
+
+def test_any_memory_layout(rng):
+    segments = standardise(torch, torch.from_numpy(rng.standard_normal((2, 30, 5))), 1)
+    strided = segments._replace(past=segments.past.mT.contiguous().mT, future=segments.future[:])
+    options = {"per_trial": False, "dtype": "float64"}
+    for path in PATHS:
+        one, other = (kernel_sums(s, FEW, path, **options)[0] for s in (segments, strided))
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
+
+
+@triton.jit
+def fold_kernel(out, tiles):
+    program = triton.language.program_id(0)
+    chunk, row, column = fold(program, tiles)
+    triton.language.store(out + 3 * program, chunk)
+    triton.language.store(out + 3 * program + 1, row)
+    triton.language.store(out + 3 * program + 2, column)
+
+
+@pytest.mark.parametrize("tiles", [1, 2, 3, 4, 7, 10])
+def test_every_tile_of_every_chunk_has_one_program(tiles):
+    grid = Grid(tiles, 3, 1)
+    out = torch.zeros(grid.programs, 3, dtype=torch.int64)
+    fold_kernel[(grid.programs,)](out=out, tiles=tiles)
+    expected = {(c, i, j) for c in range(3) for i in range(tiles) for j in range(i, tiles)}
+    assert set(map(tuple, out.tolist())) == expected
+    assert len(out) == len(expected)
+
+
+@pytest.mark.parametrize("trials", [1, 7, 8, 9, 60, 1000])
+@pytest.mark.parametrize("nodes", [2, 270, 1152, 50_000])
+def test_grid_covers_every_trial(nodes, trials):
+    for dtype in ("float64", "float32"):
+        grid = grid_for(nodes, trials, False, 32, dtype, 132)
+        assert (grid.chunks - 1) * grid.chunk_trials < trials <= grid.chunks * grid.chunk_trials
+        assert grid.chunk_trials % group(dtype) == 0
+        # Partial sums are bounded: chunks are cut only where tiles are few.
+        assert grid.chunks == 1 or grid.programs < 3 * 132 * 8
+    assert grid_for(nodes, trials, True, 32, "float64", 132).chunks == trials
+
+
+def test_product_of_a_group_stays_normal():
+    """Worst case of every factor, of the fewest samples."""
+    for dtype in ("float64", "float32"):
+        least = smallest_trusted(4, dtype) ** 6
+        assert least ** group(dtype) > np.finfo(dtype).tiny
+        assert least ** (2 * group(dtype)) < np.finfo(dtype).tiny  # no larger power of two would do
+    assert group("float64") == 8
+
+
+def test_plan_combines_logarithms_to_atoms(rng):
+    """Against `kernels.mmi` on correlations of random data, in NumPy."""
+    assert plan(FEW).terms == tuple(
+        TERMS.index(name) for name in ("max x_a x_b y_a y_b", "sts numerator", "sts denominator")
+    )
+    assert "sts numerator" in [TERMS[n] for n in plan(("xtx", "yty", "sts")).terms]
+    everything = plan(ATOMS)
+    assert len(everything.terms) == 18  # with all the others at hand, sts is a sum of theirs
+    assert everything.mirrors[ATOMS.index("xts")] == ATOMS.index("yts")
+    # Informations are nonnegative combinations that cumulate: zeta @ atoms gives back the lambdas.
+    back = np.rint(np.linalg.inv(moebius_matrix())).astype(int) @ coefficients(ATOMS)
+    assert (back.sum(1) == [1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, -2]).all()
+
+
+def test_path_rule():
+    assert path_for(1152, 99, False, plan(FEW)) == "series"
+    assert path_for(1152, 2000, False, plan(FEW)) == "moments"
+    assert path_for(1152, 99, False, plan(ATOMS)) == "moments"
+    assert path_for(50_000, 2000, False, plan(ATOMS)) == "series"

@@ -1,0 +1,212 @@
+"""The Triton backend as a torch operator and behind `phiid`, interpreted."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from synkern.kernels.segments import standardise
+from synkern.kernels.triton_backend import backend
+from synkern.kernels.triton_backend.op import gaussian_mmi
+
+import synkern
+from synkern import ATOMS, backends
+from synkern.backends import BACKENDS, select
+
+# Of triton 3.6's interpreter, about itself.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+
+ALL, FEW = ",".join(ATOMS), "rtr,sts"
+
+
+def features(rng, trials=2, time=20, nodes=4):
+    return standardise(torch, torch.from_numpy(rng.standard_normal((trials, time, nodes))), 1)
+
+
+def compare(series, **options):
+    """The result, next to that of the torch backend."""
+    found, expected = (
+        synkern.phiid(series, backend=name, **options) for name in ("triton", "torch")
+    )
+    assert found.backend == "triton"
+    assert found.rescued == expected.rescued
+    np.testing.assert_array_equal(found.constant, expected.constant)
+    np.testing.assert_array_equal(found.flagged, expected.flagged)
+    return found, expected
+
+
+def test_list_of_atoms_is_closed(rng):
+    found, expected = compare(rng.standard_normal((2, 40, 5)), atoms=["xtr", "sts", "stx"])
+    assert list(found) == ["xtr", "sts", "stx"]
+    assert_close(found, expected, 1e-12)
+
+
+def assert_close(found, expected, tolerance):
+    for atom in expected:
+        np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=tolerance)
+
+
+def test_golden_averages(golden):
+    found = synkern.phiid(golden.series, tau=golden.tau, atoms="all", backend="triton")
+    values = np.stack([found[atom][0, 1] for atom in ATOMS])
+    np.testing.assert_allclose(values, golden.average, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("average", ["trials", "moments", "concatenate", None])
+@pytest.mark.parametrize("atoms", [("rtr", "sts"), "all"])
+def test_recorded_heads(heads, atoms, average):
+    found, expected = compare(heads["trained"], atoms=atoms, average=average)
+    assert_close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_random_weights_are_finite_and_rescued_alike(heads, dtype):
+    """Lag-1 autocorrelation of 0.998: a closed form in float32 alone has infinities here."""
+    found, expected = compare(heads["random"], atoms="all", average=None, dtype=dtype)
+    for atom in ATOMS:
+        assert np.isfinite(found[atom][:, ~np.eye(25, dtype=bool)]).all()
+    assert_close(found, expected, {"float64": 1e-9, "float32": 2e-5}[dtype])
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("average", ["trials", None])
+def test_degenerate_and_near_singular_pairs(rng, average, monkeypatch):
+    series = rng.standard_normal((3, 60, 9)).cumsum(1)
+    series[0, :, 1] = 2.0
+    series[1, :, 3] = series[1, :, 2]
+    series[2, :, 5] = series[2, :, 4] + 1e-6 * series[2, :, 5]
+    series[2, 1:, 7] = series[2, :-1, 6]
+    found, expected = compare(series, atoms="all", average=average)
+    assert found.rescued == 1
+    assert found.degenerate == {"constant": 8, "deterministic": 1, "duplicate": 1}
+    assert_close(found, expected, 1e-11)
+    # A list too short for all of them is filled again, longer.
+    monkeypatch.setattr(backend, "CAPACITY", 1)
+    assert_close(synkern.phiid(series, atoms="all", average=average, backend="triton"), found, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("average", ["trials", None])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_gradient_equals_that_of_the_torch_backend(rng, average, dtype):
+    values = rng.standard_normal((3, 40, 20)).cumsum(1)
+    values[0, :, 1] = 2.0
+    values[1, :, 3] = values[1, :, 2]
+    values[2, :, 5] = values[2, :, 4] + 1e-6 * values[2, :, 5]
+    gradients = []
+    for name in ("triton", "torch"):
+        series = torch.tensor(values, requires_grad=True)
+        options = {"atoms": "all", "average": average, "dtype": dtype, "backend": name}
+        result = synkern.phiid(series, **options)
+        weights = torch.linspace(-1, 1, 400, dtype=torch.float64).view(20, 20)
+        sum(torch.nansum(weights * n * result[atom]) for n, atom in enumerate(result)).backward()
+        gradients.append(series.grad)
+    scale = gradients[1].abs().max()
+    assert torch.isfinite(scale)
+    torch.testing.assert_close(*(g / scale for g in gradients), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("per_trial", [False, True])
+@pytest.mark.parametrize("names", [FEW, ALL])
+def test_gradcheck(rng, names, per_trial):
+    past, future, constant = features(rng, 2, 9, 3)
+    past.requires_grad_()
+    future.requires_grad_()
+
+    def sums(x, a):
+        return gaussian_mmi(x, a, constant, names, per_trial, False, 8)[0]
+
+    assert torch.autograd.gradcheck(sums, (past, future), fast_mode=True)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_opcheck(rng, single):
+    past, future, constant = features(rng)
+    past.requires_grad_()
+    future.requires_grad_()
+    for per_trial in (False, True):
+        torch.library.opcheck(
+            torch.ops.synkern.gaussian_mmi,
+            (past, future, constant, FEW, per_trial, single, 4),
+            # The rest of the list is memory as it was found.
+            test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+        )
+
+
+def test_compiles_whole_forward_and_backward(rng):
+    past, future, constant = features(rng)
+
+    def total(x, a):
+        out, _, count = gaussian_mmi(x * 1.0, a * 1.0, constant, FEW, False, False, 4)
+        return (out * out).sum(), count
+
+    results = []
+    for function in (total, torch.compile(total, fullgraph=True, backend="aot_eager")):
+        leaves = [v.clone().requires_grad_() for v in (past, future)]
+        value, count = function(*leaves)
+        value.backward()
+        results.append((value.detach(), count, *(leaf.grad for leaf in leaves)))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=0)
+
+
+def test_exports_and_runs_on_meta(rng):
+    class Sums(torch.nn.Module):
+        def forward(self, past, future, constant):
+            return gaussian_mmi(past, future, constant, FEW, False, False, 4)[0]
+
+    given = tuple(features(rng))
+    program = torch.export.export(Sums(), given)
+    torch.testing.assert_close(program.module()(*given), Sums()(*given))
+    meta = gaussian_mmi(*(v.to("meta") for v in given), ALL, True, True, 4)
+    assert [(v.shape, v.dtype) for v in meta] == [
+        ((16, 2, 4, 4), torch.float32),
+        ((4,), torch.int64),
+        ((1,), torch.int64),
+    ]
+
+
+def test_gradient_refuses_a_list_that_was_cut_off(rng):
+    series = np.repeat(rng.standard_normal((1, 30, 1)), 4, axis=-1)
+    past, future, constant = standardise(torch, torch.from_numpy(series), 1)
+    out = gaussian_mmi(past.requires_grad_(), future, constant, FEW, False, False, 5)[0]
+    with pytest.raises(ValueError, match="capacity is 5, but 6 pairs"):
+        out.sum().backward()
+
+
+@pytest.mark.parametrize("kind", [("gaussian", "CCS"), ("discrete", "MMI")])
+def test_what_it_does_not_compute_it_refuses(rng, kind):
+    with pytest.raises(ValueError, match="does not compute kind .*backend='auto' or"):
+        synkern.phiid(
+            rng.standard_normal((50, 3)), kind=kind[0], redundancy=kind[1], backend="triton"
+        )
+
+
+def test_status_and_the_choice_of_auto(monkeypatch):
+    triton = next(b for b in BACKENDS if b.name == "triton")
+    assert triton.status().devices == ("cpu",)  # interpreted, as in these tests
+    assert select("auto", torch.zeros(3), ("gaussian", "MMI")).name == "torch"
+
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert triton.status().devices == ("cuda",)
+    monkeypatch.setattr(backends, "native", lambda _: ("torch", "cuda"))
+    assert select("auto", None, ("gaussian", "MMI")).name == "triton"
+    assert select("auto", None, ("gaussian", "CCS")).name == "torch"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="triton: no GPU"):
+        select("triton", None, ("gaussian", "MMI"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert triton.status().why == "triton is not installed"
+    assert "pip install" in triton.status().remedy
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: "found")
+    monkeypatch.setattr(backends.importlib.metadata, "version", lambda _: "3.5.1")
+    assert "too old" in triton.status().why
+
+
+def test_nothing_imports_triton_before_it_is_used():
+    code = "import sys, synkern; from synkern import cli; cli.main(['backends']); " + (
+        "sys.exit('triton' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
