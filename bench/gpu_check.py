@@ -48,6 +48,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import sweep_tiles  # noqa: E402
 from synkern.kernels.eager import smallest_trusted  # noqa: E402
+from synkern.kernels.estimators import STRICT  # noqa: E402
 from synkern.kernels.segments import Segments, standardise  # noqa: E402
 
 import synkern  # noqa: E402
@@ -322,7 +323,7 @@ def timing(_: float) -> dict[str, Any]:
 
 def eager_sums(segments: Segments) -> torch.Tensor:
     """What the eager backend computes, over whole matrices of ten trials: (2, nodes, nodes)."""
-    limit = smallest_trusted(segments.past.shape[-1], "float64")
+    limit = smallest_trusted(segments.samples, "float64", STRICT["float64"])
     total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=segments.past.device)
     for start in range(0, TRIALS, 10):
         x, a = segments.past[start : start + 10], segments.future[start : start + 10]

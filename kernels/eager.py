@@ -248,7 +248,7 @@ def totals(lib: Library, features: Features, request: Request) -> Totals:
         _add_tile(request, sums, tile, values)
         if bool(unresolved.any()):
             marked.append(positions(lib, unresolved, tile))
-    flagged, rescued = _rescue(lib, features, request, sums, lib.xp.concatenate(marked))
+    flagged, rescued = rescue(lib, features, request, sums, lib.xp.concatenate(marked))
     return Totals(sums, flagged, rescued)
 
 
@@ -333,7 +333,7 @@ def positions(lib: Library, mask: Array, tile: Tile) -> Array:
     return found
 
 
-def _rescue(
+def rescue(
     lib: Library, features: Features, request: Request, sums: dict[str, Array], marked: Array
 ) -> tuple[Array, Array]:
     """Recompute marked pairs by the estimator's stable path and add them to the sums.

@@ -27,8 +27,11 @@ from .parts import parts
 from .segments import Segments, correlations, standardise
 from .stable import Outcome
 
-_STRICT = {"float64": 1e-9, "float32": 1e-5}
-_LOOSE = {"float64": 1e-6, "float32": 1e-5}
+STRICT = {"float64": 1e-9, "float32": 1e-5}
+"""Error in nats that the closed form may leave in an atom, by dtype."""
+
+LOOSE = {"float64": 1e-6, "float32": 1e-5}
+"""The same where nothing better is to be had."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class GaussianMMI(_Gaussian):
 
     def tolerance(self, features: Segments | Moments) -> Mapping[str, float]:
         """Strict where the data are at hand for what would miss it."""
-        return _STRICT if isinstance(features, Segments) else _LOOSE
+        return LOOSE if isinstance(features, Moments) else STRICT
 
     def correlations(self, c: Correlations) -> Correlations:
         """Those that are decomposed: as they are."""
@@ -113,7 +116,7 @@ class PersistenceMMI(GaussianMMI):
     def tolerance(self, features: Segments | Moments) -> Mapping[str, float]:
         """Loose: no factorisation of data would make such a matrix from them."""
         del features
-        return _LOOSE
+        return LOOSE
 
     def correlations(self, c: Correlations) -> Correlations:
         """Those of two AR(1) nodes."""
@@ -137,7 +140,7 @@ class GaussianCCS(_Gaussian):
     def tolerance(self, features: Segments) -> Mapping[str, float]:
         """Strict: the data are at hand for what would miss it."""
         del features
-        return _STRICT
+        return STRICT
 
     def tile_entries(self, features: Segments) -> int:
         """Some 100 numbers an entry, and in the backward pass 60 an entry and sample: 130 MB."""
@@ -191,7 +194,7 @@ class Discrete:
     def tolerance(self, features: Bits) -> Mapping[str, float]:
         """Counts are exact: nothing to tolerate."""
         del features
-        return _STRICT
+        return STRICT
 
     def tile_entries(self, features: Bits) -> int:
         """`discrete_tile` cuts tiles into parts that suit the device."""

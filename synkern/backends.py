@@ -41,6 +41,21 @@ class Status:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a backend is wanted for.
+
+    Attributes:
+        estimator: kind and redundancy; "persistence" is the kind of the persistence reference.
+        moments: from moments instead of a series.
+        reduces: to means by node.
+    """
+
+    estimator: tuple[str, str] = ("gaussian", "MMI")
+    moments: bool = False
+    reduces: bool = False
+
+
+@dataclass(frozen=True)
 class Backend:
     """One way to compute all pairs.
 
@@ -54,6 +69,8 @@ class Backend:
         differentiable: whether gradients flow back to the series.
         estimators: the (kind, redundancy) it computes, None for all.
         automatic: kinds of device on which "auto" may choose it.
+        moments: whether it takes moments instead of a series.
+        reduces: whether it can reduce to means by node.
     """
 
     name: str
@@ -64,10 +81,19 @@ class Backend:
     differentiable: bool = False
     estimators: frozenset[tuple[str, str]] | None = None
     automatic: tuple[str, ...] = ("cpu", "cuda")
+    moments: bool = True
+    reduces: bool = True
 
-    def computes(self, estimator: tuple[str, str]) -> bool:
-        """Whether it supports this (kind, redundancy)."""
-        return self.estimators is None or estimator in self.estimators
+    def lacks(self, work: Work) -> str | None:
+        """What it cannot do of some work, None if it can do all."""
+        if self.estimators is not None and work.estimator not in self.estimators:
+            computed = ", ".join(" ".join(pair) for pair in sorted(self.estimators))
+            return f"compute {' '.join(work.estimator)}, only {computed}"
+        if work.moments and not self.moments:
+            return "take moments instead of a series"
+        if work.reduces and not self.reduces:
+            return "reduce to means by node"
+        return None
 
 
 def _torch_status() -> Status:
@@ -127,6 +153,8 @@ BACKENDS: tuple[Backend, ...] = (
         differentiable=True,
         estimators=frozenset({("gaussian", "MMI")}),
         automatic=("cuda",),
+        moments=False,
+        reduces=False,
     ),
     Backend(
         name="torch",
@@ -140,13 +168,13 @@ BACKENDS: tuple[Backend, ...] = (
 """All of them, in the order in which `auto` prefers them."""
 
 
-def select(name: str, array: Any, estimator: tuple[str, str]) -> Backend:
+def select(name: str, array: Any, work: Work) -> Backend:
     """The backend of that name; for "auto" the first that can take the array as and where it is.
 
     Args:
         name: of a backend, or "auto".
-        array: what is to be computed.
-        estimator: kind and redundancy.
+        array: a series, or one of the moments.
+        work: what is to be computed of it.
 
     Raises:
         ValueError: unknown name; a backend that cannot run here or does not compute this, with the
@@ -158,13 +186,9 @@ def select(name: str, array: Any, estimator: tuple[str, str]) -> Backend:
     kind, device = native(array)
     tried = [b for b in BACKENDS if name in ("auto", b.name)]
     if name == "auto":
-        tried = [b for b in tried if b.computes(estimator) and device in b.automatic]
-    elif not tried[0].computes(estimator):
-        computed = ", ".join(" ".join(pair) for pair in sorted(tried[0].estimators or ()))
-        raise ValueError(
-            f"backend {name!r} does not compute kind {estimator[0]!r} with redundancy "
-            f"{estimator[1]!r}, only {computed}; choose backend='auto' or 'torch'"
-        )
+        tried = [b for b in tried if not b.lacks(work) and device in b.automatic]
+    elif lack := tried[0].lacks(work):
+        raise ValueError(f"backend {name!r} does not {lack}; choose backend='auto' or 'torch'")
     for backend in tried:
         fits = backend.arrays == kind or name != "auto"
         if fits and device in backend.status().devices:

@@ -13,9 +13,9 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import incoming, like, to_numpy
-from synkern.backends import Backend, select
+from synkern.backends import Backend, Work, select
 from synkern.kernels.eager import Estimator
-from synkern.kernels.estimators import ESTIMATORS
+from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
 from synkern.kernels.lattice import swap_nodes
 from synkern.kernels.nodes import Nodes
 from synkern.kernels.stable import Outcome
@@ -193,11 +193,6 @@ class Options:
         check.choice("dtype", self.dtype, ("float64", "float32"))
 
     @property
-    def estimator(self) -> tuple[str, str]:
-        """What a backend must compute."""
-        return self.kind, self.redundancy
-
-    @property
     def pooled(self) -> str | None:
         """How trials are made one before they are decomposed."""
         return self.average if self.average in ("moments", "concatenate") else None
@@ -229,15 +224,17 @@ def decompose(
     if tau is None:
         tau = series.tau if isinstance(series, LaggedMoments) else 1
     lags = check.lags(tau)
-    make = _moments_source if isinstance(series, LaggedMoments) else _series_source
-    source = make(series, lags, options)
+    moments = isinstance(series, LaggedMoments)
+    kind = "persistence" if estimator is PERSISTENCE else options.kind
+    work = Work((kind, options.redundancy), moments=moments, reduces=options.reduce is not None)
+    source = (_moments_source if moments else _series_source)(series, lags, options, work)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
     return results if isinstance(tau, Iterable) else results[lags[0]]
 
 
-def _series_source(series: Any, lags: Sequence[int], options: Options) -> _Source:
-    chosen = select(options.backend, series, options.estimator)
+def _series_source(series: Any, lags: Sequence[int], options: Options, work: Work) -> _Source:
+    chosen = select(options.backend, series, work)
     if options.reduce and isinstance(series, torch.Tensor) and series.requires_grad:
         raise ValueError(
             f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
@@ -248,7 +245,9 @@ def _series_source(series: Any, lags: Sequence[int], options: Options) -> _Sourc
     return _Source(chosen, lambda lag: array, tuple(array.shape), array, restore)
 
 
-def _moments_source(moments: LaggedMoments, lags: Sequence[int], options: Options) -> _Source:
+def _moments_source(
+    moments: LaggedMoments, lags: Sequence[int], options: Options, work: Work
+) -> _Source:
     if (options.kind, options.redundancy) != ("gaussian", "MMI"):
         raise ValueError(
             "moments suffice for kind 'gaussian' and redundancy 'MMI' only; got "
@@ -256,7 +255,7 @@ def _moments_source(moments: LaggedMoments, lags: Sequence[int], options: Option
         )
     by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
     past = by_lag[lags[0]].past
-    chosen = select(options.backend, past, options.estimator)
+    chosen = select(options.backend, past, work)
     if chosen.arrays != moments.library:
         raise ValueError(
             f"backend {options.backend!r} takes {chosen.arrays} arrays, and the moments are of "

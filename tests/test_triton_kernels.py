@@ -5,6 +5,7 @@ import pytest
 import torch
 import triton
 from synkern.kernels.eager import smallest_trusted
+from synkern.kernels.estimators import STRICT
 from synkern.kernels.lattice import ATOMS, moebius_matrix
 from synkern.kernels.segments import standardise
 from synkern.kernels.triton_backend import launch as launching
@@ -227,7 +228,7 @@ def test_grid_covers_every_trial(nodes, trials):
 def test_product_of_a_group_stays_normal():
     """Worst case of every factor, of the fewest samples."""
     for dtype in ("float64", "float32"):
-        least = smallest_trusted(4, dtype) ** 6
+        least = smallest_trusted(4, dtype, STRICT[dtype]) ** 6
         assert least ** group(dtype) > np.finfo(dtype).tiny
         assert least ** (2 * group(dtype)) < np.finfo(dtype).tiny  # no larger power of two would do
     assert group("float64") == 8

@@ -7,13 +7,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from synkern.kernels.estimators import GaussianMMI
 from synkern.kernels.segments import standardise
 from synkern.kernels.triton_backend import backend
 from synkern.kernels.triton_backend.op import gaussian_mmi
 
 import synkern
 from synkern import ATOMS, backends
-from synkern.backends import BACKENDS, select
+from synkern.backends import BACKENDS, Work, select
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
@@ -177,26 +178,50 @@ def test_gradient_refuses_a_list_that_was_cut_off(rng):
 
 @pytest.mark.parametrize("kind", [("gaussian", "CCS"), ("discrete", "MMI")])
 def test_what_it_does_not_compute_it_refuses(rng, kind):
-    with pytest.raises(ValueError, match="does not compute kind .*backend='auto' or"):
+    with pytest.raises(ValueError, match="only gaussian MMI; choose backend='auto' or"):
         synkern.phiid(
             rng.standard_normal((50, 3)), kind=kind[0], redundancy=kind[1], backend="triton"
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("average", ["trials", None])
+@pytest.mark.parametrize("cost", [0, 10**9])
+def test_chosen_pairs(rng, average, cost, monkeypatch):
+    """Gathered, or from the matrices of all: the kernels see two nodes a trial, or all."""
+    monkeypatch.setattr(GaussianMMI, "gathered_cost", cost)
+    series = rng.standard_normal((2, 40, 6))
+    series[1, :, 2] = series[1, :, 5]
+    pairs = [[0, 1], [5, 2], [4, 3]]
+    found, expected = compare(series, average=average, atoms="all", pairs=pairs)
+    assert_close(found, expected, 1e-12)
+
+
+def test_what_is_left_to_other_backends(rng):
+    series = rng.standard_normal((50, 3))
+    with pytest.raises(ValueError, match="does not reduce to means by node; choose backend='auto'"):
+        synkern.phiid(series, reduce="nodes", backend="triton")
+    moments = synkern.LaggedMoments().update(torch.from_numpy(series))
+    with pytest.raises(ValueError, match="does not take moments instead of a series"):
+        synkern.phiid(moments, backend="triton")
+    with pytest.raises(ValueError, match="does not compute persistence MMI, only gaussian MMI"):
+        synkern.persistence_reference(series, backend="triton")
+
+
 def test_status_and_the_choice_of_auto(monkeypatch):
     triton = next(b for b in BACKENDS if b.name == "triton")
     assert triton.status().devices == ("cpu",)  # interpreted, as in these tests
-    assert select("auto", torch.zeros(3), ("gaussian", "MMI")).name == "torch"
+    assert select("auto", torch.zeros(3), Work(("gaussian", "MMI"))).name == "torch"
 
     monkeypatch.delenv("TRITON_INTERPRET")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert triton.status().devices == ("cuda",)
     monkeypatch.setattr(backends, "native", lambda _: ("torch", "cuda"))
-    assert select("auto", None, ("gaussian", "MMI")).name == "triton"
-    assert select("auto", None, ("gaussian", "CCS")).name == "torch"
+    assert select("auto", None, Work(("gaussian", "MMI"))).name == "triton"
+    assert select("auto", None, Work(("gaussian", "CCS"))).name == "torch"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="triton: no GPU"):
-        select("triton", None, ("gaussian", "MMI"))
+        select("triton", None, Work(("gaussian", "MMI")))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert triton.status().why == "triton is not installed"
     assert "pip install" in triton.status().remedy

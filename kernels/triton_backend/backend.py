@@ -7,7 +7,17 @@ from typing import Any
 
 import torch
 
-from ..eager import Estimator, Pairs, Request, Totals, _rescue, finish, request_for, rescue_parts
+from ..chosen import decompose_chosen
+from ..eager import (
+    Estimator,
+    Pairs,
+    Request,
+    Totals,
+    decompose,
+    request_for,
+    rescue,
+    rescue_parts,
+)
 from ..segments import Segments
 from ..torch_backend import _LIB, _rescue_gradient
 from .op import gaussian_mmi, unpack
@@ -25,16 +35,24 @@ def run(
     names: Sequence[str],
     per_trial: bool,
     dtype: str,
+    pairs: torch.Tensor | None = None,
+    reduce: None = None,
 ) -> Pairs:
-    """Gaussian MMI of all pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
+    """Gaussian MMI of pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
+    assert reduce is None, "not offered: see synkern.backends"
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
     with torch.autocast(series.device.type, enabled=False):
-        features = estimator.features(torch, series.to(torch.float64), tau, pooled)
-        sums, marked = _sums(features, request)
-        apply: Any = _Rescue.apply
-        *atoms, flagged, rescued = apply(*features, sums, marked, request)
-        found = Totals(dict(zip(request.names, atoms, strict=True)), flagged, rescued)
-        return finish(_LIB, request, found, names, constant=features.constant)
+        features = estimator.features(_LIB, series, tau, pooled)
+        if pairs is not None:
+            return decompose_chosen(_LIB, features, names, request, _totals, pairs)
+        return decompose(_LIB, features, names, request, _totals)
+
+
+def _totals(features: Segments, request: Request) -> Totals:
+    sums, marked = _sums(features, request)
+    apply: Any = _Rescue.apply
+    *atoms, flagged, rescued = apply(*features, sums, marked, request)
+    return Totals(dict(zip(request.names, atoms, strict=True)), flagged, rescued)
 
 
 def _sums(features: Segments, request: Request) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +91,7 @@ class _Rescue(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         by_name = dict(zip(request.names, map(_alone, sums), strict=True))
         segments = Segments(past, future, constant)
-        flagged, rescued = _rescue(_LIB, segments, request, by_name, marked)
+        flagged, rescued = rescue(_LIB, segments, request, by_name, marked)
         ctx.mark_non_differentiable(flagged, rescued)
         ctx.save_for_backward(past, future, constant, rescued)
         ctx.request = request

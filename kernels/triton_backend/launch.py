@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 
 from ..eager import smallest_trusted
+from ..estimators import STRICT
 from .mmi_moments import mmi_moments_kernel
 from .mmi_series import mmi_series_kernel
 from .plan import Plan, group
@@ -159,8 +160,8 @@ def bits(value: float) -> int:
 def limits(samples: int, dtype: str) -> tuple[int, int]:
     """Bits of the least variance trusted in this dtype and in float64."""
     # Above 1 no pair is trusted; one more than that keeps rounding out of it.
-    least = smallest_trusted(samples, dtype)
-    return bits(least if least < 1 else 2.0), bits(smallest_trusted(samples, "float64"))
+    own, double = (smallest_trusted(samples, d, STRICT[d]) for d in (dtype, "float64"))
+    return bits(own if own < 1 else 2.0), bits(double)
 
 
 def fill(

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..eager import smallest_trusted
+from ..estimators import STRICT
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
 
 TERMS: tuple[str, ...] = (
@@ -116,7 +117,7 @@ def group(dtype: str) -> int:
 
     Every factor lies in [s^6, 1 + a few rounding errors], s the least variance that is trusted.
     """
-    least = SMALLEST_POWER * math.log2(smallest_trusted(_FEWEST_SAMPLES, dtype))
+    least = SMALLEST_POWER * math.log2(smallest_trusted(_FEWEST_SAMPLES, dtype, STRICT[dtype]))
     factors = math.log2(np.finfo(dtype).tiny) / least
     return 1 << int(math.log2(factors))
 
