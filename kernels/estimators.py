@@ -143,7 +143,7 @@ class GaussianCCS(_Gaussian):
         return STRICT
 
     def tile_entries(self, features: Segments) -> int:
-        """Some 100 numbers an entry, and in the backward pass 60 an entry and sample: 130 MB."""
+        """Some 100 numbers an entry; the backward pass records tens per sample, 50 to 100 MB."""
         samples: int = features.past.shape[-1]
         return max(1, min(1 << 14, (1 << 18) // samples))
 
