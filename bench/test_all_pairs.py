@@ -44,7 +44,7 @@ def check(result: synkern.PhiIDResult) -> None:
 
 
 @pytest.mark.parametrize("atoms", [("rtr", "sts"), "all"], ids=["rtr+sts", "16 atoms"])
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("backend", ["cpu", "numpy", "torch"])
 def test_phiid(benchmark, backend, atoms):
     series = torch.from_numpy(SERIES) if backend == "torch" else SERIES
     result = benchmark(synkern.phiid, series, atoms=atoms, backend=backend)
@@ -61,7 +61,7 @@ ESTIMATORS = pytest.mark.parametrize(
 
 
 @ESTIMATORS
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("backend", ["cpu", "numpy", "torch"])
 def test_estimators(benchmark, backend, kind, redundancy):
     """Ten trials, rtr and sts."""
     series = torch.from_numpy(SERIES[:10]) if backend == "torch" else SERIES[:10]

@@ -11,12 +11,12 @@ each divided by its variance. The innovations are linear in x, y, a, b and come 
 that gives the lambdas (`kernels.mmi`): per pair one product of a (10 x 4) with a (4 x samples)
 matrix. Sums, signs and averages are some 30 passes over 3 to 10 numbers per sample.
 
-Measured, one thread, 100 samples, ns a pair in torch / NumPy: 738 / 307 in a batched product of this
-size, 1,760 / 890 in one of (16 x 11) forms with the eleven monomials and 1, which needs 500 to 900
-more for the monomials and 1,000 to 2,000 for its coefficients. Per 100 numbers: a product 28 / 30,
-a comparison 47 / 11, `where` 80 to 150 / 92, a product with a mask 87 / 47 (42 in torch where the
-mask is bytes), an operation on masks 5 / 7. In all 8 to 9 us / 7 to 8 us; by monomials and `where`,
-without parts, 24 / 20 us.
+Measured, one thread, 100 samples, ns a pair in torch / NumPy: 738 / 307 in a batched product of
+this size, 1,760 / 890 in one of (16 x 11) forms with the eleven monomials and 1, which needs 500 to
+900 more for the monomials and 1,000 to 2,000 for its coefficients. Per 100 numbers: a product 28 /
+30, a comparison 47 / 11, `where` 80 to 150 / 92, a product with a mask 87 / 47 (42 in torch where
+the mask is bytes), an operation on masks 5 / 7. In all 8 to 9 us / 7 to 8 us; by monomials and
+`where`, without parts, 24 / 20 us.
 """
 
 from __future__ import annotations

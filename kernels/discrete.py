@@ -131,7 +131,7 @@ def discrete_tile(
         what lies above the diagonal is meant: the rest may be computed or left 0.
     """
     xp = lib.xp
-    tables = _tables(lib, bits)
+    tables = tables_of(lib, bits)
     shape = tuple(s.stop - s.start for s in tile)
     result = [lib.zeros(shape, "float64", bits.past) for _ in names]
     for part, place in parts(tile, PART_ENTRIES[redundancy], PART_ROWS, bits.past):
@@ -160,7 +160,7 @@ def discrete_pairs(
     """
     xp = lib.xp
     result = [lib.zeros((len(positions),), "float64", bits.past) for _ in names]
-    tables = _tables(lib, bits)
+    tables = tables_of(lib, bits)
     size = max(1, min(PART_ENTRIES[redundancy], RESCUE_ELEMENTS // (8 * bits.past.shape[-1])))
     for start in range(0, len(positions), size):
         part = slice(start, start + size)
@@ -245,7 +245,8 @@ class _Tables(NamedTuple):
     samples: int
 
 
-def _tables(lib: Library, bits: Bits) -> _Tables:
+def tables_of(lib: Library, bits: Bits) -> _Tables:
+    """Bits by count, for so many samples."""
     samples = bits.past.shape[-1]
     one = lib.zeros((samples + 1,), "float64", bits.past) + 1
     number = lib.xp.cumsum(one, 0) - 1

@@ -29,7 +29,7 @@ class _NumPy:
         np.add.at(target, index, values)
 
 
-_LIB = _NumPy()
+LIBRARY = _NumPy()
 
 
 def run(
@@ -46,12 +46,12 @@ def run(
 ) -> Pairs | Nodes:
     """Decompose pairs of a (trials, time, nodes) NumPy array; see `Pairs`, `Nodes`."""
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
-    totals_of = functools.partial(totals, _LIB)
+    totals_of = functools.partial(totals, LIBRARY)
     # Entries out of range (the diagonal, the singular) divide by zero before they are masked.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        features = estimator.features(_LIB, series, tau, pooled)
+        features = estimator.features(LIBRARY, series, tau, pooled)
         if reduce == "nodes":
-            return decompose_nodes(_LIB, features, request)
+            return decompose_nodes(LIBRARY, features, request)
         if pairs is not None:
-            return decompose_chosen(_LIB, features, names, request, totals_of, pairs)
-        return decompose(_LIB, features, names, request, totals_of)
+            return decompose_chosen(LIBRARY, features, names, request, totals_of, pairs)
+        return decompose(LIBRARY, features, names, request, totals_of)

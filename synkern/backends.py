@@ -9,13 +9,18 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+import synkern._checks as check
 from synkern._arrays import ArrayKind, native
+from synkern.kernels.cpu_backend import run as run_cpu
+from synkern.kernels.cpu_build import obstacle as cpu_obstacle
+from synkern.kernels.cpu_library import load as load_cpu
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
 
@@ -71,6 +76,9 @@ class Backend:
         automatic: kinds of device on which "auto" may choose it.
         moments: whether it takes moments instead of a series.
         reduces: whether it can reduce to means by node.
+        shares: further kinds of array whose memory it takes as it is, and gives back.
+        prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
+            why and what would help.
     """
 
     name: str
@@ -83,6 +91,8 @@ class Backend:
     automatic: tuple[str, ...] = ("cpu", "cuda")
     moments: bool = True
     reduces: bool = True
+    shares: tuple[ArrayKind, ...] = ()
+    prepare: Callable[[], Any] | None = None
 
     def lacks(self, work: Work) -> str | None:
         """What it cannot do of some work, None if it can do all."""
@@ -136,7 +146,21 @@ def _run_triton(*arguments: Any, **options: Any) -> Any:
     return backend.run(*arguments, **options)
 
 
+def _cpu_status() -> Status:
+    obstacle = cpu_obstacle()
+    return Status((), *obstacle) if obstacle else Status(("cpu",))
+
+
 BACKENDS: tuple[Backend, ...] = (
+    Backend(
+        name="cpu",
+        summary="compiled for this machine at first use; vectors of pairs, threads over tiles",
+        arrays="numpy",
+        run=run_cpu,
+        status=_cpu_status,
+        shares=("torch",),
+        prepare=load_cpu,
+    ),
     Backend(
         name="numpy",
         summary="whole-array tiles on NumPy arrays; threads only in matrix products",
@@ -171,6 +195,9 @@ BACKENDS: tuple[Backend, ...] = (
 def select(name: str, array: Any, work: Work) -> Backend:
     """The backend of that name; for "auto" the first that can take the array as and where it is.
 
+    What the first use of a backend needs is made ready here. If that fails, "auto" says so, once in
+    a process, and goes on.
+
     Args:
         name: of a backend, or "auto".
         array: a series, or one of the moments.
@@ -184,17 +211,57 @@ def select(name: str, array: Any, work: Work) -> Backend:
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
     kind, device = native(array)
-    tried = [b for b in BACKENDS if name in ("auto", b.name)]
-    if name == "auto":
-        tried = [b for b in tried if not b.lacks(work) and device in b.automatic]
-    elif lack := tried[0].lacks(work):
-        raise ValueError(f"backend {name!r} does not {lack}; choose backend='auto' or 'torch'")
-    for backend in tried:
-        fits = backend.arrays == kind or name != "auto"
-        if fits and device in backend.status().devices:
+    if name != "auto":
+        return _named(by_name[name], device, work)
+    with_gradient = isinstance(array, torch.Tensor) and array.requires_grad
+    for backend in BACKENDS:
+        fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
+        if backend.lacks(work) or (with_gradient and not backend.differentiable):
+            continue
+        if fits and device in backend.status().devices and _ready(backend):
             return backend
+    raise _cannot(name, device, BACKENDS)
+
+
+def _named(backend: Backend, device: str, work: Work) -> Backend:
+    if lack := backend.lacks(work):
+        raise ValueError(
+            f"backend {backend.name!r} does not {lack}; choose backend='auto' or 'torch'"
+        )
+    # What failed before is tried again when it is asked for by name.
+    if device not in backend.status().devices and (backend.prepare is None or device != "cpu"):
+        raise _cannot(backend.name, device, [backend])
+    try:
+        if backend.prepare:
+            backend.prepare()
+    except RuntimeError as error:
+        raise ValueError(f"backend {backend.name!r} cannot run here: {error}") from error
+    return backend
+
+
+def _ready(backend: Backend) -> bool:
+    try:
+        if backend.prepare:
+            backend.prepare()
+    except RuntimeError as error:
+        if backend.name not in _SAID:
+            _SAID.add(backend.name)
+            warnings.warn(
+                f"backend {backend.name!r} is left out: {error}",
+                UserWarning,
+                stacklevel=check.callers_level(),
+            )
+        return False
+    return True
+
+
+_SAID: set[str] = set()
+"""Backends whose failure has been said."""
+
+
+def _cannot(name: str, device: str, tried: Sequence[Backend]) -> ValueError:
     reasons = "; ".join(f"{b.name}: {_reason(b.status())}" for b in tried)
-    raise ValueError(
+    return ValueError(
         f"backend {name!r} cannot compute a series on device {device!r} here ({reasons}); "
         "move the series to the CPU, or choose another backend"
     )

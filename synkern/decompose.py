@@ -24,6 +24,7 @@ from synkern.node_means import NodeMeans
 from synkern.result import PhiIDResult, by_name
 from synkern.selection import Selection, select_pairs
 
+_MATRICES = ("past", "future", "lagged", "constant")  # of `kernels.moments.Moments`
 _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
 
 
@@ -256,12 +257,23 @@ def _moments_source(
     by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
     past = by_lag[lags[0]].past
     chosen = select(options.backend, past, work)
-    if chosen.arrays != moments.library:
+    restore = moments.restore
+    if moments.library == "torch" and "torch" in chosen.shares:
+        by_lag = {
+            lag: each._replace(**{name: to_numpy(getattr(each, name)) for name in _MATRICES})
+            for lag, each in by_lag.items()
+        }
+        past = by_lag[lags[0]].past
+
+        def restore(array: Any) -> Any:
+            return moments.restore(torch.from_numpy(array))
+
+    elif chosen.arrays != moments.library:
         raise ValueError(
             f"backend {options.backend!r} takes {chosen.arrays} arrays, and the moments are of "
             f"{moments.library}; use backend='auto'"
         )
-    return _Source(chosen, by_lag.__getitem__, moments.shape, past, moments.restore)
+    return _Source(chosen, by_lag.__getitem__, moments.shape, past, restore)
 
 
 def _at_lag(

@@ -79,7 +79,7 @@ def variant(request: pytest.FixtureRequest) -> GoldenCase:
     return request.param
 
 
-@pytest.fixture(params=["numpy", "torch"])
+@pytest.fixture(params=["cpu", "numpy", "torch"])
 def backend(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -40,14 +40,16 @@ def test_numpy(series, backend):
     result = synkern.phiid(series, backend=backend)
     assert type(result["sts"]) is np.ndarray
     assert result["sts"].dtype == np.float64
-    assert synkern.phiid(series).backend == "numpy"
+    assert synkern.phiid(series).backend == "cpu"
 
 
 def test_torch(series, backend):
     result = synkern.phiid(torch.from_numpy(series), backend=backend)
     assert isinstance(result["sts"], torch.Tensor)
     assert result["sts"].dtype == torch.float64
-    assert synkern.phiid(torch.from_numpy(series)).backend == "torch"
+    tensor = torch.from_numpy(series)
+    assert synkern.phiid(tensor).backend == "cpu"
+    assert synkern.phiid(tensor.requires_grad_()).backend == "torch"
 
 
 def test_anything_with_dlpack(series, backend):

@@ -80,7 +80,7 @@ def test_complex_tensor():
         ("average", "mean", "'trials', 'moments', 'concatenate', None"),
         ("unit", "shannon", "'nats', 'bits', None"),
         ("dtype", "float16", "'float64', 'float32'"),
-        ("backend", "cuda", "'auto' or one of numpy, triton, torch"),
+        ("backend", "cuda", "'auto' or one of cpu, numpy, triton, torch"),
         ("atoms", ["sts", "xyz"], "'all' or names from rtr .* where 'xyz' is unknown"),
         ("atoms", [], "'all' or names from rtr"),
         ("atoms", None, "'all' or names from rtr .* None is unknown"),
@@ -92,14 +92,15 @@ def test_unknown_option(series, option, value, allowed):
     assert repr(value) in str(info.value)
 
 
-def test_numpy_backend_refuses_to_lose_a_gradient(series):
+@pytest.mark.parametrize("backend", ["cpu", "numpy"])
+def test_numpy_backend_refuses_to_lose_a_gradient(series, backend):
     tensor = torch.from_numpy(series).requires_grad_()
     with pytest.raises(ValueError, match="requires a gradient.*backend='torch'"):
-        synkern.phiid(tensor, backend="numpy")
+        synkern.phiid(tensor, backend=backend)
 
 
 def test_numpy_backend_refuses_another_device():
-    for backend in ("numpy", "torch", "auto"):
+    for backend in ("cpu", "numpy", "torch", "auto"):
         with pytest.raises(ValueError, match=f"backend '{backend}' .* device 'meta'.*to the CPU"):
             synkern.phiid(torch.zeros(40, 3, device="meta"), backend=backend)
 
@@ -118,8 +119,8 @@ def test_float32_refuses_rounded_matrix_products(series):
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        synkern.phiid(torch.from_numpy(series))
+        synkern.phiid(torch.from_numpy(series), backend="torch")
         with pytest.raises(ValueError, match="dtype is 'float32'.*'high'.*use dtype='float64'"):
-            synkern.phiid(torch.from_numpy(series), dtype="float32")
+            synkern.phiid(torch.from_numpy(series), dtype="float32", backend="torch")
     finally:
         torch.set_float32_matmul_precision(precision)

@@ -17,9 +17,9 @@ SOURCES = {"r": ("x", "y"), "x": ("x",), "y": ("y",), "s": ("xy",)}
 TARGETS = {"r": ("a", "b"), "x": ("a",), "y": ("b",), "s": ("ab",)}
 
 
-@pytest.fixture
-def lib(backend):
-    return LIBRARIES[backend]
+@pytest.fixture(params=LIBRARIES)
+def lib(request):
+    return LIBRARIES[request.param]
 
 
 @pytest.fixture(params=["MMI", "CCS"])

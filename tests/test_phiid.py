@@ -110,6 +110,7 @@ def test_one_trial_without_a_trial_axis(rng, backend):
     np.testing.assert_array_equal(flat["sts"], full["sts"])
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_rtr_and_sts_never_compute_the_others(rng, backend, monkeypatch):
     def fail(*_):
         raise AssertionError("the path of all atoms was taken")

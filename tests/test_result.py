@@ -12,7 +12,7 @@ def result(rng):
 
 def test_it_knows_how_it_was_made(result):
     assert result.atoms == ("rtr", "sts")
-    assert (result.tau, result.unit, result.backend) == (2, "nats", "numpy")
+    assert (result.tau, result.unit, result.backend) == (2, "nats", "cpu")
     assert (result.trials, result.nodes, result.n_pairs) == (2, 3, 3)
     assert "rtr sts; 2 trials x 40 time x 3 nodes, tau=2" in repr(result)
 

@@ -1,0 +1,137 @@
+// The functions that kernels/cpu_library.py calls. Arrays are contiguous and C-ordered; a function
+// returns what it has found, to be read and freed, or null with `error` set.
+
+#include <exception>
+#include <memory>
+#include <string>
+
+#include "ccs.h"
+#include "discrete.h"
+#include "mmi.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+using namespace phiid;
+
+namespace {
+
+thread_local std::string error;
+
+// Runs a function that makes a Found; what it throws becomes `error`.
+template <class Make>
+Found* guarded(const Make& make) {
+    try {
+        return new Found(make());
+    } catch (const std::exception& thrown) {
+        error = thrown.what();
+        return nullptr;
+    }
+}
+
+}  // namespace
+
+// What is decomposed. Mirrored by cpu_library.Task.
+struct Task {
+    int64_t trials, nodes, samples;
+    int64_t estimator;  // one of those below
+    const void* values;                     // packed vectors, or words of bits
+    const double *past, *future, *lagged;   // matrices, where there are no vectors
+    const double* own;
+    const unsigned char* constant;
+    const double* table;                    // discrete: by count
+    double limit;
+    int64_t alone;                 // persistence reference
+    int64_t names;
+    int64_t quantities;            // 2: rtr and sts, 16: cumulative informations
+    const double* weights;
+    const int64_t* mirror;
+    int64_t per_trial, threads;
+};
+
+namespace {
+
+enum { GAUSSIAN_MMI, GAUSSIAN_CCS, DISCRETE_MMI, DISCRETE_CCS };
+
+std::unique_ptr<Sum> sum_of(const Task& task) {
+    if (task.estimator == DISCRETE_MMI || task.estimator == DISCRETE_CCS) {
+        const Words words{static_cast<const unsigned long long*>(task.values), task.constant,
+                          task.trials, task.nodes, task.samples, task.table};
+        if (task.estimator == DISCRETE_MMI) return std::make_unique<Discrete<false>>(words);
+        return std::make_unique<Discrete<true>>(words);
+    }
+    const Features features{static_cast<const double*>(task.values), task.past, task.future,
+                            task.lagged, task.own, task.constant, task.trials, task.nodes,
+                            task.samples};
+    if (task.estimator == GAUSSIAN_CCS) return std::make_unique<Ccs>(features, task.limit);
+    if (task.quantities == Two::quantities)
+        return std::make_unique<Mmi<Two>>(features, task.limit, task.alone != 0);
+    return std::make_unique<Mmi<All>>(features, task.limit, task.alone != 0);
+}
+
+Combination combination_of(const Task& task) {
+    return {int(task.names), task.weights, task.mirror};
+}
+
+}  // namespace
+
+EXPORT const char* synkern_error() { return error.c_str(); }
+
+EXPORT int synkern_standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
+                               int64_t tau, double* values, double* own, unsigned char* constant,
+                               int64_t threads) {
+    std::unique_ptr<Found> done(guarded([&] {
+        standardise(series, trials, time, nodes, tau, values, own, constant, int(threads));
+        return Found();
+    }));
+    return done ? 0 : 1;
+}
+
+EXPORT int synkern_pack(const double* past, const double* future, int64_t trials, int64_t nodes,
+                        int64_t samples, double* values, double* own, int64_t threads) {
+    std::unique_ptr<Found> done(guarded([&] {
+        pack(past, future, trials, nodes, samples, values, own, int(threads));
+        return Found();
+    }));
+    return done ? 0 : 1;
+}
+
+EXPORT Found* synkern_all_pairs_f64(const Task* task, double* const* out) {
+    return guarded([&] {
+        return all_pairs(*sum_of(*task), task->trials, task->nodes, task->per_trial != 0,
+                         combination_of(*task), out, int(task->threads));
+    });
+}
+
+EXPORT Found* synkern_all_pairs_f32(const Task* task, float* const* out) {
+    return guarded([&] {
+        return all_pairs(*sum_of(*task), task->trials, task->nodes, task->per_trial != 0,
+                         combination_of(*task), out, int(task->threads));
+    });
+}
+
+EXPORT Found* synkern_node_sums(const Task* task, int64_t from, int64_t to, int64_t rtr,
+                                int64_t sts, double* sums, double* shares, int64_t* pairs,
+                                int64_t* shared) {
+    return guarded([&] {
+        return node_sums(*sum_of(*task), task->constant, task->trials, task->nodes,
+                         task->per_trial != 0, from, to, combination_of(*task), int(rtr), int(sts),
+                         {sums, shares, pairs, shared}, int(task->threads));
+    });
+}
+
+// The marks, (marks, 3), or their number if there is no array to write them to; likewise the pairs
+// set aside, (pairs, 3), with their atoms (pairs, names).
+EXPORT int64_t synkern_marks(const Found* found, int64_t* to) {
+    if (to != nullptr) std::memcpy(to, found->marks.data(), found->marks.size() * sizeof(Mark));
+    return int64_t(found->marks.size());
+}
+
+EXPORT int64_t synkern_aside(const Found* found, int64_t* to, double* partial) {
+    if (to != nullptr) {
+        std::memcpy(to, found->aside.data(), found->aside.size() * sizeof(Mark));
+        std::memcpy(partial, found->partial.data(), found->partial.size() * sizeof(double));
+    }
+    return int64_t(found->aside.size());
+}
+
+EXPORT void synkern_free(Found* found) { delete found; }

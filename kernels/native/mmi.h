@@ -1,0 +1,140 @@
+// Gaussian, minimum mutual information: tiles of all pairs, and lists of pairs.
+
+#pragma once
+
+#include <limits>
+
+#include "vectors.h"
+
+namespace phiid {
+
+// Which atoms: rtr and sts by paths of their own, or all through their cumulative informations.
+struct Two {
+    static constexpr int quantities = 2;
+    TwoAtoms<Doubles> product = no_trial_two<Doubles>();
+
+    template <class Mask>
+    PHIID_FN void multiply(const Lambdas<Doubles>& v, Mask use) {
+        phiid::multiply(product, v, use);
+    }
+    PHIID_FN void logarithms(Doubles* out) const { two_atoms(product, out); }
+};
+
+struct All {
+    static constexpr int quantities = 16;
+    Doubles product[16];
+
+    PHIID_FN All() {
+        for (auto& factor : product) factor = constant<Doubles>(1);
+    }
+    template <class Mask>
+    PHIID_FN void multiply(const Lambdas<Doubles>& v, Mask use) {
+        Doubles each[16];
+        cumulative(v, each);
+#pragma GCC unroll 16
+        for (int q = 0; q < 16; ++q) product[q] *= use ? each[q] : constant<Doubles>(1);
+    }
+    PHIID_FN void logarithms(Doubles* out) const {
+#pragma GCC unroll 16
+        for (int q = 0; q < 16; ++q) out[q] = -0.5 * ln(product[q]);
+    }
+};
+
+template <class Atoms>
+class Mmi : public Sum {
+   public:
+    // `limit`: smallest conditional variance that is trusted. `alone`: as if the nodes did not
+    // influence each other.
+    Mmi(const Features& data, double limit, bool alone) : data_(data), limit_(limit), alone_(alone) {}
+
+    int quantities() const override { return Atoms::quantities; }
+
+    void add(const Tile& tile, int64_t first, int64_t last, double* to,
+             std::vector<Mark>& marks) const override {
+        int64_t k = first;
+        for (; k + 4 <= last; k += 4) some<4>(tile, k, to, marks);
+        for (; k < last; ++k) some<1>(tile, k, to, marks);
+    }
+
+   private:
+    // Trials k ... k + TRIALS - 1, with one logarithm for all of them.
+    template <int TRIALS>
+    void some(const Tile& tile, int64_t k, double* to, std::vector<Mark>& marks) const {
+        static constexpr double none = std::numeric_limits<double>::infinity();
+        alignas(64) double limits[TRIALS][TILE], own[TRIALS][TILE];
+        alignas(64) double sure[TRIALS][TILE];
+        alignas(64) Across moments[TRIALS];
+        double varying[TRIALS];  // columns that vary
+        for (int g = 0; g < TRIALS; ++g) {
+            const int64_t at = (k + g) * data_.nodes + tile.column;
+            varying[g] = 0;
+            for (int j = 0; j < TILE; ++j) {
+                const bool varies = j < tile.columns && !data_.constant[at + j];
+                limits[g][j] = varies ? limit_ : none;
+                own[g][j] = varies ? data_.own[at + j] : 0;
+                varying[g] += varies;
+            }
+        }
+        const int columns = (tile.columns + DOUBLES - 1) / DOUBLES * DOUBLES;
+        for (int i0 = 0; i0 < tile.rows; i0 += ROWS) {
+            for (int g = 0; g < TRIALS; ++g) across(data_, tile, k + g, i0, moments[g]);
+            for (int i = i0; i < std::min(i0 + ROWS, tile.rows); ++i) {
+                double row_own[TRIALS];
+                Doubles row_limit[TRIALS], known = constant<Doubles>(0);
+                double expected = 0;
+                for (int g = 0; g < TRIALS; ++g) {
+                    const int64_t at = (k + g) * data_.nodes + tile.row + i;
+                    const bool varies = !data_.constant[at];
+                    row_own[g] = data_.own[at];
+                    row_limit[g] = constant<Doubles>(varies ? 0 : none);
+                    expected += varies ? varying[g] : 0;
+                }
+                for (int j = 0; j < columns; j += DOUBLES) {
+                    Atoms atoms;
+#pragma GCC unroll 4
+                    for (int g = 0; g < TRIALS; ++g) {
+                        const Across& m = moments[g];
+                        Correlations<Doubles> c{load<Doubles>(m.xy[i - i0] + j),
+                                                load<Doubles>(m.ab[i - i0] + j),
+                                                constant<Doubles>(row_own[g]),
+                                                load<Doubles>(m.xb[i - i0] + j),
+                                                load<Doubles>(m.ya[i - i0] + j),
+                                                load<Doubles>(own[g] + j)};
+                        if (alone_) c = without_influence(c);
+                        const Lambdas<Doubles> v = lambdas(c);
+                        const auto use =
+                            trusted(v, most(row_limit[g], load<Doubles>(limits[g] + j)));
+                        const Doubles one =
+                            use ? constant<Doubles>(1) : constant<Doubles>(0);
+                        store(sure[g] + j, one);
+                        known += one;
+                        atoms.multiply(v, use);
+                    }
+                    Doubles sums[Atoms::quantities];
+                    atoms.logarithms(sums);
+#pragma GCC unroll 16
+                    for (int q = 0; q < Atoms::quantities; ++q) {
+                        double* at = to + q * ENTRIES + i * TILE + j;
+                        store(at, load<Doubles>(at) + sums[q]);
+                    }
+                }
+                double number = 0;
+                for (int lane = 0; lane < DOUBLES; ++lane) number += known[lane];
+                if (number == expected) continue;
+                for (int g = 0; g < TRIALS; ++g) {
+                    const int64_t row = tile.row + i;
+                    if (data_.constant[(k + g) * data_.nodes + row]) continue;
+                    for (int j = tile.diagonal() ? i + 1 : 0; j < tile.columns; ++j)
+                        if (sure[g][j] == 0 && limits[g][j] != none)
+                            marks.push_back({k + g, row, tile.column + j});
+                }
+            }
+        }
+    }
+
+    const Features data_;
+    const double limit_;
+    const bool alone_;
+};
+
+}  // namespace phiid

@@ -1,0 +1,204 @@
+// Unit vectors of past and future, packed for products of many nodes with many; and the products.
+
+#pragma once
+
+#include "engine.h"
+#include "simd.h"
+
+namespace phiid {
+
+constexpr int PANEL = 8;  // nodes that lie side by side
+
+// (trials, panels, samples, 2, PANEL): past and future of 8 nodes at a sample are two lines of the
+// cache. Nodes beyond the last and constant ones are zero.
+// Without data there are matrices of correlations instead, and no values.
+struct Features {
+    const double* values;
+    const double *past, *future, *lagged;  // (trials, nodes, nodes)
+    const double* own;                     // (trials, nodes) correlation of past with future
+    const unsigned char* constant;         // (trials, nodes)
+    int64_t trials, nodes, samples;
+
+    int64_t panels() const { return (nodes + PANEL - 1) / PANEL; }
+    int64_t stride() const { return samples * 2 * PANEL; }
+    const double* panel(int64_t trial, int64_t node) const {
+        return values + (trial * panels() + node / PANEL) * stride();
+    }
+};
+
+// Correlations of some rows of a tile with its columns, by row and column.
+constexpr int ROWS = 4;
+struct Across {
+    double xy[ROWS][TILE], ab[ROWS][TILE], xb[ROWS][TILE], ya[ROWS][TILE];
+};
+
+// Inner products of ROWS nodes with PANEL. Sums of some hundred samples are formed on their own
+// and then added, which keeps rounding down in long series.
+inline void products(const double* rows, const double* columns, int64_t samples, Across& to, int j) {
+    constexpr int64_t STRETCH = 256;
+    constexpr int HEIGHT = DOUBLES >= 8 || PHIID_VECTOR_BYTES == 16 ? ROWS : 2;
+    for (int i = 0; i < ROWS; i += HEIGHT)
+        for (int lane = 0; lane < PANEL; lane += DOUBLES)
+            for (int64_t start = 0; start < samples; start += STRETCH) {
+                Doubles xy[HEIGHT]{}, ab[HEIGHT]{}, xb[HEIGHT]{}, ya[HEIGHT]{};
+                const int64_t end = std::min(start + STRETCH, samples);
+                const double* row = rows + start * 2 * PANEL + i;
+                const double* column = columns + start * 2 * PANEL + lane;
+                for (int64_t t = start; t < end; ++t, row += 2 * PANEL, column += 2 * PANEL) {
+                    const Doubles y = load<Doubles>(column), b = load<Doubles>(column + PANEL);
+#pragma GCC unroll 4
+                    for (int r = 0; r < HEIGHT; ++r) {
+                        const double x = row[r], a = row[PANEL + r];
+                        xy[r] += x * y;
+                        xb[r] += x * b;
+                        ya[r] += a * y;
+                        ab[r] += a * b;
+                    }
+                }
+#pragma GCC unroll 4
+                for (int r = 0; r < HEIGHT; ++r) {
+                    const auto add = [&](double (&sums)[ROWS][TILE], Doubles value) {
+                        double* at = sums[i + r] + j + lane;
+                        store(at, start ? load<Doubles>(at) + value : value);
+                    };
+                    add(to.xy, xy[r]);
+                    add(to.ab, ab[r]);
+                    add(to.xb, xb[r]);
+                    add(to.ya, ya[r]);
+                }
+            }
+}
+
+// Correlations of rows first ... first + ROWS - 1 of a tile with its columns.
+inline void across(const Features& data, const Tile& tile, int64_t trial, int first, Across& to) {
+    if (data.values != nullptr) {
+        const int64_t row = tile.row + first;
+        const double* rows = data.panel(trial, row) + row % PANEL;
+        for (int j = 0; j < tile.columns; j += PANEL)
+            products(rows, data.panel(trial, tile.column + j), data.samples, to, j);
+        return;
+    }
+    const int64_t n = data.nodes, origin = trial * n * n;
+    const int rows = std::min(ROWS, tile.rows - first);
+    for (int i = 0; i < rows; ++i) {
+        const int64_t row = tile.row + first + i, at = origin + row * n + tile.column;
+        for (int j = 0; j < tile.columns; ++j) {
+            to.xy[i][j] = data.past[at + j];
+            to.ab[i][j] = data.future[at + j];
+            to.xb[i][j] = data.lagged[at + j];
+            to.ya[i][j] = data.lagged[origin + (tile.column + j) * n + row];
+        }
+    }
+}
+
+// As segments.standardise, for a panel of one trial; sums over time have a lane for each node.
+// Unit vectors of a segment (samples, PANEL) into `to`, and whether each node is constant.
+inline void unit(const double* segment, int64_t samples, double* to, bool* constant) {
+    constexpr int64_t STEP = PANEL;
+    double low[PANEL], high[PANEL], scale[PANEL], mean[PANEL], norm[PANEL];
+    const auto sweep = [&](auto body) {
+        for (int64_t t = 0; t < samples; ++t)
+            for (int k = 0; k < PANEL; ++k) body(to[t * STEP + k], k);
+    };
+    const auto centre = [&] {
+        double sum[PANEL] = {};
+        sweep([&](double& value, int k) { sum[k] += value; });
+        for (int k = 0; k < PANEL; ++k) mean[k] = sum[k] / double(samples);
+        sweep([&](double& value, int k) { value -= mean[k]; });
+    };
+    std::copy(segment, segment + samples * STEP, to);
+    std::copy(to, to + PANEL, low);
+    std::copy(to, to + PANEL, high);
+    sweep([&](double& value, int k) {
+        low[k] = value < low[k] ? value : low[k];
+        high[k] = value > high[k] ? value : high[k];
+    });
+    for (int k = 0; k < PANEL; ++k) {
+        constant[k] = low[k] == high[k];
+        // A power of two near the peak: exact, and keeps sums near the limits in range.
+        const double peak = std::max(__builtin_fabs(low[k]), __builtin_fabs(high[k]));
+        const int power = peak > 0 ? __builtin_ilogb(peak) : 0;
+        scale[k] = __builtin_scalbn(1.0, -std::min(1000, std::max(-1000, power)));
+    }
+    sweep([&](double& value, int k) { value *= scale[k]; });
+    // Twice: the rounding of the first mean is large beside the signal when the offset is.
+    centre();
+    centre();
+    for (int k = 0; k < PANEL; ++k) low[k] = 0;
+    sweep([&](double& value, int k) {
+        const double size = __builtin_fabs(value);
+        low[k] = size > low[k] ? size : low[k];
+    });
+    // Without the peak, squares overflow from 1e154 on and vanish below 1e-162.
+    for (int k = 0; k < PANEL; ++k) {
+        scale[k] = constant[k] ? 1 : low[k];
+        norm[k] = 0;
+    }
+    sweep([&](double& value, int k) { value /= scale[k]; });
+    sweep([&](double& value, int k) { norm[k] += value * value; });
+    for (int k = 0; k < PANEL; ++k) norm[k] = constant[k] ? 0 : 1 / __builtin_sqrt(norm[k]);
+    sweep([&](double& value, int k) { value = constant[k] ? 0 : value * norm[k]; });
+}
+
+// Correlations of each node's past with its future, of a packed panel.
+inline void own_of(const double* panel, int64_t samples, double* own) {
+    double sum[PANEL] = {};
+    for (int64_t t = 0; t < samples; ++t)
+        for (int k = 0; k < PANEL; ++k)
+            sum[k] += panel[t * 2 * PANEL + k] * panel[t * 2 * PANEL + PANEL + k];
+    std::copy(sum, sum + PANEL, own);
+}
+
+// Packs (trials, time, nodes).
+inline void standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
+                        int64_t tau, double* values, double* own, unsigned char* constant,
+                        int threads) {
+    const int64_t panels = (nodes + PANEL - 1) / PANEL, samples = time - tau;
+    spread(trials * panels, threads, [&](int64_t task) {
+        const int64_t trial = task / panels, node = task % panels * PANEL;
+        const int count = int(std::min<int64_t>(PANEL, nodes - node));
+        std::vector<double> raw(time * PANEL), vectors(samples * PANEL);
+        for (int64_t t = 0; t < time; ++t) {
+            const double* from = series + (trial * time + t) * nodes + node;
+            std::copy(from, from + count, raw.begin() + t * PANEL);
+        }
+        double* to = values + task * samples * 2 * PANEL;
+        bool flat[2][PANEL];
+        for (int side = 0; side < 2; ++side) {
+            phiid::unit(raw.data() + side * tau * PANEL, samples, vectors.data(), flat[side]);
+            for (int64_t t = 0; t < samples; ++t)
+                std::copy(vectors.data() + t * PANEL, vectors.data() + (t + 1) * PANEL,
+                          to + (t * 2 + side) * PANEL);
+        }
+        double of_panel[PANEL];
+        own_of(to, samples, of_panel);
+        for (int k = 0; k < count; ++k) {
+            own[trial * nodes + node + k] = of_panel[k];
+            constant[trial * nodes + node + k] = flat[0][k] || flat[1][k];
+        }
+    });
+}
+
+// Packs unit vectors (trials, nodes, samples).
+inline void pack(const double* past, const double* future, int64_t trials, int64_t nodes,
+                 int64_t samples, double* values, double* own, int threads) {
+    const int64_t panels = (nodes + PANEL - 1) / PANEL;
+    spread(trials * panels, threads, [&](int64_t task) {
+        const int64_t trial = task / panels, node = task % panels * PANEL;
+        const int count = int(std::min<int64_t>(PANEL, nodes - node));
+        double* to = values + task * samples * 2 * PANEL;
+        std::fill(to, to + samples * 2 * PANEL, 0.0);
+        for (int k = 0; k < count; ++k) {
+            const int64_t from = (trial * nodes + node + k) * samples;
+            for (int64_t t = 0; t < samples; ++t) {
+                to[t * 2 * PANEL + k] = past[from + t];
+                to[(t * 2 + 1) * PANEL + k] = future[from + t];
+            }
+        }
+        double of_panel[PANEL];
+        own_of(to, samples, of_panel);
+        std::copy(of_panel, of_panel + count, own + trial * nodes + node);
+    });
+}
+
+}  // namespace phiid

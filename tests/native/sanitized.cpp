@@ -1,0 +1,113 @@
+// Every estimator on odd shapes and degenerate nodes, in exactly sized arrays, by one thread and by
+// three: a program of its own, so that a sanitizer sees all of it. Exit code 1 if the two differ.
+
+#include "host.cpp"
+
+#include <cstdio>
+#include <random>
+
+namespace {
+
+struct Result {
+    std::vector<std::vector<double>> atoms;
+    std::vector<double> sums, shares;
+    std::vector<int64_t> pairs, shared, marks;
+    bool operator==(const Result& other) const {
+        return atoms == other.atoms && sums == other.sums && shares == other.shares &&
+               pairs == other.pairs && shared == other.shared && marks == other.marks;
+    }
+};
+
+void keep_marks(Result& result, Found* found) {
+    std::vector<int64_t> marks(3 * synkern_marks(found, nullptr));
+    synkern_marks(found, marks.data());
+    result.marks.insert(result.marks.end(), marks.begin(), marks.end());
+    std::vector<int64_t> aside(3 * synkern_aside(found, nullptr, nullptr));
+    std::vector<double> partial(found->partial.size());
+    synkern_aside(found, aside.data(), partial.data());
+    result.sums.insert(result.sums.end(), partial.begin(), partial.end());
+    synkern_free(found);
+}
+
+Result decompose(int64_t estimator, int64_t quantities, bool per_trial, int64_t trials, int64_t time,
+                 int64_t nodes, int64_t threads) {
+    const int64_t tau = 2, samples = time - tau, panels = (nodes + PANEL - 1) / PANEL;
+    std::mt19937_64 random(nodes);
+    std::normal_distribution<double> normal;
+    std::vector<double> series(trials * time * nodes);
+    for (auto& value : series) value = normal(random);
+    for (int64_t t = 0; t < time; ++t) {
+        series[t * nodes] = 3;                                    // constant in trial 0
+        double* last = &series[((trials - 1) * time + t) * nodes];
+        last[nodes - 1] = last[0];                                // a duplicate
+    }
+    std::vector<double> values(trials * panels * samples * 2 * PANEL), own(trials * nodes);
+    std::vector<unsigned char> constant(trials * nodes);
+    synkern_standardise(series.data(), trials, time, nodes, tau, values.data(), own.data(),
+                        constant.data(), threads);
+    const int64_t words = (samples + 63) / 64;
+    std::vector<unsigned long long> bits(trials * 3 * words * nodes);
+    for (int64_t k = 0; k < trials; ++k)
+        for (int64_t t = 0; t < samples; ++t)
+            for (int64_t i = 0; i < nodes; ++i) {
+                const bool future = series[(k * time + t + tau) * nodes + i] > 0;
+                const bool past = series[(k * time + t) * nodes + i] > 0;
+                const bool each[] = {future, past, future && past};
+                for (int f = 0; f < 3; ++f)
+                    bits[((k * 3 + f) * words + t / 64) * nodes + i] |=
+                        (unsigned long long)each[f] << t % 64;
+            }
+    std::vector<double> table(samples + 1);
+    for (int64_t n = 0; n <= samples; ++n) table[n] = 0.01 * double(n);
+    const int64_t names = quantities == 2 ? 2 : 3;
+    std::vector<double> weights(names * quantities);
+    for (int64_t n = 0; n < names; ++n) weights[n * quantities + n] = 1;
+    const std::vector<int64_t> mirror = quantities == 2 ? std::vector<int64_t>{0, 1}
+                                                        : std::vector<int64_t>{0, 2, 1};
+    Task task{};
+    task.trials = trials, task.nodes = nodes, task.samples = samples, task.estimator = estimator;
+    task.values = estimator >= DISCRETE_MMI ? static_cast<void*>(bits.data()) : values.data();
+    task.own = own.data(), task.constant = constant.data(), task.table = table.data();
+    task.limit = 1e-6, task.names = names, task.quantities = quantities;
+    task.weights = weights.data(), task.mirror = mirror.data();
+    task.per_trial = per_trial, task.threads = threads;
+
+    Result result;
+    const int64_t groups = per_trial ? trials : 1;
+    std::vector<double*> out;
+    for (int64_t n = 0; n < names; ++n)
+        result.atoms.emplace_back(groups * nodes * nodes);
+    for (auto& atom : result.atoms) out.push_back(atom.data());
+    keep_marks(result, synkern_all_pairs_f64(&task, out.data()));
+    std::vector<double> sums(names * groups * nodes);
+    result.shares.resize(groups * nodes);
+    result.pairs.resize(groups * nodes);
+    result.shared.resize(groups * nodes);
+    for (int64_t from = 0; from < nodes; from += TILE)
+        keep_marks(result, synkern_node_sums(&task, from, std::min(from + TILE, nodes), 0, 1,
+                                             sums.data(), result.shares.data(),
+                                             result.pairs.data(), result.shared.data()));
+    result.sums.insert(result.sums.end(), sums.begin(), sums.end());
+    return result;
+}
+
+}  // namespace
+
+int main() {
+    const int64_t shapes[][3] = {{1, 9, 2}, {6, 37, 5}, {5, 70, 67}, {1, 300, 131}};
+    for (const auto& [trials, time, nodes] : shapes)
+        for (int64_t estimator = GAUSSIAN_MMI; estimator <= DISCRETE_CCS; ++estimator)
+            for (const int64_t quantities : {2, 16})
+                for (const bool per_trial : {false, true}) {
+                    if (quantities == 2 && estimator != GAUSSIAN_MMI) continue;
+                    const auto run = [&](int64_t threads) {
+                        return decompose(estimator, quantities, per_trial, trials, time, nodes,
+                                         threads);
+                    };
+                    if (run(1) == run(3)) continue;
+                    std::printf("estimator %d, %d nodes: threads change the result\n",
+                                int(estimator), int(nodes));
+                    return 1;
+                }
+    return 0;
+}

@@ -1,0 +1,180 @@
+"""Backend `cpu`: how it is built, what it leaves alone, and that threads do not change a result."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import synkern
+from synkern.kernels import cpu_library
+
+ROOT = Path(__file__).parent.parent
+VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
+
+DECOMPOSE = """
+import sys, warnings
+import numpy, synkern
+from synkern.cli import main
+warnings.simplefilter("always")
+series = numpy.random.default_rng(0).standard_normal((50, 3))
+result = synkern.phiid(series)
+synkern.phiid(series)
+expected = synkern.phiid(series, backend="numpy")
+assert abs(result["sts"] - expected["sts"])[0, 1] < 1e-12
+print(result.backend)
+main(["backends"])
+try:
+    print(synkern.phiid(series, backend="cpu").backend)
+except ValueError as error:
+    print("ValueError:", error)
+"""
+
+
+def python(code, cache, **environment):
+    kept = {name: value for name, value in os.environ.items() if name != "CXX"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**kept, "XDG_CACHE_HOME": str(cache), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def output(process):
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out, err
+
+
+def row_of(out):
+    return next(line for line in out.splitlines() if line.startswith("cpu "))
+
+
+def test_several_first_uses_at_once(tmp_path):
+    running = [python(DECOMPOSE, tmp_path) for _ in range(4)]
+    for process in running:
+        out, err = output(process)
+        assert out.startswith("cpu\n")
+        assert out.endswith("cpu\n")
+        assert "not here" not in row_of(out)
+        assert not err
+    assert [path.suffix for path in (tmp_path / "synkern").iterdir()] == [".so"]
+
+
+def test_without_a_compiler(tmp_path):
+    # ziglang, a compiler in a wheel, counts as one: it must not be found either.
+    hide = (
+        "import importlib.util as util; find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'ziglang' else find(name, *rest)\n"
+    )
+    (tmp_path / "bin").mkdir()
+    out, err = output(python(hide + DECOMPOSE, tmp_path, PATH=str(tmp_path / "bin")))
+    assert out.startswith("numpy\n")
+    assert "not here" in row_of(out)
+    assert "cpu: no C++ compiler: no c++, g++ or clang++ on PATH" in out
+    assert "ValueError: backend 'cpu' cannot run here: no C++ compiler" in out
+    assert "pip install synkern[cpu]" in out
+    assert not err  # not to have a compiler is not worth a warning
+    assert not (tmp_path / "synkern").exists()
+
+
+def test_a_compiler_that_fails(tmp_path):
+    compiler = tmp_path / "c++"
+    compiler.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = --version ]; then echo mine 1.0; exit; fi\n'
+        f"echo run >> {tmp_path}/runs\n"
+        "echo host.cpp:1: error: no such header >&2\nexit 1\n"
+    )
+    compiler.chmod(0o755)
+    environment = {"CXX": str(compiler)}
+    out, err = output(python(DECOMPOSE, tmp_path, **environment))
+    assert out.startswith("numpy\n")
+    assert err.count("UserWarning") == 1
+    assert "backend 'cpu' is left out" in err
+    assert "host.cpp:1: error: no such header" in err
+    assert "not here" in row_of(out)
+    note = next((tmp_path / "synkern").glob("*.failed.txt"))
+    assert f"cpu: {compiler} cannot build the library: host.cpp:1: error: no such" in out
+    assert f"{note} tells more" in out
+    assert "ValueError: backend 'cpu' cannot run here" in out
+    assert (tmp_path / "runs").read_text().count("run") == 2  # "auto", and once when asked by name
+
+    # Another process does not try again, and does not warn of what the user knows.
+    out, err = output(
+        python(
+            "import numpy, synkern\nprint(synkern.phiid(numpy.eye(50)[:, :3]).backend)",
+            tmp_path,
+            **environment,
+        )
+    )
+    assert out == "numpy\n"
+    assert "left out" not in err
+    assert (tmp_path / "runs").read_text().count("run") == 2
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    out, err = output(python(DECOMPOSE, tmp_path / "file"))
+    assert out.startswith("numpy\n")
+    assert err.count("backend 'cpu' is left out") == 1
+    assert "XDG_CACHE_HOME" in err
+
+
+def test_floating_point_mode_is_left_alone(rng):
+    synkern.phiid(rng.standard_normal((50, 4)), backend="cpu")
+    smallest = np.array([5e-324, 2.3e-308])
+    assert (smallest / [1.0, 4.0] > 0).all()
+    assert float(torch.tensor(2.3e-308, dtype=torch.float64) / 4) > 0
+    # Also inside the kernel: a series of subnormal numbers has values.
+    tiny = rng.standard_normal((50, 3)) * 1e-310
+    assert np.isfinite(synkern.phiid(tiny, backend="cpu")["sts"][0, 1])
+
+
+def bits_of(found):
+    arrays = [found[name] for name in found]
+    return [np.ascontiguousarray(array).view(np.int64) for array in arrays]
+
+
+@pytest.fixture
+def series(rng):
+    """Five trials of 75 nodes: more than one tile, with constant, equal and nearly equal nodes."""
+    series = rng.standard_normal((5, 60, 75)).cumsum(1)
+    series[0, :, 70] = 1.0
+    series[1, :, 3] = series[1, :, 68]
+    series[2, :, 4] = series[2, :, 5] + 1e-6 * series[2, :, 6]
+    return series
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("options", [{}, {"average": None}, {"reduce": "nodes"}], ids=str)
+@pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
+def test_threads_and_runs_give_the_same_bits(series, kind, redundancy, options, monkeypatch):
+    def run(threads):
+        monkeypatch.setattr(cpu_library, "threads", lambda: threads)
+        return bits_of(
+            synkern.phiid(
+                series, kind=kind, redundancy=redundancy, backend="cpu", atoms="all", **options
+            )
+        )
+
+    first = run(1)
+    for threads in (1, 2, 7):
+        for expected, found in zip(first, run(threads), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_many_marked_pairs_of_several_strips(rng, monkeypatch):
+    """Every pair of 150 equal nodes takes the stable path, rows in three turns."""
+    monkeypatch.setattr("synkern.kernels.cpu_backend._STRIP_ENTRIES", 1)
+    series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 150, axis=-1)
+    with pytest.warns(UserWarning, match="degenerate: 22350 duplicate"):
+        means = synkern.phiid(series, reduce="nodes", backend="cpu")
+    np.testing.assert_array_equal(means.pairs, 149)
+    np.testing.assert_allclose(means["sts"], 0, atol=1e-10)
