@@ -142,9 +142,8 @@ class Words(NamedTuple):
     def of_pairs(self, pairs: Any) -> Words:
         """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
         values = np.moveaxis(self.values[..., pairs], 3, 1)
-        constant = self.constant[:, pairs].reshape(-1, 2)
-        values = np.ascontiguousarray(values.reshape(-1, *values.shape[2:]))
-        return Words(values, self.table, constant)
+        values = np.ascontiguousarray(values).reshape(-1, *values.shape[2:])
+        return Words(values, self.table, self.constant[:, pairs].reshape(-1, 2))
 
 
 def _words(bits: Bits, redundancy: str) -> Words:

@@ -25,8 +25,6 @@ SOURCES = Path(__file__).with_name("native")
 FLAGS = (
     "-std=c++17",
     "-O2",
-    "-ftree-vectorize",
-    "-fvect-cost-model=dynamic",
     "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native",
     # Sums of products are fused, functions set no errno and operations do not trap: nothing of it
     # changes what a NaN is. -ffast-math would, and sets flush-to-zero for the process on loading.
@@ -39,8 +37,12 @@ FLAGS = (
     "-pthread",
 )
 
-TIMEOUT = 120
-"""Seconds until a build counts as failed; it takes 3 to 4."""
+GCC_FLAGS = ("-ftree-loop-vectorize", "-fvect-cost-model=dynamic", "-fno-tree-slp-vectorize")
+"""Loops as clang takes them at -O2; straight code is vectors already, and table look-ups lose."""
+
+TIMEOUT = 600
+"""Seconds until a build counts as failed; it takes 3 to 4, but ziglang builds its own C++ library
+first, once, which takes a minute or two."""
 
 NO_COMPILER = "no C++ compiler: no c++, g++ or clang++ on PATH, no $CXX, no package ziglang"
 REMEDY = "install g++ or clang++, or pip install synkern[cpu]"
@@ -65,6 +67,16 @@ def compiler() -> tuple[str, ...] | None:
     if importlib.util.find_spec("ziglang"):
         return (sys.executable, "-m", "ziglang", "c++")
     return None
+
+
+@functools.cache
+def flags(command: Sequence[str]) -> tuple[str, ...]:
+    """What the compiler is told.
+
+    Raises:
+        BuildError: it does not even tell its version.
+    """
+    return (*FLAGS, *GCC_FLAGS) if "Free Software Foundation" in _version(command) else FLAGS
 
 
 def library() -> Path:
@@ -123,7 +135,7 @@ def cache_folder() -> Path:
 def _build(command: Sequence[str], path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as folder:
         output = Path(folder) / path.name
-        line = [*command, *FLAGS, str(SOURCES / "host.cpp"), "-o", str(output)]
+        line = [*command, *flags(command), str(SOURCES / "host.cpp"), "-o", str(output)]
         try:
             done = subprocess.run(
                 line, capture_output=True, text=True, timeout=TIMEOUT, check=False
@@ -152,11 +164,12 @@ def _digest(command: Sequence[str]) -> str:
     for source in sorted(SOURCES.iterdir()):
         if source.suffix in (".h", ".cpp"):
             digest.update(source.name.encode() + source.read_bytes())
-    for part in (*command, *FLAGS, _version(command), platform.platform(), _processor()):
+    for part in (*command, *flags(command), _version(command), platform.platform(), _processor()):
         digest.update(b"\0" + part.encode())
     return digest.hexdigest()[:24]
 
 
+@functools.cache
 def _version(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(
