@@ -51,7 +51,7 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class _Tile:
+class Resolved:
     """Atoms of a tile, the stable path included.
 
     Attributes:
@@ -93,7 +93,7 @@ def decompose_nodes(lib: Library, features: Features, request: Request) -> Nodes
         total: dict[str, Array] = {}
         count: Array = 0
         for tile in stack:
-            each = _resolved(lib, features, request, tile)
+            each = resolved(lib, features, request, tile)
             found.outcomes.update(each.outcomes)
             rescued += each.rescued
             if request.per_trial:
@@ -139,7 +139,7 @@ def _add(
         number[column] += mask.sum(-2)
 
 
-def _resolved(lib: Library, features: Features, request: Request, tile: Tile) -> _Tile:
+def resolved(lib: Library, features: Features, request: Request, tile: Tile) -> Resolved:
     """A tile by the closed form, and what this cannot resolve by the stable path."""
     values, unresolved = block(lib, features, request, tile)
     known = pair_mask(lib, features, tile) & ~unresolved
@@ -156,4 +156,4 @@ def _resolved(lib: Library, features: Features, request: Request, tile: Tile) ->
                 target[k, i, j] = lib.cast(value[has_value], request.dtype)
             outcomes.update(found.outcome[found.outcome != 0].tolist())
             rescued += int((found.outcome == 0).sum())
-    return _Tile(dict(zip(request.names, values, strict=True)), known, outcomes, rescued)
+    return Resolved(dict(zip(request.names, values, strict=True)), known, outcomes, rescued)

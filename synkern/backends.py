@@ -140,6 +140,11 @@ def _triton_status() -> Status:
     return Status((), _torch_status().why, "a GPU of compute capability 8.0 or later, or CDNA 3")
 
 
+def triton_computes_on(device: str) -> bool:
+    """Whether a GPU of that kind is there and triton compiles for it."""
+    return device == "cuda" and device in _triton_status().devices
+
+
 def _run_triton(*arguments: Any, **options: Any) -> Any:
     # Imported when used: triton takes a second, and not everyone has it.
     backend = importlib.import_module("synkern.kernels.triton_backend.backend")
@@ -178,7 +183,6 @@ BACKENDS: tuple[Backend, ...] = (
         estimators=frozenset({("gaussian", "MMI")}),
         automatic=("cuda",),
         moments=False,
-        reduces=False,
     ),
     Backend(
         name="torch",

@@ -94,3 +94,45 @@ def heads() -> dict[str, np.ndarray]:
     """Recorded head norms (3, 100, 25) of a trained and a randomly initialised model."""
     with np.load(DATA / "smollm2_head_norms.npz") as file:
         return {name: file[name] for name in file}
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """Every access of a kernel lies in one of its arguments, aligned to its elements."""
+    import torch  # noqa: PLC0415
+    from triton.runtime import interpreter  # noqa: PLC0415
+
+    ranges = []
+    take_in = interpreter.GridExecutor._init_args_hst
+
+    def recorded(self, *arguments):
+        positional, named = take_in(self, *arguments)
+        ranges[:] = [
+            (v.data_ptr(), v.data_ptr() + v.nbytes, v.element_size())
+            for v in (*positional, *named.values())
+            if isinstance(v, torch.Tensor)
+        ]
+        return positional, named
+
+    def check(pointers, mask):
+        used = np.broadcast_to(pointers.data, np.shape(mask.data))[np.asarray(mask.data, bool)]
+        inside = np.zeros(used.shape, bool)
+        for start, end, size in ranges:
+            offset = used.astype(np.int64) - start
+            inside |= (offset >= 0) & (used.astype(np.int64) < end) & (offset % size == 0)
+        assert inside.all(), "address out of range"
+
+    def checked(name, mask_at):
+        access = getattr(interpreter.InterpreterBuilder, name)
+
+        def wrapper(self, *arguments):
+            check(arguments[mask_at[0]], arguments[mask_at[1]])
+            return access(self, *arguments)
+
+        monkeypatch.setattr(interpreter.InterpreterBuilder, name, wrapper)
+
+    monkeypatch.setattr(interpreter.GridExecutor, "_init_args_hst", recorded)
+    checked("create_masked_load", (0, 1))
+    checked("create_masked_store", (0, 2))
+    checked("create_atomic_rmw", (1, 3))
+    return ranges

@@ -13,7 +13,6 @@ from synkern.kernels.triton_backend.launch import Grid, Launch, fill, grid_for, 
 from synkern.kernels.triton_backend.op import unpack
 from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, plan
 from synkern.kernels.triton_backend.tiles import fold
-from triton.runtime import interpreter
 
 from synkern.reference import phiid_pair
 
@@ -25,42 +24,8 @@ PATHS = ["series", "moments"]
 
 
 @pytest.fixture(autouse=True)
-def addresses(monkeypatch):
-    """Every access of a kernel lies in one of its arguments, aligned to its elements."""
-    ranges = []
-    take_in = interpreter.GridExecutor._init_args_hst
-
-    def recorded(self, *arguments):
-        positional, named = take_in(self, *arguments)
-        ranges[:] = [
-            (v.data_ptr(), v.data_ptr() + v.nbytes, v.element_size())
-            for v in (*positional, *named.values())
-            if isinstance(v, torch.Tensor)
-        ]
-        return positional, named
-
-    def check(pointers, mask):
-        used = np.broadcast_to(pointers.data, np.shape(mask.data))[np.asarray(mask.data, bool)]
-        inside = np.zeros(used.shape, bool)
-        for start, end, size in ranges:
-            offset = used.astype(np.int64) - start
-            inside |= (offset >= 0) & (used.astype(np.int64) < end) & (offset % size == 0)
-        assert inside.all(), "address out of range"
-
-    def checked(name, mask_at):
-        access = getattr(interpreter.InterpreterBuilder, name)
-
-        def wrapper(self, *arguments):
-            check(arguments[mask_at[0]], arguments[mask_at[1]])
-            return access(self, *arguments)
-
-        monkeypatch.setattr(interpreter.InterpreterBuilder, name, wrapper)
-
-    monkeypatch.setattr(interpreter.GridExecutor, "_init_args_hst", recorded)
-    checked("create_masked_load", (0, 1))
-    checked("create_masked_store", (0, 2))
-    checked("create_atomic_rmw", (1, 3))
-    return ranges
+def every_address(addresses):
+    """Checked in all of these tests."""
 
 
 @pytest.fixture(autouse=True)

@@ -199,8 +199,6 @@ def test_chosen_pairs(rng, average, cost, monkeypatch):
 
 def test_what_is_left_to_other_backends(rng):
     series = rng.standard_normal((50, 3))
-    with pytest.raises(ValueError, match="does not reduce to means by node; choose backend='auto'"):
-        synkern.phiid(series, reduce="nodes", backend="triton")
     moments = synkern.LaggedMoments().update(torch.from_numpy(series))
     with pytest.raises(ValueError, match="does not take moments instead of a series"):
         synkern.phiid(moments, backend="triton")

@@ -7,6 +7,10 @@
 | `tiles`        | which pairs a program has, marks and stores of its tile         | yes          |
 | `mmi_series`   | kernel that forms the correlations from the series              | yes          |
 | `mmi_moments`  | kernel that reads the correlations from memory                  | yes          |
+| `mmi_nodes`    | kernel that reduces its tile to sums by node                    | yes          |
+| `nodes`        | bands of tiles through that kernel, sums in order, rescue       | yes          |
+| `unit_vectors` | standardisation in one read of the series, and its kernel       | yes          |
+| `head_norms`   | norms of recorded heads in one read, and its kernel             | yes          |
 | `launch`       | frozen launch configurations, grids, the choice between the two | yes          |
 | `gradient`     | derivative of the atoms by hand, in tiles of torch operations   | no           |
 | `op`           | the torch operator: fake kernel, backward                       | yes          |

@@ -12,31 +12,60 @@ from dataclasses import dataclass
 from typing import Any
 
 import triton
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 
 from ..lattice import ATOMS
-from .launch import LAUNCHES, constants, options
+from . import head_norms, unit_vectors
+from .head_norms_kernel import head_norms_kernel
+from .launch import LAUNCHES, OPTIONS, constants, options
 from .mmi_moments import mmi_moments_kernel
+from .mmi_nodes import mmi_nodes_kernel
 from .mmi_series import mmi_series_kernel
 from .plan import plan
+from .unit_vectors_kernel import unit_vectors_kernel
 
 TARGETS: dict[str, GPUTarget] = {
     **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 90, 100, 120)},
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 
-VARIANTS: tuple[str, ...] = tuple(" ".join(key) for key in LAUNCHES)
-"""Every frozen launch configuration: dtype, path, number of terms, what becomes of trials."""
+# Kernels of one configuration each: constants and warps.
+_OTHERS: dict[str, tuple[Any, dict[str, Any], int]] = {
+    **{
+        f"float64 unit_vectors {time}": (
+            unit_vectors_kernel,
+            unit_vectors.block(time),
+            unit_vectors.WARPS,
+        )
+        for time in (100, unit_vectors.LONGEST)
+    },
+    "float32 head_norms 64": (
+        head_norms_kernel,
+        {"STORED": tl.bfloat16, "DTYPE": tl.float32, **head_norms.block(64)},
+        head_norms.WARPS,
+    ),
+}
 
+VARIANTS: tuple[str, ...] = (*(" ".join(key) for key in LAUNCHES), *_OTHERS)
+"""Every frozen launch configuration: dtype, path, number of terms, what becomes of trials; then
+the other kernels, by dtype, name and samples or width."""
+
+_KERNELS = {
+    "series": mmi_series_kernel,
+    "moments": mmi_moments_kernel,
+    "nodes": mmi_nodes_kernel,
+}
 _ATOMS = {"few": ("rtr", "sts"), "many": ATOMS}
 _TYPES = {
     "constant": "*u8",
     "marked": "*i64",
     "count": "*i64",
+    "addresses": "*i64",
     "limit": "i64",
     "limit_double": "i64",
 }
-_DOUBLES = ("both", "own", "past", "future", "lagged")
+_DOUBLES = ("both", "own", "past", "future", "lagged", "by_row", "by_column", "series")
 
 
 @dataclass(frozen=True)
@@ -58,7 +87,7 @@ class Compiled:
 
 def compile_for(target: str, variant: str) -> Compiled:
     """Compile one of `VARIANTS` for one of `TARGETS`."""
-    kernel, log = _compile(TARGETS[target], *variant.split(" "))
+    kernel, log = _compile(TARGETS[target], variant)
     if TARGETS[target].backend == "cuda":
         (registers,) = re.findall(r"Used (\d+) registers", log)
         (spills,) = re.findall(r"(\d+) bytes spill stores", log)
@@ -69,12 +98,23 @@ def compile_for(target: str, variant: str) -> Compiled:
     return Compiled(int(registers), int(spills), int(kernel.metadata.shared), kernel.asm["ttir"])
 
 
-def _compile(target: GPUTarget, dtype: str, path: str, size: str, output: str) -> tuple[Any, str]:
-    kernel: Any = mmi_series_kernel if path == "series" else mmi_moments_kernel
+def _specialised(variant: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The kernel of a variant, its constants and what the compiler is told."""
+    if variant in _OTHERS:
+        kernel, fixed, warps = _OTHERS[variant]
+        return kernel, fixed, {"num_warps": warps, **OPTIONS}
+    dtype, path, size, output = variant.split(" ")
     launch = LAUNCHES[dtype, path, size, output]  # type: ignore[index]
     fixed = constants(plan(_ATOMS[size]), dtype, output == "apart", launch)
-    if path == "series":
+    if path != "moments":
         fixed["DEPTH"] = launch.depth
+    if path == "nodes":
+        fixed["SHARE"] = tuple(_ATOMS[size].index(name) for name in ("rtr", "sts"))
+    return _KERNELS[path], fixed, options(launch)
+
+
+def _compile(target: GPUTarget, variant: str) -> tuple[Any, str]:
+    kernel, fixed, told = _specialised(variant)
     signature, aligned = {}, {}
     for position, name in enumerate(kernel.arg_names):
         if name in fixed:
@@ -82,7 +122,7 @@ def _compile(target: GPUTarget, dtype: str, path: str, size: str, output: str) -
         elif name in _DOUBLES:
             signature[name] = "*fp64"
         elif name == "out":
-            signature[name] = "*fp64" if dtype == "float64" else "*fp32"
+            signature[name] = "*fp64" if variant.startswith("float64") else "*fp32"
         else:
             signature[name] = _TYPES.get(name, "i32")
         # As at a launch: the allocator aligns, and the study's 1152 nodes are a multiple of 16.
@@ -94,5 +134,5 @@ def _compile(target: GPUTarget, dtype: str, path: str, size: str, output: str) -
         triton.knobs.nvidia.dump_ptxas_log = True
         triton.knobs.compilation.always_compile = True
         with contextlib.redirect_stdout(io.StringIO()) as log:
-            compiled = triton.compile(source, target=target, options=options(launch))
+            compiled = triton.compile(source, target=target, options=told)
     return compiled, log.getvalue()

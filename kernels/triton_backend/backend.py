@@ -18,9 +18,12 @@ from ..eager import (
     rescue,
     rescue_parts,
 )
+from ..nodes import Nodes
 from ..segments import Segments
 from ..torch_backend import _LIB, _rescue_gradient
+from .nodes import decompose_nodes
 from .op import gaussian_mmi, unpack
+from .unit_vectors import unit_vectors
 
 CAPACITY = 1 << 16
 """Of the list of pairs for the stable path at first; if it overflows, the kernel runs again."""
@@ -36,13 +39,17 @@ def run(
     per_trial: bool,
     dtype: str,
     pairs: torch.Tensor | None = None,
-    reduce: None = None,
-) -> Pairs:
-    """Gaussian MMI of pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
-    assert reduce is None, "not offered: see synkern.backends"
+    reduce: str | None = None,
+) -> Pairs | Nodes:
+    """Gaussian MMI of a (trials, time, nodes) tensor, on its device; see `Pairs`, `Nodes`."""
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
     with torch.autocast(series.device.type, enabled=False):
-        features = estimator.features(_LIB, series, tau, pooled)
+        if torch.is_grad_enabled() and series.requires_grad:
+            features = estimator.features(_LIB, series, tau, pooled)
+        else:
+            features = unit_vectors(series, tau, pooled)
+        if reduce == "nodes":
+            return decompose_nodes(features, request)
         if pairs is not None:
             return decompose_chosen(_LIB, features, names, request, _totals, pairs)
         return decompose(_LIB, features, names, request, _totals)

@@ -21,7 +21,7 @@ from .mmi_moments import mmi_moments_kernel
 from .mmi_series import mmi_series_kernel
 from .plan import Plan, group
 
-Path = Literal["series", "moments"]
+Path = Literal["series", "moments", "nodes"]
 Size = Literal["few", "many"]
 """Terms to multiply up, as many as `FEW` or more."""
 Output = Literal["summed", "apart"]
@@ -62,6 +62,14 @@ LAUNCHES: dict[tuple[str, Path, Size, Output], Launch] = {
     ("float32", "moments", "few", "apart"): Launch(16, 8),
     ("float32", "moments", "many", "summed"): Launch(16, 4),
     ("float32", "moments", "many", "apart"): Launch(16, 4),
+    ("float64", "nodes", "few", "summed"): Launch(32, 16),
+    ("float64", "nodes", "few", "apart"): Launch(16, 4),
+    ("float64", "nodes", "many", "summed"): Launch(16, 8),
+    ("float64", "nodes", "many", "apart"): Launch(16, 8),
+    ("float32", "nodes", "few", "summed"): Launch(16, 4),
+    ("float32", "nodes", "few", "apart"): Launch(16, 4),
+    ("float32", "nodes", "many", "summed"): Launch(16, 8),
+    ("float32", "nodes", "many", "apart"): Launch(16, 8),
 }
 """Source: ahead-of-time compilation for sm_90 with triton 3.6.0 and 3.9.0: of tiles of 16, 32 and
 64 and 4, 8 and 16 warps the largest tile that spills in neither. Not yet timed on a GPU."""
@@ -208,7 +216,7 @@ def fill(
         "capacity": len(marked),
     }
     common["limit"], common["limit_double"] = limits(samples, dtype)
-    with _device(past):
+    with on_device(past):
         if path == "series":
             return _from_series(past, future, launch, per_trial, dtype, common)
         return _from_moments(past, future, launch, per_trial, dtype, common)
@@ -302,7 +310,7 @@ def _multiprocessors(tensor: torch.Tensor) -> int:
     return int(torch.cuda.get_device_properties(tensor.device).multi_processor_count)
 
 
-def _device(tensor: torch.Tensor) -> Any:
+def on_device(tensor: torch.Tensor) -> Any:
     """Triton launches on the current device; a context that makes it the tensor's."""
     on_gpu = tensor.device.type == "cuda"
     return torch.cuda.device(tensor.device) if on_gpu else contextlib.nullcontext()

@@ -1,0 +1,152 @@
+"""`phiid(..., reduce="nodes")` on the Triton backend, interpreted, against the eager engine."""
+
+import numpy as np
+import pytest
+import torch
+from synkern.kernels.eager import request_for
+from synkern.kernels.estimators import GaussianMMI
+from synkern.kernels.nodes import decompose_nodes as eager
+from synkern.kernels.segments import standardise
+from synkern.kernels.torch_backend import _LIB
+from synkern.kernels.triton_backend import launch as launching
+from synkern.kernels.triton_backend import nodes as reduced
+from synkern.kernels.triton_backend.nodes import decompose_nodes
+
+import synkern
+from synkern import ATOMS
+
+pytestmark = [
+    # Of triton 3.6's interpreter, about itself.
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
+]
+
+NAMES = [("rtr", "sts"), ("xtr", "sts"), ATOMS]
+
+
+def both_engines(series, names, *, per_trial, dtype="float64"):
+    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=GaussianMMI())
+    segments = standardise(torch, torch.from_numpy(series), 1)
+    return decompose_nodes(segments, request), eager(_LIB, segments, request)
+
+
+def assert_same(found, expected, tolerance):
+    """Sums over up to as many pairs as there are nodes, each within the tolerance."""
+    tolerance *= expected.pairs.shape[-1]
+    assert list(found.sums) == list(expected.sums)
+    for name, value in expected.sums.items():
+        torch.testing.assert_close(found.sums[name], value, rtol=0, atol=tolerance)
+    torch.testing.assert_close(found.shares, expected.shares, rtol=0, atol=100 * tolerance)
+    for count in ("pairs", "shared", "constant"):
+        assert torch.equal(getattr(found, count), getattr(expected, count))
+    assert (found.outcomes, found.rescued) == (expected.outcomes, expected.rescued)
+
+
+@pytest.fixture
+def mixture(rng):
+    """Three trials of 35 nodes, degenerate in all ways; one node has no pair in any trial."""
+    series = rng.standard_normal((3, 40, 35))
+    series[1, :, 2] = 4.0
+    series[:, :, 20] = 1.0
+    series[2, :, 3] = 2 - 3 * series[2, :, 1]
+    series[0, 1:, 33] = series[0, :-1, 4]
+    series[1, :, 34] = series[1, :, 0] + 1e-6 * rng.standard_normal(40)
+    return series
+
+
+@pytest.mark.parametrize("per_trial", [False, True])
+@pytest.mark.parametrize("names", NAMES, ids=len)
+def test_degenerate_in_all_ways(addresses, mixture, names, per_trial):
+    found, expected = both_engines(mixture, names, per_trial=per_trial)
+    assert_same(found, expected, 1e-12)
+    assert found.rescued == 1
+    assert sum(found.outcomes.values()) == 2
+    assert addresses  # every access was checked
+
+
+# Nodes and trials on both sides of a tile, of two tiles and of a group of trials.
+@pytest.mark.parametrize(
+    ("nodes", "trials", "time"),
+    [(2, 1, 12), (3, 17, 18), (16, 8, 33), (37, 9, 20), (65, 1, 21)],
+)
+@pytest.mark.parametrize("per_trial", [False, True])
+def test_odd_sizes(addresses, rng, nodes, trials, time, per_trial):
+    series = rng.standard_normal((trials, time, nodes))
+    found, expected = both_engines(series, ("rtr", "sts"), per_trial=per_trial)
+    assert_same(found, expected, 1e-12)
+    assert addresses
+
+
+@pytest.mark.parametrize("per_trial", [False, True])
+def test_bands_and_chunks_and_lists_in_parts_are_the_same(mixture, per_trial, monkeypatch):
+    whole = both_engines(mixture, ATOMS, per_trial=per_trial)[0]
+    bands = []
+    launched = reduced._band
+
+    def counted(*arguments):
+        bands.append(arguments)
+        return launched(*arguments)
+
+    monkeypatch.setattr(reduced, "_band", counted)
+    monkeypatch.setattr(launching, "WORKSPACE", 1)
+    monkeypatch.setattr(reduced, "CAPACITY", 1)
+    monkeypatch.setattr(reduced, "RESCUE_ELEMENTS", 1)
+    parts = both_engines(mixture, ATOMS, per_trial=per_trial)[0]
+    assert len(bands) == 3 * (3 if per_trial else 1)  # one row of tiles of 16, one trial, at a time
+    assert_same(parts, whole, 1e-14)
+
+
+@pytest.mark.parametrize("names", NAMES[::2], ids=len)
+@pytest.mark.parametrize("per_trial", [False, True])
+def test_float32_promotes_what_would_miss_its_tolerance(rng, names, per_trial):
+    series = rng.standard_normal((5, 80, 18))
+    series[..., 1::5] = series[..., ::5] + 0.02 * series[..., 1::5]
+    single = both_engines(series, names, per_trial=per_trial, dtype="float32")[0]
+    exact = both_engines(series, names, per_trial=per_trial)[0]
+    for name in exact.sums:
+        torch.testing.assert_close(single.sums[name], exact.sums[name], rtol=0, atol=1e-5 * 17)
+    assert torch.equal(single.pairs, exact.pairs)
+    assert single.rescued == exact.rescued
+
+
+@pytest.mark.parametrize("average", ["trials", "moments", None])
+@pytest.mark.parametrize("recording", ["trained", "random"])
+def test_recorded_heads(heads, recording, average):
+    found, expected = (
+        synkern.phiid(heads[recording], average=average, reduce="nodes", backend=backend)
+        for backend in ("triton", "torch")
+    )
+    assert found.backend == "triton"
+    assert found.rescued == expected.rescued
+    # Pairs on either side of the limit of trust differ by rounding over their least variance.
+    tolerance = 1e-12 if recording == "trained" else 1e-9
+    for atom in expected:
+        np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(found.pairs, expected.pairs)
+
+
+def test_workspace_is_bounded_by_the_number_of_nodes(monkeypatch):
+    """50,000 nodes: what a band allocates, without running it."""
+    sizes = []
+    zeros = torch.Tensor.new_zeros
+
+    def recorded(self, *shape):
+        sizes.append(8 * int(np.prod(shape)))
+        return zeros(self, 1)
+
+    monkeypatch.setattr(torch.Tensor, "new_zeros", recorded)
+
+    class Kernel:
+        def __getitem__(self, grid):
+            raise StopIteration
+
+    monkeypatch.setattr(reduced, "mmi_nodes_kernel", Kernel())
+    nodes = 50_000
+    few = torch.zeros((1, nodes, 2), dtype=torch.float64)
+    segments = standardise(torch, few.mT, 1)._replace(past=few, future=few)
+    request = request_for(("rtr", "sts"), per_trial=False, dtype="float64", estimator=GaussianMMI())
+    sums = torch.zeros(5, 1, nodes, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        next(reduced._bands(sums, segments, request))
+    assert len(sizes) == 2
+    assert sum(sizes) <= launching.WORKSPACE < 8 * nodes * nodes / 30
