@@ -82,7 +82,8 @@ def test_degenerate_and_near_singular_pairs(rng, average, monkeypatch):
     found, expected = compare(series, atoms="all", average=average)
     assert found.rescued == 1
     assert found.degenerate == {"constant": 8, "deterministic": 1, "duplicate": 1}
-    assert_close(found, expected, 1e-11)
+    # The two standardise to rounding, which a pair 1e-6 apart magnifies: 2^-53 / 1e-6, a few times.
+    assert_close(found, expected, 1e-9)
     # A list too short for all of them is filled again, longer.
     monkeypatch.setattr(backend, "CAPACITY", 1)
     assert_close(synkern.phiid(series, atoms="all", average=average, backend="triton"), found, 0)
