@@ -25,10 +25,10 @@ from synkern.attention import (
 from synkern.decoding import CallWatch, GenerateCall, RecordingError, token_ids
 from synkern.recording import (
     Recording,
-    head_norms,
     nodes_of,
     refuse_not_finite,
     sole_reader,
+    stacked_head_norms,
     text_lengths,
     warn_of_early_ends,
 )
@@ -232,7 +232,7 @@ class _Recorder:
             return
         device = self._held[0][0].device
         norms = [
-            head_norms(torch.stack(held), projection).to(device)
+            stacked_head_norms(held, projection).to(device)
             for held, projection in zip(self._held, self._projections, strict=True)
         ]
         self._discard_held()

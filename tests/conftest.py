@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,22 +96,29 @@ def heads() -> dict[str, np.ndarray]:
         return {name: file[name] for name in file}
 
 
+class Addresses(list):
+    """Start, end and element size of the memory that the last kernel may use.
+
+    `others` is what kernels get by address instead of as an argument.
+    """
+
+    others: Sequence[tuple[int, int, int]] = ()
+
+
 @pytest.fixture
-def addresses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+def addresses(monkeypatch: pytest.MonkeyPatch) -> Addresses:
     """Every access of a kernel lies in one of its arguments, aligned to its elements."""
     import torch  # noqa: PLC0415
     from triton.runtime import interpreter  # noqa: PLC0415
 
-    ranges = []
+    ranges = Addresses()
     take_in = interpreter.GridExecutor._init_args_hst
 
     def recorded(self, *arguments):
         positional, named = take_in(self, *arguments)
-        ranges[:] = [
-            (v.data_ptr(), v.data_ptr() + v.nbytes, v.element_size())
-            for v in (*positional, *named.values())
-            if isinstance(v, torch.Tensor)
-        ]
+        arguments = (v for v in (*positional, *named.values()) if isinstance(v, torch.Tensor))
+        own = ((v.data_ptr(), v.data_ptr() + v.nbytes, v.element_size()) for v in arguments)
+        ranges[:] = [*own, *ranges.others]
         return positional, named
 
     def check(pointers, mask):
