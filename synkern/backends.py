@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from synkern._arrays import ArrayKind, native
+from synkern.kernels.estimators import ESTIMATORS
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
 
@@ -151,7 +152,7 @@ BACKENDS: tuple[Backend, ...] = (
         run=_run_triton,
         status=_triton_status,
         differentiable=True,
-        estimators=frozenset({("gaussian", "MMI")}),
+        estimators=frozenset(ESTIMATORS),
         automatic=("cuda",),
         moments=False,
         reduces=False,

@@ -15,7 +15,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from ..lattice import ATOMS
-from .launch import LAUNCHES, constants, options
+from . import ccs, discrete
+from .launch import LAUNCHES, Launch, atom_constants, constants, options
 from .mmi_moments import mmi_moments_kernel
 from .mmi_series import mmi_series_kernel
 from .plan import plan
@@ -25,18 +26,33 @@ TARGETS: dict[str, GPUTarget] = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 
-VARIANTS: tuple[str, ...] = tuple(" ".join(key) for key in LAUNCHES)
-"""Every frozen launch configuration: dtype, path, number of terms, what becomes of trials."""
-
 _ATOMS = {"few": ("rtr", "sts"), "many": ATOMS}
+_DTYPES = ("float64", "float32")
+
+_OTHERS: dict[str, tuple[Any, Launch, dict[str, Any]]] = {
+    "ccs": (ccs.ccs_kernel, ccs.LAUNCH, {}),
+    "discrete-mmi": (discrete.discrete_kernel, discrete.LAUNCHES["MMI"], {"CCS": False}),
+    "discrete-ccs": (discrete.discrete_kernel, discrete.LAUNCHES["CCS"], {"CCS": True}),
+}
+"""Kernel, configuration and constants of what is not Gaussian MMI."""
+
+VARIANTS: tuple[str, ...] = (
+    *(" ".join(key) for key in LAUNCHES),
+    *(f"{dtype} {name} {size}" for dtype in _DTYPES for name in _OTHERS for size in _ATOMS),
+)
+"""Every frozen launch configuration. Of Gaussian MMI: dtype, path, number of terms, what becomes of
+trials. Of others: dtype of the output, which, number of atoms; one kernel whatever becomes of
+trials."""
+
 _TYPES = {
     "constant": "*u8",
     "marked": "*i64",
     "count": "*i64",
     "limit": "i64",
     "limit_double": "i64",
+    "resolution": "i64",
 }
-_DOUBLES = ("both", "own", "past", "future", "lagged")
+_DOUBLES = ("both", "own", "past", "future", "lagged", "table")
 
 
 @dataclass(frozen=True)
@@ -69,16 +85,18 @@ def compile_for(target: str, variant: str) -> Compiled:
     return Compiled(int(registers), int(spills), int(kernel.metadata.shared), kernel.asm["ttir"])
 
 
-def _compile(target: GPUTarget, dtype: str, path: str, size: str, output: str) -> tuple[Any, str]:
-    kernel: Any = mmi_series_kernel if path == "series" else mmi_moments_kernel
-    launch = LAUNCHES[dtype, path, size, output]  # type: ignore[index]
-    fixed = constants(plan(_ATOMS[size]), dtype, output == "apart", launch)
-    if path == "series":
-        fixed["DEPTH"] = launch.depth
+def _compile(target: GPUTarget, dtype: str, which: str, *rest: str) -> tuple[Any, str]:
+    if which in _OTHERS:
+        kernel, launch, more = _OTHERS[which]
+        fixed = atom_constants(_ATOMS[rest[0]], launch) | more
+    else:
+        kernel, launch, fixed = _gaussian_mmi(dtype, which, *rest)
     signature, aligned = {}, {}
     for position, name in enumerate(kernel.arg_names):
         if name in fixed:
             signature[name] = "constexpr"
+        elif "words" in kernel.arg_names and name in ("past", "future"):
+            signature[name] = "*i32"
         elif name in _DOUBLES:
             signature[name] = "*fp64"
         elif name == "out":
@@ -96,3 +114,13 @@ def _compile(target: GPUTarget, dtype: str, path: str, size: str, output: str) -
         with contextlib.redirect_stdout(io.StringIO()) as log:
             compiled = triton.compile(source, target=target, options=options(launch))
     return compiled, log.getvalue()
+
+
+def _gaussian_mmi(
+    dtype: str, path: str, size: str, output: str
+) -> tuple[Any, Launch, dict[str, Any]]:
+    launch = LAUNCHES[dtype, path, size, output]  # type: ignore[index]
+    fixed = constants(plan(_ATOMS[size]), dtype, output == "apart", launch)
+    if path == "series":
+        return mmi_series_kernel, launch, fixed | {"DEPTH": launch.depth}
+    return mmi_moments_kernel, launch, fixed

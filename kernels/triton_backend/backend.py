@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from ..chosen import decompose_chosen
+from ..discrete import Bits
 from ..eager import (
     Estimator,
     Pairs,
     Request,
     Totals,
+    TotalsOf,
     decompose,
     request_for,
     rescue,
     rescue_parts,
 )
+from ..estimators import Discrete, GaussianCCS
 from ..segments import Segments
-from ..torch_backend import _LIB, _rescue_gradient
+from ..torch_backend import _LIB, _rescue_gradient, _totals_with_gradient
+from . import ccs, discrete
 from .op import gaussian_mmi, unpack
 
 CAPACITY = 1 << 16
@@ -38,14 +42,22 @@ def run(
     pairs: torch.Tensor | None = None,
     reduce: None = None,
 ) -> Pairs:
-    """Gaussian MMI of pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
+    """Atoms of pairs of a (trials, time, nodes) tensor, on its device; see `Pairs`."""
     assert reduce is None, "not offered: see synkern.backends"
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
     with torch.autocast(series.device.type, enabled=False):
         features = estimator.features(_LIB, series, tau, pooled)
+        if isinstance(estimator, Discrete):
+            totals_of: TotalsOf = _discrete_totals
+        elif isinstance(estimator, GaussianCCS):
+            # There is no kernel for this gradient; both passes are those of the torch backend.
+            with_gradient = features.past.requires_grad
+            totals_of = _totals_with_gradient if with_gradient else _ccs_totals
+        else:
+            totals_of = _totals
         if pairs is not None:
-            return decompose_chosen(_LIB, features, names, request, _totals, pairs)
-        return decompose(_LIB, features, names, request, _totals)
+            return decompose_chosen(_LIB, features, names, request, totals_of, pairs)
+        return decompose(_LIB, features, names, request, totals_of)
 
 
 def _totals(features: Segments, request: Request) -> Totals:
@@ -55,17 +67,60 @@ def _totals(features: Segments, request: Request) -> Totals:
     return Totals(dict(zip(request.names, atoms, strict=True)), flagged, rescued)
 
 
+def _ccs_totals(features: Segments, request: Request) -> Totals:
+    def kernel(capacity: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        marked = features.past.new_empty(capacity, dtype=torch.int64)
+        count = features.past.new_zeros(1, dtype=torch.int64)
+        out = ccs.fill(
+            *features,
+            marked,
+            count,
+            names=request.names,
+            per_trial=request.per_trial,
+            dtype=request.dtype,
+        )
+        return out, marked, count
+
+    sums, marked = _complete(kernel, features)
+    by_name = dict(zip(request.names, sums, strict=True))
+    return Totals(by_name, *rescue(_LIB, features, request, by_name, marked))
+
+
+def _discrete_totals(features: Bits, request: Request) -> Totals:
+    estimator = request.estimator
+    assert isinstance(estimator, Discrete)
+    sums = discrete.fill(
+        features,
+        estimator.redundancy,
+        names=request.names,
+        per_trial=request.per_trial,
+        dtype=request.dtype,
+    )
+    none = torch.zeros(0, 4, dtype=torch.int64, device=sums.device)
+    return Totals(dict(zip(request.names, sums, strict=True)), none, none[:, :3])
+
+
 def _sums(features: Segments, request: Request) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums of the trusted pairs, and (pairs, 3) of the others, sorted."""
-    capacity = CAPACITY
-    while True:
-        sums, keys, count = gaussian_mmi(
+    return _complete(
+        lambda capacity: gaussian_mmi(
             *features,
             ",".join(request.names),
             request.per_trial,
             request.dtype == "float32",
             capacity,
-        )
+        ),
+        features,
+    )
+
+
+def _complete(
+    kernel: Callable[[int], tuple[torch.Tensor, torch.Tensor, torch.Tensor]], features: Segments
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums and the list of a kernel, which runs again if the list overflows its capacity."""
+    capacity = CAPACITY
+    while True:
+        sums, keys, count = kernel(capacity)
         length = int(count)
         if length <= capacity:
             nodes = features.past.shape[1]

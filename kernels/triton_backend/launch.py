@@ -17,6 +17,7 @@ import triton.language as tl
 
 from ..eager import smallest_trusted
 from ..estimators import STRICT
+from ..lattice import ATOMS, moebius_matrix, swap_nodes
 from .mmi_moments import mmi_moments_kernel
 from .mmi_series import mmi_series_kernel
 from .plan import Plan, group
@@ -283,6 +284,58 @@ def _from_moments(
         else:
             out += _total(target)
     return out
+
+
+def launch_tiles(
+    kernel: Any,
+    arguments: dict[str, Any],
+    constant: torch.Tensor,
+    *,
+    names: tuple[str, ...],
+    per_trial: bool,
+    dtype: str,
+    launch: Launch,
+) -> torch.Tensor:
+    """Launch a kernel that adds up atoms themselves, see `lattice_sums`, on all tiles i <= j.
+
+    Args:
+        kernel: `ccs_kernel` or `discrete_kernel`.
+        arguments: of its own; those of the grid, the output and the atoms are added here.
+        constant: (trials, nodes) bool.
+        names: atoms, closed under exchange of x and y.
+        per_trial: keep trials apart.
+        dtype: of the output.
+        launch: how.
+
+    Returns:
+        (atoms, nodes, nodes) sums over trials, or (atoms, trials, nodes, nodes).
+    """
+    trials, nodes = constant.shape
+    grid = grid_for(nodes, trials, per_trial, launch.block, dtype, _multiprocessors(constant))
+    out = _empty(constant, dtype, len(names), grid.chunks, nodes)
+    with _device(constant):
+        kernel[(grid.programs,)](
+            out=out,
+            trials=trials,
+            nodes=nodes,
+            tiles=grid.tiles,
+            chunks=grid.chunks,
+            chunk_trials=grid.chunk_trials,
+            **arguments,
+            **atom_constants(names, launch),
+            **options(launch),
+        )
+    return out if per_trial else _total(out)
+
+
+def atom_constants(names: tuple[str, ...], launch: Launch) -> dict[str, Any]:
+    """What `launch_tiles` specialises a kernel to."""
+    rows = moebius_matrix()[[ATOMS.index(name) for name in names]]
+    return {
+        "SIGNS": tuple(rows.ravel().tolist()),
+        "MIRRORS": tuple(names.index(swap_nodes(name)) for name in names),
+        "BLOCK": launch.block,
+    }
 
 
 def _empty(like: torch.Tensor, dtype: str, atoms: int, chunks: int, nodes: int) -> torch.Tensor:

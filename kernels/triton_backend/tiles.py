@@ -87,6 +87,15 @@ def store(
     MIRRORS: tl.constexpr,
 ):
     """Write a tile of every atom and its mirror image under the exchanged name; diagonal 0."""
+    values = ()
+    for a in tl.static_range(len(MIRRORS)):
+        values = values + (atom(sums, COEFFICIENTS, a),)
+    store_values(out, values, chunk, chunks, rows, columns, nodes, MIRRORS)
+
+
+@triton.jit
+def store_values(out, values, chunk, chunks, rows, columns, nodes, MIRRORS: tl.constexpr):
+    """Write a tile of every atom, given as such, as `store` does."""
     plane = out + tl.cast(chunk, tl.int64) * nodes * nodes
     stride_atom = tl.cast(chunks, tl.int64) * nodes * nodes
     here = rows.to(tl.int64)[:, None] * nodes + columns[None, :]
@@ -94,6 +103,6 @@ def store(
     kept = (rows[:, None] <= columns[None, :]) & (columns[None, :] < nodes)
     beyond = (rows[None, :] < columns[:, None]) & (columns[:, None] < nodes)
     for a in tl.static_range(len(MIRRORS)):
-        value = atom(sums, COEFFICIENTS, a)
+        value = values[a].to(out.dtype.element_ty)
         tl.store(plane + a * stride_atom + here, value, mask=kept)
         tl.store(plane + MIRRORS[a] * stride_atom + there, tl.trans(value), mask=beyond)
