@@ -176,14 +176,6 @@ def test_gradient_refuses_a_list_that_was_cut_off(rng):
         out.sum().backward()
 
 
-@pytest.mark.parametrize("kind", [("gaussian", "CCS"), ("discrete", "MMI")])
-def test_what_it_does_not_compute_it_refuses(rng, kind):
-    with pytest.raises(ValueError, match="only gaussian MMI; choose backend='auto' or"):
-        synkern.phiid(
-            rng.standard_normal((50, 3)), kind=kind[0], redundancy=kind[1], backend="triton"
-        )
-
-
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 @pytest.mark.parametrize("average", ["trials", None])
 @pytest.mark.parametrize("cost", [0, 10**9])
@@ -204,7 +196,7 @@ def test_what_is_left_to_other_backends(rng):
     moments = synkern.LaggedMoments().update(torch.from_numpy(series))
     with pytest.raises(ValueError, match="does not take moments instead of a series"):
         synkern.phiid(moments, backend="triton")
-    with pytest.raises(ValueError, match="does not compute persistence MMI, only gaussian MMI"):
+    with pytest.raises(ValueError, match="does not compute persistence MMI, only discrete CCS"):
         synkern.persistence_reference(series, backend="triton")
 
 
@@ -218,7 +210,8 @@ def test_status_and_the_choice_of_auto(monkeypatch):
     assert triton.status().devices == ("cuda",)
     monkeypatch.setattr(backends, "native", lambda _: ("torch", "cuda"))
     assert select("auto", None, Work(("gaussian", "MMI"))).name == "triton"
-    assert select("auto", None, Work(("gaussian", "CCS"))).name == "torch"
+    assert select("auto", None, Work(("discrete", "CCS"))).name == "triton"
+    assert select("auto", None, Work(("persistence", "MMI"))).name == "torch"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="triton: no GPU"):
         select("triton", None, Work(("gaussian", "MMI")))

@@ -1,4 +1,4 @@
-"""Backend `triton`: Gaussian MMI of all pairs and all trials in one launch, see kernels/README.md.
+"""Backend `triton`: all pairs and all trials in one launch, see kernels/README.md.
 
 | module         | what                                                            | needs triton |
 |----------------|-----------------------------------------------------------------|--------------|
@@ -7,6 +7,9 @@
 | `tiles`        | which pairs a program has, marks and stores of its tile         | yes          |
 | `mmi_series`   | kernel that forms the correlations from the series              | yes          |
 | `mmi_moments`  | kernel that reads the correlations from memory                  | yes          |
+| `lattice_sums` | from informations to sums of atoms, for the next two            | yes          |
+| `ccs`          | Gaussian CCS: kernel over every sample, and its launch          | yes          |
+| `discrete`     | discrete MMI and CCS: kernel that counts, and its launch        | yes          |
 | `launch`       | frozen launch configurations, grids, the choice between the two | yes          |
 | `gradient`     | derivative of the atoms by hand, in tiles of torch operations   | no           |
 | `op`           | the torch operator: fake kernel, backward                       | yes          |
