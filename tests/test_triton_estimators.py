@@ -17,7 +17,10 @@ from synkern import ATOMS
 from synkern.reference import phiid_pair
 
 # Of triton 3.6's interpreter, about itself.
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:series has 5 time points:UserWarning"),
+]
 
 __all__ = ["addresses", "poison"]  # Fixtures of every test here too.
 
@@ -218,7 +221,7 @@ def test_chosen_pairs(rng):
 
 
 def test_gradient_of_ccs_is_that_of_the_torch_backend(rng):
-    values = rng.standard_normal((2, 30, 4))
+    values = rng.standard_normal((2, 40, 4))
     gradients = []
     for name in ("triton", "torch"):
         series = torch.tensor(values, requires_grad=True)
