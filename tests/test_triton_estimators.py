@@ -19,7 +19,7 @@ from synkern.reference import phiid_pair
 # Of triton 3.6's interpreter, about itself.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:series has 5 time points:UserWarning"),
+    pytest.mark.filterwarnings("ignore:series has 6 time points:UserWarning"),
 ]
 
 __all__ = ["addresses", "poison"]  # Fixtures of every test here too.
@@ -92,7 +92,7 @@ def test_sums_equal_the_reference(rng, kind, redundancy, per_trial):
 # Nodes on both sides of a tile and two; samples on both sides of a word and of two words.
 @others
 @pytest.mark.parametrize(
-    ("nodes", "trials", "time"), [(2, 1, 5), (3, 9, 33), (16, 2, 34), (17, 1, 65), (35, 1, 66)]
+    ("nodes", "trials", "time"), [(2, 1, 6), (3, 9, 33), (16, 2, 34), (17, 1, 65), (35, 1, 66)]
 )
 def test_odd_sizes(rng, kind, redundancy, nodes, trials, time):
     series = rng.standard_normal((trials, time, nodes))
