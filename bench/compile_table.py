@@ -2,6 +2,7 @@
 
     python bench/compile_table.py                     prints, for the triton that is installed
     python bench/compile_table.py --write FILE        and puts its rows into the JSON file
+    python bench/compile_table.py --only ccs          variants with this in their name
 
 `tests/data/triton_compiled.json` is the committed table to which `tests/test_triton_compiled.py`
 holds the kernels; write it again, with each version it names, when kernels or configurations
@@ -37,8 +38,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, metavar="FILE")
+    parser.add_argument("--only", default="", metavar="TEXT", help="the other rows are kept")
     options = parser.parse_args()
     jobs = [(target, variant) for target in TARGETS for variant in VARIANTS]
+    jobs = [job for job in jobs if options.only in job[1]]
     table: dict[str, dict[str, list[int]]] = {target: {} for target in TARGETS}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(mp_context=context) as pool:
@@ -48,7 +51,16 @@ def main() -> None:
             print(f"{target:7} {variant:32} {columns}")
     if options.write:
         file = json.loads(options.write.read_text()) if options.write.exists() else {}
-        file[triton.__version__] = table
+        before = file.get(triton.__version__, {})
+        file[triton.__version__] = {
+            target: {
+                variant: rows[variant]
+                for rows in [before.get(target, {}) | table[target]]
+                for variant in VARIANTS
+                if variant in rows
+            }
+            for target in TARGETS
+        }
         lines = json.dumps(dict(sorted(file.items())), indent=1)
         lines = re.sub(r"\[\s+(\d+),\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2, \3]", lines)
         options.write.write_text(lines + "\n")

@@ -72,10 +72,8 @@ class Backend:
             kernels.eager.Pairs`, on a checked (trials, time, nodes) array.
         status: probes this machine, cheaply and without side effects.
         differentiable: whether gradients flow back to the series.
-        estimators: the (kind, redundancy) it computes, None for all.
         automatic: kinds of device on which "auto" may choose it.
-        moments: whether it takes moments instead of a series.
-        reduces: whether it can reduce to means by node.
+        lacks: what it cannot do of some work, to follow "does not"; None if it can do all.
         shares: further kinds of array whose memory it takes as it is, and gives back.
         prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
             why and what would help.
@@ -87,23 +85,10 @@ class Backend:
     run: Callable[..., Any]
     status: Callable[[], Status]
     differentiable: bool = False
-    estimators: frozenset[tuple[str, str]] | None = None
     automatic: tuple[str, ...] = ("cpu", "cuda")
-    moments: bool = True
-    reduces: bool = True
+    lacks: Callable[[Work], str | None] = lambda work: None
     shares: tuple[ArrayKind, ...] = ()
     prepare: Callable[[], Any] | None = None
-
-    def lacks(self, work: Work) -> str | None:
-        """What it cannot do of some work, None if it can do all."""
-        if self.estimators is not None and work.estimator not in self.estimators:
-            computed = ", ".join(" ".join(pair) for pair in sorted(self.estimators))
-            return f"compute {' '.join(work.estimator)}, only {computed}"
-        if work.moments and not self.moments:
-            return "take moments instead of a series"
-        if work.reduces and not self.reduces:
-            return "reduce to means by node"
-        return None
 
 
 def _torch_status() -> Status:
@@ -145,6 +130,13 @@ def triton_computes_on(device: str) -> bool:
     return device == "cuda" and device in _triton_status().devices
 
 
+def _triton_lacks(work: Work) -> str | None:
+    if work.reduces and (work.moments or work.estimator != ("gaussian", "MMI")):
+        source = "moments" if work.moments else "a series"
+        return f"reduce {' '.join(work.estimator)} of {source} to means by node"
+    return None
+
+
 def _run_triton(*arguments: Any, **options: Any) -> Any:
     # Imported when used: triton takes a second, and not everyone has it.
     backend = importlib.import_module("synkern.kernels.triton_backend.backend")
@@ -180,9 +172,8 @@ BACKENDS: tuple[Backend, ...] = (
         run=_run_triton,
         status=_triton_status,
         differentiable=True,
-        estimators=frozenset({("gaussian", "MMI")}),
         automatic=("cuda",),
-        moments=False,
+        lacks=_triton_lacks,
     ),
     Backend(
         name="torch",

@@ -17,7 +17,12 @@ TABLED = list(TABLE["3.6.0"]["sm_90"])
 JOBS = [("sm_90", variant) for variant in TABLED] + [
     (target, variant)
     for target in ("sm_80", "sm_100", "sm_120", "gfx942")
-    for variant in ("float64 series few summed", "float32 moments few apart")
+    for variant in (
+        "float64 series few summed",
+        "float32 moments few apart",
+        "float64 ccs few",
+        "float64 discrete-mmi few",
+    )
 ]
 
 

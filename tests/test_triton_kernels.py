@@ -5,7 +5,7 @@ import pytest
 import torch
 import triton
 from synkern.kernels.eager import smallest_trusted
-from synkern.kernels.estimators import STRICT
+from synkern.kernels.estimators import LOOSE, STRICT
 from synkern.kernels.lattice import ATOMS, moebius_matrix
 from synkern.kernels.segments import standardise
 from synkern.kernels.triton_backend import launch as launching
@@ -181,22 +181,24 @@ def test_every_tile_of_every_chunk_has_one_program(tiles):
 @pytest.mark.parametrize("trials", [1, 7, 8, 9, 60, 1000])
 @pytest.mark.parametrize("nodes", [2, 270, 1152, 50_000])
 def test_grid_covers_every_trial(nodes, trials):
-    for dtype in ("float64", "float32"):
-        grid = grid_for(nodes, trials, False, 32, dtype, 132)
+    for together in (1, 4, 8, 32):
+        grid = grid_for(nodes, trials, False, 32, together, 132)
         assert (grid.chunks - 1) * grid.chunk_trials < trials <= grid.chunks * grid.chunk_trials
-        assert grid.chunk_trials % group(dtype) == 0
+        assert grid.chunk_trials % together == 0
         # Partial sums are bounded: chunks are cut only where tiles are few.
         assert grid.chunks == 1 or grid.programs < 3 * 132 * 8
-    assert grid_for(nodes, trials, True, 32, "float64", 132).chunks == trials
+    assert grid_for(nodes, trials, True, 32, 8, 132).chunks == trials
 
 
 def test_product_of_a_group_stays_normal():
     """Worst case of every factor, of the fewest samples."""
-    for dtype in ("float64", "float32"):
-        least = smallest_trusted(4, dtype, STRICT[dtype]) ** 6
-        assert least ** group(dtype) > np.finfo(dtype).tiny
-        assert least ** (2 * group(dtype)) < np.finfo(dtype).tiny  # no larger power of two would do
-    assert group("float64") == 8
+    for tolerances in (STRICT, LOOSE):
+        for dtype in ("float64", "float32"):
+            least = smallest_trusted(4, dtype, tolerances[dtype]) ** 6
+            trials = group(dtype, tolerances)
+            assert least**trials > np.finfo(dtype).tiny
+            assert least ** (2 * trials) < np.finfo(dtype).tiny  # no larger power of two would do
+    assert (group("float64", STRICT), group("float64", LOOSE)) == (8, 4)
 
 
 def test_plan_combines_logarithms_to_atoms(rng):

@@ -177,14 +177,6 @@ def test_gradient_refuses_a_list_that_was_cut_off(rng):
         out.sum().backward()
 
 
-@pytest.mark.parametrize("kind", [("gaussian", "CCS"), ("discrete", "MMI")])
-def test_what_it_does_not_compute_it_refuses(rng, kind):
-    with pytest.raises(ValueError, match="only gaussian MMI; choose backend='auto' or"):
-        synkern.phiid(
-            rng.standard_normal((50, 3)), kind=kind[0], redundancy=kind[1], backend="triton"
-        )
-
-
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 @pytest.mark.parametrize("average", ["trials", None])
 @pytest.mark.parametrize("cost", [0, 10**9])
@@ -198,13 +190,57 @@ def test_chosen_pairs(rng, average, cost, monkeypatch):
     assert_close(found, expected, 1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("average", ["trials", None])
+@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.filterwarnings("ignore:.*(degenerate|have no persistence reference):UserWarning")
+def test_moments(rng, reference, average, dtype):
+    """From matrices that somebody else has gathered, with pairs that these cannot resolve."""
+    series = rng.standard_normal((5, 60, 7)).cumsum(1)
+    series[2, :, 4] = series[2, :, 1] + 1e-7 * series[2, :, 4]
+    series[1, :, 0] = 3.0
+    moments = synkern.LaggedMoments().update(torch.from_numpy(series))
+    function = synkern.persistence_reference if reference else synkern.phiid
+    options = {"atoms": "all", "average": average, "dtype": dtype}
+    found, expected = (function(moments, backend=b, **options) for b in ("triton", "torch"))
+    assert found.backend == "triton"
+    assert_close(found, expected, 1e-12 if dtype == "float64" else 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*have no persistence reference:UserWarning")
+@pytest.mark.parametrize("path", ["series", "moments"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_persistence_reference(rng, path, dtype, monkeypatch):
+    """By both kernels; with nodes of unequal persistence, which no AR(1) pair can be."""
+    monkeypatch.setattr(backend, "path_for", lambda *_: path)
+    series = rng.standard_normal((9, 60, 5)).cumsum(1)
+    series[..., 3] = series[..., 0] + 2 * rng.standard_normal((9, 60))
+    found, expected = (
+        synkern.persistence_reference(series, atoms="all", backend=b, dtype=dtype)
+        for b in ("triton", "numpy")
+    )
+    assert found.backend == "triton"
+    assert len(expected.flagged)
+    assert_close(found, expected, 1e-12 if dtype == "float64" else 1e-6)
+
+
+def test_gradient_of_the_persistence_reference(rng):
+    series = torch.from_numpy(rng.standard_normal((2, 40, 3)).cumsum(1)).requires_grad_()
+    for name in ("triton", "torch"):
+        found = synkern.persistence_reference(series, backend=name)
+        (gradient,) = torch.autograd.grad(found["sts"].nansum(), series)
+        if name == "triton":
+            first = gradient
+    torch.testing.assert_close(first, gradient, rtol=0, atol=1e-12)
+
+
 def test_what_is_left_to_other_backends(rng):
     series = rng.standard_normal((50, 3))
+    with pytest.raises(ValueError, match="does not reduce gaussian CCS of a series to means by"):
+        synkern.phiid(series, redundancy="CCS", reduce="nodes", backend="triton")
     moments = synkern.LaggedMoments().update(torch.from_numpy(series))
-    with pytest.raises(ValueError, match="does not take moments instead of a series"):
-        synkern.phiid(moments, backend="triton")
-    with pytest.raises(ValueError, match="does not compute persistence MMI, only gaussian MMI"):
-        synkern.persistence_reference(series, backend="triton")
+    with pytest.raises(ValueError, match="does not reduce gaussian MMI of moments to means by"):
+        synkern.phiid(moments, reduce="nodes", backend="triton")
 
 
 def test_status_and_the_choice_of_auto(monkeypatch):
@@ -217,7 +253,9 @@ def test_status_and_the_choice_of_auto(monkeypatch):
     assert triton.status().devices == ("cuda",)
     monkeypatch.setattr(backends, "native", lambda _: ("torch", "cuda"))
     assert select("auto", None, Work(("gaussian", "MMI"))).name == "triton"
-    assert select("auto", None, Work(("gaussian", "CCS"))).name == "torch"
+    assert select("auto", None, Work(("discrete", "CCS"))).name == "triton"
+    assert select("auto", None, Work(("persistence", "MMI"), moments=True)).name == "triton"
+    assert select("auto", None, Work(("discrete", "CCS"), reduces=True)).name == "torch"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="triton: no GPU"):
         select("triton", None, Work(("gaussian", "MMI")))

@@ -9,6 +9,9 @@
 | `mmi_moments`  | kernel that reads the correlations from memory                  | yes          |
 | `mmi_nodes`    | kernel that reduces its tile to sums by node                    | yes          |
 | `nodes`        | bands of tiles through that kernel, sums in order, rescue       | yes          |
+| `lattice_sums` | from informations to sums of atoms, for the next two            | yes          |
+| `ccs`          | Gaussian CCS: kernel over every sample, and its launch          | yes          |
+| `discrete`     | discrete MMI and CCS: kernel that counts, and its launch        | yes          |
 | `unit_vectors` | standardisation in one read of the series, and its kernel       | yes          |
 | `head_norms`   | norms of recorded heads in one read, and its kernel             | yes          |
 | `launch`       | frozen launch configurations, grids, the choice between the two | yes          |

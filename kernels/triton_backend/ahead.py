@@ -16,9 +16,9 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 
 from ..lattice import ATOMS
-from . import head_norms, unit_vectors
+from . import ccs, discrete, head_norms, unit_vectors
 from .head_norms_kernel import head_norms_kernel
-from .launch import LAUNCHES, OPTIONS, constants, options
+from .launch import LAUNCHES, OPTIONS, Launch, atom_constants, constants, launch_for, options
 from .mmi_moments import mmi_moments_kernel
 from .mmi_nodes import mmi_nodes_kernel
 from .mmi_series import mmi_series_kernel
@@ -28,6 +28,15 @@ from .unit_vectors_kernel import unit_vectors_kernel
 TARGETS: dict[str, GPUTarget] = {
     **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 90, 100, 120)},
     "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+
+_ATOMS = {"few": ("rtr", "sts"), "many": ATOMS}
+
+# Kernels that add up atoms themselves, launched alike whatever becomes of trials.
+_ADDING: dict[str, tuple[Any, Launch, dict[str, Any]]] = {
+    "ccs": (ccs.ccs_kernel, ccs.LAUNCH, {}),
+    "discrete-mmi": (discrete.discrete_kernel, discrete.LAUNCHES["MMI"], {"CCS": False}),
+    "discrete-ccs": (discrete.discrete_kernel, discrete.LAUNCHES["CCS"], {"CCS": True}),
 }
 
 # Kernels of one configuration each: constants and warps.
@@ -47,16 +56,30 @@ _OTHERS: dict[str, tuple[Any, dict[str, Any], int]] = {
     ),
 }
 
-VARIANTS: tuple[str, ...] = (*(" ".join(key) for key in LAUNCHES), *_OTHERS)
-"""Every frozen launch configuration: dtype, path, number of terms, what becomes of trials; then
-the other kernels, by dtype, name and samples or width."""
+VARIANTS: tuple[str, ...] = (
+    *(" ".join(key) for key in LAUNCHES),
+    *(
+        f"{dtype} {path} few summed alone"
+        for dtype in ("float64", "float32")
+        for path in ("series", "moments")
+    ),
+    *(
+        f"{dtype} {name} {size}"
+        for dtype in ("float64", "float32")
+        for name in _ADDING
+        for size in _ATOMS
+    ),
+    *_OTHERS,
+)
+"""Every frozen launch configuration. Of Gaussian MMI: dtype, path, number of terms, what becomes of
+trials; the persistence reference is `alone`. Of CCS and discrete: dtype of the output, which,
+number of atoms. Of the other kernels: dtype, name, and samples or width."""
 
 _KERNELS = {
     "series": mmi_series_kernel,
     "moments": mmi_moments_kernel,
     "nodes": mmi_nodes_kernel,
 }
-_ATOMS = {"few": ("rtr", "sts"), "many": ATOMS}
 _TYPES = {
     "constant": "*u8",
     "marked": "*i64",
@@ -64,8 +87,9 @@ _TYPES = {
     "addresses": "*i64",
     "limit": "i64",
     "limit_double": "i64",
+    "resolution": "i64",
 }
-_DOUBLES = ("both", "own", "past", "future", "lagged", "by_row", "by_column", "series")
+_DOUBLES = ("both", "own", "past", "future", "lagged", "by_row", "by_column", "series", "table")
 
 
 @dataclass(frozen=True)
@@ -103,9 +127,15 @@ def _specialised(variant: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     if variant in _OTHERS:
         kernel, fixed, warps = _OTHERS[variant]
         return kernel, fixed, {"num_warps": warps, **OPTIONS}
-    dtype, path, size, output = variant.split(" ")
-    launch = LAUNCHES[dtype, path, size, output]  # type: ignore[index]
-    fixed = constants(plan(_ATOMS[size]), dtype, output == "apart", launch)
+    dtype, path, size, *output = variant.split(" ")
+    if path in _ADDING:
+        kernel, launch, more = _ADDING[path]
+        return kernel, atom_constants(_ATOMS[size], launch) | more, options(launch)
+    chosen, apart, alone = plan(_ATOMS[size]), output[0] == "apart", "alone" in output
+    launch = launch_for(dtype, path, chosen, apart, alone)  # type: ignore[arg-type]
+    fixed = constants(chosen, dtype, apart, launch)
+    if path != "nodes":
+        fixed["ALONE"] = alone
     if path != "moments":
         fixed["DEPTH"] = launch.depth
     if path == "nodes":
@@ -119,6 +149,8 @@ def _compile(target: GPUTarget, variant: str) -> tuple[Any, str]:
     for position, name in enumerate(kernel.arg_names):
         if name in fixed:
             signature[name] = "constexpr"
+        elif kernel is discrete.discrete_kernel and name in ("past", "future"):
+            signature[name] = "*i32"  # words of bits
         elif name in _DOUBLES:
             signature[name] = "*fp64"
         elif name == "out":

@@ -19,6 +19,14 @@ DENOMINATOR: tl.constexpr = tl.constexpr(_DENOMINATOR)
 
 
 @triton.jit
+def without_influence(c):
+    """Those of two AR(1) nodes with the same at lag 0; see `estimators.PersistenceMMI`."""
+    xy, ab, xa, _xb, _ya, yb = c
+    q = (xy + ab) / 2
+    return (q, q, xa, yb * q, xa * q, yb)
+
+
+@triton.jit
 def minors(c):
     """Determinants of sub-matrices of the pair's correlations, the first terms of `plan.TERMS`."""
     xy, ab, xa, xb, ya, yb = c

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from ..chosen import decompose_chosen
+from ..discrete import Bits
 from ..eager import (
     Estimator,
     Pairs,
@@ -18,11 +19,16 @@ from ..eager import (
     rescue,
     rescue_parts,
 )
+from ..estimators import Discrete, GaussianCCS, PersistenceMMI
+from ..moments import Moments
 from ..nodes import Nodes
 from ..segments import Segments
-from ..torch_backend import _LIB, _rescue_gradient
+from ..torch_backend import _LIB, _rescue_gradient, _totals_with_gradient
+from . import ccs, discrete
+from .launch import fill, fill_from_moments, path_for
 from .nodes import decompose_nodes
 from .op import gaussian_mmi, unpack
+from .plan import plan
 from .unit_vectors import unit_vectors
 
 CAPACITY = 1 << 16
@@ -30,7 +36,7 @@ CAPACITY = 1 << 16
 
 
 def run(
-    series: torch.Tensor,
+    series: torch.Tensor | Moments,
     *,
     estimator: Estimator,
     tau: int,
@@ -41,13 +47,11 @@ def run(
     pairs: torch.Tensor | None = None,
     reduce: str | None = None,
 ) -> Pairs | Nodes:
-    """Gaussian MMI of a (trials, time, nodes) tensor, on its device; see `Pairs`, `Nodes`."""
+    """Atoms of a (trials, time, nodes) tensor or of moments, where it is; see `Pairs`, `Nodes`."""
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
-    with torch.autocast(series.device.type, enabled=False):
-        if torch.is_grad_enabled() and series.requires_grad:
-            features = estimator.features(_LIB, series, tau, pooled)
-        else:
-            features = unit_vectors(series, tau, pooled)
+    device = series.past.device if isinstance(series, Moments) else series.device
+    with torch.autocast(device.type, enabled=False):
+        features = _features(series, estimator, tau, pooled)
         if reduce == "nodes":
             return decompose_nodes(features, request)
         if pairs is not None:
@@ -55,27 +59,146 @@ def run(
         return decompose(_LIB, features, names, request, _totals)
 
 
-def _totals(features: Segments, request: Request) -> Totals:
-    sums, marked = _sums(features, request)
+def _features(
+    series: torch.Tensor | Moments, estimator: Estimator, tau: int, pooled: str | None
+) -> Any:
+    """Of the estimator; unit vectors by their own kernel, but for a gradient."""
+    if isinstance(series, Moments) or isinstance(estimator, Discrete):
+        return estimator.features(_LIB, series, tau, pooled)
+    if torch.is_grad_enabled() and series.requires_grad:
+        return estimator.features(_LIB, series, tau, pooled)
+    return unit_vectors(series, tau, pooled)
+
+
+def _totals(features: Any, request: Request) -> Totals:
+    """`eager.totals`, by the kernel for these features."""
+    if isinstance(request.estimator, Discrete):
+        return _discrete_totals(features, request)
+    if isinstance(features, Moments):
+        return _rescued(_from_moments(features, request), features, request)
+    if not isinstance(request.estimator, GaussianCCS | PersistenceMMI):
+        return _mmi_totals(features, request)
+    if features.past.requires_grad:
+        # There is no kernel for this gradient; both passes are those of the torch backend.
+        return _totals_with_gradient(features, request)
+    kernel = _ccs if isinstance(request.estimator, GaussianCCS) else _persistence
+    return _rescued(kernel(features, request), features, request)
+
+
+class _Listed(NamedTuple):
+    """What a kernel leaves: sums of the trusted pairs, the list of others, its length."""
+
+    sums: torch.Tensor
+    keys: torch.Tensor
+    length: torch.Tensor
+
+
+Kernel = Callable[[int], _Listed]
+"""A kernel, by the capacity of its list."""
+
+
+def _mmi_totals(features: Segments, request: Request) -> Totals:
+    def kernel(capacity: int) -> _Listed:
+        names, single = ",".join(request.names), request.dtype == "float32"
+        return _Listed(*gaussian_mmi(*features, names, request.per_trial, single, capacity))
+
+    sums, marked = _complete(kernel, features)
     apply: Any = _Rescue.apply
     *atoms, flagged, rescued = apply(*features, sums, marked, request)
     return Totals(dict(zip(request.names, atoms, strict=True)), flagged, rescued)
 
 
-def _sums(features: Segments, request: Request) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums of the trusted pairs, and (pairs, 3) of the others, sorted."""
+def _persistence(features: Segments, request: Request) -> Kernel:
+    chosen = plan(request.names)
+    _, nodes, samples = features.past.shape
+    path = path_for(nodes, samples, request.per_trial, chosen)
+
+    def kernel(capacity: int) -> _Listed:
+        keys, length = _list(features, capacity)
+        sums = fill(
+            path,
+            *features,
+            keys,
+            length,
+            plan=chosen,
+            per_trial=request.per_trial,
+            dtype=request.dtype,
+            alone=True,
+            tolerances=request.estimator.tolerance(features),
+        )
+        return _Listed(sums, keys, length)
+
+    return kernel
+
+
+def _from_moments(features: Moments, request: Request) -> Kernel:
+    def kernel(capacity: int) -> _Listed:
+        keys, length = _list(features, capacity)
+        sums = fill_from_moments(
+            features,
+            keys,
+            length,
+            plan=plan(request.names),
+            per_trial=request.per_trial,
+            dtype=request.dtype,
+            alone=isinstance(request.estimator, PersistenceMMI),
+        )
+        return _Listed(sums, keys, length)
+
+    return kernel
+
+
+def _ccs(features: Segments, request: Request) -> Kernel:
+    def kernel(capacity: int) -> _Listed:
+        keys, length = _list(features, capacity)
+        sums = ccs.fill(
+            *features,
+            keys,
+            length,
+            names=request.names,
+            per_trial=request.per_trial,
+            dtype=request.dtype,
+        )
+        return _Listed(sums, keys, length)
+
+    return kernel
+
+
+def _discrete_totals(features: Bits, request: Request) -> Totals:
+    estimator = request.estimator
+    assert isinstance(estimator, Discrete)
+    sums = discrete.fill(
+        features,
+        estimator.redundancy,
+        names=request.names,
+        per_trial=request.per_trial,
+        dtype=request.dtype,
+    )
+    none = torch.zeros(0, 4, dtype=torch.int64, device=sums.device)
+    return Totals(dict(zip(request.names, sums, strict=True)), none, none[:, :3])
+
+
+def _rescued(kernel: Kernel, features: Segments | Moments, request: Request) -> Totals:
+    """Without a gradient: the sums of a kernel, and what it could not do from the stable path."""
+    sums, marked = _complete(kernel, features)
+    by_name = dict(zip(request.names, sums, strict=True))
+    return Totals(by_name, *rescue(_LIB, features, request, by_name, marked))
+
+
+def _list(features: Segments | Moments, capacity: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """An empty list and its length."""
+    keys = features.past.new_empty(capacity, dtype=torch.int64)
+    return keys, features.past.new_zeros(1, dtype=torch.int64)
+
+
+def _complete(kernel: Kernel, features: Segments | Moments) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums and the list of a kernel, (pairs, 3); it runs again if that overflows its capacity."""
     capacity = CAPACITY
     while True:
-        sums, keys, count = gaussian_mmi(
-            *features,
-            ",".join(request.names),
-            request.per_trial,
-            request.dtype == "float32",
-            capacity,
-        )
+        sums, keys, count = kernel(capacity)
         length = int(count)
         if length <= capacity:
-            nodes = features.past.shape[1]
+            nodes = features.constant.shape[1]
             return sums, unpack(keys[:length].sort().values, nodes)
         capacity = length
 

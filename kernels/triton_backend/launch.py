@@ -7,6 +7,7 @@ machine at hand and prints the table below, ready to paste.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,9 @@ import triton
 import triton.language as tl
 
 from ..eager import smallest_trusted
-from ..estimators import STRICT
+from ..estimators import LOOSE, STRICT
+from ..lattice import ATOMS, moebius_matrix, swap_nodes
+from ..moments import Moments
 from .mmi_moments import mmi_moments_kernel
 from .mmi_series import mmi_series_kernel
 from .plan import Plan, group
@@ -74,6 +77,10 @@ LAUNCHES: dict[tuple[str, Path, Size, Output], Launch] = {
 """Source: ahead-of-time compilation for sm_90 with triton 3.6.0 and 3.9.0: of tiles of 16, 32 and
 64 and 4, 8 and 16 warps the largest tile that spills in neither. Not yet timed on a GPU."""
 
+ALONE = {"float64": Launch(16, 8), "float32": Launch(16, 4)}
+"""The persistence reference from the series, by dtype, from the same source: in the tiles of `rtr`
+and `sts` it would spill."""
+
 FEW = 3
 """Terms that `rtr` and `sts` need."""
 
@@ -109,8 +116,10 @@ def path_for(nodes: int, samples: int, per_trial: bool, plan: Plan) -> Path:
     return "series" if fused <= through_memory else "moments"
 
 
-def launch_for(dtype: str, path: Path, plan: Plan, per_trial: bool) -> Launch:
+def launch_for(dtype: str, path: Path, plan: Plan, per_trial: bool, alone: bool = False) -> Launch:
     """The frozen configuration."""
+    if alone and path == "series":
+        return ALONE[dtype]
     size: Size = "few" if len(plan.terms) <= FEW else "many"
     return LAUNCHES[dtype, path, size, "apart" if per_trial else "summed"]
 
@@ -130,24 +139,38 @@ class Grid:
 
 
 def grid_for(
-    nodes: int, trials: int, per_trial: bool, block: int, dtype: str, multiprocessors: int
+    nodes: int, trials: int, per_trial: bool, block: int, together: int, multiprocessors: int
 ) -> Grid:
-    """Chunks of one trial where trials stay apart, else as many as keep the device busy."""
+    """Chunks of one trial where trials stay apart, else as many as keep the device busy.
+
+    Args:
+        nodes: of the series.
+        trials: likewise.
+        per_trial: keep trials apart.
+        block: rows and columns of a tile.
+        together: trials that share logarithms, and so a chunk.
+        multiprocessors: of the device.
+    """
     tiles = triton.cdiv(nodes, block)
     if per_trial:
         return Grid(tiles, trials, 1)
-    together = group(dtype)
     wanted = triton.cdiv(multiprocessors * PROGRAMS_PER_MULTIPROCESSOR, tiles * (tiles + 1) // 2)
     chunks = min(wanted, triton.cdiv(trials, together))
     chunk_trials = triton.cdiv(triton.cdiv(trials, chunks), together) * together
     return Grid(tiles, triton.cdiv(trials, chunk_trials), chunk_trials)
 
 
-def constants(plan: Plan, dtype: str, per_trial: bool, launch: Launch) -> dict[str, Any]:
-    """What both kernels are specialised to."""
+def constants(
+    plan: Plan,
+    dtype: str,
+    per_trial: bool,
+    launch: Launch,
+    tolerances: Mapping[str, float] = STRICT,
+) -> dict[str, Any]:
+    """What the kernels of Gaussian MMI are specialised to."""
     return {
         "DTYPE": getattr(tl, dtype),
-        "GROUP": 1 if per_trial else group(dtype),
+        "GROUP": 1 if per_trial else group(dtype, tolerances),
         "TERMS": plan.terms,
         "COEFFICIENTS": plan.coefficients,
         "MIRRORS": plan.mirrors,
@@ -165,10 +188,10 @@ def bits(value: float) -> int:
     return int(np.float64(value).view(np.int64))
 
 
-def limits(samples: int, dtype: str) -> tuple[int, int]:
+def limits(samples: int, dtype: str, tolerances: Mapping[str, float] = STRICT) -> tuple[int, int]:
     """Bits of the least variance trusted in this dtype and in float64."""
     # Above 1 no pair is trusted; one more than that keeps rounding out of it.
-    own, double = (smallest_trusted(samples, d, STRICT[d]) for d in (dtype, "float64"))
+    own, double = (smallest_trusted(samples, d, tolerances[d]) for d in (dtype, "float64"))
     return bits(own if own < 1 else 2.0), bits(double)
 
 
@@ -183,6 +206,8 @@ def fill(
     plan: Plan,
     per_trial: bool,
     dtype: str,
+    alone: bool = False,
+    tolerances: Mapping[str, float] = STRICT,
     launch: Launch | None = None,
 ) -> torch.Tensor:
     """Launch on the device and current stream of `past`, without waiting.
@@ -197,29 +222,86 @@ def fill(
         plan: of the atoms.
         per_trial: keep trials apart.
         dtype: of arithmetic and output.
+        alone: as if nodes did not influence each other, see `estimators.PersistenceMMI`.
+        tolerances: error in nats that an atom may have, by dtype of the arithmetic.
         launch: None for the frozen one.
 
     Returns:
         (atoms, nodes, nodes) sums over trials, or (atoms, trials, nodes, nodes).
     """
-    launch = launch or launch_for(dtype, path, plan, per_trial)
-    _, nodes, samples = past.shape
+    launch = launch or launch_for(dtype, path, plan, per_trial, alone)
     own = (past * future).sum(-1)
     common = {
-        **constants(plan, dtype, per_trial, launch),
+        **_common(own, constant, marked, count, past.shape[-1], dtype, tolerances),
+        **constants(plan, dtype, per_trial, launch, tolerances),
         **options(launch),
+        "ALONE": alone,
+    }
+    with on_device(past):
+        if path == "series":
+            return _from_series(past, future, launch, per_trial, dtype, common)
+
+        def products(trials: slice) -> tuple[torch.Tensor, ...]:
+            x, a = past[trials], future[trials]
+            return x @ x.mT, a @ a.mT, x @ a.mT
+
+        nodes = past.shape[1]
+        at_once = max(1, WORKSPACE // (3 * 8 * nodes * nodes))
+        return _from_moments(products, at_once, launch, per_trial, dtype, common)
+
+
+def fill_from_moments(
+    moments: Moments,
+    marked: torch.Tensor,
+    count: torch.Tensor,
+    *,
+    plan: Plan,
+    per_trial: bool,
+    dtype: str,
+    alone: bool = False,
+) -> torch.Tensor:
+    """As `fill`, from moments that somebody else has gathered."""
+    launch = launch_for(dtype, "moments", plan, per_trial, alone)
+    matrices = [m.to(torch.float64).contiguous() for m in moments[:3]]
+    own = torch.diagonal(matrices[2], 0, -2, -1).contiguous()
+    common = {
+        **_common(own, moments.constant, marked, count, moments.samples, dtype, LOOSE),
+        **constants(plan, dtype, per_trial, launch, LOOSE),
+        **options(launch),
+        "ALONE": alone,
+    }
+    with on_device(own):
+        return _from_moments(
+            lambda trials: tuple(m[trials] for m in matrices),
+            len(own),
+            launch,
+            per_trial,
+            dtype,
+            common,
+        )
+
+
+def _common(
+    own: torch.Tensor,
+    constant: torch.Tensor,
+    marked: torch.Tensor,
+    count: torch.Tensor,
+    samples: int,
+    dtype: str,
+    tolerances: Mapping[str, float],
+) -> dict[str, Any]:
+    """Arguments that both kernels have."""
+    limit, limit_double = limits(samples, dtype, tolerances)
+    return {
         "own": own,
         "constant": constant.contiguous().view(torch.uint8),
         "marked": marked,
         "count": count,
-        "nodes": nodes,
+        "nodes": constant.shape[1],
         "capacity": len(marked),
+        "limit": limit,
+        "limit_double": limit_double,
     }
-    common["limit"], common["limit_double"] = limits(samples, dtype)
-    with on_device(past):
-        if path == "series":
-            return _from_series(past, future, launch, per_trial, dtype, common)
-        return _from_moments(past, future, launch, per_trial, dtype, common)
 
 
 def _from_series(
@@ -231,7 +313,7 @@ def _from_series(
     common: dict[str, Any],
 ) -> torch.Tensor:
     trials, nodes, samples = past.shape
-    grid = grid_for(nodes, trials, per_trial, launch.block, dtype, _multiprocessors(past))
+    grid = grid_for(nodes, trials, per_trial, launch.block, common["GROUP"], _multiprocessors(past))
     out = _empty(past, dtype, len(common["MIRRORS"]), grid.chunks, nodes)
     mmi_series_kernel[(grid.programs,)](
         both=torch.stack((past.mT, future.mT), -1),
@@ -248,38 +330,36 @@ def _from_series(
 
 
 def _from_moments(
-    past: torch.Tensor,
-    future: torch.Tensor,
+    matrices_of: Callable[[slice], tuple[torch.Tensor, ...]],
+    at_once: int,
     launch: Launch,
     per_trial: bool,
     dtype: str,
     common: dict[str, Any],
 ) -> torch.Tensor:
-    """Moments of as many trials at a time as the workspace holds, added up in order."""
-    trials, nodes, _ = past.shape
+    """Past, future and lagged moments of some trials at a time, atoms added up in order."""
+    own: torch.Tensor = common["own"]
+    trials, nodes = own.shape
+    together: int = common["GROUP"]
     atoms = len(common["MIRRORS"])
-    at_once = max(1, WORKSPACE // (3 * 8 * nodes * nodes))
-    if not per_trial:
-        at_once = max(1, at_once // group(dtype)) * group(dtype)
-    out = past.new_zeros(
+    at_once = max(1, at_once // together) * together
+    out = own.new_zeros(
         (atoms, trials, nodes, nodes) if per_trial else (atoms, nodes, nodes),
         dtype=getattr(torch, dtype),
     )
     for first in range(0, trials, at_once):
-        x, a = past[first : first + at_once], future[first : first + at_once]
-        grid = grid_for(nodes, len(x), per_trial, launch.block, dtype, _multiprocessors(past))
-        part = {
-            **common,
-            "own": common["own"][first : first + at_once],
-            "constant": common["constant"][first : first + at_once],
-        }
-        target = _empty(past, dtype, atoms, grid.chunks, nodes)
+        these = slice(first, min(first + at_once, trials))
+        number = these.stop - first
+        past, future, lagged = matrices_of(these)
+        grid = grid_for(nodes, number, per_trial, launch.block, together, _multiprocessors(own))
+        part = {**common, "own": own[these], "constant": common["constant"][these]}
+        target = _empty(own, dtype, atoms, grid.chunks, nodes)
         mmi_moments_kernel[(grid.programs,)](
-            past=x @ x.mT,
-            future=a @ a.mT,
-            lagged=x @ a.mT,
+            past=past,
+            future=future,
+            lagged=lagged,
             out=target,
-            trials=len(x),
+            trials=number,
             tiles=grid.tiles,
             chunks=grid.chunks,
             chunk_trials=grid.chunk_trials,
@@ -287,10 +367,63 @@ def _from_moments(
             **part,
         )
         if per_trial:
-            out[:, first : first + at_once] = target
+            out[:, these] = target
         else:
             out += _total(target)
     return out
+
+
+def launch_tiles(
+    kernel: Any,
+    arguments: dict[str, Any],
+    constant: torch.Tensor,
+    *,
+    names: tuple[str, ...],
+    per_trial: bool,
+    dtype: str,
+    launch: Launch,
+) -> torch.Tensor:
+    """Launch a kernel that adds up atoms themselves, see `lattice_sums`, on all tiles i <= j.
+
+    Args:
+        kernel: `ccs_kernel` or `discrete_kernel`.
+        arguments: of its own; those of the grid, the output and the atoms are added here.
+        constant: (trials, nodes) bool.
+        names: atoms, closed under exchange of x and y.
+        per_trial: keep trials apart.
+        dtype: of the output.
+        launch: how.
+
+    Returns:
+        (atoms, nodes, nodes) sums over trials, or (atoms, trials, nodes, nodes).
+    """
+    trials, nodes = constant.shape
+    # Nothing is shared by trials, but chunks of a few keep the number of outputs low.
+    grid = grid_for(nodes, trials, per_trial, launch.block, 1, _multiprocessors(constant))
+    out = _empty(constant, dtype, len(names), grid.chunks, nodes)
+    with on_device(constant):
+        kernel[(grid.programs,)](
+            out=out,
+            trials=trials,
+            nodes=nodes,
+            tiles=grid.tiles,
+            chunks=grid.chunks,
+            chunk_trials=grid.chunk_trials,
+            **arguments,
+            **atom_constants(names, launch),
+            **options(launch),
+        )
+    return out if per_trial else _total(out)
+
+
+def atom_constants(names: tuple[str, ...], launch: Launch) -> dict[str, Any]:
+    """What `launch_tiles` specialises a kernel to."""
+    rows = moebius_matrix()[[ATOMS.index(name) for name in names]]
+    return {
+        "SIGNS": tuple(rows.ravel().tolist()),
+        "MIRRORS": tuple(names.index(swap_nodes(name)) for name in names),
+        "BLOCK": launch.block,
+    }
 
 
 def _empty(like: torch.Tensor, dtype: str, atoms: int, chunks: int, nodes: int) -> torch.Tensor:

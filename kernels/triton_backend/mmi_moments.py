@@ -12,7 +12,15 @@ double-precision instructions (0.12 ms), after 47 GFLOP of products (0.71 ms) th
 import triton
 import triton.language as tl
 
-from .arithmetic import filled, minors, multiplied, terms, trusted, with_logarithms
+from .arithmetic import (
+    filled,
+    minors,
+    multiplied,
+    terms,
+    trusted,
+    with_logarithms,
+    without_influence,
+)
 from .tiles import any_of, fold, limit_from, mark, pairs, store, varying
 
 
@@ -68,6 +76,7 @@ def mmi_moments_kernel(
     TERMS: tl.constexpr,
     COEFFICIENTS: tl.constexpr,
     MIRRORS: tl.constexpr,
+    ALONE: tl.constexpr,  # as if nodes did not influence each other
     BLOCK: tl.constexpr,
 ):
     """Fill `out` as `mmi_series_kernel` does."""
@@ -86,7 +95,10 @@ def mmi_moments_kernel(
         products = filled(1, zero, len(TERMS))
         left = tl.zeros((BLOCK, BLOCK), tl.int32)  # Bit k: trial start + k is not done.
         for trial in range(start, stop):
-            m = minors(cast(correlations(moments, own, trial, rows, columns, nodes), DTYPE))
+            c = cast(correlations(moments, own, trial, rows, columns, nodes), DTYPE)
+            if ALONE:
+                c = without_influence(c)
+            m = minors(c)
             wanted = stands & varying(constant, trial, rows, columns, nodes)
             ok = wanted & trusted(m, limit_from(limit, DTYPE))
             products = multiplied(products, terms(m, TERMS), ok)
@@ -98,7 +110,10 @@ def mmi_moments_kernel(
                 undone = ((left >> (trial - start)) & 1) > 0
                 if DTYPE == tl.float32:
                     if any_of(undone.to(tl.int32)):  # Promoted: the same in float64.
-                        m64 = minors(correlations(moments, own, trial, rows, columns, nodes))
+                        c64 = correlations(moments, own, trial, rows, columns, nodes)
+                        if ALONE:
+                            c64 = without_influence(c64)
+                        m64 = minors(c64)
                         done = undone & trusted(m64, limit_from(limit_double, tl.float64))
                         one = filled(1, tl.zeros((BLOCK, BLOCK), tl.float64), len(TERMS))
                         promoted = multiplied(one, terms(m64, TERMS), done)

@@ -12,7 +12,15 @@ Counts are derived in kernels/README.md.
 import triton
 import triton.language as tl
 
-from .arithmetic import filled, minors, multiplied, terms, trusted, with_logarithms
+from .arithmetic import (
+    filled,
+    minors,
+    multiplied,
+    terms,
+    trusted,
+    with_logarithms,
+    without_influence,
+)
 from .tiles import any_of, fold, limit_from, mark, pairs, store, varying
 
 
@@ -86,6 +94,7 @@ def mmi_series_kernel(
     TERMS: tl.constexpr,
     COEFFICIENTS: tl.constexpr,
     MIRRORS: tl.constexpr,
+    ALONE: tl.constexpr,  # as if nodes did not influence each other
     BLOCK: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
@@ -105,6 +114,8 @@ def mmi_series_kernel(
         left = tl.zeros((BLOCK, BLOCK), tl.int32)  # Bit k: trial start + k is not done.
         for trial in range(start, stop):
             c = correlations(both, own, trial, row, column, nodes, samples, DTYPE, BLOCK, DEPTH)
+            if ALONE:
+                c = without_influence(c)
             m = minors(c)
             wanted = stands & varying(constant, trial, rows, columns, nodes)
             ok = wanted & trusted(m, limit_from(limit, DTYPE))
@@ -120,6 +131,8 @@ def mmi_series_kernel(
                         c64 = correlations(
                             both, own, trial, row, column, nodes, samples, tl.float64, BLOCK, DEPTH
                         )
+                        if ALONE:
+                            c64 = without_influence(c64)
                         m64 = minors(c64)
                         done = undone & trusted(m64, limit_from(limit_double, tl.float64))
                         one = filled(1, tl.zeros((BLOCK, BLOCK), tl.float64), len(TERMS))

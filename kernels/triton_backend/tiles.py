@@ -97,3 +97,21 @@ def store(
         value = atom(sums, COEFFICIENTS, a)
         tl.store(plane + a * stride_atom + here, value, mask=kept)
         tl.store(plane + MIRRORS[a] * stride_atom + there, tl.trans(value), mask=beyond)
+
+
+@triton.jit
+def store_values(out, values, chunk, chunks, rows, columns, nodes, MIRRORS: tl.constexpr):
+    """Write a tile of every atom, given as such, as `store` does.
+
+    Not called by `store`: with all atoms at hand first, Gaussian MMI takes other registers.
+    """
+    plane = out + tl.cast(chunk, tl.int64) * nodes * nodes
+    stride_atom = tl.cast(chunks, tl.int64) * nodes * nodes
+    here = rows.to(tl.int64)[:, None] * nodes + columns[None, :]
+    there = columns.to(tl.int64)[:, None] * nodes + rows[None, :]
+    kept = (rows[:, None] <= columns[None, :]) & (columns[None, :] < nodes)
+    beyond = (rows[None, :] < columns[:, None]) & (columns[:, None] < nodes)
+    for a in tl.static_range(len(MIRRORS)):
+        value = values[a].to(out.dtype.element_ty)
+        tl.store(plane + a * stride_atom + here, value, mask=kept)
+        tl.store(plane + MIRRORS[a] * stride_atom + there, tl.trans(value), mask=beyond)
