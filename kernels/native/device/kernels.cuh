@@ -41,6 +41,10 @@
 //     rtr, sts        places of the two among the names; -1: no shares
 
 
+#include "ccs.cuh"
+#include "discrete.cuh"
+#include "mmi.cuh"
+
 namespace phiid {
 
 // ---- Matrices of all pairs ----------------------------------------------------------------------
@@ -52,7 +56,13 @@ mmi_series(const double* past, const double* future, const double* own,
            const unsigned char* constant, const double* weights, const Index* mirror, Real* out,
            Index* marked, Count* count, Index trials, Index nodes, Index samples, Index names,
            Index chunk_trials, Index first_trial, Index capacity, double limit,
-           double limit_double, Index alone);
+           double limit_double, Index alone) {
+    const Task task{constant, weights, mirror,       marked,      count,   trials,
+                    nodes,    names,   chunk_trials, first_trial, capacity};
+    const Mmi<Real, Atoms, Series<Atoms>> estimator{
+        {{past, future, nodes, samples}, own}, limit, limit_double, alone != 0};
+    decompose(estimator, Matrices<Real, Atoms>{out}, task);
+}
 
 template <class Real, class Atoms>
 PHIID_KERNEL(Atoms::THREADS)
@@ -60,7 +70,13 @@ mmi_moments(const double* xy, const double* ab, const double* xb, const double* 
             const unsigned char* constant, const double* weights, const Index* mirror, Real* out,
             Index* marked, Count* count, Index trials, Index nodes, Index names,
             Index chunk_trials, Index first_trial, Index capacity, double limit,
-            double limit_double, Index alone);
+            double limit_double, Index alone) {
+    const Task task{constant, weights, mirror,       marked,      count,   trials,
+                    nodes,    names,   chunk_trials, first_trial, capacity};
+    const Mmi<Real, Atoms, Moments<Atoms>> estimator{
+        {xy, ab, xb, own}, limit, limit_double, alone != 0};
+    decompose(estimator, Matrices<Real, Atoms>{out}, task);
+}
 
 // Gaussian CCS. Real: float or double.
 template <class Real>
@@ -68,14 +84,24 @@ PHIID_KERNEL(Pointwise::THREADS)
 ccs(const double* past, const double* future, const double* own, const unsigned char* constant,
     const double* weights, const Index* mirror, Real* out, Index* marked, Count* count,
     Index trials, Index nodes, Index samples, Index names, Index chunk_trials, Index first_trial,
-    Index capacity, double limit, double limit_double);
+    Index capacity, double limit, double limit_double) {
+    const Task task{constant, weights, mirror,       marked,      count,   trials,
+                    nodes,    names,   chunk_trials, first_trial, capacity};
+    const Ccs<Real> estimator{{past, future, nodes, samples}, own, limit, limit_double};
+    decompose(estimator, Matrices<Real, Pointwise>{out}, task);
+}
 
 // Discrete MMI or CCS. Real is the type of the output alone; nothing is marked.
 template <class Real, bool CCS>
 PHIID_KERNEL(Pointwise::THREADS)
 discrete(const Word* words, const double* table, const unsigned char* constant,
          const double* weights, const Index* mirror, Real* out, Index trials, Index nodes,
-         Index samples, Index names, Index chunk_trials);
+         Index samples, Index names, Index chunk_trials) {
+    const Task task{constant, weights, mirror,       nullptr, nullptr, trials,
+                    nodes,    names,   chunk_trials, 0,       0};
+    const Discrete<CCS> estimator{words, table, samples};
+    decompose(estimator, Matrices<Real, Pointwise>{out}, task);
+}
 
 // ---- Sums over the pairs of each node -----------------------------------------------------------
 
@@ -86,7 +112,13 @@ mmi_series_nodes(const double* past, const double* future, const double* own,
                  double* by_row, double* by_column, Index* marked, Count* count, Index trials,
                  Index nodes, Index samples, Index names, Index chunk_trials, Index first_trial,
                  Index capacity, double limit, double limit_double, Index alone, Index band,
-                 Index band_tiles, Index rtr, Index sts);
+                 Index band_tiles, Index rtr, Index sts) {
+    const Task task{constant, weights, mirror,       marked,      count,   trials,
+                    nodes,    names,   chunk_trials, first_trial, capacity};
+    const Mmi<Real, Atoms, Series<Atoms>> estimator{
+        {{past, future, nodes, samples}, own}, limit, limit_double, alone != 0};
+    decompose(estimator, NodeSums<Atoms>{by_row, by_column, band, band_tiles, rtr, sts}, task);
+}
 
 template <class Real, class Atoms>
 PHIID_KERNEL(Atoms::THREADS)
@@ -95,7 +127,13 @@ mmi_moments_nodes(const double* xy, const double* ab, const double* xb, const do
                   double* by_row, double* by_column, Index* marked, Count* count, Index trials,
                   Index nodes, Index names, Index chunk_trials, Index first_trial, Index capacity,
                   double limit, double limit_double, Index alone, Index band, Index band_tiles,
-                  Index rtr, Index sts);
+                  Index rtr, Index sts) {
+    const Task task{constant, weights, mirror,       marked,      count,   trials,
+                    nodes,    names,   chunk_trials, first_trial, capacity};
+    const Mmi<Real, Atoms, Moments<Atoms>> estimator{
+        {xy, ab, xb, own}, limit, limit_double, alone != 0};
+    decompose(estimator, NodeSums<Atoms>{by_row, by_column, band, band_tiles, rtr, sts}, task);
+}
 
 template <class Real>
 PHIID_KERNEL(Pointwise::THREADS)
@@ -104,20 +142,34 @@ ccs_nodes(const double* past, const double* future, const double* own,
           double* by_row, double* by_column, Index* marked, Count* count, Index trials,
           Index nodes, Index samples, Index names, Index chunk_trials, Index first_trial,
           Index capacity, double limit, double limit_double, Index band, Index band_tiles,
-          Index rtr, Index sts);
+          Index rtr, Index sts) {
+    const Task task{constant, weights, mirror,       marked,      count,   trials,
+                    nodes,    names,   chunk_trials, first_trial, capacity};
+    const Ccs<Real> estimator{{past, future, nodes, samples}, own, limit, limit_double};
+    decompose(estimator, NodeSums<Pointwise>{by_row, by_column, band, band_tiles, rtr, sts}, task);
+}
 
 template <bool CCS>
 PHIID_KERNEL(Pointwise::THREADS)
 discrete_nodes(const Word* words, const double* table, const unsigned char* constant,
                const double* weights, const Index* mirror, double* by_row, double* by_column,
                Index trials, Index nodes, Index samples, Index names, Index chunk_trials,
-               Index band, Index band_tiles, Index rtr, Index sts);
+               Index band, Index band_tiles, Index rtr, Index sts) {
+    const Task task{constant, weights, mirror,       nullptr, nullptr, trials,
+                    nodes,    names,   chunk_trials, 0,       0};
+    const Discrete<CCS> estimator{words, table, samples};
+    decompose(estimator, NodeSums<Pointwise>{by_row, by_column, band, band_tiles, rtr, sts}, task);
+}
 
 // Adds a band to `totals`, (quantities, chunks, nodes) double, zero before the first band, in the
 // order of the tiles. `tile` is that of the kernel that wrote the sums; quantities = names + 3.
 // Grid: ceil(quantities * chunks * nodes / 256), block: 256.
 PHIID_KERNEL(256)
 node_totals(const double* by_row, const double* by_column, double* totals, Index quantities,
-            Index chunks, Index nodes, Index tile, Index band, Index band_tiles);
+            Index chunks, Index nodes, Index tile, Index band, Index band_tiles) {
+    const Index index = Index(blockIdx.x) * 256 + threadIdx.x;
+    if (index < quantities * chunks * nodes)
+        add_band(by_row, by_column, totals, index, nodes, tile, band, band_tiles);
+}
 
 }  // namespace phiid
