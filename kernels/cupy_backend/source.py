@@ -74,14 +74,15 @@ NAMES: tuple[str, ...] = (*SHAPES, TOTALS)
 
 
 @functools.cache
-def source(platform: str = "device/nvrtc.cuh") -> str:
-    """The text of all kernels.
+def source() -> str:
+    """The text that NVRTC compiles."""
+    return (_NATIVE / "device" / "nvrtc.cuh").read_text(encoding="utf-8") + kernels()
 
-    Args:
-        platform: file in `native` that defines what the others need of the compiler and machine.
-    """
-    seen: set[str] = set()
-    return _pasted(_NATIVE / platform, seen) + _pasted(_NATIVE / _ROOT, seen)
+
+@functools.cache
+def kernels() -> str:
+    """The kernels alone, without what they need of compiler and machine: see device/nvrtc.cuh."""
+    return _pasted(_NATIVE / _ROOT, set())
 
 
 def _pasted(path: Path, seen: set[str]) -> str:

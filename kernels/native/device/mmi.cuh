@@ -102,7 +102,7 @@ struct Mmi {
                         unsigned (&left)[PAIRS], double (&sums)[PAIRS][QUANTITIES],
                         Memory& memory) {
         typename Atoms::template Product<Number> product[PAIRS];
-        _Pragma("unroll 1")
+        PHIID_ROLLED
         for (int k = 0; k < trials; ++k) {
             // Few trials need to be promoted, if any.
             if (sizeof(Number) > sizeof(Real) && !__syncthreads_or(any(left, 1u << k))) continue;
