@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 import synkern._checks as check
-from synkern._arrays import ArrayKind, native
+from synkern._arrays import ArrayKind, is_cupy, native
 from synkern.kernels.cpu_backend import run as run_cpu
 from synkern.kernels.cpu_build import obstacle as cpu_obstacle
 from synkern.kernels.cpu_library import load as load_cpu
+from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
 
@@ -53,11 +54,13 @@ class Work:
         estimator: kind and redundancy; "persistence" is the kind of the persistence reference.
         moments: from moments instead of a series.
         reduces: to means by node.
+        pointwise: at every sample, see `phiid_local`.
     """
 
     estimator: tuple[str, str] = ("gaussian", "MMI")
     moments: bool = False
     reduces: bool = False
+    pointwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class Backend:
         moments: whether it takes moments instead of a series.
         reduces: whether it can reduce to means by node.
         shares: further kinds of array whose memory it takes as it is, and gives back.
+        preferred: kinds of array for which "auto" tries it before all others.
+        pointwise: the backend whose code gives atoms at every sample where this one is asked for
+            them, itself or another; None if none.
         prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
             why and what would help.
     """
@@ -92,6 +98,8 @@ class Backend:
     moments: bool = True
     reduces: bool = True
     shares: tuple[ArrayKind, ...] = ()
+    preferred: tuple[ArrayKind, ...] = ()
+    pointwise: str | None = None
     prepare: Callable[[], Any] | None = None
 
     def lacks(self, work: Work) -> str | None:
@@ -103,6 +111,8 @@ class Backend:
             return "take moments instead of a series"
         if work.reduces and not self.reduces:
             return "reduce to means by node"
+        if work.pointwise and self.pointwise is None:
+            return "compute atoms at every sample"
         return None
 
 
@@ -156,6 +166,17 @@ def _cpu_status() -> Status:
     return Status((), *obstacle) if obstacle else Status(("cpu",))
 
 
+def _run_cupy(*arguments: Any, **options: Any) -> Any:
+    # Imported when used: cupy takes a third of a second, and not everyone has it.
+    backend = importlib.import_module("synkern.kernels.cupy_backend.backend")
+    return backend.run(*arguments, **options)
+
+
+def _cupy_status() -> Status:
+    obstacle = cupy_obstacle()
+    return Status((), *obstacle) if obstacle else Status(("cuda",))
+
+
 BACKENDS: tuple[Backend, ...] = (
     Backend(
         name="cpu",
@@ -164,6 +185,7 @@ BACKENDS: tuple[Backend, ...] = (
         run=run_cpu,
         status=_cpu_status,
         shares=("torch",),
+        pointwise="numpy",
         prepare=load_cpu,
     ),
     Backend(
@@ -172,6 +194,7 @@ BACKENDS: tuple[Backend, ...] = (
         arrays="numpy",
         run=run_numpy,
         status=lambda: Status(("cpu",)),
+        pointwise="numpy",
     ),
     Backend(
         name="triton",
@@ -183,6 +206,18 @@ BACKENDS: tuple[Backend, ...] = (
         estimators=frozenset({("gaussian", "MMI")}),
         automatic=("cuda",),
         moments=False,
+        shares=("cupy",),
+    ),
+    Backend(
+        name="cupy",
+        summary="CUDA C++ for all pairs and trials on an NVIDIA GPU; all estimators",
+        arrays="cupy",
+        run=_run_cupy,
+        status=_cupy_status,
+        automatic=("cuda",),
+        shares=("torch",),
+        preferred=("cupy",),
+        pointwise="cupy",
     ),
     Backend(
         name="torch",
@@ -191,6 +226,8 @@ BACKENDS: tuple[Backend, ...] = (
         run=run_torch,
         status=_torch_status,
         differentiable=True,
+        shares=("cupy",),
+        pointwise="torch",
     ),
 )
 """All of them, in the order in which `auto` prefers them."""
@@ -214,13 +251,15 @@ def select(name: str, array: Any, work: Work) -> Backend:
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
-    kind, device = native(array)
+    kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     if name != "auto":
         return _named(by_name[name], device, work)
     with_gradient = isinstance(array, torch.Tensor) and array.requires_grad
-    for backend in BACKENDS:
+    for backend in sorted(BACKENDS, key=lambda backend: kind not in backend.preferred):
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
         if backend.lacks(work) or (with_gradient and not backend.differentiable):
+            continue
+        if work.pointwise and backend.pointwise != backend.name:
             continue
         if fits and device in backend.status().devices and _ready(backend):
             return backend
@@ -235,6 +274,8 @@ def _named(backend: Backend, device: str, work: Work) -> Backend:
     # What failed before is tried again when it is asked for by name.
     if device not in backend.status().devices and (backend.prepare is None or device != "cpu"):
         raise _cannot(backend.name, device, [backend])
+    if work.pointwise and backend.pointwise != backend.name:
+        return backend  # The other's code needs nothing of this one's.
     try:
         if backend.prepare:
             backend.prepare()
