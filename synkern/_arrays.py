@@ -112,7 +112,7 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
     if is_cupy(array):
         _check_real(array.dtype.kind in "biuf", array.dtype, argument)
         return Incoming(array, lambda out: out)
-    if native(array)[1] == "cpu":
+    if _in_host_memory(array):
         raise ValueError(
             f"{argument} is in host memory, but a CuPy backend reads that of a GPU only; use "
             "backend='auto', or pass cupy.asarray of it"
@@ -134,10 +134,12 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
     return Incoming(taken, torch.utils.dlpack.from_dlpack)
 
 
+def _in_host_memory(array: Any) -> bool:
+    return native(array)[1] == "cpu"
+
+
 def _for_dlpack(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself where CuPy has its dtype."""
-    if tensor.dtype is torch.bool:
-        return tensor.to(torch.uint8)
     known = not tensor.is_floating_point() or tensor.dtype in _CUPY_FLOATS
     return tensor if known else tensor.double()
 

@@ -87,8 +87,8 @@ class ndarray:  # noqa: N801
         return wrapped(getattr(unwrap(self), name))
 
     @property
-    def mT(self):  # noqa: N802
-        return ndarray(self.values.mT, self.device.id)
+    def T(self):  # noqa: N802
+        return ndarray(self.values.T, self.device.id)
 
     def take(self, indices, axis=None):
         return wrap(unwrap(self).take(unwrap(indices), axis))

@@ -12,10 +12,10 @@ import types
 from pathlib import Path
 
 import pytest
+from synkern.kernels.cupy_backend import probe
 
 import synkern
 from synkern.cli import main
-from synkern.kernels.cupy_backend import probe
 
 ROOT = Path(__file__).parent.parent
 

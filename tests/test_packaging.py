@@ -109,5 +109,6 @@ def test_hugging_face_kernels_is_importable_from_the_root():
 
 
 def test_importing_synkern_is_light():
-    code = "import sys, synkern; print({'transformers', 'matplotlib', 'cupy', 'triton'} & set(sys.modules))"
+    heavy = {"transformers", "matplotlib", "cupy", "triton"}
+    code = f"import sys, synkern; print({heavy} & set(sys.modules))"
     assert run_python(code, cwd=ROOT) == "set()"

@@ -81,7 +81,7 @@ def _marked(
         return run(()), xp.zeros((0,), "int64")
     capacity = CAPACITY
     while True:
-        marked, count = device.empty((capacity,), "int64"), xp.zeros((1,), "int64")
+        marked, count = device.empty((capacity,), "int64"), xp.zeros((1,), "uint64")
         found = run((marked, count))
         length = int(count[0])
         if length <= capacity:

@@ -194,7 +194,7 @@ def _of_segments(lib: DeviceLibrary, segments: Segments) -> tuple[Array, ...]:
 
 
 def _words(lib: DeviceLibrary, bits: Bits) -> Array:
-    """(trials, 3, words, nodes) int64: bits of future, past and both, 64 samples a word."""
+    """(trials, 3, words, nodes) uint64: bits of future, past and both, 64 samples a word."""
     xp = lib.xp
     trials, nodes, samples = bits.past.shape
     words = -(-samples // _WORD)
@@ -205,7 +205,7 @@ def _words(lib: DeviceLibrary, bits: Bits) -> Array:
             part = feature[..., word * _WORD : (word + 1) * _WORD].astype("int64")
             # Different powers of two: their sum is exact, and that of all 64 wraps to the sign.
             found[:, k, word] = (part << place[: part.shape[-1]]).sum(-1)
-    return found
+    return found.view("uint64")
 
 
 def _limits(features: Any, request: Request) -> tuple[float, float]:
