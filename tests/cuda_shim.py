@@ -22,7 +22,11 @@ _ARRAYS = {"D": "float64", "F": "float32", "L": "int64", "U": "uint64", "B": "ui
 
 
 def build(
-    folder: Path, names: Sequence[str] = NAMES, *, text: str | None = None, flags: Sequence[str] = ()
+    folder: Path,
+    names: Sequence[str] = NAMES,
+    *,
+    text: str | None = None,
+    flags: Sequence[str] = (),
 ) -> Path:
     """A library of some kernels.
 

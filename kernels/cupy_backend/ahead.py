@@ -71,9 +71,7 @@ def compile_for(target: str, names: Sequence[str] = NAMES) -> dict[str, Compiled
         found = {}
         for name in names:
             lowered = ctypes.c_char_p()
-            _check(
-                library.nvrtcGetLoweredName(program, name.encode(), ctypes.byref(lowered))
-            )
+            _check(library.nvrtcGetLoweredName(program, name.encode(), ctypes.byref(lowered)))
             entry = (lowered.value or b"").decode()
             found[name] = _compiled(log, entry, ptx[entry])
         return found
