@@ -76,6 +76,8 @@ def test_wheel(checkout, tmp_path):
         "synkern/kernels/native/host.cpp",
     } <= set(names)
     assert not [name for name in names if name.startswith(("kernels/", "tests/", "bench/"))]
+    device = {path.name for path in (ROOT / "kernels" / "native" / "device").iterdir()}
+    assert {f"synkern/kernels/native/device/{name}" for name in device} <= set(names)
     for data in ("prompts.json", "report.html.jinja"):
         assert f"synkern/data/{data}" in names
 

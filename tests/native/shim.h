@@ -70,7 +70,6 @@ struct Fiber {
 struct Block {
     std::vector<Fiber> fibers;
     std::vector<Exchange> warps;
-    std::vector<unsigned> runnable;
     ucontext_t scheduler;
     jmp_buf back;
     void *fake, *thread;
@@ -178,47 +177,55 @@ inline void start(Fiber& fiber) {
 #endif
 }
 
-// Lets those go on that a barrier has held, and lists them; none: all are done.
-inline void release() {
-    const unsigned threads = unsigned(block.fibers.size());
-    block.runnable.clear();
-    for (unsigned warp = 0; warp < threads; warp += 32) {
-        const unsigned end = std::min(warp + 32, threads);
-        unsigned waiting = 0;
-        for (unsigned t = warp; t < end; ++t) waiting += block.fibers[t].state == AT_WARP;
-        if (waiting == 0) continue;
-        if (waiting < end - warp)
-            throw std::runtime_error("a product that not all lanes of a warp take part in");
-        for (unsigned t = warp; t < end; ++t) block.runnable.push_back(t);
-    }
-    if (!block.runnable.empty()) return;
-    for (unsigned t = 0; t < threads; ++t)
-        if (block.fibers[t].state == AT_BLOCK) block.runnable.push_back(t);
-    if (!block.runnable.empty() && block.runnable.size() < threads)
-        throw std::runtime_error("a barrier that not all threads of a block reach");
-    block.found = block.any;
-    block.any = 0;
+enum Order { FORWARD, REVERSE, RANDOM };
+
+inline std::vector<unsigned> ordered(unsigned first, unsigned last, Order order,
+                                     std::mt19937& random) {
+    std::vector<unsigned> all;
+    for (unsigned k = first; k < last; ++k) all.push_back(k);
+    if (order == REVERSE) std::reverse(all.begin(), all.end());
+    if (order == RANDOM) std::shuffle(all.begin(), all.end(), random);
+    return all;
 }
 
-enum Order { FORWARD, REVERSE, RANDOM };
+inline unsigned number_in(State state, unsigned first, unsigned last) {
+    unsigned count = 0;
+    for (unsigned t = first; t < last; ++t) count += block.fibers[t].state == state;
+    return count;
+}
+
+// The threads of a warp one after the other, to the next barrier of the block: as far ahead of the
+// others as a warp can be.
+inline void run_warp(unsigned first, unsigned last, Order order, std::mt19937& random) {
+    for (;;) {
+        for (const unsigned t : ordered(first, last, order, random))
+            if (block.fibers[t].state == RUNNING) enter(t);
+        const unsigned waiting = number_in(AT_WARP, first, last);
+        if (waiting == 0) return;
+        if (waiting < last - first)
+            throw std::runtime_error("a product that not all lanes of a warp take part in");
+        for (unsigned t = first; t < last; ++t) block.fibers[t].state = RUNNING;
+    }
+}
 
 inline void run_block(unsigned index, unsigned threads, Order order, std::mt19937& random) {
     blockIdx.x = index;
     block.fibers.resize(threads);
-    block.warps.resize((threads + 31) / 32);
+    const unsigned warps = (threads + 31) / 32;
+    block.warps.resize(warps);
     for (auto& warp : block.warps) std::memset(&warp, 0xff, sizeof warp);
     for (auto& fiber : block.fibers) start(fiber);
     block.shared = nullptr;
     block.any = 0;
-    for (unsigned t = 0; t < threads; ++t) block.runnable.push_back(t);
-    while (!block.runnable.empty()) {
-        if (order == REVERSE) std::reverse(block.runnable.begin(), block.runnable.end());
-        if (order == RANDOM) std::shuffle(block.runnable.begin(), block.runnable.end(), random);
-        for (const unsigned t : block.runnable) {
-            block.fibers[t].state = RUNNING;
-            enter(t);
-        }
-        release();
+    for (;;) {
+        for (const unsigned warp : ordered(0, warps, order, random))
+            run_warp(32 * warp, std::min(32 * warp + 32, threads), order, random);
+        const unsigned done = number_in(DONE, 0, threads);
+        if (done == threads) return;
+        if (done > 0) throw std::runtime_error("a barrier that not all threads of a block reach");
+        for (auto& fiber : block.fibers) fiber.state = RUNNING;
+        block.found = block.any;
+        block.any = 0;
     }
 }
 
@@ -226,13 +233,9 @@ inline void run_grid(unsigned blocks, unsigned threads, Order order, unsigned se
                      std::function<void()> kernel) {
     std::mt19937 random(seed);
     block.kernel = std::move(kernel);
-    block.runnable.clear();
 #if defined(__SANITIZE_THREAD__)
     block.thread = __tsan_get_current_fiber();
 #endif
-    std::vector<unsigned> indices(blocks);
-    for (unsigned k = 0; k < blocks; ++k) indices[k] = order == REVERSE ? blocks - 1 - k : k;
-    if (order == RANDOM) std::shuffle(indices.begin(), indices.end(), random);
     const auto finish = [] {
         std::free(block.shared);
         block.shared = nullptr;
@@ -240,7 +243,7 @@ inline void run_grid(unsigned blocks, unsigned threads, Order order, unsigned se
         for (auto& fiber : block.fibers) __tsan_destroy_fiber(fiber.thread);
 #endif
     };
-    for (const unsigned index : indices) {
+    for (const unsigned index : ordered(0, blocks, order, random)) {
         try {
             run_block(index, threads, order, random);
         } catch (...) {
@@ -310,11 +313,6 @@ inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long v
     return __atomic_fetch_add(at, value, __ATOMIC_RELAXED);
 }
 
-namespace phiid {
-
-using std::log;
-inline float logf(float x) { return std::log(x); }
-
 // See device/nvrtc.cuh.
 template <int STEPS>
 void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
@@ -331,8 +329,6 @@ void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[ST
                 c[j] = std::fma(warp.a[turn][4 * row + k][s], warp.b[turn][4 * column + k][s], c[j]);
             }
 }
-
-}  // namespace phiid
 
 #define SHIM_KERNEL(...) \
     static const bool SHIM_JOIN(added_, __COUNTER__) = shim::add(#__VA_ARGS__, &__VA_ARGS__);
