@@ -150,9 +150,10 @@ def test_moments_through_memory(cupy, shim, rng, monkeypatch, dtype, atoms, aver
 
 
 def test_the_path_is_chosen_by_a_model():
-    assert not launch.through_memory(1152, 50)
-    assert launch.through_memory(1152, 99)
-    assert not launch.through_memory(50_000, 99)  # one trial would take 60 GB
+    assert not launch.through_memory(1152, 99, 32)
+    assert launch.through_memory(1152, 1000, 32)
+    assert launch.through_memory(1152, 99, 16)
+    assert not launch.through_memory(50_000, 1000, 32)  # one trial would take 60 GB
 
 
 @pytest.mark.parametrize("reduce", [None, "nodes"])

@@ -13,7 +13,7 @@ from ..mmi import Array
 from .launcher import Launcher
 from .library import DeviceLibrary
 from .problem import Problem, from_moments, moments
-from .source import TOTALS, TOTALS_THREADS
+from .source import TOTALS, TOTALS_THREADS, TWO
 
 CAPACITY = 1 << 16
 """Of the list of marked pairs at first; if it overflows, the kernel runs again."""
@@ -46,15 +46,17 @@ class Device:
         return self.lib.xp.empty(shape, dtype)
 
 
-def through_memory(nodes: int, samples: int) -> bool:
+def through_memory(nodes: int, samples: int, tile: int) -> bool:
     """Whether Gaussian MMI is faster from moments in memory than straight from the series.
 
-    By a model of an H200; picoseconds for a pair and a trial, float64. From the series: four
-    products of a pair on vector units, half of 16.8 T multiply-adds a second. Through memory: six
-    by the vendor's library on tensor cores, 85 % of 33.5 T, then 48 bytes written and 32 read at
-    4.8 TB/s. Not where moments of one trial exceed the workspace.
+    By a model of an H200, not yet measured; picoseconds for a pair and a trial, float64. From the
+    series: four products of a pair at half of 33.5 T multiply-adds a second; tiles of 16, whose
+    operands cost twice the traffic, at a quarter. Through memory: six by the vendor's library at
+    85 %, then 48 bytes written and 32 read at 4.8 TB/s. So `rtr` and `sts` of more than some 600
+    samples go through memory, and all atoms of more than 60. Not where moments of one trial exceed
+    the workspace.
     """
-    fused = 4 * samples / 16.8 / 0.5
+    fused = 4 * samples / 33.5 / (0.5 if tile >= TWO.tile else 0.25)
     stored = 6 * samples / 33.5 / 0.85 + (48 + 32) / 4.8
     return 3 * 8 * nodes * nodes <= WORKSPACE and stored < fused
 
@@ -67,7 +69,8 @@ def matrices(device: Device, given: Problem, per_trial: bool) -> tuple[Array, Ar
         nodes + column, sorted.
     """
     nodes = given.constant.shape[1]
-    if given.kernel == "mmi_series" and through_memory(nodes, given.samples[0]):
+    series = given.kernel == "mmi_series"
+    if series and through_memory(nodes, given.samples[0], given.shape.tile):
         return _marked(device, given, lambda marks: _in_parts(device, given, per_trial, marks))
     return _marked(device, given, lambda marks: _sums(device, given, per_trial, 0, marks))
 
