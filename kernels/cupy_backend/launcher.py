@@ -46,13 +46,17 @@ class DeviceLauncher:
 
     def launch(self, name: str, grid: int, block: int, arguments: Sequence[Any]) -> None:
         """Start a kernel; see `Launcher`."""
+        self.function(name)((grid,), (block,), tuple(map(_argument, arguments)))
+
+    def function(self, name: str) -> Any:
+        """A kernel, compiled if it has not been."""
         if name not in self._functions:
             # A module for each: few are used, and one with all of them compiles for seconds.
             module = self._cupy.RawModule(
                 code=source(), options=OPTIONS, name_expressions=(name,), backend="nvrtc"
             )
             self._functions[name] = module.get_function(name)
-        self._functions[name]((grid,), (block,), tuple(map(_argument, arguments)))
+        return self._functions[name]
 
 
 @functools.cache
