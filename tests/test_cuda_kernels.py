@@ -338,12 +338,12 @@ def test_no_order_of_threads_changes_a_bit(library, rng, kind, names, moments, d
 # What is broken, and how.
 PLANTED = {
     "no_barrier_after_values_are_shared": (
-        "store<Of, TILE, THREADS, DEPTH>(next, values);\n            __syncthreads();",
-        "store<Of, TILE, THREADS, DEPTH>(next, values);",
+        "            __syncthreads();\n            // On their way",
+        "            // On their way",
     ),
     "no_barrier_before_values_are_overwritten": (
-        "__syncthreads();\n            store<Of, TILE, THREADS, DEPTH>(next, values);",
-        "store<Of, TILE, THREADS, DEPTH>(next, values);",
+        "start += DEPTH) {\n            __syncthreads();",
+        "start += DEPTH) {",
     ),
     "no_barrier_before_a_tile_is_read": (
         "            __syncthreads();\n            Real* here",

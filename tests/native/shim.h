@@ -33,6 +33,7 @@
 
 #define PHIID_FN inline
 #define PHIID_UNROLL
+#define PHIID_UNROLL_FOUR
 #define PHIID_ROLLED
 #define PHIID_KERNEL(threads) void
 #define PHIID_SHARED(Type, name) Type& name = *static_cast<Type*>(shim::shared(sizeof(Type)))

@@ -11,10 +11,11 @@ namespace phiid {
 template <class Real>
 struct Ccs {
     using Shape = Pointwise;
-    static constexpr int QUANTITIES = 16, DEPTH = 32;
-    using Memory = typename Stretch<Shape, DEPTH>::Memory;
+    static constexpr int QUANTITIES = 16, DEPTH = 16;
+    using Sums = phiid::Sums<Shape, QUANTITIES>;
+    using Memory = typename Stretch<Shape, DEPTH, 1>::Memory;
     template <class Number>
-    using Values = typename Stretch<Shape, DEPTH>::template Values<Number>;
+    using Values = typename Stretch<Shape, DEPTH, 1>::template Values<Number>;
 
     Vectors vectors;
     const double* own;
@@ -25,13 +26,13 @@ struct Ccs {
     }
 
     template <class Mark>
-    PHIID_FN void add(const Task& task, const Tile& tile, double (&sums)[1][QUANTITIES],
-                      Memory& memory, const Mark& mark) const {
+    PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
+                      const Mark& mark) const {
         for (Index trial = tile.first; trial < tile.last; ++trial) {
             bool left = varies(task, tile, spot(0), trial);
-            one<Real>(task, tile, trial, limit, left, sums[0], memory);
+            one<Real>(task, tile, trial, limit, left, sums, memory);
             if (sizeof(Real) < sizeof(double) && __syncthreads_or(left))
-                one<double>(task, tile, trial, limit_double, left, sums[0], memory);
+                one<double>(task, tile, trial, limit_double, left, sums, memory);
             if (left) mark(0, trial);
         }
     }
@@ -40,7 +41,7 @@ struct Ccs {
     // Adds a trial, in arithmetic of type Number, if it is left and can be trusted.
     template <class Number>
     PHIID_FN void one(const Task& task, const Tile& tile, Index trial, double least, bool& left,
-                      double (&sums)[QUANTITIES], Memory& memory) const {
+                      Sums& sums, Memory& memory) const {
         const Spot at = spot(0);
         const Index row = tile.row + at.row, column = tile.column + at.column;
         const double* lagged = own + trial * task.nodes;
@@ -52,7 +53,7 @@ struct Ccs {
                                none,
                                none,
                                inside ? Number(lagged[column]) : none};
-        vectors.stretches<Number, Shape, DEPTH>(
+        vectors.stretches<Number, Stretch<Shape, DEPTH, 1>>(
             tile, trial, memory, [&](const Values<Number>& values, int count) {
                 for (int t = 0; t < count; ++t) {
                     const Number x = values[0][0][at.row][t], a = values[1][0][at.row][t];
@@ -68,7 +69,7 @@ struct Ccs {
         if (!__syncthreads_or(use)) return;
         const LocalForms<Number> forms = local_forms(c, v, double(vectors.samples));
         Redundancies<Number> shared{none, none, none, none, none, none, none};
-        vectors.stretches<Number, Shape, DEPTH>(
+        vectors.stretches<Number, Stretch<Shape, DEPTH, 1>>(
             tile, trial, memory, [&](const Values<Number>& values, int count) {
                 for (int t = 0; t < count; ++t)
                     add_to(shared, changes(forms, values[0][0][at.row][t],
@@ -79,7 +80,7 @@ struct Ccs {
         Number quantities[QUANTITIES];
         cumulative(forms.mean, averaged(shared, Number(vectors.samples)), quantities);
         PHIID_UNROLL
-        for (int q = 0; q < QUANTITIES; ++q) sums[q] += quantities[q];
+        for (int q = 0; q < QUANTITIES; ++q) sums.at(0, q) += quantities[q];
         left = false;
     }
 };

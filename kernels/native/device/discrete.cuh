@@ -12,6 +12,7 @@ template <bool CCS>
 struct Discrete {
     using Shape = Pointwise;
     static constexpr int QUANTITIES = 16, TILE = Shape::TILE;
+    using Sums = phiid::Sums<Shape, QUANTITIES>;
 
     // Of rows and columns: samples where the future, the past, both are one; entropies.
     struct Memory {
@@ -28,8 +29,8 @@ struct Discrete {
     }
 
     template <class Mark>
-    PHIID_FN void add(const Task& task, const Tile& tile, double (&sums)[1][QUANTITIES],
-                      Memory& memory, const Mark&) const {
+    PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
+                      const Mark&) const {
         const Spot at = spot(0);
         const double total = double(samples);
         const Index depth = (samples + 63) / 64;
@@ -69,7 +70,7 @@ struct Discrete {
             }
             cumulative(mean, shared, quantities);
             PHIID_UNROLL
-            for (int q = 0; q < QUANTITIES; ++q) sums[0][q] += quantities[q];
+            for (int q = 0; q < QUANTITIES; ++q) sums.at(0, q) += quantities[q];
         }
     }
 

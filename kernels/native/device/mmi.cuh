@@ -12,8 +12,9 @@ namespace phiid {
 // Factors of several trials have one logarithm; see `TwoAtoms` in phiid_math.h.
 constexpr int GROUP = 8;
 
-struct Two : Shape<32, 256> {
+struct Two : Shape<32, 512> {
     static constexpr int QUANTITIES = 2;
+    using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
         TwoAtoms<Real> factors = no_trial_two<Real>();
@@ -21,17 +22,18 @@ struct Two : Shape<32, 256> {
         PHIID_FN void multiply(const Lambdas<Real>& v, bool use) {
             phiid::multiply(factors, v, use);
         }
-        PHIID_FN void add_logarithms(double (&sums)[QUANTITIES]) const {
+        PHIID_FN void add_logarithms(Sums& sums, int pair) const {
             Real out[QUANTITIES];
             two_atoms(factors, out);
             PHIID_UNROLL
-            for (int q = 0; q < QUANTITIES; ++q) sums[q] += out[q];
+            for (int q = 0; q < QUANTITIES; ++q) sums.at(pair, q) += out[q];
         }
     };
 };
 
 struct All : Shape<16, 128> {
     static constexpr int QUANTITIES = 16;
+    using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
         Real factors[QUANTITIES];
@@ -46,9 +48,9 @@ struct All : Shape<16, 128> {
             PHIID_UNROLL
             for (int q = 0; q < QUANTITIES; ++q) factors[q] *= use ? each[q] : Real(1);
         }
-        PHIID_FN void add_logarithms(double (&sums)[QUANTITIES]) const {
+        PHIID_FN void add_logarithms(Sums& sums, int pair) const {
             PHIID_UNROLL
-            for (int q = 0; q < QUANTITIES; ++q) sums[q] += Real(-0.5) * ln(factors[q]);
+            for (int q = 0; q < QUANTITIES; ++q) sums.at(pair, q) += Real(-0.5) * ln(factors[q]);
         }
     };
 };
@@ -58,7 +60,8 @@ template <class Real, class Atoms, class Source>
 struct Mmi {
     using Shape = Atoms;
     using Memory = typename Source::Memory;
-    static constexpr int QUANTITIES = Atoms::QUANTITIES, PAIRS = Atoms::PAIRS;
+    using Sums = typename Atoms::Sums;
+    static constexpr int PAIRS = Atoms::PAIRS;
 
     Source source;
     double limit, limit_double;
@@ -67,8 +70,8 @@ struct Mmi {
     PHIID_FN static Spot spot(int p) { return Source::spot(p); }
 
     template <class Mark>
-    PHIID_FN void add(const Task& task, const Tile& tile, double (&sums)[PAIRS][QUANTITIES],
-                      Memory& memory, const Mark& mark) {
+    PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
+                      const Mark& mark) {
         for (Index start = tile.first; start < tile.last; start += GROUP) {
             const int trials = tile.last - start < GROUP ? int(tile.last - start) : GROUP;
             unsigned left[PAIRS];  // bit k: to be done in trial start + k
@@ -99,8 +102,7 @@ struct Mmi {
     // Adds what is left and can be trusted, in arithmetic of type Number; leaves the rest.
     template <class Number>
     PHIID_FN void group(const Task& task, const Tile& tile, Index start, int trials, double least,
-                        unsigned (&left)[PAIRS], double (&sums)[PAIRS][QUANTITIES],
-                        Memory& memory) {
+                        unsigned (&left)[PAIRS], Sums& sums, Memory& memory) {
         typename Atoms::template Product<Number> product[PAIRS];
         PHIID_ROLLED
         for (int k = 0; k < trials; ++k) {
@@ -117,7 +119,7 @@ struct Mmi {
             }
         }
         PHIID_UNROLL
-        for (int p = 0; p < PAIRS; ++p) product[p].add_logarithms(sums[p]);
+        for (int p = 0; p < PAIRS; ++p) product[p].add_logarithms(sums, p);
     }
 };
 

@@ -3,6 +3,7 @@
 
 #define PHIID_FN __device__ __forceinline__
 #define PHIID_UNROLL _Pragma("unroll")
+#define PHIID_UNROLL_FOUR _Pragma("unroll 4")
 #define PHIID_ROLLED _Pragma("unroll 1")
 #define PHIID_KERNEL(threads) __global__ void __launch_bounds__(threads)
 #define PHIID_SHARED(Type, name) __shared__ Type name

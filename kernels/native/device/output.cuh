@@ -25,9 +25,9 @@ struct Matrices {
         append(task, tile, spot, trial);
     }
 
-    template <class Estimator, int QUANTITIES>
-    PHIID_FN void write(const Task& task, const Tile& tile,
-                        const double (&sums)[Shape::PAIRS][QUANTITIES], Memory& memory) const {
+    template <class Estimator>
+    PHIID_FN void write(const Task& task, const Tile& tile, typename Estimator::Sums& sums,
+                        Memory& memory) const {
         constexpr int TILE = Shape::TILE;
         const Index nodes = task.nodes, plane = task.chunks() * nodes * nodes;
         for (Index name = 0; name < task.names; ++name) {
@@ -35,7 +35,7 @@ struct Matrices {
             PHIID_UNROLL
             for (int p = 0; p < Shape::PAIRS; ++p) {
                 const Spot spot = Estimator::spot(p);
-                memory.values[spot.row][spot.column] = Real(atom(task, name, sums[p]));
+                memory.values[spot.row][spot.column] = Real(atom(task, name, sums, p));
             }
             __syncthreads();
             Real* here = out + name * plane + tile.chunk * nodes * nodes;
@@ -74,9 +74,9 @@ struct NodeSums {
 
     PHIID_FN void mark(const Task&, const Tile&, Spot, int pair, Index) { undone |= 1u << pair; }
 
-    template <class Estimator, int QUANTITIES>
-    PHIID_FN void write(const Task& task, const Tile& tile,
-                        const double (&sums)[Shape::PAIRS][QUANTITIES], Memory& memory) const {
+    template <class Estimator>
+    PHIID_FN void write(const Task& task, const Tile& tile, typename Estimator::Sums& sums,
+                        Memory& memory) const {
         Index valued[Shape::PAIRS];  // trials in which the pair has a value
         PHIID_UNROLL
         for (int p = 0; p < Shape::PAIRS; ++p) {
@@ -98,7 +98,7 @@ struct NodeSums {
             add_up(task, tile, quantity, mirror, memory);
         };
         const auto mean = [&](Index name, int p) {
-            return atom(task, name, sums[p]) / double(valued[p]);
+            return atom(task, name, sums, p) / double(valued[p]);
         };
         for (Index name = 0; name < task.names; ++name)
             place(name, task.mirror[name], [&](int p) { return mean(name, p); });

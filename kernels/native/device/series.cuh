@@ -9,23 +9,33 @@
 
 namespace phiid {
 
-// A stretch of samples of the nodes of a tile, in shared memory: of past and future, rows and
-// columns. The pitch keeps the 8 x 4 values of a fragment in different banks.
-template <class Shape, int DEPTH>
+// A stretch of samples of the nodes of a tile, in shared memory: past and future of rows and of
+// columns. PAD keeps in different banks what the lanes of a warp read at once.
+template <class Shape, int SAMPLES, int PAD>
 struct Stretch {
-    static constexpr int PITCH = DEPTH + 4;
-    static constexpr int EACH = 4 * Shape::TILE * DEPTH / Shape::THREADS;
-    static_assert(EACH * Shape::THREADS == 4 * Shape::TILE * DEPTH, "the same for every thread");
+    static constexpr int DEPTH = SAMPLES, TILE = Shape::TILE, THREADS = Shape::THREADS;
+    static constexpr int EACH = 4 * TILE * DEPTH / THREADS;
+    static_assert(EACH * THREADS == 4 * TILE * DEPTH, "as many for every thread");
 
     template <class Real>
-    using Values = Real[2][2][Shape::TILE][PITCH];  // side, rows or columns, node, sample
+    using Values = Real[2][2][TILE][DEPTH + PAD];  // side; rows or columns; node; sample
 
     struct Memory {
         Values<double> values;
     };
+
     template <class Real>
     PHIID_FN static Values<Real>& in(Memory& memory) {
         return reinterpret_cast<Values<Real>&>(memory.values);
+    }
+
+    // What a thread puts there: value k of this thread.
+    struct Place {
+        int side, across, node, sample;
+    };
+    PHIID_FN static Place place(int k) {
+        const int e = k * THREADS + int(threadIdx.x);
+        return {e / (2 * TILE * DEPTH), e / (TILE * DEPTH) % 2, e / DEPTH % TILE, e % DEPTH};
     }
 };
 
@@ -34,47 +44,41 @@ struct Vectors {
     const double *past, *future;
     Index nodes, samples;
 
-    // The values that this thread puts into shared memory; 0 beyond the last node and sample.
-    template <class Stretch, int TILE, int THREADS, int DEPTH, class Real>
-    PHIID_FN void load(const Tile& tile, Index trial, Index start, Real (&to)[Stretch::EACH]) const {
-        PHIID_UNROLL
-        for (int k = 0; k < Stretch::EACH; ++k) {
-            const int e = k * THREADS + int(threadIdx.x);
-            const int side = e / (2 * TILE * DEPTH), across = e / (TILE * DEPTH) % 2;
-            const Index node = (across ? tile.column : tile.row) + e / DEPTH % TILE;
-            const Index sample = start + e % DEPTH;
-            const double* from = side ? future : past;
-            const bool inside = node < nodes && sample < samples;
-            to[k] = inside ? Real(from[(trial * nodes + node) * samples + sample]) : Real(0);
-        }
-    }
-
-    template <class Stretch, int TILE, int THREADS, int DEPTH, class Real>
-    PHIID_FN static void store(const Real (&from)[Stretch::EACH],
-                               typename Stretch::template Values<Real>& to) {
-        PHIID_UNROLL
-        for (int k = 0; k < Stretch::EACH; ++k) {
-            const int e = k * THREADS + int(threadIdx.x);
-            to[e / (2 * TILE * DEPTH)][e / (TILE * DEPTH) % 2][e / DEPTH % TILE][e % DEPTH] = from[k];
-        }
-    }
-
     // Calls body(values, count) for one stretch of samples after the other, in step with the block.
-    template <class Real, class Shape, int DEPTH, class Body>
-    PHIID_FN void stretches(const Tile& tile, Index trial,
-                            typename Stretch<Shape, DEPTH>::Memory& memory, Body body) const {
-        using Of = Stretch<Shape, DEPTH>;
-        constexpr int TILE = Shape::TILE, THREADS = Shape::THREADS;
-        auto& values = Of::template in<Real>(memory);
-        Real next[Of::EACH];
-        load<Of, TILE, THREADS, DEPTH>(tile, trial, 0, next);
+    template <class Real, class Stretch, class Body>
+    PHIID_FN void stretches(const Tile& tile, Index trial, typename Stretch::Memory& memory,
+                            Body body) const {
+        constexpr int DEPTH = Stretch::DEPTH;
+        auto& values = Stretch::template in<Real>(memory);
+        Real next[Stretch::EACH];
+        load<Stretch>(tile, trial, 0, next);
         for (Index start = 0; start < samples; start += DEPTH) {
             __syncthreads();
-            store<Of, TILE, THREADS, DEPTH>(next, values);
+            PHIID_UNROLL
+            for (int k = 0; k < Stretch::EACH; ++k) {
+                const auto to = Stretch::place(k);
+                values[to.side][to.across][to.node][to.sample] = next[k];
+            }
             __syncthreads();
-            // On their way while the products are formed.
-            if (start + DEPTH < samples) load<Of, TILE, THREADS, DEPTH>(tile, trial, start + DEPTH, next);
+            // On their way while the body works.
+            if (start + DEPTH < samples) load<Stretch>(tile, trial, start + DEPTH, next);
             body(values, samples - start < DEPTH ? int(samples - start) : DEPTH);
+        }
+    }
+
+   private:
+    // 0 beyond the last node and sample.
+    template <class Stretch, class Real>
+    PHIID_FN void load(const Tile& tile, Index trial, Index start,
+                       Real (&to)[Stretch::EACH]) const {
+        PHIID_UNROLL
+        for (int k = 0; k < Stretch::EACH; ++k) {
+            const auto at = Stretch::place(k);
+            const Index node = (at.across ? tile.column : tile.row) + at.node;
+            const Index sample = start + at.sample;
+            const double* from = at.side ? future : past;
+            const bool inside = node < nodes && sample < samples;
+            to[k] = inside ? Real(from[(trial * nodes + node) * samples + sample]) : Real(0);
         }
     }
 };
@@ -84,10 +88,11 @@ struct Series {
     using Shape = ShapeOf;
     static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, FRAGMENTS = PAIRS / 2;
     static constexpr int DEPTH = 16, STEPS = DEPTH / 4, ACROSS = TILE / 8;
-    static_assert(PAIRS % 2 == 0 && Shape::THREADS / 32 * FRAGMENTS == ACROSS * ACROSS, "fragments");
-    using Memory = typename Stretch<Shape, DEPTH>::Memory;
+    static_assert(PAIRS % 2 == 0 && ACROSS % FRAGMENTS == 0, "whole fragments for every warp");
+    using Fragments = Stretch<Shape, DEPTH, 4>;  // 8 nodes x 4 samples in different banks
+    using Memory = typename Fragments::Memory;
     template <class Real>
-    using Values = typename Stretch<Shape, DEPTH>::template Values<Real>;
+    using Values = typename Fragments::template Values<Real>;
 
     Vectors vectors;
     const double* own;
@@ -106,7 +111,7 @@ struct Series {
     PHIID_FN void correlations(const Task& task, const Tile& tile, Index trial,
                                Correlations<Real> (&c)[PAIRS], Memory& memory) {
         Real xy[FRAGMENTS][2]{}, ab[FRAGMENTS][2]{}, xb[FRAGMENTS][2]{}, ya[FRAGMENTS][2]{};
-        vectors.stretches<Real, Shape, DEPTH>(
+        vectors.stretches<Real, Fragments>(
             tile, trial, memory,
             [&](const Values<Real>& values, int) { products(values, xy, ab, xb, ya); });
         PHIID_UNROLL
@@ -151,12 +156,13 @@ struct Series {
     PHIID_FN static void products(const Values<float>& values, float (&xy)[FRAGMENTS][2],
                                   float (&ab)[FRAGMENTS][2], float (&xb)[FRAGMENTS][2],
                                   float (&ya)[FRAGMENTS][2]) {
-        PHIID_UNROLL
+        PHIID_UNROLL_FOUR
         for (int t = 0; t < DEPTH; ++t) {
             PHIID_UNROLL
             for (int p = 0; p < PAIRS; ++p) {
-                const float x = values[0][0][spot(p).row][t], a = values[1][0][spot(p).row][t];
-                const float y = values[0][1][spot(p).column][t], b = values[1][1][spot(p).column][t];
+                const Spot at = spot(p);
+                const float x = values[0][0][at.row][t], a = values[1][0][at.row][t];
+                const float y = values[0][1][at.column][t], b = values[1][1][at.column][t];
                 xy[p / 2][p % 2] += x * y;
                 xb[p / 2][p % 2] += x * b;
                 ya[p / 2][p % 2] += a * y;

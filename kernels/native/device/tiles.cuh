@@ -78,13 +78,24 @@ PHIID_FN void append(const Task& task, const Tile& tile, Spot spot, Index trial)
         task.marked[place] = row * task.nodes + tile.column + spot.column;
 }
 
+// Sums of the quantities of a thread's pairs. They are touched once for some trials, and registers
+// are dear: they lie in shared memory, of which every thread has places of its own.
+template <class Shape, int COUNT>
+struct Sums {
+    static constexpr int QUANTITIES = COUNT;
+
+    double values[Shape::PAIRS][COUNT][Shape::THREADS];
+
+    PHIID_FN double& at(int pair, int quantity) { return values[pair][quantity][threadIdx.x]; }
+};
+
 // An atom from the sums of its pair's quantities.
-template <int QUANTITIES>
-PHIID_FN double atom(const Task& task, Index name, const double (&sums)[QUANTITIES]) {
-    const double* weights = task.weights + name * QUANTITIES;
+template <class Sums>
+PHIID_FN double atom(const Task& task, Index name, Sums& sums, int pair) {
+    const double* weights = task.weights + name * Sums::QUANTITIES;
     double value = 0;
     PHIID_UNROLL
-    for (int q = 0; q < QUANTITIES; ++q) value += weights[q] * sums[q];
+    for (int q = 0; q < Sums::QUANTITIES; ++q) value += weights[q] * sums.at(pair, q);
     return value;
 }
 
