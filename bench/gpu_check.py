@@ -17,6 +17,8 @@ rehearsed are, by triton's interpreter on small series; the others say that they
 | timing      | 1152 nodes, 60 trials, 100 samples: torch eager, torch.compile, triton          |
 | sweep       | tiles, see sweep_tiles.py                                                       |
 | sanitizer   | compute-sanitizer, if there is one                                              |
+| cupy-...    | the same for the backend `cupy`: see gpu_check_cupy.py; best in a call of their |
+|             | own, `--stages cupy-environment cupy-correctness ...`                           |
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ DEVICE = "cuda" if GPU else "cpu"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
+import gpu_check_cupy  # noqa: E402
 import sweep_tiles  # noqa: E402
 from synkern.kernels.eager import smallest_trusted  # noqa: E402
 from synkern.kernels.estimators import STRICT  # noqa: E402
@@ -383,6 +386,7 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     "sanitizer": (sanitizer, 90),
 }
 """With the seconds that each may take."""
+STAGES |= gpu_check_cupy.stages(sys.modules[__name__])
 
 
 def main() -> int:

@@ -260,7 +260,10 @@ def _look_up(xp: Any, table: Array, index: Array) -> Array:
     numpy: take 0.8, log2 1.8. torch: index_select 0.7, take 2.6, index 4.3, log2 4.7.
     """
     flat = index.reshape(-1)
-    found = table.take(flat, mode="clip") if xp is np else table.index_select(0, flat)
+    if xp is np:
+        found = table.take(flat, mode="clip")
+    else:  # torch's own name for it; CuPy knows no mode
+        found = table.index_select(0, flat) if hasattr(xp, "index_select") else table.take(flat)
     return found.reshape(index.shape)
 
 

@@ -25,7 +25,7 @@ MMI takes, pointwise, the local information of the source whose mean is least. C
 sign, and nothing elsewhere; the double redundancy likewise with the double co-information, which
 is the rtr at which sts would be zero.
 
-Functions are written for NumPy and torch (`xp`), without loops over pairs or samples.
+Functions are written for NumPy, torch and CuPy (`xp`), without loops over pairs or samples.
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
 def _triangle(xp: Any, matrix: Array) -> Array:
     """R of the QR factorisation over the last two axes; torch returns an empty Q with it."""
     r = xp.linalg.qr(matrix, mode="r")
-    return r if xp is np else r.R
+    return r[1] if isinstance(r, tuple) else r
 
 
 def _degenerate(xp: Any, factor: Array, spread: Array) -> tuple[Array, Array]:
@@ -393,4 +393,6 @@ def _rows(xp: Any, like: Array) -> Array:
 
 
 def _constant(xp: Any, table: npt.NDArray[Any], like: Array) -> Array:
-    return table if xp is np else xp.as_tensor(table, device=like.device)
+    if hasattr(xp, "as_tensor"):
+        return xp.as_tensor(table, device=like.device)
+    return xp.asarray(table)

@@ -44,7 +44,8 @@ def parts(tile: Tile, entries: int, rows: int, like: Array) -> Iterator[Part]:
 
 
 def _on_cpu(array: Array) -> bool:
-    return isinstance(array, np.ndarray) or array.device.type == "cpu"
+    # The devices of CuPy are GPUs, and have no type.
+    return isinstance(array, np.ndarray) or getattr(array.device, "type", "cuda") == "cpu"
 
 
 def _cut(tile: Tile, entries: int, rows: int) -> Iterator[Tile]:

@@ -54,7 +54,7 @@ def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[
         set of variables.
     """
     # Four samples stand for all: the columns of R have the inner products of the data.
-    r = xp.linalg.qr(xp.stack([x, y, a, b], axis=-1))[1]
+    r = _triangle(xp, xp.stack([x, y, a, b], axis=-1))
     x, y, a, b = (r[..., k] for k in range(4))
 
     y_x, past_duplicate = _direction(xp, _residual(y, x))
@@ -90,6 +90,11 @@ def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[
     )
     outcome = xp.where(past_duplicate | future_duplicate, int(Outcome.DUPLICATE), 0)
     return v, xp.where(smallest < VANISHED**2, int(Outcome.DETERMINISTIC), outcome)
+
+
+def _triangle(xp: Any, matrix: Array) -> Array:
+    """R of the QR factorisation; only CuPy forms Q matrix by matrix, and only torch needs it."""
+    return xp.linalg.qr(matrix)[1] if hasattr(xp, "autograd") else xp.linalg.qr(matrix, mode="r")
 
 
 def _residual(v: Array, *basis: Array) -> Array:

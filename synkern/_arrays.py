@@ -4,15 +4,18 @@ the memory can be shared.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.utils.dlpack
 
-ArrayKind = Literal["numpy", "torch"]
+ArrayKind = Literal["numpy", "torch", "cupy"]
 
 _DLPACK_CPU = 1  # kDLCPU of the DLPack specification
 
@@ -21,7 +24,7 @@ class Incoming(NamedTuple):
     """An array as a backend takes it, and the way back.
 
     Attributes:
-        array: numpy.ndarray or torch.Tensor.
+        array: numpy.ndarray, torch.Tensor or cupy.ndarray.
         restore: turns a backend's array into the caller's kind, on the caller's device.
     """
 
@@ -29,8 +32,17 @@ class Incoming(NamedTuple):
     restore: Callable[[Any], Any]
 
 
+def is_cupy(array: Any) -> bool:
+    """Whether it is a cupy.ndarray; does not import cupy."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
+
+
 def native(array: Any) -> tuple[ArrayKind, str]:
-    """The library that takes an array without a copy, and its kind of device, "cpu" or "cuda"."""
+    """What takes an array without a copy, NumPy or torch, and its kind of device, "cpu" or "cuda".
+
+    torch, not CuPy, takes the arrays of CuPy too.
+    """
     if isinstance(array, torch.Tensor):
         return "torch", array.device.type
     if _speaks_dlpack(array):
@@ -43,13 +55,16 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str) -> Incoming:
 
     Args:
         array: the caller's array.
-        kind: what the backend works on.
+        kind: what the backend works on. CuPy works on what is on a GPU already.
         argument: name of the argument, for messages.
 
     Raises:
         TypeError: not an array of real numbers.
-        ValueError: a NumPy backend was chosen for data on another device or with a gradient.
+        ValueError: a NumPy backend was chosen for data on another device, a CuPy backend for data
+            in host memory, or either for a tensor that requires a gradient.
     """
+    if kind == "cupy":
+        return _incoming_to_cupy(array, argument)
     if isinstance(array, torch.Tensor):
         return _incoming_tensor(array, kind, argument)
     if _speaks_dlpack(array):
@@ -93,6 +108,82 @@ def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> In
     return Incoming(host.numpy(), torch.from_numpy)
 
 
+def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
+    if is_cupy(array):
+        _check_real(array.dtype.kind in "biuf", array.dtype, argument)
+        return Incoming(array, lambda out: out)
+    if _in_host_memory(array):
+        raise ValueError(
+            f"{argument} is in host memory, but a CuPy backend reads that of a GPU only; use "
+            "backend='auto', or pass cupy.asarray of it"
+        )
+    if not isinstance(array, torch.Tensor):
+        back = _namespace(array, argument).from_dlpack
+        taken = importlib.import_module("cupy").from_dlpack(array)
+        _check_real(taken.dtype.kind in "biuf", taken.dtype, argument)
+        return Incoming(taken, back)
+    _check_real(not array.is_complex(), array.dtype, argument)
+    if array.requires_grad:
+        raise ValueError(
+            f"{argument} requires a gradient, which a CuPy backend cannot give; "
+            "use backend='torch' or 'auto', or pass a detached tensor"
+        )
+    tensor = _for_dlpack(array)
+    with _on_stream_of(tensor):
+        taken = importlib.import_module("cupy").from_dlpack(tensor)
+    return Incoming(taken, torch.utils.dlpack.from_dlpack)
+
+
+def _in_host_memory(array: Any) -> bool:
+    return native(array)[1] == "cpu"
+
+
+def _for_dlpack(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself where CuPy has its dtype."""
+    known = not tensor.is_floating_point() or tensor.dtype in _CUPY_FLOATS
+    return tensor if known else tensor.double()
+
+
+_CUPY_FLOATS = (torch.float16, torch.float32, torch.float64)
+
+
+def placed(given: Any, array: Any) -> AbstractContextManager[Any]:
+    """A context for work on an array of a backend: where it is, and in the caller's order.
+
+    NumPy and torch look after that themselves. CuPy works on its current device and stream, so the
+    array's device becomes current, and the stream that is current to torch if it is a tensor's.
+
+    Args:
+        given: what the array was taken from, by `incoming`; the array itself if there is no other.
+        array: the backend's.
+    """
+    if not is_cupy(array):
+        return contextlib.nullcontext()
+    if isinstance(given, torch.Tensor):
+        return _on_stream_of(given)
+    device: AbstractContextManager[Any] = array.device
+    return device
+
+
+@contextmanager
+def _on_stream_of(tensor: torch.Tensor) -> Iterator[None]:
+    """CuPy on the device of a tensor and on the stream that is current to torch there."""
+    cuda = importlib.import_module("cupy").cuda
+    stream = _Stream(torch.cuda.current_stream(tensor.device).cuda_stream)
+    with cuda.Device(tensor.device.index), cuda.Stream.from_external(stream):
+        yield
+
+
+class _Stream(NamedTuple):
+    """A stream of another library; torch's say so themselves only in newer versions of it."""
+
+    address: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """Version of the protocol and address."""
+        return 0, self.address
+
+
 def to_numpy(array: Any) -> Any:
     """A backend's or a caller's array as NumPy, copied from its device where it must be."""
     if isinstance(array, torch.Tensor):
@@ -108,7 +199,8 @@ def like(host: Any, array: Any) -> Any:
         return host
     if isinstance(array, torch.Tensor):
         return torch.from_numpy(host).to(array.device)
-    return _namespace(array).asarray(host)
+    with placed(array, array):
+        return _namespace(array).asarray(host)
 
 
 def _speaks_dlpack(array: Any) -> bool:

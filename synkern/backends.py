@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 import synkern._checks as check
-from synkern._arrays import ArrayKind, native
+from synkern._arrays import ArrayKind, is_cupy, native
 from synkern.kernels.cpu_backend import run as run_cpu
 from synkern.kernels.cpu_build import obstacle as cpu_obstacle
 from synkern.kernels.cpu_library import load as load_cpu
+from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
 
@@ -53,11 +54,13 @@ class Work:
         estimator: kind and redundancy; "persistence" is the kind of the persistence reference.
         moments: from moments instead of a series.
         reduces: to means by node.
+        pointwise: at every sample, see `phiid_local`.
     """
 
     estimator: tuple[str, str] = ("gaussian", "MMI")
     moments: bool = False
     reduces: bool = False
+    pointwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,11 @@ class Backend:
         status: probes this machine, cheaply and without side effects.
         differentiable: whether gradients flow back to the series.
         automatic: kinds of device on which "auto" may choose it.
-        lacks: what it cannot do of some work, to follow "does not"; None if it can do all.
+        refuses: what it cannot do of some work, to follow "does not"; None if it can do all.
         shares: further kinds of array whose memory it takes as it is, and gives back.
+        preferred: kinds of array for which "auto" tries it before all others.
+        pointwise: the backend whose code gives atoms at every sample where this one is asked for
+            them, itself or another; None if none.
         prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
             why and what would help.
     """
@@ -86,9 +92,17 @@ class Backend:
     status: Callable[[], Status]
     differentiable: bool = False
     automatic: tuple[str, ...] = ("cpu", "cuda")
-    lacks: Callable[[Work], str | None] = lambda work: None
+    refuses: Callable[[Work], str | None] = lambda work: None
     shares: tuple[ArrayKind, ...] = ()
+    preferred: tuple[ArrayKind, ...] = ()
+    pointwise: str | None = None
     prepare: Callable[[], Any] | None = None
+
+    def lacks(self, work: Work) -> str | None:
+        """What it cannot do of some work, to follow "does not"; None if it can do all."""
+        if work.pointwise and self.pointwise is None:
+            return "compute atoms at every sample"
+        return self.refuses(work)
 
 
 def _torch_status() -> Status:
@@ -130,7 +144,7 @@ def triton_computes_on(device: str) -> bool:
     return device == "cuda" and device in _triton_status().devices
 
 
-def _triton_lacks(work: Work) -> str | None:
+def _triton_refuses(work: Work) -> str | None:
     if work.reduces and (work.moments or work.estimator != ("gaussian", "MMI")):
         source = "moments" if work.moments else "a series"
         return f"reduce {' '.join(work.estimator)} of {source} to means by node"
@@ -148,6 +162,17 @@ def _cpu_status() -> Status:
     return Status((), *obstacle) if obstacle else Status(("cpu",))
 
 
+def _run_cupy(*arguments: Any, **options: Any) -> Any:
+    # Imported when used: cupy takes a third of a second, and not everyone has it.
+    backend = importlib.import_module("synkern.kernels.cupy_backend.backend")
+    return backend.run(*arguments, **options)
+
+
+def _cupy_status() -> Status:
+    obstacle = cupy_obstacle()
+    return Status((), *obstacle) if obstacle else Status(("cuda",))
+
+
 BACKENDS: tuple[Backend, ...] = (
     Backend(
         name="cpu",
@@ -156,6 +181,7 @@ BACKENDS: tuple[Backend, ...] = (
         run=run_cpu,
         status=_cpu_status,
         shares=("torch",),
+        pointwise="numpy",
         prepare=load_cpu,
     ),
     Backend(
@@ -164,6 +190,7 @@ BACKENDS: tuple[Backend, ...] = (
         arrays="numpy",
         run=run_numpy,
         status=lambda: Status(("cpu",)),
+        pointwise="numpy",
     ),
     Backend(
         name="triton",
@@ -173,7 +200,19 @@ BACKENDS: tuple[Backend, ...] = (
         status=_triton_status,
         differentiable=True,
         automatic=("cuda",),
-        lacks=_triton_lacks,
+        refuses=_triton_refuses,
+        shares=("cupy",),
+    ),
+    Backend(
+        name="cupy",
+        summary="CUDA C++ for all pairs and trials on an NVIDIA GPU; all estimators",
+        arrays="cupy",
+        run=_run_cupy,
+        status=_cupy_status,
+        automatic=("cuda",),
+        shares=("torch",),
+        preferred=("cupy",),
+        pointwise="cupy",
     ),
     Backend(
         name="torch",
@@ -182,6 +221,8 @@ BACKENDS: tuple[Backend, ...] = (
         run=run_torch,
         status=_torch_status,
         differentiable=True,
+        shares=("cupy",),
+        pointwise="torch",
     ),
 )
 """All of them, in the order in which `auto` prefers them."""
@@ -205,13 +246,15 @@ def select(name: str, array: Any, work: Work) -> Backend:
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
-    kind, device = native(array)
+    kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     if name != "auto":
         return _named(by_name[name], device, work)
     with_gradient = isinstance(array, torch.Tensor) and array.requires_grad
-    for backend in BACKENDS:
+    for backend in sorted(BACKENDS, key=lambda backend: kind not in backend.preferred):
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
         if backend.lacks(work) or (with_gradient and not backend.differentiable):
+            continue
+        if work.pointwise and backend.pointwise != backend.name:
             continue
         if fits and device in backend.status().devices and _ready(backend):
             return backend
@@ -226,6 +269,8 @@ def _named(backend: Backend, device: str, work: Work) -> Backend:
     # What failed before is tried again when it is asked for by name.
     if device not in backend.status().devices and (backend.prepare is None or device != "cpu"):
         raise _cannot(backend.name, device, [backend])
+    if work.pointwise and backend.pointwise != backend.name:
+        return backend  # The other's code needs nothing of this one's.
     try:
         if backend.prepare:
             backend.prepare()

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack, cast, overload
 import torch
 
 import synkern._checks as check
-from synkern._arrays import incoming, like, to_numpy
+from synkern._arrays import Incoming, incoming, like, placed, to_numpy
 from synkern.backends import Backend, Work, select
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
@@ -207,13 +207,15 @@ class _Source:
         backend: that runs.
         data: at a lag, (trials, time, nodes) or `kernels.moments.Moments`.
         shape: (trials, time, nodes).
-        like: an array of the backend's kind, where the data are.
+        given: an array of the caller's.
+        like: the same as the backend's kind, where the data are.
         restore: turns the backend's arrays into the caller's kind.
     """
 
     backend: Backend
     data: Callable[[int], Any]
     shape: tuple[int, int, int]
+    given: Any
     like: Any
     restore: Callable[[Any], Any]
 
@@ -230,7 +232,8 @@ def decompose(
     work = Work((kind, options.redundancy), moments=moments, reduces=options.reduce is not None)
     source = (_moments_source if moments else _series_source)(series, lags, options, work)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
-    results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
+    with placed(source.given, source.like):
+        results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
     return results if isinstance(tau, Iterable) else results[lags[0]]
 
 
@@ -242,8 +245,9 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
             "reduce the matrices of all pairs"
         )
     array, restore = incoming(series, chosen.arrays, argument="series")
-    array = check.series(sys.modules[chosen.arrays], array, max(lags))
-    return _Source(chosen, lambda lag: array, tuple(array.shape), array, restore)
+    with placed(series, array):
+        array = check.series(sys.modules[chosen.arrays], array, max(lags))
+    return _Source(chosen, lambda lag: array, tuple(array.shape), series, array, restore)
 
 
 def _moments_source(
@@ -257,23 +261,28 @@ def _moments_source(
     by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
     past = by_lag[lags[0]].past
     chosen = select(options.backend, past, work)
-    restore = moments.restore
-    if moments.library == "torch" and "torch" in chosen.shares:
-        by_lag = {
-            lag: each._replace(**{name: to_numpy(getattr(each, name)) for name in _MATRICES})
-            for lag, each in by_lag.items()
-        }
-        past = by_lag[lags[0]].past
-
-        def restore(array: Any) -> Any:
-            return moments.restore(torch.from_numpy(array))
-
-    elif chosen.arrays != moments.library:
+    if moments.library not in (chosen.arrays, *chosen.shares):
         raise ValueError(
             f"backend {options.backend!r} takes {chosen.arrays} arrays, and the moments are of "
             f"{moments.library}; use backend='auto'"
         )
-    return _Source(chosen, by_lag.__getitem__, moments.shape, past, restore)
+
+    def take(matrix: Any) -> Incoming:
+        return incoming(matrix, chosen.arrays, argument="moments")
+
+    taken = take(past)
+    by_lag = {
+        lag: each._replace(**{name: take(getattr(each, name)).array for name in _MATRICES})
+        for lag, each in by_lag.items()
+    }
+    return _Source(
+        chosen,
+        by_lag.__getitem__,
+        moments.shape,
+        past,
+        taken.array,
+        lambda array: moments.restore(taken.restore(array)),
+    )
 
 
 def _at_lag(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -12,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
-from synkern._arrays import incoming, native, to_numpy
+from synkern._arrays import incoming, placed, to_numpy
+from synkern.backends import Work, select
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.stable import Outcome
@@ -25,7 +27,7 @@ _PER_SAMPLE, _PER_POINT = 16, 128  # numbers that a pair takes for each while it
 _OWN_UNIT = {"gaussian": "nats", "discrete": "bits"}
 _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
 
-Array = Any  # numpy.ndarray or torch.Tensor
+Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Positions = npt.NDArray[np.int64]  # (pairs, 3): group, first node, second node
 
 
@@ -38,7 +40,7 @@ def phiid_local(
     redundancy: Literal["MMI", "CCS"] = "MMI",
     unit: Literal["nats", "bits"] | None = None,
     fit: Any = None,
-    backend: Literal["auto", "numpy", "torch"] = "auto",
+    backend: str = "auto",
 ) -> Any:
     """Integrated information decomposition of chosen pairs, sample by sample.
 
@@ -60,7 +62,9 @@ def phiid_local(
         fit: series to take means and moments, or counts, from, with the nodes of `series`: the
             samples of all its trials together, none of them across a seam. None: every trial of
             `series` from itself.
-        backend: "numpy", "torch", or "auto": torch for torch tensors and what is on a GPU.
+        backend: "auto": NumPy, torch or CuPy, whichever takes the series as and where it is. Or a
+            name that `synkern backends` lists: "numpy", "torch" or "cupy"; "cpu" has no code of its
+            own for this and takes NumPy's, and "triton" cannot.
 
     Returns:
         float64 (pairs, 16, time - tau), or (trials, pairs, 16, time - tau) for a series of trials;
@@ -70,8 +74,9 @@ def phiid_local(
         Gaussian nodes that coincide one is dropped, which leaves sts = 0.
 
     Raises:
-        ValueError: bad shape, NaN in a series, tau too long, unknown option; pairs of a node with
-            itself or of nodes that do not exist; `fit` with other nodes.
+        ValueError: bad shape, NaN in a series, tau too long, unknown option; a backend that cannot
+            run here or do this; pairs of a node with itself or of nodes that do not exist; `fit`
+            with other nodes.
         TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
 
     Warns:
@@ -80,27 +85,28 @@ def phiid_local(
     check.choice("kind", kind, tuple(_OWN_UNIT))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     check.choice("unit", unit, ("nats", "bits", None))
-    check.choice("backend", backend, ("auto", "numpy", "torch"))
     tau = check.lag(tau)
-    library = native(series)[0] if backend == "auto" else backend
-    xp: Any = torch if library == "torch" else np
-    data, restore = incoming(_detached(series), library, argument="series")
+    series = _detached(series)
+    library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
+    data, restore = incoming(series, library, argument="series")
+    xp: Any = sys.modules[library]
     trials = data.ndim == 3
-    data = _float64(check.series(xp, data, tau))
-    if fit is not None:
-        taken = incoming(_detached(fit), library, argument="fit").array
-        try:
-            fit = _as_fit(check.series(xp, taken, tau), data)
-        except ValueError as error:
-            raise ValueError(f"fit: {error}") from error
-    chosen = check.node_pairs(pairs, data.shape[-1])
-    if chosen.ndim != 2:
-        raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
+    with placed(series, data):
+        data = _float64(check.series(xp, data, tau))
+        if fit is not None:
+            taken = incoming(_detached(fit), library, argument="fit").array
+            try:
+                fit = _as_fit(check.series(xp, taken, tau), data)
+            except ValueError as error:
+                raise ValueError(f"fit: {error}") from error
+        chosen = check.node_pairs(pairs, data.shape[-1])
+        if chosen.ndim != 2:
+            raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
 
-    atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
-    factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))
-    if factor is not None:
-        atoms *= factor
+        atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
+        factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))
+        if factor is not None:
+            atoms *= factor
     _warn(outcome)
     return restore(atoms if trials else atoms[0])
 
@@ -120,7 +126,7 @@ def _atoms(
     prepare, evaluate = _KINDS[kind]
     prepared = prepare(xp, variables)
     groups, points = prepared.fitted.shape[0], prepared.evaluated.shape[-1]
-    atoms = _empty(data, (groups * len(pairs), len(ATOMS), points))
+    atoms = _empty(xp, data, (groups * len(pairs), len(ATOMS), points))
     outcome = np.zeros(groups * len(pairs), np.int64)
     positions = np.concatenate(
         [np.repeat(np.arange(groups), len(pairs))[:, None], np.tile(pairs, (groups, 1))], -1
@@ -200,7 +206,7 @@ def _float64(array: Array) -> Array:
     return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
 
 
-def _empty(like: Array, shape: tuple[int, ...]) -> Array:
+def _empty(xp: Any, like: Array, shape: tuple[int, ...]) -> Array:
     if isinstance(like, torch.Tensor):
         return torch.empty(shape, dtype=torch.float64, device=like.device)
-    return np.empty(shape)
+    return xp.empty(shape)

@@ -345,6 +345,17 @@ def test_arithmetic_is_in_float64(series, backend, dtype):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
 
+@variants
+def test_backends_by_name(series, kind, redundancy, monkeypatch):
+    """`cpu` takes the code of `numpy`, and needs no compiler for it."""
+    monkeypatch.setenv("CXX", "no such compiler")
+    options = {"kind": kind, "redundancy": redundancy}
+    expected = phiid_local(series, [[0, 1], [3, 2]], **options)
+    for backend in ("cpu", "numpy", "torch"):
+        found = phiid_local(series, [[0, 1], [3, 2]], backend=backend, **options)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
 def test_no_pairs(series):
     assert phiid_local(series, np.zeros((0, 2), int)).shape == (3, 0, 16, 59)
 
@@ -372,7 +383,9 @@ def test_bad_pairs(series, pairs, error, message):
         ({"kind": "kraskov"}, "kind must be one of 'gaussian', 'discrete'; got 'kraskov'"),
         ({"redundancy": "Imin"}, "redundancy must be one of 'MMI', 'CCS'; got 'Imin'"),
         ({"unit": "dits"}, "unit must be one of 'nats', 'bits', None; got 'dits'"),
-        ({"backend": "tpu"}, "backend must be one of 'auto', 'numpy', 'torch'; got 'tpu'"),
+        ({"backend": "tpu"}, "backend must be 'auto' or one of cpu, numpy, .*; got 'tpu'"),
+        ({"backend": "triton"}, "backend 'triton' does not compute atoms at every sample; choose"),
+        ({"backend": "cupy"}, "backend 'cupy' cannot compute a series on device 'cpu' here"),
         ({"tau": 0}, "tau must be a positive whole number"),
         ({"tau": 57}, "60 time points and tau = 57"),
         ({"fit": np.ones((60, 3))}, "fit: its nodes must be those of series; got 3 nodes for 4"),

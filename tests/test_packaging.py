@@ -70,7 +70,14 @@ def test_wheel(checkout, tmp_path):
     (wheel,) = (tmp_path / "dist").glob("synkern-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"synkern/kernels/lattice.py", "synkern/kernels/triton_backend/op.py"} <= set(names)
+    assert {
+        "synkern/kernels/cupy_backend/probe.py",
+        "synkern/kernels/native/device/kernels.cuh",
+        "synkern/kernels/native/host.cpp",
+    } <= set(names)
     assert not [name for name in names if name.startswith(("kernels/", "tests/", "bench/"))]
+    device = {path.name for path in (ROOT / "kernels" / "native" / "device").iterdir()}
+    assert {f"synkern/kernels/native/device/{name}" for name in device} <= set(names)
     for data in ("prompts.json", "report.html.jinja"):
         assert f"synkern/data/{data}" in names
 
@@ -104,5 +111,6 @@ def test_hugging_face_kernels_is_importable_from_the_root():
 
 
 def test_importing_synkern_is_light():
-    code = "import sys, synkern; print({'transformers', 'matplotlib'} & set(sys.modules))"
+    heavy = {"transformers", "matplotlib", "cupy", "triton"}
+    code = f"import sys, synkern; print({heavy} & set(sys.modules))"
     assert run_python(code, cwd=ROOT) == "set()"

@@ -84,7 +84,7 @@ class Ccs : public Sum {
         Redundancies<Doubles> sum{zero, zero, zero, zero, zero, zero, zero};
         int64_t t = 0;
         for (; t + DOUBLES <= data_.samples; t += DOUBLES)
-            accumulate(sum, changes(forms, load<Doubles>(x + t), load<Doubles>(y + t),
+            add_to(sum, changes(forms, load<Doubles>(x + t), load<Doubles>(y + t),
                                     load<Doubles>(a + t), load<Doubles>(b + t)));
         Redundancies<double> total = in_lanes(sum, DOUBLES);
         if (t < data_.samples) {
@@ -92,30 +92,18 @@ class Ccs : public Sum {
                 in_lanes(changes(forms, load<Doubles>(x + t), load<Doubles>(y + t),
                                  load<Doubles>(a + t), load<Doubles>(b + t)),
                          int(data_.samples - t));
-            accumulate(total, last);
+            add_to(total, last);
         }
         double quantities[16];
-        cumulative(forms.mean, total, quantities);
-        for (const int redundancy : {0, 1, 2, 3, 4, 8, 12}) quantities[redundancy] /= double(data_.samples);
+        cumulative(forms.mean, averaged(total, double(data_.samples)), quantities);
         for (int q = 0; q < 16; ++q) to[q * ENTRIES] += quantities[q];
-    }
-
-    template <class Real>
-    static void accumulate(Redundancies<Real>& sum, const Redundancies<Real>& more) {
-        sum.rtr += more.rtr;
-        sum.rtx += more.rtx;
-        sum.rty += more.rty;
-        sum.rts += more.rts;
-        sum.xtr += more.xtr;
-        sum.ytr += more.ytr;
-        sum.str += more.str;
     }
 
     // Sums over the first lanes.
     static Redundancies<double> in_lanes(const Redundancies<Doubles>& each, int count) {
         Redundancies<double> sum{};
         for (int lane = 0; lane < count; ++lane)
-            accumulate(sum, {each.rtr[lane], each.rtx[lane], each.rty[lane], each.rts[lane],
+            add_to(sum, {each.rtr[lane], each.rtx[lane], each.rty[lane], each.rts[lane],
                              each.xtr[lane], each.ytr[lane], each.str[lane]});
         return sum;
     }

@@ -200,6 +200,23 @@ PHIID_FN Redundancies<Real> least_informations(const Informations<Real>& i) {
     return r;
 }
 
+template <class Real>
+PHIID_FN void add_to(Redundancies<Real>& sum, const Redundancies<Real>& more) {
+    sum.rtr = sum.rtr + more.rtr;
+    sum.rtx = sum.rtx + more.rtx;
+    sum.rty = sum.rty + more.rty;
+    sum.rts = sum.rts + more.rts;
+    sum.xtr = sum.xtr + more.xtr;
+    sum.ytr = sum.ytr + more.ytr;
+    sum.str = sum.str + more.str;
+}
+
+template <class Real>
+PHIID_FN Redundancies<Real> averaged(const Redundancies<Real>& sum, Real samples) {
+    return {sum.rtr / samples, sum.rtx / samples, sum.rty / samples, sum.rts / samples,
+            sum.xtr / samples, sum.ytr / samples, sum.str / samples};
+}
+
 // The change where everything from `low` to `high`, and the change, has one sign; otherwise 0.
 template <class Real>
 PHIID_FN Real common(Real change, Real low, Real high) {

@@ -1,0 +1,81 @@
+"""Backend `cupy`: CUDA kernels for the pairs that the closed form can do, the rescue for others."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..chosen import decompose_chosen
+from ..eager import Estimator, Pairs, Request, Totals, decompose, request_for, rescue, totals
+from ..nodes import Nodes
+from .launch import Device, matrices
+from .launcher import device_launcher
+from .library import cupy_library
+from .nodes import decompose_nodes, unpack
+from .problem import problem
+
+
+def run(
+    series: Any,
+    *,
+    estimator: Estimator,
+    tau: int,
+    pooled: str | None,
+    names: Sequence[str],
+    per_trial: bool,
+    dtype: str,
+    pairs: Any | None = None,
+    reduce: str | None = None,
+) -> Pairs | Nodes:
+    """Decompose pairs of a (trials, time, nodes) CuPy array, or of moments; see `Pairs`, `Nodes`.
+
+    On the current device, where the array has to be, and CuPy's current stream.
+    """
+    lib = cupy_library()
+    device = Device(lib, device_launcher(lib.xp.cuda.Device().id))
+    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
+    return compute(device, series, tau, pooled, names, request, pairs, reduce)
+
+
+def compute(
+    device: Device,
+    series: Any,
+    tau: int,
+    pooled: str | None,
+    names: Sequence[str],
+    request: Request,
+    pairs: Any | None = None,
+    reduce: str | None = None,
+) -> Pairs | Nodes:
+    """The same by any device."""
+    features = request.estimator.features(device.lib, series, tau, pooled)
+    if reduce == "nodes":
+        return decompose_nodes(device, features, request)
+    totals_of = functools.partial(_totals, device)
+    if pairs is not None:
+        return decompose_chosen(device.lib, features, names, request, totals_of, pairs)
+    return decompose(device.lib, features, names, request, totals_of)
+
+
+def _totals(device: Device, features: Any, request: Request) -> Totals:
+    """`eager.totals`, by the kernels."""
+    nodes = features.constant.shape[1]
+    if nodes == 2:
+        return _pairs_alone(device, features, request)
+    given = problem(device.lib, features, request)
+    found, keys = matrices(device, given, request.per_trial)
+    sums = dict(zip(request.names, found, strict=True))
+    listed = unpack(device, keys, nodes)
+    flagged, rescued = rescue(device.lib, features, request, sums, listed)
+    return Totals(sums, flagged, rescued)
+
+
+def _pairs_alone(device: Device, features: Any, request: Request) -> Totals:
+    """Trials of two nodes, by whole-array operations: a tile of the kernels would be empty but for
+    one pair. In float64, as matrix products in float32 may be set to round to TF32.
+    """
+    found = totals(device.lib, features, replace(request, dtype="float64"))
+    sums = {name: device.lib.cast(value, request.dtype) for name, value in found.sums.items()}
+    return found._replace(sums=sums)

@@ -1,0 +1,126 @@
+// Gaussian, minimum mutual information.
+
+#pragma once
+
+#include "decompose.cuh"
+#include "moments.cuh"
+#include "series.cuh"
+
+namespace phiid {
+
+// Which atoms: rtr and sts by paths of their own, or all through their cumulative informations.
+// Factors of several trials have one logarithm; see `TwoAtoms` in phiid_math.h.
+constexpr int GROUP = 8;
+
+struct Two : Shape<32, 512> {
+    static constexpr int QUANTITIES = 2;
+    using Sums = phiid::Sums<Shape, QUANTITIES>;
+    template <class Real>
+    struct Product {
+        TwoAtoms<Real> factors = no_trial_two<Real>();
+
+        PHIID_FN void multiply(const Lambdas<Real>& v, bool use) {
+            phiid::multiply(factors, v, use);
+        }
+        PHIID_FN void add_logarithms(Sums& sums, int pair) const {
+            Real out[QUANTITIES];
+            two_atoms(factors, out);
+            PHIID_UNROLL
+            for (int q = 0; q < QUANTITIES; ++q) sums.at(pair, q) += out[q];
+        }
+    };
+};
+
+struct All : Shape<16, 128> {
+    static constexpr int QUANTITIES = 16;
+    using Sums = phiid::Sums<Shape, QUANTITIES>;
+    template <class Real>
+    struct Product {
+        Real factors[QUANTITIES];
+
+        PHIID_FN Product() {
+            PHIID_UNROLL
+            for (int q = 0; q < QUANTITIES; ++q) factors[q] = 1;
+        }
+        PHIID_FN void multiply(const Lambdas<Real>& v, bool use) {
+            Real each[QUANTITIES];
+            cumulative(v, each);
+            PHIID_UNROLL
+            for (int q = 0; q < QUANTITIES; ++q) factors[q] *= use ? each[q] : Real(1);
+        }
+        PHIID_FN void add_logarithms(Sums& sums, int pair) const {
+            PHIID_UNROLL
+            for (int q = 0; q < QUANTITIES; ++q) sums.at(pair, q) += Real(-0.5) * ln(factors[q]);
+        }
+    };
+};
+
+// Source: Series or Moments of the shape of Atoms.
+template <class Real, class Atoms, class Source>
+struct Mmi {
+    using Shape = Atoms;
+    using Memory = typename Source::Memory;
+    using Sums = typename Atoms::Sums;
+    static constexpr int PAIRS = Atoms::PAIRS;
+
+    Source source;
+    double limit, limit_double;
+    bool alone;
+
+    PHIID_FN static Spot spot(int p) { return Source::spot(p); }
+
+    template <class Mark>
+    PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
+                      const Mark& mark) {
+        for (Index start = tile.first; start < tile.last; start += GROUP) {
+            const int trials = tile.last - start < GROUP ? int(tile.last - start) : GROUP;
+            unsigned left[PAIRS];  // bit k: to be done in trial start + k
+            PHIID_UNROLL
+            for (int p = 0; p < PAIRS; ++p) {
+                left[p] = 0;
+                for (int k = 0; k < trials; ++k)
+                    left[p] |= unsigned(varies(task, tile, spot(p), start + k)) << k;
+            }
+            group<Real>(task, tile, start, trials, limit, left, sums, memory);
+            if (sizeof(Real) < sizeof(double) && __syncthreads_or(any(left, ~0u)))
+                group<double>(task, tile, start, trials, limit_double, left, sums, memory);
+            PHIID_UNROLL
+            for (int p = 0; p < PAIRS; ++p)
+                for (int k = 0; left[p] >> k; ++k)
+                    if (left[p] >> k & 1) mark(p, start + k);
+        }
+    }
+
+   private:
+    PHIID_FN static int any(const unsigned (&left)[PAIRS], unsigned bits) {
+        unsigned all = 0;
+        PHIID_UNROLL
+        for (int p = 0; p < PAIRS; ++p) all |= left[p] & bits;
+        return all != 0;
+    }
+
+    // Adds what is left and can be trusted, in arithmetic of type Number; leaves the rest.
+    template <class Number>
+    PHIID_FN void group(const Task& task, const Tile& tile, Index start, int trials, double least,
+                        unsigned (&left)[PAIRS], Sums& sums, Memory& memory) {
+        typename Atoms::template Product<Number> product[PAIRS];
+        PHIID_ROLLED
+        for (int k = 0; k < trials; ++k) {
+            // Few trials need to be promoted, if any.
+            if (sizeof(Number) > sizeof(Real) && !__syncthreads_or(any(left, 1u << k))) continue;
+            Correlations<Number> c[PAIRS];
+            source.template correlations<Number>(task, tile, start + k, c, memory);
+            PHIID_UNROLL
+            for (int p = 0; p < PAIRS; ++p) {
+                const Lambdas<Number> v = lambdas(alone ? without_influence(c[p]) : c[p]);
+                const bool use = left[p] >> k & 1 && trusted(v, Number(least));
+                product[p].multiply(v, use);
+                left[p] &= ~(unsigned(use) << k);
+            }
+        }
+        PHIID_UNROLL
+        for (int p = 0; p < PAIRS; ++p) product[p].add_logarithms(sums, p);
+    }
+};
+
+}  // namespace phiid

@@ -1,0 +1,60 @@
+// Correlations of a tile from matrices in memory, every number read once.
+
+#pragma once
+
+#include "tiles.cuh"
+
+namespace phiid {
+
+template <class ShapeOf>
+struct Moments {
+    using Shape = ShapeOf;
+    static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, THREADS = Shape::THREADS;
+
+    const double *xy, *ab, *xb, *own;
+    int turn = 0;
+
+    // Of the lagged correlations those of the mirrored tile, to be read down its columns. Two, so
+    // that one barrier is enough: what is written in one turn was read in the turn before the last.
+    struct Memory {
+        double mirrored[2][TILE][TILE + 1];
+    };
+
+    PHIID_FN static Spot spot(int p) {
+        const int e = p * THREADS + int(threadIdx.x);
+        return {e / TILE, e % TILE};
+    }
+
+    // All of the block call this together.
+    template <class Real>
+    PHIID_FN void correlations(const Task& task, const Tile& tile, Index trial,
+                               Correlations<Real> (&c)[PAIRS], Memory& memory) {
+        const Index nodes = task.nodes, origin = trial * nodes * nodes;
+        auto& mirrored = memory.mirrored[turn];
+        turn ^= 1;
+        PHIID_UNROLL
+        for (int p = 0; p < PAIRS; ++p) {
+            const Spot at = spot(p);
+            const Index row = tile.column + at.row, column = tile.row + at.column;
+            const bool inside = row < nodes && column < nodes;
+            mirrored[at.row][at.column] = inside ? xb[origin + row * nodes + column] : 0.0;
+        }
+        __syncthreads();
+        PHIID_UNROLL
+        for (int p = 0; p < PAIRS; ++p) {
+            const Spot at = spot(p);
+            const Index row = tile.row + at.row, column = tile.column + at.column;
+            const Index place = origin + row * nodes + column;
+            const double* lagged = own + trial * nodes;
+            const bool inside = row < nodes && column < nodes;
+            c[p].xy = inside ? Real(xy[place]) : Real(0);
+            c[p].ab = inside ? Real(ab[place]) : Real(0);
+            c[p].xb = inside ? Real(xb[place]) : Real(0);
+            c[p].ya = Real(mirrored[at.column][at.row]);
+            c[p].xa = inside ? Real(lagged[row]) : Real(0);
+            c[p].yb = inside ? Real(lagged[column]) : Real(0);
+        }
+    }
+};
+
+}  // namespace phiid

@@ -1,0 +1,25 @@
+// What the kernels need of NVRTC. There are no headers, and nothing here for which a GPU is
+// asked: tests/native/shim.h has the same names for a CPU.
+
+#define PHIID_FN __device__ __forceinline__
+#define PHIID_UNROLL _Pragma("unroll")
+#define PHIID_UNROLL_FOUR _Pragma("unroll 4")
+#define PHIID_ROLLED _Pragma("unroll 1")
+#define PHIID_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define PHIID_SHARED(Type, name) __shared__ Type name
+
+namespace phiid {
+
+// The 8 x 8 product of (8 x 4 STEPS) with (4 STEPS x 8), added to c, by all 32 lanes of a warp
+// at once. Lane l has a[s] = A[l / 4, 4 s + l % 4], b[s] = B[4 s + l % 4, l / 4] and
+// c[j] = C[l / 4, 2 (l % 4) + j]. Double precision on the tensor cores, sm_80 on.
+template <int STEPS>
+PHIID_FN void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
+    PHIID_UNROLL
+    for (int s = 0; s < STEPS; ++s)
+        asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+            : "+d"(c[0]), "+d"(c[1])
+            : "d"(a[s]), "d"(b[s]));
+}
+
+}  // namespace phiid

@@ -1,0 +1,175 @@
+// Correlations of a tile from unit vectors: four lagged products, which exist only in registers.
+//
+// Lanes of a warp hold what `multiply_add` makes of them: a row and two neighbouring columns of an
+// 8 x 8 fragment. In float32 the same lanes form the same numbers by multiply-adds of their own.
+
+#pragma once
+
+#include "tiles.cuh"
+
+namespace phiid {
+
+// A stretch of samples of the nodes of a tile, in shared memory: past and future of rows and of
+// columns. PAD keeps in different banks what the lanes of a warp read at once.
+template <class Shape, int SAMPLES, int PAD>
+struct Stretch {
+    static constexpr int DEPTH = SAMPLES, TILE = Shape::TILE, THREADS = Shape::THREADS;
+    static constexpr int EACH = 4 * TILE * DEPTH / THREADS;
+    static_assert(EACH * THREADS == 4 * TILE * DEPTH, "as many for every thread");
+
+    template <class Real>
+    using Values = Real[2][2][TILE][DEPTH + PAD];  // side; rows or columns; node; sample
+
+    struct Memory {
+        Values<double> values;
+    };
+
+    template <class Real>
+    PHIID_FN static Values<Real>& in(Memory& memory) {
+        return reinterpret_cast<Values<Real>&>(memory.values);
+    }
+
+    // What a thread puts there: value k of this thread.
+    struct Place {
+        int side, across, node, sample;
+    };
+    PHIID_FN static Place place(int k) {
+        const int e = k * THREADS + int(threadIdx.x);
+        return {e / (2 * TILE * DEPTH), e / (TILE * DEPTH) % 2, e / DEPTH % TILE, e % DEPTH};
+    }
+};
+
+// Unit vectors (trials, nodes, samples).
+struct Vectors {
+    const double *past, *future;
+    Index nodes, samples;
+
+    // Calls body(values, count) for one stretch of samples after the other, in step with the block.
+    template <class Real, class Stretch, class Body>
+    PHIID_FN void stretches(const Tile& tile, Index trial, typename Stretch::Memory& memory,
+                            Body body) const {
+        constexpr int DEPTH = Stretch::DEPTH;
+        auto& values = Stretch::template in<Real>(memory);
+        Real next[Stretch::EACH];
+        load<Stretch>(tile, trial, 0, next);
+        for (Index start = 0; start < samples; start += DEPTH) {
+            __syncthreads();
+            PHIID_UNROLL
+            for (int k = 0; k < Stretch::EACH; ++k) {
+                const auto to = Stretch::place(k);
+                values[to.side][to.across][to.node][to.sample] = next[k];
+            }
+            __syncthreads();
+            // On their way while the body works.
+            if (start + DEPTH < samples) load<Stretch>(tile, trial, start + DEPTH, next);
+            body(values, samples - start < DEPTH ? int(samples - start) : DEPTH);
+        }
+    }
+
+   private:
+    // 0 beyond the last node and sample.
+    template <class Stretch, class Real>
+    PHIID_FN void load(const Tile& tile, Index trial, Index start,
+                       Real (&to)[Stretch::EACH]) const {
+        PHIID_UNROLL
+        for (int k = 0; k < Stretch::EACH; ++k) {
+            const auto at = Stretch::place(k);
+            const Index node = (at.across ? tile.column : tile.row) + at.node;
+            const Index sample = start + at.sample;
+            const double* from = at.side ? future : past;
+            const bool inside = node < nodes && sample < samples;
+            to[k] = inside ? Real(from[(trial * nodes + node) * samples + sample]) : Real(0);
+        }
+    }
+};
+
+template <class ShapeOf>
+struct Series {
+    using Shape = ShapeOf;
+    static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, FRAGMENTS = PAIRS / 2;
+    static constexpr int DEPTH = 16, STEPS = DEPTH / 4, ACROSS = TILE / 8;
+    static_assert(PAIRS % 2 == 0 && ACROSS % FRAGMENTS == 0, "whole fragments for every warp");
+    using Fragments = Stretch<Shape, DEPTH, 4>;  // 8 nodes x 4 samples in different banks
+    using Memory = typename Fragments::Memory;
+    template <class Real>
+    using Values = typename Fragments::template Values<Real>;
+
+    Vectors vectors;
+    const double* own;
+
+    // A warp has FRAGMENTS fragments, one below the other.
+    PHIID_FN static int first_row() { return threadIdx.x / 32 / ACROSS * 8 * FRAGMENTS; }
+    PHIID_FN static int first_column() { return threadIdx.x / 32 % ACROSS * 8; }
+    PHIID_FN static int lane() { return threadIdx.x % 32; }
+
+    PHIID_FN static Spot spot(int p) {
+        return {first_row() + p / 2 * 8 + lane() / 4, first_column() + lane() % 4 * 2 + p % 2};
+    }
+
+    // All of the block call this together.
+    template <class Real>
+    PHIID_FN void correlations(const Task& task, const Tile& tile, Index trial,
+                               Correlations<Real> (&c)[PAIRS], Memory& memory) {
+        Real xy[FRAGMENTS][2]{}, ab[FRAGMENTS][2]{}, xb[FRAGMENTS][2]{}, ya[FRAGMENTS][2]{};
+        vectors.stretches<Real, Fragments>(
+            tile, trial, memory,
+            [&](const Values<Real>& values, int) { products(values, xy, ab, xb, ya); });
+        PHIID_UNROLL
+        for (int p = 0; p < PAIRS; ++p) {
+            const Index row = tile.row + spot(p).row, column = tile.column + spot(p).column;
+            const double* lagged = own + trial * task.nodes;
+            c[p].xy = xy[p / 2][p % 2];
+            c[p].ab = ab[p / 2][p % 2];
+            c[p].xb = xb[p / 2][p % 2];
+            c[p].ya = ya[p / 2][p % 2];
+            c[p].xa = row < task.nodes ? Real(lagged[row]) : Real(0);
+            c[p].yb = column < task.nodes ? Real(lagged[column]) : Real(0);
+        }
+    }
+
+   private:
+    PHIID_FN static void products(const Values<double>& values, double (&xy)[FRAGMENTS][2],
+                                  double (&ab)[FRAGMENTS][2], double (&xb)[FRAGMENTS][2],
+                                  double (&ya)[FRAGMENTS][2]) {
+        const int node = lane() / 4, sample = lane() % 4;
+        double y[STEPS], b[STEPS];
+        PHIID_UNROLL
+        for (int s = 0; s < STEPS; ++s) {
+            y[s] = values[0][1][first_column() + node][4 * s + sample];
+            b[s] = values[1][1][first_column() + node][4 * s + sample];
+        }
+        PHIID_UNROLL
+        for (int f = 0; f < FRAGMENTS; ++f) {
+            double x[STEPS], a[STEPS];
+            PHIID_UNROLL
+            for (int s = 0; s < STEPS; ++s) {
+                x[s] = values[0][0][first_row() + 8 * f + node][4 * s + sample];
+                a[s] = values[1][0][first_row() + 8 * f + node][4 * s + sample];
+            }
+            multiply_add(xy[f], x, y);
+            multiply_add(xb[f], x, b);
+            multiply_add(ya[f], a, y);
+            multiply_add(ab[f], a, b);
+        }
+    }
+
+    PHIID_FN static void products(const Values<float>& values, float (&xy)[FRAGMENTS][2],
+                                  float (&ab)[FRAGMENTS][2], float (&xb)[FRAGMENTS][2],
+                                  float (&ya)[FRAGMENTS][2]) {
+        PHIID_UNROLL_FOUR
+        for (int t = 0; t < DEPTH; ++t) {
+            PHIID_UNROLL
+            for (int p = 0; p < PAIRS; ++p) {
+                const Spot at = spot(p);
+                const float x = values[0][0][at.row][t], a = values[1][0][at.row][t];
+                const float y = values[0][1][at.column][t], b = values[1][1][at.column][t];
+                xy[p / 2][p % 2] += x * y;
+                xb[p / 2][p % 2] += x * b;
+                ya[p / 2][p % 2] += a * y;
+                ab[p / 2][p % 2] += a * b;
+            }
+        }
+    }
+};
+
+}  // namespace phiid

@@ -1,0 +1,355 @@
+// Runs the CUDA kernels on a CPU: every thread of a block is a fiber, blocks follow one another.
+//
+// It finds what a GPU would only suffer from. Shared memory has its exact size and is full of NaN
+// when a block starts. Between two barriers the threads run one after the other, in an order that
+// the caller chooses: a missing barrier gives different numbers in different orders. A barrier that
+// not all threads of a block (or a warp, for products) reach is an error. Under -fsanitize=thread
+// a fiber is a thread, of this block alone, and barriers are all that orders them.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <csetjmp>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+
+#define PHIID_FN inline
+#define PHIID_UNROLL
+#define PHIID_UNROLL_FOUR
+#define PHIID_ROLLED
+#define PHIID_KERNEL(threads) void
+#define PHIID_SHARED(Type, name) Type& name = *static_cast<Type*>(shim::shared(sizeof(Type)))
+
+struct {
+    unsigned x;
+} threadIdx, blockIdx;
+
+namespace shim {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr size_t STACK = 1 << 18;
+#else
+constexpr size_t STACK = 1 << 16;
+#endif
+
+enum State { RUNNING, AT_BLOCK, AT_WARP, DONE };
+
+// Past and future of a warp's product, of the lanes; two, as `moments.cuh` has them.
+struct Exchange {
+    double a[2][32][8], b[2][32][8];
+};
+
+struct Fiber {
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    ucontext_t context;
+    jmp_buf at;
+    State state;
+    bool started;
+    unsigned products, barriers;
+    void* fake;
+    void* thread;
+};
+
+struct Block {
+    std::vector<Fiber> fibers;
+    std::vector<Exchange> warps;
+    ucontext_t scheduler;
+    jmp_buf back;
+    void *fake, *thread;
+    const void* bottom;
+    size_t size;
+    std::function<void()> kernel;
+    void* shared;
+    size_t shared_size;
+    int any, found;
+    char marks[2][64][2], end;  // addresses of barriers, for the thread sanitizer
+};
+
+inline Block block;
+
+inline Fiber& self() { return block.fibers[threadIdx.x]; }
+
+inline void entered() {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &block.bottom, &block.size);
+#endif
+}
+
+// To the scheduler.
+__attribute__((noinline)) inline void leave() {
+    Fiber& fiber = self();
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(fiber.state == DONE ? nullptr : &fiber.fake, block.bottom,
+                                   block.size);
+    swapcontext(&fiber.context, &block.scheduler);
+    __sanitizer_finish_switch_fiber(fiber.fake, &block.bottom, &block.size);
+#elif defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(block.thread, __tsan_switch_to_fiber_no_sync);
+    swapcontext(&fiber.context, &block.scheduler);
+#else
+    if (!_setjmp(fiber.at)) _longjmp(block.back, 1);
+#endif
+}
+
+inline void run() {
+    entered();
+    block.kernel();
+#if defined(__SANITIZE_THREAD__)
+    __tsan_release(&block.end);
+#endif
+    self().state = DONE;
+    leave();
+    std::abort();
+}
+
+__attribute__((noinline)) inline void enter(unsigned thread) {
+    Fiber& fiber = block.fibers[thread];
+    threadIdx.x = thread;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&block.fake, fiber.stack.get(), STACK);
+    swapcontext(&block.scheduler, &fiber.context);
+    __sanitizer_finish_switch_fiber(block.fake, nullptr, nullptr);
+#elif defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(fiber.thread, __tsan_switch_to_fiber_no_sync);
+    swapcontext(&block.scheduler, &fiber.context);
+#else
+    if (_setjmp(block.back)) return;
+    if (fiber.started) _longjmp(fiber.at, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
+#endif
+}
+
+// Waits for the threads of the block, or of the warp.
+inline void wait(State state) {
+    Fiber& fiber = self();
+    fiber.state = state;
+#if defined(__SANITIZE_THREAD__)
+    // One after the other of two: whoever is ahead must not be taken for ordered already.
+    char* mark = &block.marks[state == AT_WARP][state == AT_WARP ? threadIdx.x / 32 : 0]
+                             [fiber.barriers++ % 2];
+    __tsan_release(mark);
+    leave();
+    __tsan_acquire(mark);
+#else
+    leave();
+#endif
+}
+
+inline void* shared(size_t size) {
+    if (block.shared == nullptr) {
+        block.shared = std::malloc(size);
+        block.shared_size = size;
+        std::memset(block.shared, 0xff, size);
+    }
+    if (block.shared_size != size) std::abort();
+    return block.shared;
+}
+
+inline void start(Fiber& fiber) {
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_size = STACK;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, run, 0);
+    fiber.state = RUNNING;
+    fiber.started = false;
+    fiber.products = fiber.barriers = 0;
+#if defined(__SANITIZE_THREAD__)
+    fiber.thread = __tsan_create_fiber(0);
+#endif
+}
+
+enum Order { FORWARD, REVERSE, RANDOM };
+
+inline std::vector<unsigned> ordered(unsigned first, unsigned last, Order order,
+                                     std::mt19937& random) {
+    std::vector<unsigned> all;
+    for (unsigned k = first; k < last; ++k) all.push_back(k);
+    if (order == REVERSE) std::reverse(all.begin(), all.end());
+    if (order == RANDOM) std::shuffle(all.begin(), all.end(), random);
+    return all;
+}
+
+inline unsigned number_in(State state, unsigned first, unsigned last) {
+    unsigned count = 0;
+    for (unsigned t = first; t < last; ++t) count += block.fibers[t].state == state;
+    return count;
+}
+
+// The threads of a warp one after the other, to the next barrier of the block: as far ahead of the
+// others as a warp can be.
+inline void run_warp(unsigned first, unsigned last, Order order, std::mt19937& random) {
+    for (;;) {
+        for (const unsigned t : ordered(first, last, order, random))
+            if (block.fibers[t].state == RUNNING) enter(t);
+        const unsigned waiting = number_in(AT_WARP, first, last);
+        if (waiting == 0) return;
+        if (waiting < last - first)
+            throw std::runtime_error("a product that not all lanes of a warp take part in");
+        for (unsigned t = first; t < last; ++t) block.fibers[t].state = RUNNING;
+    }
+}
+
+inline void run_block(unsigned index, unsigned threads, Order order, std::mt19937& random) {
+    blockIdx.x = index;
+    block.fibers.resize(threads);
+    const unsigned warps = (threads + 31) / 32;
+    block.warps.resize(warps);
+    for (auto& warp : block.warps) std::memset(&warp, 0xff, sizeof warp);
+    for (auto& fiber : block.fibers) start(fiber);
+    block.shared = nullptr;
+    block.any = 0;
+    for (;;) {
+        for (const unsigned warp : ordered(0, warps, order, random))
+            run_warp(32 * warp, std::min(32 * warp + 32, threads), order, random);
+        const unsigned done = number_in(DONE, 0, threads);
+        if (done == threads) return;
+        if (done > 0) throw std::runtime_error("a barrier that not all threads of a block reach");
+        for (auto& fiber : block.fibers) fiber.state = RUNNING;
+        block.found = block.any;
+        block.any = 0;
+    }
+}
+
+inline void run_grid(unsigned blocks, unsigned threads, Order order, unsigned seed,
+                     std::function<void()> kernel) {
+    std::mt19937 random(seed);
+    block.kernel = std::move(kernel);
+#if defined(__SANITIZE_THREAD__)
+    block.thread = __tsan_get_current_fiber();
+#endif
+    const auto finish = [] {
+        std::free(block.shared);
+        block.shared = nullptr;
+#if defined(__SANITIZE_THREAD__)
+        for (auto& fiber : block.fibers) __tsan_destroy_fiber(fiber.thread);
+#endif
+    };
+    for (const unsigned index : ordered(0, blocks, order, random)) {
+        try {
+            run_block(index, threads, order, random);
+        } catch (...) {
+            finish();
+            throw;
+        }
+        finish();
+    }
+#if defined(__SANITIZE_THREAD__)
+    __tsan_acquire(&block.end);
+#endif
+}
+
+// ---- Kernels by name ----------------------------------------------------------------------------
+
+struct Kernel {
+    std::string parameters;  // a letter for each, see `letter`
+    std::function<std::function<void()>(void**)> bind;
+};
+
+inline std::map<std::string, Kernel> kernels;
+inline std::string error;
+
+template <class Type>
+constexpr char letter() {
+    using Bare = std::remove_cv_t<std::remove_pointer_t<Type>>;
+    const bool array = std::is_pointer_v<Type>;
+    if (std::is_same_v<Bare, double>) return array ? 'D' : 'd';
+    if (std::is_same_v<Bare, long long>) return array ? 'L' : 'l';
+    if (std::is_same_v<Bare, float> && array) return 'F';
+    if (std::is_same_v<Bare, unsigned long long> && array) return 'U';
+    if (std::is_same_v<Bare, unsigned char> && array) return 'B';
+    return '?';
+}
+
+template <class... Types, size_t... Places>
+std::function<void()> bound(void (*kernel)(Types...), void** values,
+                            std::index_sequence<Places...>) {
+    return [kernel, arguments = std::make_tuple(*static_cast<Types*>(values[Places])...)] {
+        std::apply(kernel, arguments);
+    };
+}
+
+template <class... Types>
+bool add(const char* name, void (*kernel)(Types...)) {
+    kernels[name] = {{letter<Types>()...}, [kernel](void** values) {
+                         return bound(kernel, values, std::index_sequence_for<Types...>());
+                     }};
+    return true;
+}
+
+}  // namespace shim
+
+// ---- What the kernels call ----------------------------------------------------------------------
+
+inline void __syncthreads() { shim::wait(shim::AT_BLOCK); }
+
+inline int __syncthreads_or(int value) {
+    shim::block.any |= value != 0;
+    shim::wait(shim::AT_BLOCK);
+    return shim::block.found;
+}
+
+inline int __popcll(unsigned long long word) { return __builtin_popcountll(word); }
+
+inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long value) {
+    return __atomic_fetch_add(at, value, __ATOMIC_RELAXED);
+}
+
+// See device/nvrtc.cuh.
+template <int STEPS>
+void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
+    static_assert(STEPS <= 8, "room in Exchange");
+    shim::Exchange& warp = shim::block.warps[threadIdx.x / 32];
+    const unsigned lane = threadIdx.x % 32, turn = shim::self().products++ % 2;
+    std::copy(a, a + STEPS, warp.a[turn][lane]);
+    std::copy(b, b + STEPS, warp.b[turn][lane]);
+    shim::wait(shim::AT_WARP);
+    for (unsigned j = 0; j < 2; ++j)
+        for (int s = 0; s < STEPS; ++s)
+            for (unsigned k = 0; k < 4; ++k) {
+                const unsigned row = lane / 4, column = 2 * (lane % 4) + j;
+                c[j] = std::fma(warp.a[turn][4 * row + k][s], warp.b[turn][4 * column + k][s], c[j]);
+            }
+}
+
+#define SHIM_KERNEL(...) \
+    static const bool SHIM_JOIN(added_, __COUNTER__) = shim::add(#__VA_ARGS__, &__VA_ARGS__);
+#define SHIM_JOIN(one, two) SHIM_JOIN_AGAIN(one, two)
+#define SHIM_JOIN_AGAIN(one, two) one##two
+
+// The letters of a kernel's parameters, or null.
+extern "C" const char* shim_parameters(const char* name) {
+    const auto found = shim::kernels.find(name);
+    return found == shim::kernels.end() ? nullptr : found->second.parameters.c_str();
+}
+
+extern "C" const char* shim_launch(const char* name, unsigned blocks, unsigned threads,
+                                   void** values, int order, unsigned seed) {
+    try {
+        shim::run_grid(blocks, threads, shim::Order(order), seed,
+                       shim::kernels.at(name).bind(values));
+        return nullptr;
+    } catch (const std::exception& thrown) {
+        shim::error = thrown.what();
+        return shim::error.c_str();
+    }
+}
