@@ -436,7 +436,7 @@ def test_what_auto_takes(cupy, gpu_tensors, rng, monkeypatch):
     assert backends.select("auto", tensor, work["mmi"]).name == "cupy"
     without("cupy")
     assert backends.select("auto", array, work["mmi"]).name == "triton"
-    assert backends.select("auto", array, work["ccs"]).name == "torch"
+    assert backends.select("auto", array, work["ccs by node"]).name == "torch"
 
 
 # ---- What is left to whole-array operations ------------------------------------------------------

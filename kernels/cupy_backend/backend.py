@@ -16,6 +16,9 @@ from .library import cupy_library
 from .nodes import decompose_nodes, unpack
 from .problem import problem
 
+FEWEST_NODES = 3
+"""For the kernels: of two nodes alone, a tile would be empty but for one pair."""
+
 
 def run(
     series: Any,
@@ -62,7 +65,7 @@ def compute(
 def _totals(device: Device, features: Any, request: Request) -> Totals:
     """`eager.totals`, by the kernels."""
     nodes = features.constant.shape[1]
-    if nodes == 2:
+    if nodes < FEWEST_NODES:
         return _pairs_alone(device, features, request)
     given = problem(device.lib, features, request)
     found, keys = matrices(device, given, request.per_trial)
@@ -73,8 +76,9 @@ def _totals(device: Device, features: Any, request: Request) -> Totals:
 
 
 def _pairs_alone(device: Device, features: Any, request: Request) -> Totals:
-    """Trials of two nodes, by whole-array operations: a tile of the kernels would be empty but for
-    one pair. In float64, as matrix products in float32 may be set to round to TF32.
+    """Trials of few nodes, chosen pairs among them, by whole-array operations.
+
+    In float64: matrix products in float32 may be set to round to TF32.
     """
     found = totals(device.lib, features, replace(request, dtype="float64"))
     sums = {name: device.lib.cast(value, request.dtype) for name, value in found.sums.items()}
