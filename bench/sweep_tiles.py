@@ -2,18 +2,19 @@
 
     python bench/sweep_tiles.py [--only "float64 series few"] [--seconds 600] [--nodes 1152]
 
-The table goes in place of `LAUNCHES` in `kernels/triton_backend/launch.py`. Each candidate is
-compared with the first before it may win. Needs a GPU; without one it says so.
+The first lines go in place of `LAUNCHES` in `kernels/triton_backend/launch.py`, those of other
+kernels in place of the constants that they name. Each candidate is compared with the first before
+it may win. Needs a GPU; without one it says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,35 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from synkern.kernels.discrete import Bits
+from synkern.kernels.eager import request_for
+from synkern.kernels.estimators import ESTIMATORS
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.segments import Segments, standardise
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = {"few": ("rtr", "sts"), "many": ATOMS}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One to sweep.
+
+    Attributes:
+        name: in the output, and what `--only` looks for.
+        line: of code to paste, with the best configuration in place of {}.
+        frozen: configuration.
+        others: candidates.
+        run: its sums, by configuration.
+        tolerance: largest difference between two configurations.
+    """
+
+    name: str
+    line: str
+    frozen: Any
+    others: list[Any]
+    run: Callable[[Any], torch.Tensor]
+    tolerance: float
 
 
 def features(trials: int, samples: int, nodes: int) -> Segments:
@@ -52,73 +77,142 @@ def device_ms(call: Any, repetitions: int = 7) -> float:
     return sorted(times)[repetitions // 2]
 
 
-def candidates(path: str) -> Iterator[Any]:
-    from synkern.kernels.triton_backend.launch import Launch  # noqa: PLC0415
+def kernels(segments: Segments) -> Iterator[Kernel]:
+    """All that have tiles of pairs."""
+    # Imported here: whether triton compiles or interprets is decided by who imports it first.
+    from synkern.kernels.triton_backend import ccs, discrete, launch, nodes, plan  # noqa: PLC0415
 
-    depths = (16, 32) if path == "series" else (16,)
-    stages = (2, 3) if path == "series" else (2,)
-    for block, warps, depth, stage in itertools.product((32, 16, 64), (8, 4, 16), depths, stages):
-        if 2 <= block * block // (32 * warps) <= 16:
-            yield Launch(block, warps, depth, stage)
+    # Trials apart are as many outputs: a few show the same.
+    some = Segments(*(v[:8] for v in segments))
+    trials = len(segments.past)
+
+    def listed(part: Segments, fill: Callable[..., torch.Tensor], **options: Any) -> torch.Tensor:
+        marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
+        return fill(*part, marked, marked.new_zeros(1), **options)
+
+    def node_sums(names: Any, dtype: str, per_trial: bool, configuration: Any) -> torch.Tensor:
+        request = request_for(
+            names, per_trial=per_trial, dtype=dtype, estimator=ESTIMATORS["gaussian", "MMI"]
+        )
+        part = some if per_trial else segments
+        shape = (len(names) + 3, len(part.past) if per_trial else 1, part.past.shape[1])
+        sums = part.past.new_zeros(shape)
+        for _ in nodes._bands(sums, part, request, configuration):
+            pass
+        return sums
+
+    for (dtype, path, size, output), frozen in launch.LAUNCHES.items():
+        apart, names = output == "apart", NAMES[size]
+
+        def run(
+            configuration: Any,
+            dtype: str = dtype,
+            path: Any = path,
+            apart: bool = apart,
+            names: Any = names,
+        ) -> torch.Tensor:
+            if path == "nodes":
+                return node_sums(names, dtype, apart, configuration)
+            return listed(
+                some if apart else segments,
+                lambda *arguments, **options: launch.fill(path, *arguments, **options),
+                plan=plan.plan(names),
+                per_trial=apart,
+                dtype=dtype,
+                launch=configuration,
+            )
+
+        yield Kernel(
+            " ".join((dtype, path, size, output)),
+            f'    ("{dtype}", "{path}", "{size}", "{output}"): {{}},',
+            frozen,
+            candidates(path, frozen),
+            run,
+            (1e-5 if dtype == "float32" else 1e-9)
+            * (len(some.past) if apart else trials)
+            # Sums over the pairs of a node.
+            * (segments.past.shape[1] if path == "nodes" else 1),
+        )
+    options: dict[str, Any] = {"names": NAMES["few"], "per_trial": False, "dtype": "float64"}
+    yield Kernel(
+        "float64 ccs few summed",
+        "LAUNCH = {}  # ccs.py",
+        ccs.LAUNCH,
+        candidates("moments", ccs.LAUNCH),
+        lambda configuration: listed(segments, ccs.fill, launch=configuration, **options),
+        1e-9 * trials,
+    )
+    past, future = ((v > 0).to(torch.float32) for v in segments[:2])
+    bits = Bits(past, future, past * future, segments.constant)
+    for redundancy, frozen in discrete.LAUNCHES.items():
+        yield Kernel(
+            f"float64 discrete {redundancy} few summed",
+            f'    "{redundancy}": {{}},  # discrete.py',
+            frozen,
+            candidates("moments", frozen),
+            lambda configuration, redundancy=redundancy: discrete.fill(
+                bits, redundancy, launch=configuration, **options
+            ),
+            1e-9 * trials,
+        )
+
+
+def candidates(path: str, frozen: Any) -> list[Any]:
+    """Configurations beside the frozen one."""
+    depths = (16, 32) if path in ("series", "nodes") else (16,)
+    stages = (2, 3) if path in ("series", "nodes") else (2,)
+    return [
+        other
+        for block, warps, depth, stage in itertools.product(
+            (32, 16, 64), (8, 4, 16), depths, stages
+        )
+        if 1 <= block * block // (32 * warps) <= 16
+        and (other := type(frozen)(block, warps, depth, stage)) != frozen
+    ]
 
 
 def sweep(segments: Segments, seconds: float, only: str = "") -> dict[str, Any]:
-    """Times by key and candidate, and the best of each key.
+    """Times by kernel and candidate, and the best of each kernel.
 
     Returns:
-        {key: {"times": {candidate: ms}, "best": candidate, "frozen_ms": ms}}; keys for which time
-        did not suffice are missing.
+        {name: {"times": {candidate: ms}, "best": line to paste, "best_ms": ms, "frozen_ms": ms}};
+        kernels for which time did not suffice are missing.
     """
-    from synkern.kernels.triton_backend.launch import LAUNCHES, fill  # noqa: PLC0415
-    from synkern.kernels.triton_backend.plan import plan  # noqa: PLC0415
-
     end = time.monotonic() + seconds
     found: dict[str, Any] = {}
-    for key, frozen in LAUNCHES.items():
-        name, (dtype, path, size, output) = " ".join(key), key
-        if only not in name:
+    for kernel in kernels(segments):
+        if only not in kernel.name:
             continue
         expected, times = None, {}
-        others = [c for c in candidates(path) if c != frozen]
-        for launch in [frozen, *others]:
+        for launch in [kernel.frozen, *kernel.others]:
             if time.monotonic() > end:
                 break
-            # Trials apart are as many outputs: a few show the same.
-            part = segments if output == "summed" else Segments(*(v[:8] for v in segments))
-            marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
-            count = torch.zeros(1, dtype=torch.int64, device=DEVICE)
-            options = {
-                "plan": plan(NAMES[size]),
-                "per_trial": output == "apart",
-                "dtype": dtype,
-                "launch": launch,
-            }
-
-            call = functools.partial(fill, path, *part, marked, count, **options)
-
             try:
-                out = call().double()
+                out = kernel.run(launch).double()
                 expected = out if expected is None else expected
                 error = (out - expected).abs().max().item()
-                limit = (1e-5 if dtype == "float32" else 1e-9) * len(part.past)
-                times[str(launch)] = device_ms(call) if error <= limit else f"wrong by {error:.1e}"
+                times[str(launch)] = (
+                    device_ms(lambda kernel=kernel, launch=launch: kernel.run(launch))
+                    if error <= kernel.tolerance
+                    else f"wrong by {error:.1e}"
+                )
             except Exception as failure:
                 times[str(launch)] = f"{type(failure).__name__}: {failure}"[:200]
         timed = {launch: ms for launch, ms in times.items() if isinstance(ms, float)}
         if timed:
             best = min(timed, key=timed.__getitem__)
-            frozen_ms = times.get(str(frozen))
-            found[name] = {"times": times, "best": best, "frozen_ms": frozen_ms}
+            found[kernel.name] = {
+                "times": times,
+                "best": kernel.line.format(best),
+                "best_ms": timed[best],
+                "frozen_ms": times.get(str(kernel.frozen)),
+            }
     return found
 
 
 def table(found: dict[str, Any]) -> str:
-    """Lines for `LAUNCHES`."""
-    rows = []
-    for name, row in found.items():
-        key = ", ".join(f'"{part}"' for part in name.split(" "))
-        rows.append(f"    ({key}): {row['best']},  # {row['times'][row['best']]:.3f} ms")
-    return "\n".join(["LAUNCHES = {", *rows, "}"])
+    """Lines to paste, with their times."""
+    return "\n".join(f"{row['best']}  # {row['best_ms']:.3f} ms" for row in found.values())
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import torch
 
 import synkern._checks as check
 import synkern.kernels.moments as kernel
-from synkern._arrays import ArrayKind, incoming, native
+from synkern._arrays import ArrayKind, incoming, is_cupy, native, placed
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -77,11 +77,15 @@ class LaggedMoments:
         """
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
-        library = native(chunk)[0]
+        library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
         if self._shape and library != self._library:
             raise TypeError(f"chunk is of {library}, those before it of {self._library}")
         detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
+        with placed(chunk, array):
+            return self._update(array, library, restore)
+
+    def _update(self, array: Any, library: ArrayKind, restore: Callable[[Any], Any]) -> Self:
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise ValueError(
                 "chunk must be (time, nodes) or (trials, time, nodes), nothing empty; got shape "
@@ -100,7 +104,7 @@ class LaggedMoments:
         self._shape, self._library, self._restore = shape, library, restore
         self._time += array.shape[1]
         # A copy: the caller may write the next chunk into the same memory.
-        self._pending.append(xp.asarray(array, dtype=xp.float64, copy=True))
+        self._pending.append(_copy(array))
         if sum(chunk.shape[1] for chunk in self._pending) >= PENDING:
             self._flush()
         return self
@@ -135,7 +139,9 @@ class LaggedMoments:
             short = next((part for part in parts if lag not in part._sums), None)
             if short is not None:
                 raise ValueError(f"parts must be longer than their lag; got {short}")
-            stacked._sums[lag] = kernel.stacked(xp, [part._sums[lag] for part in parts])
+            sums = [part._sums[lag] for part in parts]
+            with placed(sums[0].past, sums[0].past):
+                stacked._sums[lag] = kernel.stacked(xp, sums)
         trials = sum(part._shape[0] for part in parts if part._shape)
         stacked._shape = trials, nodes.pop()
         stacked._library, stacked._restore = first._library, first._restore
@@ -151,7 +157,7 @@ class LaggedMoments:
 
     @property
     def library(self) -> ArrayKind:
-        """What holds the moments, "numpy" or "torch"."""
+        """What holds the moments, "numpy", "torch" or "cupy"."""
         return self._library
 
     def restore(self, array: Any) -> Any:
@@ -178,13 +184,20 @@ class LaggedMoments:
         if nodes < 2:
             raise ValueError(f"moments must be of at least 2 nodes; got {self}")
         xp: Any = sys.modules[self._library]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return kernel.correlations(xp, kernel.pooled(xp, self._sums[lag], pooled))
+        sums = self._sums[lag]
+        with (
+            placed(sums.past, sums.past),
+            np.errstate(divide="ignore", invalid="ignore", over="ignore"),
+        ):
+            return kernel.correlations(xp, kernel.pooled(xp, sums, pooled))
 
     def _flush(self) -> None:
         """Form the products of all chunks that wait, with the end of those before them."""
-        if not self._pending:
-            return
+        if self._pending:
+            with placed(self._pending[0], self._pending[0]):
+                self._add_pending()
+
+    def _add_pending(self) -> None:
         xp: Any = sys.modules[self._library]
         before = 0 if self._last is None else self._last.shape[1]
         parts = self._pending if self._last is None else [self._last, *self._pending]
@@ -197,5 +210,12 @@ class LaggedMoments:
             with np.errstate(over="ignore", invalid="ignore"):  # `features` says which node it is
                 new = kernel.sums(xp, rows[:, start - lag : rows.shape[1] - lag], rows[:, start:])
                 self._sums[lag] = new if old is None else kernel.merged(xp, old, new)
-        self._last = xp.asarray(rows[:, -max(self.lags) :], copy=True)
+        self._last = _copy(rows[:, -max(self.lags) :])
         self._pending = []
+
+
+def _copy(array: Any) -> Any:
+    """In float64 and in memory of its own."""
+    if isinstance(array, torch.Tensor):
+        return array.to(torch.float64, copy=True)
+    return array.astype(np.float64)

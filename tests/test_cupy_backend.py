@@ -282,6 +282,35 @@ def test_moments(cupy, gpu_tensors, rng, atoms, average, how):
     assert found.degenerate == expected.degenerate
 
 
+@pytest.mark.parametrize("average", ["trials", None, "moments", "concatenate"])
+def test_moments_gathered_by_cupy(cupy, rng, average):
+    """Chunk by chunk, of several lags and trials of different length, without torch."""
+    parts = [hard(rng, time=60), hard(rng, trials=1, time=45)]
+
+    def gathered(take):
+        each = [synkern.LaggedMoments(tau=(1, 3)) for _ in parts]
+        for moments, part in zip(each, parts, strict=True):
+            for chunk in np.split(part, 3, axis=1):
+                moments.update(take(chunk))
+        return synkern.LaggedMoments.stack(each)
+
+    there, here = gathered(cupy.asarray), gathered(np.asarray)
+    assert there.library == "cupy"
+    options = {"atoms": "all", "average": average, "tau": [1, 3]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = synkern.phiid(there, **options)
+        expected = synkern.phiid(here, backend="numpy", **options)
+    for lag in (1, 3):
+        assert found[lag].backend == "cupy"
+        assert found[lag].degenerate == expected[lag].degenerate
+        for atom in expected[lag]:
+            assert isinstance(found[lag][atom], cupy.ndarray)
+            np.testing.assert_allclose(
+                found[lag][atom].get(), expected[lag][atom], rtol=0, atol=2e-6
+            )
+
+
 # ---- Arrays --------------------------------------------------------------------------------------
 
 

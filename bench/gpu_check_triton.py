@@ -1,0 +1,278 @@
+"""The stages of gpu_check.py for the backends `torch` and `triton`.
+
+| stage              | what                                                                      |
+|--------------------|---------------------------------------------------------------------------|
+| triton-correctness | every estimator, path, dtype, output, kind of series and size against     |
+|                    | NumPy in float64: errors, NaN, outcomes; the same bits twice; poisoned    |
+|                    | outputs                                                                   |
+| triton-norms       | standardisation and norms of heads, each in one read, and their times     |
+| triton-launches    | another stream, a CUDA graph, the gradient                                |
+| triton-timing      | 1152 nodes, 60 trials, 100 samples: torch eager, torch.compile, triton    |
+| triton-sweep       | tiles, see sweep_tiles.py                                                 |
+| triton-sanitizer   | compute-sanitizer, if there is one                                        |
+
+Without a GPU, correctness, norms, the gradient and the sweep are rehearsed by triton's interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gpu_cases
+import sweep_tiles
+import torch
+from gpu_cases import DEVICE, GPU, NODES, ROOT, STUDY, TIME, TRIALS, NotRunError
+from synkern.kernels.eager import smallest_trusted
+from synkern.kernels.estimators import STRICT
+from synkern.kernels.segments import Segments, standardise
+
+import synkern
+from synkern.kernels import mmi
+from synkern.recording import head_norms
+
+SANITIZED = """
+import numpy, torch, warnings, synkern
+warnings.simplefilter("ignore")
+series = numpy.random.default_rng(0).standard_normal((3, 40, 37)).cumsum(1)
+series[..., 3] = series[..., 2]
+series[0, :, 7] = 1
+series = torch.from_numpy(series).cuda()
+for kind in ("gaussian", "discrete"):
+    for redundancy in ("MMI", "CCS"):
+        for atoms in ("all", ("rtr", "sts")):
+            synkern.phiid(series, kind=kind, redundancy=redundancy, atoms=atoms, backend="triton")
+synkern.phiid(series, reduce="nodes", backend="triton")
+synkern.phiid(synkern.LaggedMoments().update(series), backend="triton")
+"""
+
+
+def correctness(seconds: float) -> dict[str, Any]:
+    sizes = [(1, 20, 2), (3, 30, 19)]
+    if GPU:
+        sizes = [(1, 40, 2), (3, 60, 37), (9, 100, 65), (17, 100, 130), (4, 1100, 33)]
+    end = time.monotonic() + seconds
+    rows, left_out = [], 0
+    for size in sizes:
+        for kind in gpu_cases.SERIES:
+            truth = gpu_cases.Truth(gpu_cases.series(kind, *size))
+            given = torch.from_numpy(truth.values).to(DEVICE)
+            for case in gpu_cases.cases(by_node=(("gaussian", "MMI"),)):
+                backends = ("torch", "triton") if case["path"] == "series" else ("triton",)
+                for backend in backends:
+                    if time.monotonic() > end:
+                        left_out += 1
+                        continue
+                    found = truth.compared(case, given, backend, _forced)
+                    rows.append({"size": size, "series": kind} | found)
+    return gpu_cases.summary(rows, left_out)
+
+
+@contextlib.contextmanager
+def _forced(path: str) -> Iterator[None]:
+    """Gaussian MMI straight from the series, or through moments in memory; outputs full of NaN."""
+    from synkern.kernels.triton_backend import backend, launch, op, unit_vectors  # noqa: PLC0415
+
+    kept = op.path_for, backend.path_for, launch._empty, unit_vectors._empty
+    op.path_for = backend.path_for = lambda *_: path
+    launch._empty, unit_vectors._empty = (
+        lambda *shape, empty=empty: empty(*shape).fill_(torch.nan) for empty in kept[2:]
+    )
+    try:
+        yield
+    finally:
+        op.path_for, backend.path_for, launch._empty, unit_vectors._empty = kept
+
+
+def norms(_: float) -> dict[str, Any]:
+    """Held to whole-array operations on the same device."""
+    from synkern.kernels.triton_backend.head_norms import stacked_head_norms  # noqa: PLC0415
+    from synkern.kernels.triton_backend.unit_vectors import unit_vectors  # noqa: PLC0415
+
+    values = torch.from_numpy(gpu_cases.series("degenerate", 3, 60, 37)).to(DEVICE)
+    found: dict[str, Any] = {"unit vectors differ by": {}, "norms differ by, relative": {}}
+    passed = True
+    for tau in (1, 7):
+        one, other = unit_vectors(values, tau, None), standardise(torch, values, tau)
+        error = max(float((a - b).abs().max()) for a, b in zip(one[:2], other[:2], strict=True))
+        found["unit vectors differ by"][tau] = error
+        passed &= error < 1e-14 and torch.equal(one.constant, other.constant)
+    for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+        held = list(torch.randn(5, 3, 9 * 64, device=DEVICE).to(dtype).unbind())
+        expected = head_norms(torch.stack(held), SimpleNamespace(heads=9, width=64))
+        error = float((stacked_head_norms(held, 64) / expected - 1).abs().max())
+        found["norms differ by, relative"][str(dtype)] = error
+        passed &= error < 5e-6
+    found["passed"] = passed
+    if not GPU:
+        return found | {"not run": "times: no GPU"}
+    big = torch.randn(TRIALS, TIME, NODES, device=DEVICE, dtype=torch.float64)
+    heads = SimpleNamespace(heads=32, width=128)
+    held = list(torch.randn(100, 32, 32 * 128, device=DEVICE, dtype=torch.bfloat16).unbind())
+    calls: dict[str, Callable[[], Any]] = {
+        "unit vectors, torch": lambda: standardise(torch, big, 1),
+        "unit vectors, triton": lambda: unit_vectors(big, 1, None),
+        "norms, torch": lambda: head_norms(torch.stack(held), heads),
+        "norms, triton": lambda: stacked_head_norms(held, 128),
+    }
+    found["device ms"] = {name: sweep_tiles.device_ms(call) for name, call in calls.items()}
+    return found
+
+
+def launches(_: float) -> dict[str, Any]:
+    from synkern.kernels.triton_backend.op import gaussian_mmi  # noqa: PLC0415
+
+    values = torch.from_numpy(gpu_cases.series("random", 5, 60, 37)).to(DEVICE)
+    segments = standardise(torch, values, 1)
+    arguments = (*segments, "rtr,sts", False, False, 64)
+    expected = gaussian_mmi(*arguments)[0]
+    found: dict[str, Any] = {}
+
+    results = []
+    for name in ("triton", "torch"):
+        leaf = values.clone().requires_grad_()
+        torch.nansum(synkern.phiid(leaf, backend=name)["sts"]).backward()
+        results.append(leaf.grad)
+    found["gradient error"] = float((results[0] - results[1]).abs().max())
+    found["passed"] = found["gradient error"] < 1e-8
+    if not GPU:
+        found["not run"] = "streams and CUDA graphs: no GPU"
+        return found
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        on_stream = gaussian_mmi(*arguments)[0]
+    torch.cuda.synchronize()
+    found["stream"] = torch.equal(on_stream, expected)
+
+    copies = [v.clone() for v in segments]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = gaussian_mmi(*copies, *arguments[3:])[0]
+    other = standardise(torch, values.flip(1), 1)
+    for copy, value in zip(copies, other, strict=True):
+        copy.copy_(value)
+    graph.replay()
+    torch.cuda.synchronize()
+    found["graph"] = torch.equal(captured, gaussian_mmi(*other, *arguments[3:])[0])
+    found["passed"] &= found["stream"] and found["graph"]
+    return found
+
+
+def timing(_: float) -> dict[str, Any]:
+    if not GPU:
+        raise NotRunError("no GPU: a time of the interpreter says nothing")
+    from synkern.kernels.triton_backend.launch import fill, path_for  # noqa: PLC0415
+    from synkern.kernels.triton_backend.plan import plan  # noqa: PLC0415
+
+    segments = sweep_tiles.features(TRIALS, TIME - 1, NODES)
+    values = torch.randn(TRIALS, TIME, NODES, dtype=torch.float64, device=DEVICE).cumsum(1)
+    marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
+    count = torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    found: dict[str, Any] = {"what": STUDY, "device ms": {}, "seconds of phiid": {}}
+
+    compiled = torch.compile(eager_sums)
+    exact = eager_sums(segments)
+    found["torch.compile error"] = float((compiled(segments) - exact).abs().max())
+    found["device ms"]["torch, eager, rtr+sts"] = sweep_tiles.device_ms(
+        lambda: eager_sums(segments)
+    )
+    found["device ms"]["torch.compile, rtr+sts"] = sweep_tiles.device_ms(lambda: compiled(segments))
+
+    for size, names in sweep_tiles.NAMES.items():
+        for dtype in ("float64", "float32"):
+            for path in ("series", "moments"):
+                options: dict[str, Any] = {"plan": plan(names), "per_trial": False, "dtype": dtype}
+
+                def call(path: Any = path, options: Any = options) -> Any:
+                    return fill(path, *segments, marked, count, **options)
+
+                name = f"triton, {path}, {len(names)} atoms, {dtype}"
+                found["device ms"][name] = sweep_tiles.device_ms(call)
+                if size == "few" and dtype == "float64":
+                    off = ~torch.eye(NODES, dtype=torch.bool, device=DEVICE)
+                    error = float(((call() - exact) * off).abs().max())
+                    found[f"{path} differs from eager by"] = error
+        found[f"chosen, {len(names)} atoms"] = path_for(NODES, TIME - 1, False, plan(names))
+
+    for backend in ("torch", "triton"):
+        for atoms in (("rtr", "sts"), "all"):
+            for _ in range(2):
+                start = time.perf_counter()
+                synkern.phiid(values, atoms=atoms, backend=backend)
+                torch.cuda.synchronize()
+                label = f"{backend}, {'16' if atoms == 'all' else '2'} atoms"
+                found["seconds of phiid"][label] = time.perf_counter() - start
+    peak = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    synkern.phiid(values, backend="triton")
+    found["peak bytes above input"] = torch.cuda.max_memory_allocated() - peak
+    return found
+
+
+def eager_sums(segments: Segments) -> torch.Tensor:
+    """What the eager backend computes, over whole matrices of ten trials: (2, nodes, nodes)."""
+    limit = smallest_trusted(segments.samples, "float64", STRICT["float64"])
+    total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=segments.past.device)
+    for start in range(0, TRIALS, 10):
+        x, a = segments.past[start : start + 10], segments.future[start : start + 10]
+        own = (x * a).sum(-1)
+        c = mmi.Correlations(
+            x @ x.mT, a @ a.mT, own[:, :, None], x @ a.mT, a @ x.mT, own[:, None, :]
+        )
+        v, variance = mmi.lambdas(torch, c)
+        for n, atom in enumerate(mmi.atoms(torch, v, ("rtr", "sts"))):
+            total[n] += torch.where(variance >= limit, atom, 0.0).sum(0)
+    return total
+
+
+def sweep(seconds: float) -> dict[str, Any]:
+    """Every kernel on a GPU; without one, whether two configurations of each agree."""
+    segments = sweep_tiles.features(TRIALS, TIME - 1, NODES)
+    if GPU:
+        found = sweep_tiles.sweep(segments, seconds)
+        print(sweep_tiles.table(found))
+        return found
+    differences, passed = {}, True
+    for kernel in sweep_tiles.kernels(segments):
+        one, other = (kernel.run(launch) for launch in (kernel.frozen, kernel.others[0]))
+        differences[kernel.name] = error = float((one - other).abs().max())
+        passed &= error <= kernel.tolerance
+    return {"passed": passed, "differences": differences, "not run": "times: no GPU"}
+
+
+def sanitizer(seconds: float) -> dict[str, Any]:
+    tool = shutil.which("compute-sanitizer")
+    if not GPU or tool is None:
+        raise NotRunError("no GPU" if not GPU else "compute-sanitizer is not on the path")
+    found: dict[str, Any] = {"passed": True}
+    for check in ("memcheck", "racecheck", "initcheck"):
+        command = [tool, "--tool", check, sys.executable, "-W", "ignore", "-c", SANITIZED]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds / 3
+            )
+        except subprocess.TimeoutExpired:
+            found[check] = f"not finished in {seconds / 3:.0f} s"
+            continue
+        found[check] = done.stdout.strip().splitlines()[-5:]
+        found["passed"] &= done.returncode == 0 and " 0 errors" in done.stdout
+    return found
+
+
+STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
+    "triton-correctness": (correctness, 150),
+    "triton-norms": (norms, 20),
+    "triton-launches": (launches, 30),
+    "triton-timing": (timing, 150),
+    "triton-sweep": (sweep, 120),
+    "triton-sanitizer": (sanitizer, 90),
+}
+"""With the seconds that each may take."""
