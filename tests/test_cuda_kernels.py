@@ -399,7 +399,6 @@ SANITIZED = [
     (("gaussian", "MMI"), TWO, False, "float32"),
     (("gaussian", "MMI"), SOME, True, "float64"),
     (("gaussian", "CCS"), SOME, False, "float32"),
-    (("discrete", "MMI"), TWO, False, "float64"),
     (("discrete", "CCS"), TWO, False, "float64"),
 ]
 
