@@ -2,6 +2,10 @@
 //
 // Lanes of a warp hold what `multiply_add` makes of them: a row and two neighbouring columns of an
 // 8 x 8 fragment. In float32 the same lanes form the same numbers by multiply-adds of their own.
+//
+// Roofline (see mmi.cuh): products of 99 samples, padded to 112, of whole tiles, 36.7 GFLOP, 0.55 ms
+// on the tensor cores; 113 other instructions for every 16 of theirs, 0.5 ms of issue beside them;
+// unit vectors from the cache of level 2, 101 KB a tile and trial, 4.1 GB, 0.7 ms at 5.5 TB/s.
 
 #pragma once
 
