@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <type_traits>
+
 #include "engine.h"
 #include "simd.h"
 
@@ -33,8 +35,13 @@ class Discrete : public Sum {
     }
 
    private:
+    // Of counts: MMI only adds them and looks them up.
+    using Entry = std::conditional_t<CCS, double, int>;
+    using Count = std::conditional_t<CCS, Doubles, Ints>;
+
     void trial(const Tile& tile, int64_t k, double* to) const {
-        alignas(64) double column_ones[3][TILE] = {}, keep[TILE] = {};
+        alignas(64) Entry column_ones[3][TILE] = {};
+        alignas(64) double keep[TILE] = {};
         for (int f = 0; f < 3; ++f)
             for (int64_t w = 0; w < data_.words(); ++w) {
                 const unsigned long long* words = data_.feature(k, f, w) + tile.column;
@@ -44,19 +51,20 @@ class Discrete : public Sum {
         for (int j = 0; j < tile.columns; ++j)
             keep[j] = !data_.constant[k * data_.nodes + tile.column + j];
         alignas(64) double entropies[3][TILE];
-        for (int j = 0; !CCS && j < tile.columns; j += DOUBLES) {
-            Doubles ones[3];
-            for (int f = 0; f < 3; ++f) ones[f] = load<Doubles>(column_ones[f] + j);
-            const Entropies<Doubles> of = node_entropies(data_.table, samples(), ones);
-            store(entropies[0] + j, of.past);
-            store(entropies[1] + j, of.future);
-            store(entropies[2] + j, of.both);
-        }
+        if constexpr (!CCS)
+            for (int j = 0; j < tile.columns; j += DOUBLES) {
+                Count ones[3];
+                for (int f = 0; f < 3; ++f) ones[f] = load<Count>(column_ones[f] + j);
+                const Entropies<Doubles> of = node_entropies<Doubles>(data_.table, samples(), ones);
+                store(entropies[0] + j, of.past);
+                store(entropies[1] + j, of.future);
+                store(entropies[2] + j, of.both);
+            }
         for (int i = 0; i < tile.rows; ++i) {
             const int64_t row = tile.row + i;
             if (data_.constant[k * data_.nodes + row]) continue;
             alignas(64) long long ones[9][TILE] = {};
-            double row_ones[3] = {};
+            Entry row_ones[3] = {};
             for (int f = 0; f < 3; ++f)
                 for (int64_t w = 0; w < data_.words(); ++w) {
                     const unsigned long long mine = data_.feature(k, f, w)[row];
@@ -68,22 +76,23 @@ class Discrete : public Sum {
                             count[j] += __builtin_popcountll(words[j] & mine);
                     }
                 }
-            Doubles first[3];
-            for (int f = 0; f < 3; ++f) first[f] = constant<Doubles>(row_ones[f]);
+            Count first[3];
+            for (int f = 0; f < 3; ++f) first[f] = Count{} + row_ones[f];
             Entropies<Doubles> of_first{};
-            if (!CCS) of_first = node_entropies(data_.table, samples(), first);
+            if constexpr (!CCS) of_first = node_entropies<Doubles>(data_.table, samples(), first);
             for (int j = 0; j < tile.columns; j += DOUBLES) {
-                Doubles each[9], second[3], quantities[16];
+                Count each[9], second[3];
                 for (int f = 0; f < 9; ++f)
-                    each[f] = __builtin_convertvector(
-                        load<Lanes<double>::Bits>(ones[f] + j), Doubles);
-                for (int f = 0; f < 3; ++f) second[f] = load<Doubles>(column_ones[f] + j);
-                Counts<Doubles> n;
+                    each[f] =
+                        __builtin_convertvector(load<Lanes<double>::Bits>(ones[f] + j), Count);
+                for (int f = 0; f < 3; ++f) second[f] = load<Count>(column_ones[f] + j);
+                Counts<Count> n;
                 joint_states(samples(), each, first, second, n.xayb);
                 marginals(n);
                 Informations<Doubles> mean;
                 Redundancies<Doubles> shared;
-                if (CCS) {
+                Doubles quantities[16];
+                if constexpr (CCS) {
                     discrete_changes(data_.table, samples(), n, mean, shared);
                 } else {
                     const Entropies<Doubles> of_second{load<Doubles>(entropies[0] + j),
@@ -102,7 +111,7 @@ class Discrete : public Sum {
         }
     }
 
-    Doubles samples() const { return constant<Doubles>(double(data_.samples)); }
+    Count samples() const { return Count{} + Entry(data_.samples); }
 
     const Words data_;
 };

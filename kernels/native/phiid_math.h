@@ -8,7 +8,7 @@
 //     ln(Real)                natural logarithm; NaN of what is not a positive normal number
 //     PHIID_UNROLL            what has the compiler unroll the next loop
 //     look_up(table, Real)    entries of a table of double, at whole numbers
-//     sum_of_entries<COUNT>(table, const Real*)    sum of those at some of them
+//     sum_of_entries<COUNT>(table, const Count*)   a Real: sum of those at some of them
 
 namespace phiid {
 
@@ -319,8 +319,8 @@ PHIID_FN Redundancies<Real> changes(const LocalForms<Form>& f, Real x, Real y, R
 
 // ---- Discrete -----------------------------------------------------------------------------------
 
-// Counts are whole numbers in a Real, so that those of several pairs fill a vector; up to 2^24
-// samples, products of two are exact in float64.
+// Counts are whole numbers, in a Real or in an integer (or a vector of them) where no products of
+// them are needed. Up to 2^24 samples, products of two are exact in float64.
 
 // Counts of a node's states (past, future) = 00, 01, 10, 11 among `total` samples, from those where
 // the future, the past, both are one.
@@ -393,18 +393,18 @@ struct Entropies {
     Real past, future, both;
 };
 
-template <class Real>
-PHIID_FN Entropies<Real> node_entropies(const double* table, Real samples, const Real* ones) {
-    Real n[4];
+template <class Real, class Count>
+PHIID_FN Entropies<Real> node_entropies(const double* table, Count samples, const Count* ones) {
+    Count n[4];
     states(samples, ones[0], ones[1], ones[2], n);
-    const Real past[2] = {samples - ones[1], ones[1]}, future[2] = {samples - ones[0], ones[0]};
+    const Count past[2] = {samples - ones[1], ones[1]}, future[2] = {samples - ones[0], ones[0]};
     return {sum_of_entries<2>(table, past), sum_of_entries<2>(table, future),
             sum_of_entries<4>(table, n)};
 }
 
 // Mean informations; `table` has the share of a state that occurs k times in the entropy.
-template <class Real>
-PHIID_FN Informations<Real> informations(const double* table, const Counts<Real>& n,
+template <class Real, class Count>
+PHIID_FN Informations<Real> informations(const double* table, const Counts<Count>& n,
                                          const Entropies<Real>& first,
                                          const Entropies<Real>& second) {
     const Real x = first.past, y = second.past, a = first.future, b = second.future;

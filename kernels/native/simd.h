@@ -37,6 +37,7 @@ struct Lanes<float> {
 
 using Doubles = Lanes<double>::Vector;
 using Floats = Lanes<float>::Vector;
+typedef int Ints __attribute__((vector_size(PHIID_VECTOR_BYTES / 2)));  // as many as Doubles
 constexpr int DOUBLES = PHIID_VECTOR_BYTES / sizeof(double);
 constexpr int FLOATS = PHIID_VECTOR_BYTES / sizeof(float);
 
@@ -78,23 +79,24 @@ PHIID_FN Doubles look_up(const double* table, Doubles index) {
     return found;
 }
 
-// Sum of the entries at several indices: lane by lane, as no vector has to be put together.
+// Sum of the entries at several indices: lane by lane, as no vector has to be put together, and
+// two indices from a word, as loads are what limits it.
 template <int COUNT>
-PHIID_FN Doubles sum_of_entries(const double* table, const Doubles* index) {
-    typedef int Places __attribute__((vector_size(DOUBLES * sizeof(int))));
-    Places places[COUNT];
-    for (int k = 0; k < COUNT; ++k) places[k] = __builtin_convertvector(index[k], Places);
+PHIID_FN Doubles sum_of_entries(const double* table, const Ints* index) {
+    Ints places[COUNT];
+    for (int k = 0; k < COUNT; ++k) places[k] = index[k];
     asm volatile("" : "+m"(places));
-    const int* place = reinterpret_cast<const int*>(places);
     double sums[DOUBLES];
-    for (int lane = 0; lane < DOUBLES; ++lane) {
-        double even = table[place[lane]], odd = table[place[DOUBLES + lane]];
-#pragma GCC unroll 8
-        for (int k = 2; k < COUNT; k += 2) {
-            even += table[place[k * DOUBLES + lane]];
-            odd += table[place[(k + 1) * DOUBLES + lane]];
+    for (int lane = 0; lane < DOUBLES; lane += 2) {
+        double even = 0, odd = 0;
+#pragma GCC unroll 16
+        for (int k = 0; k < COUNT; ++k) {
+            unsigned long long two;
+            __builtin_memcpy(&two, reinterpret_cast<const int*>(places + k) + lane, sizeof two);
+            even += table[unsigned(two)];
+            odd += table[two >> 32];
         }
-        sums[lane] = even + odd;
+        sums[lane] = even, sums[lane + 1] = odd;
     }
     return load<Doubles>(sums);
 }

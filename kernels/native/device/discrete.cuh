@@ -94,7 +94,7 @@ struct Discrete {
                 count += __popcll(of_trial[(f * depth + w) * task.nodes + node]);
             memory.ones[across][k][f] = ones[f] = count;
         }
-        if (!CCS) memory.entropies[across][k] = node_entropies(table, double(samples), ones);
+        if (!CCS) memory.entropies[across][k] = node_entropies<double>(table, double(samples), ones);
     }
 };
 
