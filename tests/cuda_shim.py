@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from synkern.kernels.cupy_backend.source import NAMES, kernels
 from synkern.kernels import cpu_build
 
 SHIM = Path(__file__).with_name("native")
-FLAGS = ("-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-w", "-fPIC", "-shared")
+FLAGS = ("-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-w")
+LIBRARY = ("-fPIC", "-shared")
 
 ORDERS = ("forward", "reverse", "random")
 
@@ -22,34 +24,41 @@ _ARRAYS = {"D": "float64", "F": "float32", "L": "int64", "U": "uint64", "B": "ui
 
 
 def build(
-    folder: Path,
+    output: Path,
     names: Sequence[str] = NAMES,
     *,
     text: str | None = None,
-    flags: Sequence[str] = (),
+    flags: Sequence[str] = LIBRARY,
+    header: str = "shim.h",
 ) -> Path:
-    """A library of some kernels.
+    """A library of some kernels, or a program.
 
     Args:
-        folder: where it goes.
+        output: its path; the source is put beside it.
         names: name expressions, see `source.NAMES`.
         text: source of the kernels, if it is to be another.
         flags: for the compiler, besides `FLAGS`.
+        header: in tests/native: "shim.h", or "replay.h" for a program.
     """
-    lines = [
-        '#include "shim.h"',
-        kernels() if text is None else text,
-        *(f"SHIM_KERNEL({n})" for n in names),
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    code, library = folder / "kernels.cpp", folder / "kernels.so"
-    code.write_text("\n".join(lines) + "\n")
+    entries = "\n".join(f"SHIM_KERNEL({name})" for name in names)
+    code = output.with_suffix(".cpp")
+    code.write_text(f'#include "{header}"\n{kernels() if text is None else text}\n{entries}\n')
     command = [*(cpu_build.compiler() or ()), *FLAGS, *flags, "-iquote", str(SHIM)]
     done = subprocess.run(
-        [*command, str(code), "-o", str(library)], capture_output=True, text=True, check=False
+        [*command, str(code), "-o", str(output)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return library
+    return output
+
+
+def planted(defect: tuple[str, str], namespace: str) -> str:
+    """The source with one defect, what is right and what is wrong, in a namespace of its own."""
+    right, wrong = defect
+    text = kernels()
+    assert text.count(right) == 1, right
+    text = text.replace(right, wrong)
+    text = text.replace("namespace phiid", f"namespace {namespace}")
+    return text.replace("phiid::", f"{namespace}::")
 
 
 class Launcher:
@@ -98,6 +107,33 @@ class Launcher:
         )
         if failed is not None:
             raise RuntimeError(f"{name}: {failed.decode()}")
+
+
+class Recorder:
+    """Writes launches to a file, and has them done; see tests/native/replay.h.
+
+    Args:
+        launcher: that does them.
+        path: of the file, to which they are appended.
+        namespace: of the kernels in the file.
+    """
+
+    def __init__(self, launcher: Launcher, path: Path, namespace: str = "phiid") -> None:
+        self.launcher = launcher
+        self.path = path
+        self.namespace = namespace
+
+    def launch(self, name: str, grid: int, block: int, args: Sequence[Any]) -> None:
+        """As `Launcher.launch`."""
+        entry = name.replace("phiid", self.namespace).encode()
+        parts: list[Any] = [len(entry), entry, grid, block, len(args)]
+        for value in args:
+            content = np.asarray(value)
+            parts += [int(isinstance(value, np.ndarray)), content.nbytes, content.tobytes()]
+        with self.path.open("ab") as file:
+            for part in parts:
+                file.write(part if isinstance(part, bytes) else struct.pack("q", int(part)))
+        self.launcher.launch(name, grid, block, args)
 
 
 def _value(name: str, place: int, letter: str, value: Any) -> Any:

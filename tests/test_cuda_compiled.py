@@ -13,14 +13,9 @@ from synkern.kernels.cupy_backend.source import NAMES, TOTALS
 
 TABLE = json.loads(Path(__file__).with_name("data").joinpath("cuda_compiled.json").read_text())
 
-# Every kernel for the GPU whose registers they were fitted to; for the others one of each estimator
-# and dtype. The table, which bench/compile_table.py writes, has them all.
-SOME = (
-    "phiid::mmi_series<double, phiid::Two>",
-    "phiid::mmi_moments_nodes<float, phiid::Two>",
-    "phiid::ccs<double>",
-    "phiid::discrete<double, false>",
-)
+# Every kernel for the GPU whose registers they were fitted to; for the others one of each dtype.
+# The table, which bench/compile_table.py writes, has them all.
+SOME = ("phiid::mmi_series<double, phiid::Two>", "phiid::ccs<float>")
 JOBS = [("sm_90", name) for name in NAMES] + [
     (target, name) for target in ahead.TARGETS if target != "sm_90" for name in SOME
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
-from cuda_shim import ORDERS, Launcher, build
+from cuda_shim import ORDERS, Launcher, Recorder, build, planted
 from synkern.kernels.cupy_backend.source import SHAPES, TOTALS, TOTALS_THREADS, kernels
 from synkern.kernels.discrete import tables_of
 from synkern.kernels.eager import Tile, pair_mask, smallest_trusted
@@ -23,7 +25,7 @@ BOUND = {"float64": 1e-12, "float32": 1e-5}
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("shim"))
+    return build(tmp_path_factory.mktemp("shim") / "kernels.so")
 
 
 @pytest.fixture
@@ -369,17 +371,9 @@ PLANTED = {
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """One library of many kernels, each with a defect, in a namespace of its own."""
-    text = kernels()
-    copies = []
-    for name, (right, wrong) in PLANTED.items():
-        assert text.count(right) == 1, name
-        copies.append(text.replace(right, wrong))
-    named = [
-        copy.replace("namespace phiid", f"namespace {name}").replace("phiid::", f"{name}::")
-        for name, copy in zip(PLANTED, copies, strict=True)
-    ]
+    text = "\n".join(planted(defect, name) for name, defect in PLANTED.items())
     names = [f"{name}::mmi_series<double, {name}::Two>" for name in PLANTED]
-    return build(tmp_path_factory.mktemp("broken"), names, text="\n".join(named))
+    return build(tmp_path_factory.mktemp("broken") / "broken.so", names, text=text)
 
 
 @pytest.mark.parametrize("defect", PLANTED)
@@ -398,3 +392,59 @@ def test_planted_defects_are_found(broken, rng, defect):
         else:
             found_out |= bool(len(marks)) or not np.abs(found - right).max() < 1e-9
     assert found_out
+
+
+# Each template once, promotion included.
+SANITIZED = [
+    (("gaussian", "MMI"), TWO, False, "float32"),
+    (("gaussian", "MMI"), SOME, True, "float64"),
+    (("gaussian", "CCS"), SOME, False, "float32"),
+    (("discrete", "CCS"), TWO, False, "float64"),
+]
+
+
+# For each sanitizer, a defect that it must find and a word of its report.
+SANITIZERS = {
+    "address,undefined": ("one_sample_too_many", "heap-buffer-overflow"),
+    "thread": ("no_barrier_before_values_are_overwritten", "data race"),
+}
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_sanitizers_are_silent(library, rng, tmp_path, sanitizer):
+    defect, report = SANITIZERS[sanitizer]
+    launcher = Launcher(library)
+    recorder = Recorder(launcher, tmp_path / "launches")
+    names = {TOTALS}
+    for kind, atoms, moments, dtype in SANITIZED:
+        estimator, features = features_of(kind, series(rng, 2, 23, 33, degenerate=True))
+        run = Run(recorder, estimator, features, atoms, dtype, moments=moments)
+        run.matrices(2)
+        run.node_sums(2, 1)
+        names |= {run.name(), run.name("_nodes")}
+    broken = Recorder(launcher, tmp_path / "broken", defect)
+    estimator, features = features_of(("gaussian", "MMI"), series(rng, 2, 23, 33))
+    run = Run(broken, estimator, features, TWO, "float64")
+    run.matrices(2)
+    names.add(run.name().replace("phiid", defect))
+
+    checks = ["-g1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+    program = build(
+        tmp_path / "replay",
+        sorted(names),
+        text=kernels() + planted(PLANTED[defect], defect),
+        flags=checks,
+        header="replay.h",
+    )
+
+    def replay(launches):
+        command = [program, launches]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    silent = replay(recorder.path)
+    assert silent.returncode == 0, silent.stdout + silent.stderr
+    # The address sanitizer says that it knows little of fibers, whatever it is told of them.
+    assert len(silent.stderr.splitlines()) <= (sanitizer != "thread")
+    loud = replay(broken.path)
+    assert loud.returncode != 0
+    assert report in loud.stderr

@@ -70,7 +70,8 @@ TOTALS = "phiid::node_totals"
 """The name expression of the kernel that adds up what the others have by tile."""
 
 NAMES: tuple[str, ...] = (*SHAPES, TOTALS)
-"""All name expressions. `node_totals` is no template; NVRTC takes it likewise."""
+"""All name expressions; of `node_totals`, which is no template, NVRTC takes its name. A kernel
+takes 0.3 to 1.3 s to compile, all of them 20: ask for those that are launched."""
 
 
 @functools.cache

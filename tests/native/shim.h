@@ -4,7 +4,7 @@
 // when a block starts. Between two barriers the threads run one after the other, in an order that
 // the caller chooses: a missing barrier gives different numbers in different orders. A barrier that
 // not all threads of a block (or a warp, for products) reach is an error. Under -fsanitize=thread
-// a fiber is a thread, of this block alone, and barriers are all that orders them.
+// a fiber is a thread, and what orders them are the barriers, and the end of a launch.
 
 #pragma once
 
@@ -31,6 +31,9 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+// The shim's own memory is not what the thread sanitizer is asked about.
+#define SHIM_OWN __attribute__((noinline, no_sanitize("thread")))
+
 #define PHIID_FN inline
 #define PHIID_UNROLL
 #define PHIID_UNROLL_FOUR
@@ -38,7 +41,7 @@
 #define PHIID_KERNEL(threads) void
 #define PHIID_SHARED(Type, name) Type& name = *static_cast<Type*>(shim::shared(sizeof(Type)))
 
-struct {
+static struct {
     unsigned x;
 } threadIdx, blockIdx;
 
@@ -50,9 +53,11 @@ constexpr size_t STACK = 1 << 18;
 constexpr size_t STACK = 1 << 16;
 #endif
 
+constexpr size_t SHARED = 48 * 1024;  // that a block may have
+
 enum State { RUNNING, AT_BLOCK, AT_WARP, DONE };
 
-// Past and future of a warp's product, of the lanes; two, as `moments.cuh` has them.
+// What the lanes of a warp bring to a product; two, so that one barrier is enough.
 struct Exchange {
     double a[2][32][8], b[2][32][8];
 };
@@ -62,10 +67,9 @@ struct Fiber {
     ucontext_t context;
     jmp_buf at;
     State state;
-    bool started;
-    unsigned products, barriers;
-    void* fake;
-    void* thread;
+    bool started = false;
+    unsigned products = 0, barriers = 0;
+    void *fake, *thread;
 };
 
 struct Block {
@@ -77,28 +81,24 @@ struct Block {
     const void* bottom;
     size_t size;
     std::function<void()> kernel;
-    void* shared;
-    size_t shared_size;
+    std::vector<std::unique_ptr<char[]>> blocks;  // shared memory of each block so far
+    char* shared;
     int any, found;
-    char marks[2][64][2], end;  // addresses of barriers, for the thread sanitizer
+    char marks[2][64][2], begin, end;  // for the thread sanitizer
 };
 
-inline Block block;
+static Block block;  // not inline: libraries of one process would share it
 
-inline Fiber& self() { return block.fibers[threadIdx.x]; }
-
-inline void entered() {
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(nullptr, &block.bottom, &block.size);
-#endif
+SHIM_OWN inline void* shared(size_t size) {
+    if (size > SHARED) std::abort();
+    return block.shared + SHARED - size;  // what is beyond it is nobody's
 }
 
-// To the scheduler.
-__attribute__((noinline)) inline void leave() {
-    Fiber& fiber = self();
+// Back to the scheduler, until it enters this fiber again.
+SHIM_OWN inline void leave() {
+    Fiber& fiber = block.fibers[threadIdx.x];
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(fiber.state == DONE ? nullptr : &fiber.fake, block.bottom,
-                                   block.size);
+    __sanitizer_start_switch_fiber(&fiber.fake, block.bottom, block.size);
     swapcontext(&fiber.context, &block.scheduler);
     __sanitizer_finish_switch_fiber(fiber.fake, &block.bottom, &block.size);
 #elif defined(__SANITIZE_THREAD__)
@@ -109,18 +109,27 @@ __attribute__((noinline)) inline void leave() {
 #endif
 }
 
-inline void run() {
-    entered();
-    block.kernel();
-#if defined(__SANITIZE_THREAD__)
-    __tsan_release(&block.end);
+SHIM_OWN inline void done() { block.fibers[threadIdx.x].state = DONE; }
+
+// One block after the other.
+SHIM_OWN inline void run() {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &block.bottom, &block.size);
 #endif
-    self().state = DONE;
-    leave();
-    std::abort();
+    for (;;) {
+#if defined(__SANITIZE_THREAD__)
+        __tsan_acquire(&block.begin);
+#endif
+        block.kernel();
+#if defined(__SANITIZE_THREAD__)
+        __tsan_release(&block.end);
+#endif
+        done();
+        leave();
+    }
 }
 
-__attribute__((noinline)) inline void enter(unsigned thread) {
+SHIM_OWN inline void enter(unsigned thread) {
     Fiber& fiber = block.fibers[thread];
     threadIdx.x = thread;
 #if defined(__SANITIZE_ADDRESS__)
@@ -139,13 +148,14 @@ __attribute__((noinline)) inline void enter(unsigned thread) {
 }
 
 // Waits for the threads of the block, or of the warp.
-inline void wait(State state) {
-    Fiber& fiber = self();
+SHIM_OWN inline void wait(State state) {
+    Fiber& fiber = block.fibers[threadIdx.x];
     fiber.state = state;
 #if defined(__SANITIZE_THREAD__)
-    // One after the other of two: whoever is ahead must not be taken for ordered already.
-    char* mark = &block.marks[state == AT_WARP][state == AT_WARP ? threadIdx.x / 32 : 0]
-                             [fiber.barriers++ % 2];
+    // Two marks in turn: whoever is a barrier ahead must not be taken for ordered already.
+    const unsigned warp = state == AT_WARP ? threadIdx.x / 32 : 0;
+    const unsigned turn = (state == AT_WARP ? fiber.products : fiber.barriers++) % 2;
+    char* mark = &block.marks[state == AT_WARP][warp][turn];
     __tsan_release(mark);
     leave();
     __tsan_acquire(mark);
@@ -154,28 +164,28 @@ inline void wait(State state) {
 #endif
 }
 
-inline void* shared(size_t size) {
-    if (block.shared == nullptr) {
-        block.shared = std::malloc(size);
-        block.shared_size = size;
-        std::memset(block.shared, 0xff, size);
-    }
-    if (block.shared_size != size) std::abort();
-    return block.shared;
+SHIM_OWN inline int wait_or(int value) {
+    block.any |= value != 0;
+    wait(AT_BLOCK);
+    return block.found;
 }
 
-inline void start(Fiber& fiber) {
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = STACK;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, run, 0);
-    fiber.state = RUNNING;
-    fiber.started = false;
-    fiber.products = fiber.barriers = 0;
-#if defined(__SANITIZE_THREAD__)
-    fiber.thread = __tsan_create_fiber(0);
-#endif
+template <int STEPS>
+SHIM_OWN void exchange(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
+    static_assert(STEPS <= 8, "room in Exchange");
+    Exchange& warp = block.warps[threadIdx.x / 32];
+    const unsigned lane = threadIdx.x % 32, turn = ++block.fibers[threadIdx.x].products % 2;
+    for (int s = 0; s < STEPS; ++s) {
+        warp.a[turn][lane][s] = a[s];
+        warp.b[turn][lane][s] = b[s];
+    }
+    wait(AT_WARP);
+    for (unsigned j = 0; j < 2; ++j)
+        for (int s = 0; s < STEPS; ++s)
+            for (unsigned k = 0; k < 4; ++k) {
+                const unsigned row = lane / 4, column = 2 * (lane % 4) + j;
+                c[j] = std::fma(warp.a[turn][4 * row + k][s], warp.b[turn][4 * column + k][s], c[j]);
+            }
 }
 
 enum Order { FORWARD, REVERSE, RANDOM };
@@ -209,15 +219,41 @@ inline void run_warp(unsigned first, unsigned last, Order order, std::mt19937& r
     }
 }
 
-inline void run_block(unsigned index, unsigned threads, Order order, std::mt19937& random) {
-    blockIdx.x = index;
+// As many fibers as a block has threads; all of them between two blocks.
+inline void prepare(unsigned threads) {
+    const size_t old = block.fibers.size();
+    if (old == threads) return;
+#if defined(__SANITIZE_THREAD__)
+    for (auto& fiber : block.fibers) __tsan_destroy_fiber(fiber.thread);
+#endif
+    block.fibers.clear();
     block.fibers.resize(threads);
-    const unsigned warps = (threads + 31) / 32;
-    block.warps.resize(warps);
+    for (auto& fiber : block.fibers) {
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.get();
+        fiber.context.uc_stack.ss_size = STACK;
+        fiber.context.uc_link = nullptr;
+        makecontext(&fiber.context, run, 0);
+#if defined(__SANITIZE_THREAD__)
+        fiber.thread = __tsan_create_fiber(0);
+#endif
+    }
+}
+
+SHIM_OWN inline void set_block(unsigned index) { blockIdx.x = index; }
+
+inline void run_block(unsigned index, Order order, std::mt19937& random) {
+    const unsigned threads = unsigned(block.fibers.size()), warps = (threads + 31) / 32;
+    set_block(index);
+    block.warps.assign(warps, Exchange());
     for (auto& warp : block.warps) std::memset(&warp, 0xff, sizeof warp);
-    for (auto& fiber : block.fibers) start(fiber);
-    block.shared = nullptr;
+    block.blocks.emplace_back(block.shared = new char[SHARED]);
+    std::memset(block.shared, 0xff, SHARED);
     block.any = 0;
+    for (auto& fiber : block.fibers) fiber.state = RUNNING;
+#if defined(__SANITIZE_THREAD__)
+    __tsan_release(&block.begin);
+#endif
     for (;;) {
         for (const unsigned warp : ordered(0, warps, order, random))
             run_warp(32 * warp, std::min(32 * warp + 32, threads), order, random);
@@ -237,25 +273,23 @@ inline void run_grid(unsigned blocks, unsigned threads, Order order, unsigned se
 #if defined(__SANITIZE_THREAD__)
     block.thread = __tsan_get_current_fiber();
 #endif
-    const auto finish = [] {
-        std::free(block.shared);
-        block.shared = nullptr;
-#if defined(__SANITIZE_THREAD__)
-        for (auto& fiber : block.fibers) __tsan_destroy_fiber(fiber.thread);
+    prepare(threads);
+    try {
+        for (const unsigned index : ordered(0, blocks, order, random)) {
+            run_block(index, order, random);
+#if !defined(__SANITIZE_THREAD__)
+            block.blocks.clear();
 #endif
-    };
-    for (const unsigned index : ordered(0, blocks, order, random)) {
-        try {
-            run_block(index, threads, order, random);
-        } catch (...) {
-            finish();
-            throw;
         }
-        finish();
+    } catch (...) {
+        block.fibers.clear();  // They stand somewhere in the kernel.
+        block.blocks.clear();
+        throw;
     }
 #if defined(__SANITIZE_THREAD__)
     __tsan_acquire(&block.end);
 #endif
+    block.blocks.clear();
 }
 
 // ---- Kernels by name ----------------------------------------------------------------------------
@@ -265,8 +299,8 @@ struct Kernel {
     std::function<std::function<void()>(void**)> bind;
 };
 
-inline std::map<std::string, Kernel> kernels;
-inline std::string error;
+static std::map<std::string, Kernel> kernels;
+static std::string error;
 
 template <class Type>
 constexpr char letter() {
@@ -302,11 +336,7 @@ bool add(const char* name, void (*kernel)(Types...)) {
 
 inline void __syncthreads() { shim::wait(shim::AT_BLOCK); }
 
-inline int __syncthreads_or(int value) {
-    shim::block.any |= value != 0;
-    shim::wait(shim::AT_BLOCK);
-    return shim::block.found;
-}
+inline int __syncthreads_or(int value) { return shim::wait_or(value); }
 
 inline int __popcll(unsigned long long word) { return __builtin_popcountll(word); }
 
@@ -317,18 +347,7 @@ inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long v
 // See device/nvrtc.cuh.
 template <int STEPS>
 void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
-    static_assert(STEPS <= 8, "room in Exchange");
-    shim::Exchange& warp = shim::block.warps[threadIdx.x / 32];
-    const unsigned lane = threadIdx.x % 32, turn = shim::self().products++ % 2;
-    std::copy(a, a + STEPS, warp.a[turn][lane]);
-    std::copy(b, b + STEPS, warp.b[turn][lane]);
-    shim::wait(shim::AT_WARP);
-    for (unsigned j = 0; j < 2; ++j)
-        for (int s = 0; s < STEPS; ++s)
-            for (unsigned k = 0; k < 4; ++k) {
-                const unsigned row = lane / 4, column = 2 * (lane % 4) + j;
-                c[j] = std::fma(warp.a[turn][4 * row + k][s], warp.b[turn][4 * column + k][s], c[j]);
-            }
+    shim::exchange(c, a, b);
 }
 
 #define SHIM_KERNEL(...) \

@@ -1,4 +1,7 @@
 // Correlations of a tile from matrices in memory, every number read once.
+//
+// Roofline (see mmi.cuh): 1.3 GB, 0.27 ms, after 47 GFLOP of products (0.71 ms) by the vendor's
+// library, which writes 1.9 GB (0.40 ms).
 
 #pragma once
 

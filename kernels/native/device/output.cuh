@@ -1,4 +1,7 @@
 // What becomes of the sums of a tile: matrices of all pairs, or sums over the pairs of each node.
+//
+// Roofline of the latter (see mmi.cuh), rtr and sts: 5 quantities of 2 x 36 x 1152 sums, 3.3 MB,
+// written and read, 2 us; at N = 50,000 6.3 GB in bands, 2.6 ms, of 1.1 s for the pairs.
 
 #pragma once
 
