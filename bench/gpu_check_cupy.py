@@ -291,7 +291,7 @@ def _rehearsal() -> Iterator[Any]:
     """A stand-in for cupy, and kernels that run on the CPU."""
     shim, stand_in = (importlib.import_module(name) for name in ("cuda_shim", "cupy_stand_in"))
     with tempfile.TemporaryDirectory() as folder:
-        kernels = shim.Launcher(shim.build(Path(folder)))
+        kernels = shim.Launcher(shim.build(Path(folder) / "kernels.so"))
 
         class OnCPU:
             multiprocessors = 4

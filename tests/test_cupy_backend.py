@@ -40,7 +40,7 @@ class Shim:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return cuda_shim.build(tmp_path_factory.mktemp("kernels"))
+    return cuda_shim.build(tmp_path_factory.mktemp("kernels") / "kernels.so")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ series = test_degenerate.series
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
-    return cuda_shim.build(tmp_path_factory.mktemp("kernels"))
+    return cuda_shim.build(tmp_path_factory.mktemp("kernels") / "kernels.so")
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def _marked(
         found = run((marked, count))
         length = int(count[0])
         if length <= capacity:
-            return found, xp.sort(marked[:length])
+            return found, xp.sort(marked[:length]) if length else marked[:0]
         capacity = length
 
 

@@ -2,7 +2,7 @@
 // correlations, the second for what is shared at each sample.
 //
 // Roofline (see mmi.cuh): 133 double-precision instructions a sample, pair and trial, and 600 a
-// pair and trial, 550 G, 33 ms; with 264 instructions of all kinds a sample, 36 ms. Not yet measured.
+// pair and trial, 550 G, 33 ms; with 264 instructions of all kinds a sample, 36 ms. Not measured.
 
 #pragma once
 

@@ -4,7 +4,7 @@
 // multiprocessors that issue 4 instructions in 0.57 ns), N = 1152, 60 trials, T = 100, float64,
 // 39.9 million (trial, pair). Counted in the machine code for sm_90, a pair and trial:
 //     rtr and sts    64 double-precision instructions of the elimination and 9 of the logarithms
-//                    (74 for eight trials): 2.9 G, 0.17 ms; 297 instructions of all kinds: 0.40 ms
+//                    (74 for eight trials): 2.9 G, 0.17 ms; 290 instructions of all kinds: 0.40 ms
 //     all atoms      73 and 66 double-precision instructions: 5.5 G, 0.33 ms
 //     output         2 matrices: 21 MB, 5 us
 // To this come the correlations (series.cuh, moments.cuh). Floor: 0.7 ms from the series, which

@@ -3,9 +3,10 @@
 // Lanes of a warp hold what `multiply_add` makes of them: a row and two neighbouring columns of an
 // 8 x 8 fragment. In float32 the same lanes form the same numbers by multiply-adds of their own.
 //
-// Roofline (see mmi.cuh): products of 99 samples, padded to 112, of whole tiles, 36.7 GFLOP, 0.55 ms
-// on the tensor cores; 113 other instructions for every 16 of theirs, 0.5 ms of issue beside them;
-// unit vectors from the cache of level 2, 101 KB a tile and trial, 4.1 GB, 0.7 ms at 5.5 TB/s.
+// Roofline (see mmi.cuh): products of 99 samples, padded to 112, of whole tiles, 36.7 GFLOP,
+// 0.55 ms on the tensor cores; 96 other instructions for every 16 of theirs, 0.45 ms of issue
+// beside them; unit vectors from the cache of level 2, 101 KB a tile and trial, 4.1 GB, 0.7 ms at
+// 5.5 TB/s.
 
 #pragma once
 
@@ -54,8 +55,15 @@ struct Vectors {
                             Body body) const {
         constexpr int DEPTH = Stretch::DEPTH;
         auto& values = Stretch::template in<Real>(memory);
+        Index from[Stretch::EACH];  // places of this thread's values, but for the start; -1: none
+        PHIID_UNROLL
+        for (int k = 0; k < Stretch::EACH; ++k) {
+            const auto at = Stretch::place(k);
+            const Index node = (at.across ? tile.column : tile.row) + at.node;
+            from[k] = node < nodes ? (trial * nodes + node) * samples + at.sample : -1;
+        }
         Real next[Stretch::EACH];
-        load<Stretch>(tile, trial, 0, next);
+        load<Stretch>(from, 0, next);
         for (Index start = 0; start < samples; start += DEPTH) {
             __syncthreads();
             PHIID_UNROLL
@@ -65,7 +73,7 @@ struct Vectors {
             }
             __syncthreads();
             // On their way while the body works.
-            if (start + DEPTH < samples) load<Stretch>(tile, trial, start + DEPTH, next);
+            if (start + DEPTH < samples) load<Stretch>(from, start + DEPTH, next);
             body(values, samples - start < DEPTH ? int(samples - start) : DEPTH);
         }
     }
@@ -73,16 +81,14 @@ struct Vectors {
    private:
     // 0 beyond the last node and sample.
     template <class Stretch, class Real>
-    PHIID_FN void load(const Tile& tile, Index trial, Index start,
+    PHIID_FN void load(const Index (&from)[Stretch::EACH], Index start,
                        Real (&to)[Stretch::EACH]) const {
         PHIID_UNROLL
         for (int k = 0; k < Stretch::EACH; ++k) {
             const auto at = Stretch::place(k);
-            const Index node = (at.across ? tile.column : tile.row) + at.node;
-            const Index sample = start + at.sample;
-            const double* from = at.side ? future : past;
-            const bool inside = node < nodes && sample < samples;
-            to[k] = inside ? Real(from[(trial * nodes + node) * samples + sample]) : Real(0);
+            const double* side = at.side ? future : past;
+            const bool inside = from[k] >= 0 && start + at.sample < samples;
+            to[k] = inside ? Real(side[from[k] + start]) : Real(0);
         }
     }
 };
