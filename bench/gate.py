@@ -24,7 +24,9 @@ NODES = 2
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
 """Nats or bits, of ordinary pairs: what `synkern.phiid` promises."""
 
-Values = Mapping[str, Any]  # by atom (nodes, nodes), (pairs,) in the order of the pairs, or (nodes,)
+Values = Mapping[
+    str, Any
+]  # by atom (nodes, nodes), (pairs,) in the order of the pairs, or (nodes,)
 
 
 def tolerance(dtype: str, largest: float) -> float:
@@ -34,7 +36,13 @@ def tolerance(dtype: str, largest: float) -> float:
 
 
 def check(
-    work: Work, dtype: str, series: Series, values: Values, pairs: np.ndarray | None = None
+    work: Work,
+    dtype: str,
+    series: Series,
+    values: Values,
+    pairs: np.ndarray | None = None,
+    *,
+    about_zero: bool = False,
 ) -> Check:
     """Compare an output with the reference.
 
@@ -44,6 +52,7 @@ def check(
         series: (trials, time, nodes) that it was computed from.
         values: the output: matrices, means by node if `work` reduces, or values of `pairs`.
         pairs: (pairs, 2) that were computed; None for all.
+        about_zero: whether the output is meant to be of moments about zero instead of the means.
     """
     if work.reduce:
         return _check_nodes(work, dtype, series, values)
@@ -55,28 +64,36 @@ def check(
         rows = rng.choice(len(pairs), min(PAIRS, len(pairs)), replace=False)
         places = [(int(k),) for k in rows]
         chosen = [pairs[k] for k in rows]
-    truth = [expected(work, series, int(i), int(j)) for i, j in chosen]
+    truth = [expected(work, series, int(i), int(j), about_zero) for i, j in chosen]
     found = [
         (float(values[atom][place]), true[atom])
         for place, true in zip(places, truth, strict=True)
         for atom in work.atoms
     ]
-    return _compared(dtype, found)
+    truth_name = "synkern.reference" + (" of moments about zero" if about_zero else "")
+    return _compared(dtype, found, truth_name)
 
 
-def expected(work: Work, series: Series, i: int, j: int) -> dict[str, float]:
+def expected(
+    work: Work, series: Series, i: int, j: int, about_zero: bool = False
+) -> dict[str, float]:
     """By atom the reference's mean over trials."""
+    tau = TAU
+    if about_zero:  # Of a segment and its negative the mean is 0, the second moments the same.
+        past, future = series[:, :-TAU], series[:, TAU:]
+        series = np.concatenate([past, -past, future, -future], 1)
+        tau = 2 * past.shape[1]
     trials = [
-        _pair(trial[:, i].tobytes(), trial[:, j].tobytes(), work.kind, work.redundancy)
+        _pair(trial[:, i].tobytes(), trial[:, j].tobytes(), tau, work.kind, work.redundancy)
         for trial in series
     ]
     return {atom: float(np.mean([atoms[atom] for atoms in trials])) for atom in work.atoms}
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _pair(x: bytes, y: bytes, kind: str, redundancy: str) -> dict[str, float]:
+def _pair(x: bytes, y: bytes, tau: int, kind: str, redundancy: str) -> dict[str, float]:
     """The reference, once for all that are compared with it."""
-    return phiid_pair(np.frombuffer(x), np.frombuffer(y), TAU, kind, redundancy)
+    return phiid_pair(np.frombuffer(x), np.frombuffer(y), tau, kind, redundancy)
 
 
 def _check_nodes(work: Work, dtype: str, series: Series, means: Values) -> Check:
@@ -99,8 +116,10 @@ def _check_nodes(work: Work, dtype: str, series: Series, means: Values) -> Check
     return _compared(dtype, found)
 
 
-def _compared(dtype: str, found: list[tuple[float, float]]) -> Check:
+def _compared(
+    dtype: str, found: list[tuple[float, float]], truth: str = "synkern.reference"
+) -> Check:
     differences = [abs(value - true) for value, true in found]
     worst = max((math.inf if math.isnan(d) else d for d in differences), default=math.inf)
     largest = max((abs(true) for _, true in found), default=0.0)
-    return Check(worst, tolerance(dtype, largest), len(found))
+    return Check(worst, tolerance(dtype, largest), len(found), truth)

@@ -7,6 +7,7 @@ says how many. The number is found once and kept for all sweeps.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -82,14 +83,16 @@ class Measurement:
             warnings.simplefilter("ignore")
             if self.timed is None:
                 self.timed, self.expected = size(case, call, budget)
-            else:  # Warm up.
+            elif not case.way.fixed:  # Warm up.
                 call(*_part(case, self.timed, SEEDS[-1], 0, trials=1))
             inputs = _Inputs(case, self.timed, len(self.sweeps))
             count = int(np.clip(budget / max(self.expected, 1e-9), 1, ROUNDS))
             seconds, output = rounds(call, inputs.next, count)
         series, pairs = inputs.given
         found = case.way.values(case.work, output)
-        check = gate.check(case.work, case.dtype, series, found, pairs)
+        check = gate.check(
+            case.work, case.dtype, series, found, pairs, about_zero=case.way.about_zero
+        )
         self.checks.append(check)
         if not check.passed:
             self.failure = (
@@ -184,7 +187,7 @@ def _size_of_matrices(
 
     nodes = min(shape.nodes, _SMALLEST)
     once(1, nodes)  # Compile, load, start threads.
-    taken = once(1, nodes)
+    taken = min(once(1, nodes), once(1, nodes))
     while nodes < shape.nodes:
         whole = taken * (shape.nodes / nodes) ** 2
         if whole <= budget:
@@ -208,6 +211,9 @@ def _size_of_pairs(
 ) -> tuple[dict[str, int], float]:
     shape = case.shape
     most = shape.nodes * (shape.nodes - 1) // 2
+    if case.way.fixed:
+        pairs = min(case.way.fixed, most)
+        return {"trials": 1, "nodes": shape.nodes, "pairs": pairs}, math.inf
     timed = {"trials": 1, "nodes": shape.nodes, "pairs": min(8, most)}
     call(*_part(case, timed, SEEDS[-1], 0))
     while True:
@@ -218,7 +224,9 @@ def _size_of_pairs(
         pairs = timed["pairs"]
         if pairs == most or 2 * taken > budget:
             return timed, taken
-        timed["pairs"] = min(most, max(2 * pairs, min(8 * pairs, int(0.8 * budget / taken * pairs))))
+        timed["pairs"] = min(
+            most, max(2 * pairs, min(8 * pairs, int(0.8 * budget / taken * pairs)))
+        )
 
 
 def _part(

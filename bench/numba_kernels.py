@@ -7,7 +7,6 @@ from typing import Any
 
 import numba
 import numpy as np
-
 from synkern.kernels.lattice import moebius_matrix
 
 _INVERSE = np.ascontiguousarray(moebius_matrix(), np.float64)
@@ -35,7 +34,7 @@ def add_two(A: Any, B: Any, C: Any, own: Any, total: Any) -> None:
             x_a, x_b, y_a, y_b, xy_a, xy_b, x_ab, y_ab, joint = _lambdas(
                 A[i, j], B[i, j], own[i], C[i, j], C[j, i], own[j]
             )
-            total[0, i, j] -= 0.5 * math.log(max(max(x_a, x_b), max(y_a, y_b)))
+            total[0, i, j] -= 0.5 * math.log(max(x_a, x_b, y_a, y_b))
             single = min(x_a, x_b) * min(y_a, y_b)
             shared = min(max(x_a, y_a), max(x_b, y_b))
             total[1, i, j] -= 0.5 * math.log(

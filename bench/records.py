@@ -225,6 +225,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "device": device,
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "system": platform.system(),
     }

@@ -24,10 +24,7 @@ def measure(device: str = "cpu", repeats: int = 5) -> dict[str, float]:
     """
     source = torch.ones(COPIED // 8, dtype=torch.float64, device=device)
     target = torch.empty_like(source)
-    found = {
-        "copy": 2 * source.nbytes / _best(lambda: target.copy_(source), device, repeats),
-    }
-    del source, target
+    found = {"copy": 2 * source.nbytes / _best(lambda: target.copy_(source), device, repeats)}
     n = SIZE[device]
     for dtype in ("float64", "float32"):
         square = torch.ones(n, n, dtype=getattr(torch, dtype), device=device)

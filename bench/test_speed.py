@@ -4,7 +4,8 @@
     make bench BENCH_ARGS="-k 'SmolLM2 and CCS' --out FILE"
 
 What is not installed, or not right, is reported in the records and has no time; a backend of
-synkern that is not right fails.
+synkern that is not right fails. If the sweeps would take longer than `--limit`, fewer are made, and
+the records have fewer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from bench.measure import Measurement
 
 def test_speed(benchmark, session, roof, say, sweep, case):
     measurement = session.measurements.setdefault(case, Measurement(case))
+    if not session.begins(sweep):
+        benchmark._mode = "disabled"  # or pytest-benchmark would warn that nothing was timed
+        return
+    if sweep == 0 and session.elapsed > session.limit:
+        measurement.failure = ("failed", f"no time left after {session.limit:.0f} s")
 
     def rounds(call, setup, count):
         output = benchmark.pedantic(
@@ -28,7 +34,5 @@ def test_speed(benchmark, session, roof, say, sweep, case):
     if record.state != "measured":
         if benchmark.stats is not None:  # Nor does pytest-benchmark's table have a time.
             benchmark.stats.stats.data.clear()
-        elif not case.way.peer:
-            raise AssertionError(record.reason)
         benchmark._mode = "disabled"
     assert record.state != "refused" or case.way.peer, record.reason

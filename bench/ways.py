@@ -34,6 +34,9 @@ class Way:
         device: where.
         peer: whether it is not synkern.
         all_pairs: whether it takes all pairs at once; else they are sampled.
+        fixed: number of pairs to time, of ways whose calls take seconds before the first pair; they
+            are not warmed up, and measured on the smallest shape alone. None: as many as fit.
+        about_zero: whether it takes moments about zero, not about the means of past and future.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Way:
     device: str = "cpu"
     peer: bool = False
     all_pairs: bool = True
+    fixed: int | None = None
+    about_zero: bool = False
 
     def take(self, series: np.ndarray) -> Any:
         """A series as this way wants it; not timed."""
