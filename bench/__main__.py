@@ -163,7 +163,7 @@ def main() -> int:
     one.set_defaults(run=accuracy)
 
     one = commands.add_parser("scaling", help=scaling.__doc__)
-    one.add_argument("--seconds", type=float, default=50, help="for a curve over nodes, at most")
+    one.add_argument("--seconds", type=float, default=60, help="for a curve over nodes, at most")
     one.set_defaults(run=scaling)
 
     one = commands.add_parser("study", help=study.__doc__)

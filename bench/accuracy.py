@@ -108,10 +108,13 @@ def heads(trials: int, time_: int, draws: int, say: Callable[[str], None]) -> It
     Raises:
         ImportError: what recording needs is not installed.
     """
+    import transformers  # noqa: PLC0415
+
     from synkern.generation import record_answers  # noqa: PLC0415
     from synkern.models import load, randomly_initialised  # noqa: PLC0415
     from synkern.prompts import load_prompts  # noqa: PLC0415
 
+    transformers.utils.logging.disable_progress_bar()
     model, tokenizer = load("smollm2-135m", device="cpu")
     prompts = [prompt.text for prompt in load_prompts()[:: 60 // trials]][:trials]
     for name in ("trained", "random"):

@@ -220,8 +220,10 @@ def scaling(curves: Sequence[dict[str, Any]]) -> Figure:
                     linewidth=1.2,
                     label=label,
                 )
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_locator(LogLocator(2, numticks=7))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             axes.set(
-                xscale="log",
                 yscale="log",
                 xlabel=words[axis],
                 ylabel="seconds" if what == "seconds" else "peak memory, bytes",

@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from bench import compare, figures, shapes
+from bench import compare, figures, scaling, shapes
 from bench.records import RESULTS, ROOT, Record, Run
 from bench.works import BY_NAME, WORKS
 from synkern import ATOMS
@@ -401,26 +401,37 @@ def scaling_rows(curves: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def takeovers(curves: Sequence[dict[str, Any]]) -> list[str]:
-    """Where the fastest backend changes, by work and axis."""
-    from bench.scaling import crossings  # noqa: PLC0415
-
-    said = []
+    """Where one path takes over from another: backends, and means by node from matrices."""
+    said, never = [], []
     for work, axis in dict.fromkeys((c["work"], c["axis"]) for c in curves):
-        of = [c for c in curves if (c["work"], c["axis"]) == (work, axis)]
-        fastest = []
-        for s in sorted({p["size"] for c in of for p in c["points"]}):
-            at = {c["backend"]: p["seconds"] for c in of for p in c["points"] if p["size"] == s}
-            fastest.append((s, min(at, key=lambda name: at[name]), len(at)))
-        whole = [entry for entry in fastest if entry[2] == len(of)]
-        changes = [
-            f"from {previous[1]} to {now[1]} near {round(cross):,}"
-            for previous, now in itertools.pairwise(whole)
-            if previous[1] != now[1]
-            for cross in crossings(
-                *(next(c["points"] for c in of if c["backend"] == b) for b in (previous[1], now[1]))
-            )
-            if previous[0] <= cross <= now[0]
+        by_name = {c["backend"]: c for c in curves if (c["work"], c["axis"]) == (work, axis)}
+        for first, second in itertools.combinations(by_name, 2):
+            pair = (by_name[first]["points"], by_name[second]["points"])
+            for cross, later in scaling.crossings(*pair):
+                name, other = (first, second) if later == 0 else (second, first)
+                said.append(f"{work}: {name} is faster than {other} from {cross:,.0f} {axis} on")
+        points = list(by_name.values())
+        least = {name: c["points"][-1] for name, c in by_name.items()}
+        if len(points) > 1 and not any(line.startswith(f"{work}: ") for line in said):
+            size = min(p["size"] for p in least.values())
+            at = {
+                name: next(p["seconds"] for p in c["points"] if p["size"] == size)
+                for name, c in by_name.items()
+            }
+            order = sorted(at, key=lambda name: at[name])
+            never.append(f"{work} by {axis} ({' before '.join(order)})")
+    if never:
+        said.append("nowhere: " + "; ".join(never))
+    for backend in dict.fromkeys(c["backend"] for c in curves):
+        both = [
+            next((c["points"] for c in curves if _is(c, backend, work)), [])
+            for work in ('MMI reduce="nodes"', "MMI rtr+sts")
         ]
-        ever = f"{whole[0][1]} is the fastest at all sizes that all reach"
-        said.append(f"{work}, {axis}: " + ("; ".join(changes) or ever))
+        for cross, later in scaling.crossings(*both):
+            name = ("means by node are", "matrices are")[later]
+            said.append(f"backend {backend}: {name} faster from {cross:,.0f} nodes on")
     return said
+
+
+def _is(curve: dict[str, Any], backend: str, work: str) -> bool:
+    return (curve["backend"], curve["work"], curve["axis"]) == (backend, work, "nodes")

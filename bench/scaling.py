@@ -8,8 +8,11 @@ had before it (Linux; elsewhere it is not measured, and the page says so).
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -81,22 +84,27 @@ def exponents(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     return found
 
 
-def crossings(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[float]:
-    """Sizes at which one of two curves takes over from the other, between points on log scales."""
+def crossings(
+    first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
+) -> list[tuple[float, int]]:
+    """Where one of two curves takes over from the other for good, between points on log scales.
+
+    Returns:
+        At most one size, and which of the two (0, 1) is the faster beyond it. A crossing back and
+        forth is noise, and none.
+    """
     other = {p["size"]: p["seconds"] for p in second}
     shared = [
-        (p["size"], np.log(p["seconds"] / other[p["size"]])) for p in first if p["size"] in other
+        (math.log(p["size"]), math.log(p["seconds"] / other[p["size"]]))
+        for p in first
+        if p["size"] in other
     ]
-    found = []
-    for (s, d), (t, e) in itertools.pairwise(shared):
-        if d * e < 0:
-            found.append(float(np.exp(np.interp(0, *_rising(d, e, s, t)))))
-    return found
-
-
-def _rising(d: float, e: float, s: float, t: float) -> tuple[list[float], list[float]]:
-    pairs = sorted([(d, float(np.log(s))), (e, float(np.log(t)))])
-    return [p[0] for p in pairs], [p[1] for p in pairs]
+    crossed = [
+        (math.exp(s + (t - s) * d / (d - e)), int(e > 0))
+        for (s, d), (t, e) in itertools.pairwise(shared)
+        if d * e < 0
+    ]
+    return crossed if len(crossed) == 1 else []
 
 
 def chosen_takeover(nodes: int = 512, trials: int = 4) -> dict[str, Any]:
@@ -173,8 +181,8 @@ def _points(backend: str, work: str, axis: str, seconds: float) -> dict[str, Any
             why = reason
             break
         run = call(size)
-        before = _memory("VmRSS")
         _forget_peak()
+        before = _memory("VmRSS")
         start = time.perf_counter()
         run()
         taken = [time.perf_counter() - start]
@@ -226,10 +234,11 @@ def _memory(name: str, file: str = "/proc/self/status") -> int | None:
 
 
 def _forget_peak() -> None:
-    try:
+    # First give back what earlier calls left, or this one would seem to need less.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 def _best(call: Callable[[], Any], repeats: int = 4) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 
 import synkern
 from synkern.models import load
@@ -26,6 +27,7 @@ PROMPTS = 6
 
 def recording(rounds: int, say: Callable[[str], None], tokens: int = TOKENS) -> dict[str, Any]:
     """Seconds of generation by round, bare and recorded, and the overhead with its interval."""
+    transformers.utils.logging.disable_progress_bar()
     model, tokenizer = load("smollm2-135m", device="cpu")
     prompts = [prompt.text for prompt in load_prompts()[:: 60 // PROMPTS]][:PROMPTS]
     inputs = tokenizer(prompts, padding=True, return_tensors="pt")

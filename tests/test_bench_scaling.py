@@ -22,14 +22,20 @@ def test_too_few_points_have_no_exponent():
 
 def test_crossing_lies_where_the_curves_meet():
     first, second = points(lambda n: 1e-3 + 0 * n), points(lambda n: 1e-8 * n**2)
-    (cross,) = scaling.crossings(first, second)
+    ((cross, later),) = scaling.crossings(first, second)
+    assert later == 0
     assert cross == pytest.approx(np.sqrt(1e5), rel=0.02)
     assert scaling.crossings(first, points(lambda n: 2e-3 + 0 * n)) == []
     curves = [
         {"backend": name, "work": "CCS", "axis": "nodes", "points": p}
         for name, p in (("flat", first), ("steep", second))
     ]
-    assert report.takeovers(curves) == ["CCS, nodes: from steep to flat near 316"]
+    assert report.takeovers(curves) == ["CCS: flat is faster than steep from 316 nodes on"]
+
+
+def test_crossing_back_and_forth_is_no_take_over():
+    first = points(lambda n: 1.0)
+    assert not scaling.crossings(first, points(lambda n: 1.1 if n == 256 else 0.9))
 
 
 def test_a_curve_is_measured_and_says_what_ended_it():
