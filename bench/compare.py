@@ -181,6 +181,44 @@ def _run(line: Sequence[str], **options: object) -> None:
         raise RuntimeError(f"{' '.join(line[:4])} ... failed: {' '.join(said)}")
 
 
+def found(run: Run, way: str, work: str, shape: str, dtype: str, device: str) -> Record | None:
+    """The record of a case, if there is one."""
+    key = (device, shape, work, way, dtype)
+    return next((record for record in run.records if record.key == key), None)
+
+
+def phyid(run: Run, work: str, shape: str) -> Record | None:
+    """What phyid takes; it has no means by node, and is measured for the pairs."""
+    work = "MMI rtr+sts" if work.startswith("MMI reduce") else work
+    return found(run, "phyid", work, shape, "float64", "cpu")
+
+
+def times(run: Run, slow: Record | None, fast: Record | None) -> Ratio | None:
+    """How many times faster, with the interval for a rerun."""
+    if not (slow and fast and slow.sweeps and fast.sweeps):
+        return None
+    spread = noise(r for r in run.records if r.sweeps)
+    sides = [
+        (spread.get((r.device, r.way), Noise(math.inf, 1)), len(r.sweeps)) for r in (slow, fast)
+    ]
+    return prediction(slow.per_decomposition / fast.per_decomposition, sides)
+
+
+def rerun(first: Run, second: Run) -> list[bool]:
+    """For each case whether the second run's ratio to phyid lies where the first says it would."""
+    inside = []
+    for record in first.records:
+        again = next((r for r in second.records if r.key == record.key), None)
+        if record.peer or again is None:
+            continue
+        _, shape, work, _, _ = record.key
+        stated = times(first, phyid(first, work, shape), record)
+        new = times(second, phyid(second, work, shape), again)
+        if stated and new and math.isfinite(stated.high):
+            inside.append(stated.low <= new.value <= stated.high)
+    return inside
+
+
 def table(ratios: dict[tuple[str, ...], Ratio]) -> str:
     """Lines of text, the largest change first, and how many cases can be told apart."""
     if not ratios:
@@ -208,5 +246,11 @@ def main(
     """Compare two files, or two commits; see the module."""
     files = [Path(name) for name in (a, b)]
     if all(file.is_file() for file in files):
-        return table(of_files(*(Run.load(file) for file in files)))
+        before, after = (Run.load(file) for file in files)
+        inside = rerun(before, after)
+        return (
+            f"{table(of_files(before, after))}\n"
+            "ratios to phyid of B inside the interval that A states: "
+            f"{sum(inside)} of {len(inside)}"
+        )
     return table(of_pairs(of_commits(a, b, chosen, sweeps, seconds, say)))

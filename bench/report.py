@@ -18,7 +18,7 @@ import jinja2
 
 from bench import compare, figures, scaling, shapes
 from bench.records import RESULTS, ROOT, Record, Run
-from bench.works import BY_NAME, WORKS
+from bench.works import WORKS
 from synkern import ATOMS
 
 HERE = Path(__file__).resolve().parent
@@ -26,6 +26,7 @@ PAGE = HERE / "README.md"
 README = ROOT / "README.md"
 FIGURES = HERE / "figures"
 
+_HEADLINE = re.compile(r"(<!-- bench:headline -->).*?(<!-- /bench:headline -->)", re.DOTALL)
 _MARKED = re.compile(r"(<!-- bench:begin[^\n]*-->\n).*?(<!-- bench:end -->)", re.DOTALL)
 
 
@@ -88,10 +89,22 @@ def readme(results: Results, text: str) -> str:
         ValueError: the markers are missing.
     """
     block = _environment().get_template("readme.md.j2").render(results=results, **_helpers(results))
+    text, headlines = _HEADLINE.subn(lambda found: found[1] + headline(results) + found[2], text)
     replaced, count = _MARKED.subn(lambda found: found[1] + block + "\n" + found[2], text)
-    if count != 1:
-        raise ValueError("README.md must have the markers bench:begin and bench:end once")
+    if count != 1 or headlines != 1:
+        raise ValueError(
+            "README.md must have the markers bench:begin and bench:end, and bench:headline, once"
+        )
     return replaced
+
+
+def headline(results: Results) -> str:
+    """How many times faster than phyid the default is, for the first shape, in words."""
+    rows = quoted(run, shapes.SHAPES[0].name) if (run := _first(results)) else []
+    if len(rows) < 2:
+        return "many times faster"
+    cores = run.machine["cores"]  # type: ignore[union-attr]
+    return f"{rows[-1][2].split()[0]} times faster on {cores} CPU core{'s' * (cores != 1)}"
 
 
 def _environment() -> jinja2.Environment:
@@ -195,23 +208,6 @@ def backends(run: Run) -> list[tuple[str, str]]:
     return list(dict.fromkeys((r.way, r.device) for r in run.records if not r.peer))
 
 
-def _found(run: Run, way: str, work: str, shape: str, dtype: str, device: str) -> Record | None:
-    key = (device, shape, work, way, dtype)
-    return next((r for r in run.records if r.key == key), None)
-
-
-def times(run: Run, slow: Record | None, fast: Record | None) -> compare.Ratio | None:
-    """How many times faster, with the interval for a rerun."""
-    if not (slow and fast and slow.sweeps and fast.sweeps):
-        return None
-    spread = compare.noise(r for r in run.records if r.sweeps)
-    sides = [
-        (spread.get((r.device, r.way), compare.Noise(math.inf, 1)), len(r.sweeps))
-        for r in (slow, fast)
-    ]
-    return compare.prediction(slow.per_decomposition / fast.per_decomposition, sides)
-
-
 def _cell(record: Record | None) -> str:
     if record is None:
         return "-"
@@ -225,17 +221,13 @@ def _shapes(run: Run) -> list[dict[str, Any]]:
 
 
 def speed_rows(run: Run, work: str, dtype: str = "float64") -> list[list[str]]:
-    """By shape: trials x samples x nodes, phyid, each backend, times phyid, share of the roofline.
-
-    phyid has no means by node: it is measured for the pairs.
-    """
+    """By shape: trials x samples x nodes, phyid, each backend, times phyid, of the roofline."""
     rows = []
-    of_phyid = "MMI rtr+sts" if BY_NAME[work].reduce else work
     for shape in _shapes(run):
-        every = [_found(run, way, work, shape["name"], dtype, d) for way, d in backends(run)]
+        every = [compare.found(run, way, work, shape["name"], dtype, d) for way, d in backends(run)]
         if not any(every):
             continue
-        phyid = _found(run, "phyid", of_phyid, shape["name"], "float64", "cpu")
+        phyid = compare.phyid(run, work, shape["name"])
         done = [r for r in every if r and r.sweeps]
         best = min(done, key=lambda r: r.per_decomposition, default=None)
         share = best.of_roofline if best else None
@@ -245,7 +237,7 @@ def speed_rows(run: Run, work: str, dtype: str = "float64") -> list[list[str]]:
                 f"{shape['trials']} x {shape['time']:,} x {shape['nodes']:,}",
                 _cell(phyid),
                 *map(_cell, every),
-                ratio(times(run, phyid, best)),
+                ratio(compare.times(run, phyid, best)),
                 "-" if share is None else f"{100 * share:.0f} %",
             ]
         )
@@ -276,7 +268,7 @@ def peer_rows(run: Run, work: str) -> list[list[str]]:
                 and r.dtype == "float64"
             ]
             best = min(own, key=lambda r: r.per_decomposition, default=None)
-            cells += [_cell(record), ratio(times(run, record, best))]
+            cells += [_cell(record), ratio(compare.times(run, record, best))]
             said = said or (record.reason if record else None)
         checks = [r.check for r in mine if r.check]
         worst = max(checks, key=lambda c: c.error, default=None)
@@ -303,16 +295,16 @@ def record_rows(run: Run) -> list[list[str]]:
 def quoted(run: Run, shape: str) -> list[list[str]]:
     """What the main README says of a shape: phyid, then backends, fastest last."""
     rows = []
-    phyid = _found(run, "phyid", "MMI rtr+sts", shape, "float64", "cpu")
+    phyid = compare.phyid(run, "MMI rtr+sts", shape)
     if phyid is None or not phyid.sweeps:
         return []
     rows.append([phyid.per_decomposition, "phyid", duration(phyid.per_decomposition), "1"])
     for work in ("MMI 16 atoms", "MMI rtr+sts"):
         for way, device in backends(run):
-            record = _found(run, way, work, shape, "float64", device)
+            record = compare.found(run, way, work, shape, "float64", device)
             if record and record.sweeps:
                 what = "all 16 atoms" if work == "MMI 16 atoms" else "`rtr` and `sts`"
-                found = times(run, _found(run, "phyid", work, shape, "float64", "cpu"), record)
+                found = compare.times(run, compare.phyid(run, work, shape), record)
                 each = duration(record.per_decomposition)
                 rows.append(
                     [record.per_decomposition, f"synkern, {what} ({way})", each, ratio(found)]

@@ -1,5 +1,6 @@
 """Ratios have intervals that hold what they promise on times with known noise."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -81,3 +82,23 @@ def test_student(freedom, value):
 
 def test_files_without_a_case_in_common(rng):
     assert "no case in common" in compare.table(compare.of_files(run(rng), Run.start()))
+
+
+def run_beside_phyid(rng, change=1.0):
+    both = run(rng, change=change)
+    names = {"way": "phyid", "peer": True}
+    slow = [r for r in run(rng, change=1000.0).records]
+    both.records += [dataclasses.replace(r, **names) for r in slow]
+    return both
+
+
+def test_a_rerun_says_how_many_ratios_are_where_they_were_said_to_be(rng, tmp_path):
+    """Of every case of two runs of equal machines, and of one that became three times slower."""
+    first, second, slower = (run_beside_phyid(rng, change) for change in (1.0, 1.0, 3.0))
+    assert len(compare.rerun(first, second)) == 40
+    assert np.mean(compare.rerun(first, second)) >= 0.8
+    assert not any(compare.rerun(first, slower))
+    for name, each in (("a", first), ("b", slower)):
+        each.save(tmp_path / name)
+    text = compare.main(str(tmp_path / "a"), str(tmp_path / "b"), "", 1, 1.0, print)
+    assert text.endswith("ratios to phyid of B inside the interval that A states: 0 of 40")

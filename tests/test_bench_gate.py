@@ -45,19 +45,25 @@ def assert_refused(record):
     assert report.speed_rows(run, record.work)[0][3] == "refused"
 
 
-@pytest.fixture
-def broken_native(tmp_path, monkeypatch):
-    """Builds the compiled kernels from a copy with a line replaced."""
+@pytest.fixture(scope="module")
+def broken_sources(tmp_path_factory):
+    """A copy of the compiled kernels with one sign flipped."""
+    copy = tmp_path_factory.mktemp("broken") / "native"
+    shutil.copytree(cpu_build.SOURCES, copy)
+    header = copy / "phiid_math.h"
+    text, right = header.read_text(), "v.xy_a = v.x_a - v.ya_x * v.on_ya;"
+    assert text.count(right) == 1
+    header.write_text(text.replace(right, "v.xy_a = v.x_a + v.ya_x * v.on_ya;"))
+    return copy
 
-    def use(right, wrong):
-        copy = tmp_path / "native"
-        shutil.copytree(cpu_build.SOURCES, copy)
-        header = copy / "phiid_math.h"
-        text = header.read_text()
-        assert text.count(right) == 1
-        header.write_text(text.replace(right, wrong))
-        monkeypatch.setattr(cpu_build, "SOURCES", copy)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+@pytest.fixture
+def break_native(broken_sources, monkeypatch):
+    """Has the backend `cpu` built from that copy."""
+
+    def use():
+        monkeypatch.setattr(cpu_build, "SOURCES", broken_sources)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(broken_sources.parent))
         forget()
 
     def forget():
@@ -70,9 +76,9 @@ def broken_native(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("work", [w.name for w in WORKS if w.kind == "gaussian"])
-def test_compiled_kernel_with_a_sign_flipped_is_refused(broken_native, work):
+def test_compiled_kernel_with_a_sign_flipped_is_refused(break_native, work):
     assert measured("cpu", work).state == "measured"
-    broken_native("v.xy_a = v.x_a - v.ya_x * v.on_ya;", "v.xy_a = v.x_a + v.ya_x * v.on_ya;")
+    break_native()
     assert_refused(measured("cpu", work))
 
 
@@ -149,7 +155,7 @@ def test_a_time_without_a_passed_check_is_no_record():
             Record("cpu", "CCS", {"name": "Small"}, "float64", sweeps=((1.0,),), check=check)
 
 
-def test_what_is_not_installed_is_listed(monkeypatch):
+def test_what_is_not_installed_is_listed():
     absent = Way("absent", None, None, frozenset(), lambda: "absent: pip install absent", peer=True)
     measurement = Measurement(Case(absent, BY_NAME["CCS"], SMALL))
     measurement.sweep(1.0, measure.perf_counter_rounds)
