@@ -1,6 +1,7 @@
 """What a change did: ratios of times, each with an interval that noise alone would leave.
 
-Two files of results are compared case by case. Two commits are measured now, in turns (A B, B A,
+Two files of results are compared case by case; what peers took longer in one of them the machine
+did, and it is taken out. Two commits are measured now, in turns (A B, B A,
 ...), each in a checkout of its own with its own suite, so that what else the machine does meets
 both alike; every pair of runs gives a ratio.
 
@@ -99,12 +100,28 @@ def student(freedom: int, level: float = LEVEL) -> float:
     return sum(terms)
 
 
+def drift(before: Run, after: Run) -> float | None:
+    """How many times as long B took for what no change of synkern touches, the peers.
+
+    The median of their ratios; None if the two have no peer in common.
+    """
+    first = {r.key: r for r in before.records if r.sweeps and r.peer}
+    logs = [
+        math.log(r.per_decomposition / first[r.key].per_decomposition)
+        for r in after.records
+        if r.sweeps and r.key in first
+    ]
+    return math.exp(float(np.median(logs))) if logs else None
+
+
 def of_files(before: Run, after: Run) -> dict[tuple[str, ...], Ratio]:
-    """By case, of those that both have."""
-    first = {r.key: r for r in before.records if r.sweeps}
-    second = {r.key: r for r in after.records if r.sweeps}
+    """By case of synkern, of those that both have, without the `drift` of the machine."""
+    first, second = (
+        {r.key: r for r in run.records if r.sweeps and not r.peer} for run in (before, after)
+    )
     spread = [noise(first.values()), noise(second.values())]
-    found = {}
+    machine = drift(before, after) or 1.0
+    ratios = {}
     for key, older in first.items():
         if key not in second:
             continue
@@ -113,9 +130,9 @@ def of_files(before: Run, after: Run) -> dict[tuple[str, ...], Ratio]:
             known = by_way.get((record.device, record.way), Noise(math.inf, 1))
             # Half of the prediction's variance each: the ratio of two given runs, not of others.
             sides.append((known._replace(sd=known.sd / math.sqrt(2)), len(record.sweeps)))
-        value = second[key].per_decomposition / older.per_decomposition
-        found[key] = prediction(value, sides)
-    return found
+        value = second[key].per_decomposition / older.per_decomposition / machine
+        ratios[key] = prediction(value, sides)
+    return ratios
 
 
 def of_pairs(runs: Sequence[tuple[Run, Run]]) -> dict[tuple[str, ...], Ratio]:
@@ -248,7 +265,12 @@ def main(
     if all(file.is_file() for file in files):
         before, after = (Run.load(file) for file in files)
         inside = rerun(before, after)
+        machine = drift(before, after)
+        said = "no peer in common: what the machine did differently is in the ratios"
+        if machine is not None:
+            said = f"peers took {machine:.3f} times as long in B; ratios are without that"
         return (
+            f"{said}\n"
             f"{table(of_files(before, after))}\n"
             "ratios to phyid of B inside the interval that A states: "
             f"{sum(inside)} of {len(inside)}"

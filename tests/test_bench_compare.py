@@ -102,3 +102,22 @@ def test_a_rerun_says_how_many_ratios_are_where_they_were_said_to_be(rng, tmp_pa
         each.save(tmp_path / name)
     text = compare.main(str(tmp_path / "a"), str(tmp_path / "b"), "", 1, 1.0, print)
     assert text.endswith("ratios to phyid of B inside the interval that A states: 0 of 40")
+
+
+def test_what_the_machine_did_is_not_taken_for_a_change(rng):
+    """All of B, peers too, takes twice as long, and one of two changes made synkern faster by 2."""
+    first, second = run_beside_phyid(rng), run_beside_phyid(rng)
+    both = [dataclasses.replace(r, sweeps=doubled(r.sweeps)) for r in second.records]
+    second.records = both
+    assert compare.drift(first, second) == pytest.approx(2, rel=0.05)
+    ratios = compare.of_files(first, second)
+    assert len(ratios) == 40
+    assert np.mean([ratio.told_apart for ratio in ratios.values()]) <= 0.2
+    second.records = [
+        r if r.peer else dataclasses.replace(r, sweeps=((0.5,) * 3,) * 3) for r in both
+    ]
+    assert all(ratio.high < 1 for ratio in compare.of_files(first, second).values())
+
+
+def doubled(sweeps):
+    return tuple(tuple(2 * seconds for seconds in rounds) for rounds in sweeps)
