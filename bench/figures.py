@@ -221,7 +221,7 @@ def scaling(curves: Sequence[dict[str, Any]]) -> Figure:
                     label=label,
                 )
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_locator(LogLocator(2, numticks=7))
+            axes.xaxis.set_major_locator(LogLocator(2, numticks=5))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             axes.set(
                 yscale="log",
