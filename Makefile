@@ -1,7 +1,10 @@
 # A fresh machine needs Python 3.11 or later and make: every target sets up .venv first.
 #   make demo     the study of a real language model: report in demo/
 #   make test     the tests
-#   make bench    the benchmarks
+#   make bench    the benchmarks; BENCH_ARGS="--phyid PATH" with a checkout of phyid beside
+#   make accuracy      errors of all backends;  make bench-scaling, make bench-study: see bench/
+#   make bench-report  the page of results;     make bench-smoke: a rehearsal of all of it
+#   make peers    install those that the benchmarks compare with
 #   make lint     ruff;  make types: mypy
 
 PYTHON ?= python3
@@ -14,7 +17,7 @@ BENCH_ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test bench lint types clean
+.PHONY: demo test bench bench-scaling bench-study bench-report bench-smoke accuracy peers lint types clean
 
 demo: $(READY)
 	$(BIN)/synkern study --model smollm2-135m --out $(DEMO) $(DEMO_ARGS)
@@ -22,8 +25,27 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+# Each ends by itself within ten minutes on 2 cores.
 bench: $(READY)
-	$(BIN)/python -m pytest bench --benchmark-columns=median,iqr,rounds $(BENCH_ARGS)
+	$(BIN)/python -m pytest bench -q -s --benchmark-quiet --out bench/results/speed.json $(BENCH_ARGS)
+
+accuracy: $(READY)
+	$(BIN)/python -m bench accuracy
+
+bench-scaling: $(READY)
+	$(BIN)/python -m bench scaling
+
+bench-study: $(READY)
+	$(BIN)/python -m bench study
+
+bench-report: $(READY)
+	$(BIN)/python -m bench report
+
+bench-smoke: $(READY)
+	$(BIN)/python -m bench smoke
+
+peers: $(READY)
+	$(BIN)/pip install --quiet --editable ".[peers]"
 
 lint: $(READY)
 	$(BIN)/ruff check .

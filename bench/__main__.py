@@ -1,0 +1,197 @@
+"""`python -m bench COMMAND`; what takes turns with peers is `make bench`.
+
+accuracy             errors of every backend and dtype, by atom        results/accuracy.json
+scaling              time and memory against size; threads             results/scaling.json
+study                the recorder's overhead; stages of a study        results/study.json
+report               the page, its figures, and what the README quotes
+compare A B          what changed between two results, or two commits
+smoke                all of these on tiny inputs: a rehearsal, in less than two minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench.records import RESULTS, Run
+
+
+def _say() -> Callable[[str], None]:
+    start = time.monotonic()
+    return lambda line: tqdm.write(f"[{time.monotonic() - start:4.0f} s] {line}")
+
+
+def accuracy(options: argparse.Namespace) -> int:
+    """Measure, say what is broken, and save."""
+    from bench import accuracy as suite  # noqa: PLC0415
+
+    say = _say()
+    run = Run.start()
+    rows = suite.measure(suite.kinds(options.draws), say)
+    missing = suite.missing()
+    if options.heads:
+        try:
+            rows += suite.measure(suite.heads(options.heads, 100, options.draws, say), say)
+        except ImportError as error:
+            missing["heads of SmolLM2-135M"] = str(error)
+    else:
+        missing["heads of SmolLM2-135M"] = "left out by --heads 0"
+    for name, why in missing.items():
+        say(f"not measured: {name}: {why}")
+    run.tables = {"accuracy": rows, "accuracy missing": missing}
+    run.save(options.out or RESULTS / "accuracy.json")
+    broken = [r for r in rows if r["broken"] or r["lost"] or r["invented"]]
+    for r in broken:
+        names = ("kind", "redundancy", "backend", "dtype", "broken", "lost", "invented")
+        say(", ".join(f"{name} {r[name]}" for name in names))
+    say(f"{len(rows)} rows, {sum(r['broken'] for r in rows)} pairs further off than promised")
+    return int(any(r["broken"] for r in rows))
+
+
+def scaling(options: argparse.Namespace) -> int:
+    """Measure all curves and save."""
+    from bench import scaling as suite  # noqa: PLC0415
+
+    say = _say()
+    run = Run.start()
+    found = []
+    for curve in tqdm(suite.curves(suite.cpu_backends()), unit="curve", disable=None):
+        first = curve["work"] == "MMI rtr+sts" and curve["axis"] == "nodes"
+        seconds = options.seconds if first else options.seconds / 5
+        found.append(suite.measure(curve, seconds))
+        last = found[-1]["points"][-1]
+        say(
+            f"{curve['backend']}, {curve['work']}, {curve['axis']}: up to {last['size']:,} in "
+            f"{last['seconds']:.2f} s, exponent of time {found[-1]['exponents']['seconds']}"
+        )
+    run.tables = {
+        "scaling": found,
+        "threads": suite.thread_scaling(),
+        "chosen": suite.chosen_takeover(),
+    }
+    run.save(options.out or RESULTS / "scaling.json")
+    return 0
+
+
+def study(options: argparse.Namespace) -> int:
+    """Measure recording and a whole study, and save."""
+    from bench import study as suite  # noqa: PLC0415
+
+    say = _say()
+    run = Run.start()
+    recording = suite.recording(options.rounds, say)
+    few = {"max_prompts": options.max_prompts} if options.max_prompts else {}
+    run.tables = {"recording": recording, "study": suite.study(say, **few)}
+    run.save(options.out or RESULTS / "study.json")
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Render what is committed."""
+    from bench import report as page  # noqa: PLC0415
+
+    for path in page.write(page.load(options.results), figures=not options.no_figures):
+        print(path)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Print ratios."""
+    from bench import compare as comparison  # noqa: PLC0415
+
+    print(comparison.main(options.a, options.b, options.k, options.sweeps, options.seconds, _say()))
+    return 0
+
+
+def smoke(options: argparse.Namespace) -> int:
+    """Rehearse every command on tiny inputs, and render what they leave elsewhere."""
+    del options
+    import pytest  # noqa: PLC0415
+
+    from bench import accuracy as errors  # noqa: PLC0415
+    from bench import compare as comparison  # noqa: PLC0415
+    from bench import report as page  # noqa: PLC0415
+    from bench import scaling as growth  # noqa: PLC0415
+    from bench import study as stages  # noqa: PLC0415
+
+    say = _say()
+    run = Run.start()
+    with tempfile.TemporaryDirectory() as folder:
+        speed = Path(folder) / "speed.json"
+        line = ["bench", "-q", "-s", "--tiny", "--benchmark-quiet", "--seconds=4", "--sweeps=2"]
+        if pytest.main([*line, f"--out={speed}"]):
+            return 1
+        say("speed: done")
+        print(comparison.main(str(speed), str(speed), "", 1, 1, say).splitlines()[-1])
+        rows = errors.measure(errors.kinds(3), say)
+        curves = [c for c in growth.curves(["cpu", "numpy"]) if c["work"] == "MMI rtr+sts"][:2]
+        run.tables = {
+            "accuracy": rows,
+            "accuracy missing": errors.missing(),
+            "scaling": [growth.measure(curve, 0.5) for curve in curves],
+            "threads": growth.thread_scaling(repeats=2),
+            "chosen": growth.chosen_takeover(nodes=64),
+            "recording": stages.recording(1, say, tokens=5),
+            "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
+        }
+        run.save(Path(folder) / "tables.json")
+        results = page.load(Path(folder))
+        text = page.page(results)
+        page.draw(results, Path(folder))
+    say(f"a page of {len(text.splitlines())} lines and its figures")
+    return int(any(r["broken"] for r in rows))
+
+
+def main() -> int:
+    """Run a command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("accuracy", help=accuracy.__doc__)
+    one.add_argument("--draws", type=int, default=24, help="pairs of a kind")
+    one.add_argument("--heads", type=int, default=4, help="prompts to record; 0: none")
+    one.set_defaults(run=accuracy)
+
+    one = commands.add_parser("scaling", help=scaling.__doc__)
+    one.add_argument("--seconds", type=float, default=60, help="for a curve over nodes, at most")
+    one.set_defaults(run=scaling)
+
+    one = commands.add_parser("study", help=study.__doc__)
+    one.add_argument("--rounds", type=int, default=8, help="of generation, bare and recorded")
+    one.add_argument("--max-prompts", type=int, help="of the study; all 60 by default")
+    one.set_defaults(run=study)
+
+    one = commands.add_parser("report", help=report.__doc__)
+    one.add_argument("--results", type=Path, default=RESULTS)
+    one.add_argument("--no-figures", action="store_true")
+    one.set_defaults(run=report)
+
+    one = commands.add_parser("compare", help=compare.__doc__)
+    one.add_argument("a", help="a file of results, or a commit: before")
+    one.add_argument("b", help="the same: after")
+    one.add_argument("-k", default="cpu and float64", help="cases, as for pytest; of commits")
+    one.add_argument("--sweeps", type=int, default=5, help="pairs of runs; of commits")
+    one.add_argument("--seconds", type=float, default=20, help="of timed rounds of each run")
+    one.set_defaults(run=compare)
+
+    one = commands.add_parser("smoke", help=smoke.__doc__)
+    one.set_defaults(run=smoke)
+
+    for name in ("accuracy", "scaling", "study"):
+        commands.choices[name].add_argument("--out", type=Path, help="file for the results")
+    options = parser.parse_args()
+    return int(options.run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+"""What a user could pick instead, on the same series: adapters, and what is written by hand today.
+
+phyid is found in a checkout that `--phyid` or SYNKERN_PHYID names, and else imported. Nothing here
+is synkern's own way to compute, except that `torch.compile` and numba get its closed form.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from synkern.kernels.eager import smallest_trusted
+from synkern.kernels.estimators import STRICT
+from synkern.kernels.lattice import zeta_matrix
+
+from bench.shapes import TAU
+from bench.ways import Compute, Values, Way
+from bench.works import Work
+from synkern import ATOMS
+from synkern.kernels import mmi
+
+PHYID = "SYNKERN_PHYID"
+"""Environment variable with the path of a checkout of phyid."""
+
+_GAUSSIAN_MMI = frozenset({"MMI rtr+sts", "MMI 16 atoms"})
+_EVERY = _GAUSSIAN_MMI | {"CCS", "discrete"}
+
+_HOW = {
+    "phyid": "clone https://github.com/Imperial-MIND-lab/integrated-info-decomp and name the "
+    f"checkout with --phyid or {PHYID}; it also needs scipy",
+    "omegaid": "pip install omegaid, where the index carries it",
+    "hoi": 'pip install "synkern[peers]"',
+    "joblib": 'pip install "synkern[peers]"',
+    "numba": 'pip install "synkern[peers]"',
+}
+
+
+def peers() -> list[Way]:
+    """All of them, installed or not."""
+    return [
+        _by_pair("phyid", _phyid, _EVERY, needs=("phyid",)),
+        _by_pair("joblib over phyid", _joblib_phyid, _EVERY, needs=("phyid", "joblib")),
+        _by_pair("omegaid", _omegaid, _GAUSSIAN_MMI | {"CCS"}, needs=("omegaid",)),
+        replace(
+            _by_pair("hoi", _hoi, {"MMI rtr+sts"}, ("hoi",), dtypes=("float32",)),
+            about_zero=True,
+            fixed=4096,
+        ),
+        _by_pair("NumPy loop", _numpy_loop, _GAUSSIAN_MMI),
+        _all_pairs("torch.compile", _torch_compile, {"MMI rtr+sts"}, ()),
+        _all_pairs("numba", _numba, _GAUSSIAN_MMI, ("numba",)),
+    ]
+
+
+def find_phyid(path: str | None = None) -> None:
+    """Make a checkout of phyid importable, here and in the processes that are started from here."""
+    path = path or os.environ.get(PHYID)
+    if path:
+        os.environ[PHYID] = path
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def _obstacle(needs: Iterable[str]) -> Callable[[], str | None]:
+    def obstacle() -> str | None:
+        lacking = [name for name in needs if importlib.util.find_spec(name) is None]
+        return "; ".join(f"{name} is not installed: {_HOW[name]}" for name in lacking) or None
+
+    return obstacle
+
+
+def _by_pair(
+    name: str,
+    compute: Callable[[Work, str], Compute],
+    works: Iterable[str],
+    needs: tuple[str, ...] = (),
+    dtypes: tuple[str, ...] = ("float64",),
+) -> Way:
+    return Way(
+        name=name,
+        compute=compute,
+        values=_rows,
+        works=frozenset(works),
+        obstacle=_obstacle(needs),
+        dtypes=dtypes,
+        peer=True,
+        all_pairs=False,
+    )
+
+
+def _all_pairs(
+    name: str, compute: Callable[[Work, str], Compute], works: Iterable[str], needs: tuple[str, ...]
+) -> Way:
+    return Way(
+        name=name,
+        compute=compute,
+        values=lambda work, found: dict(zip(work.atoms, np.asarray(found), strict=True)),
+        works=frozenset(works),
+        obstacle=_obstacle(needs),
+        dtypes=("float64",),
+        peer=True,
+    )
+
+
+def _rows(work: Work, found: Any) -> Values:
+    """Of (pairs, atoms)."""
+    return dict(zip(work.atoms, np.asarray(found).T, strict=True))
+
+
+# ---- Packages --------------------------------------------------------------------------------
+
+
+def _phyid(work: Work, dtype: str) -> Compute:
+    del dtype
+    calculate = importlib.import_module("phyid.calculate")
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        assert pairs is not None
+        return _with_phyid(calculate, series[0], pairs, work)
+
+    return call
+
+
+def _with_phyid(calculate: Any, trial: np.ndarray, pairs: np.ndarray, work: Work) -> np.ndarray:
+    found = np.empty((len(pairs), len(work.atoms)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # of states that do not occur
+        for k, (i, j) in enumerate(pairs):
+            atoms, _ = calculate.calc_PhiID(
+                trial[:, i], trial[:, j], TAU, work.kind, work.redundancy
+            )
+            found[k] = [atoms[atom].mean() for atom in work.atoms]
+    return found
+
+
+def phyid_chunk(trial: np.ndarray, pairs: np.ndarray, work: Work) -> np.ndarray:
+    """What a process of joblib does."""
+    find_phyid()
+    return _with_phyid(importlib.import_module("phyid.calculate"), trial, pairs, work)
+
+
+def _joblib_phyid(work: Work, dtype: str) -> Compute:
+    """All cores, a chunk of pairs a task, one thread of linear algebra in each process."""
+    del dtype
+    joblib = importlib.import_module("joblib")
+    cores = joblib.cpu_count()
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        assert pairs is not None
+        chunks = np.array_split(pairs, min(len(pairs), 4 * cores))
+        with joblib.parallel_config("loky", n_jobs=cores, inner_max_num_threads=1):
+            found = joblib.Parallel()(
+                joblib.delayed(phyid_chunk)(series[0], chunk, work) for chunk in chunks
+            )
+        return np.concatenate(found)
+
+    return call
+
+
+def _omegaid(work: Work, dtype: str) -> Compute:
+    """The form for two series, by the call that its documentation shows."""
+    del dtype
+    decomposition = importlib.import_module("omegaid.core.decomposition")
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        assert pairs is not None
+        return _with_phyid(decomposition, series[0], pairs, work)
+
+    return call
+
+
+def _hoi(work: Work, dtype: str) -> Compute:
+    """A call an atom, as it sums those it is asked for, each compiled anew; float32 bits.
+
+    Of its methods "gauss" is nearest: it takes moments about zero, and its default, "gc", those of
+    ranks. Neither gives phyid's numbers.
+    """
+    del dtype
+    metrics = importlib.import_module("hoi.metrics")
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        assert pairs is not None
+        model = metrics.AtomsPhiID(series[0], multiplets=pairs.tolist(), verbose=False)
+        bits = [model.fit(method="gauss", tau=TAU, atoms=[atom])[:, 0] for atom in work.atoms]
+        return np.stack(bits, -1) * np.log(2)
+
+    return call
+
+
+# ---- By hand ---------------------------------------------------------------------------------
+
+
+def _numpy_loop(work: Work, dtype: str) -> Compute:
+    """A loop over pairs with determinants of NumPy, as one writes it with the paper in hand."""
+    del dtype
+    inverse = np.linalg.inv(zeta_matrix())[[ATOMS.index(atom) for atom in work.atoms]]
+    sets = {"x": [0], "y": [1], "xy": [0, 1], "a": [2], "b": [3], "ab": [2, 3]}
+    past = {"r": ("x", "y"), "x": ("x",), "y": ("y",), "s": ("xy",)}
+    future = {"r": ("a", "b"), "x": ("a",), "y": ("b",), "s": ("ab",)}
+
+    def pair(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        correlation = np.corrcoef([x[:-TAU], y[:-TAU], x[TAU:], y[TAU:]])
+
+        def entropy(index: list[int]) -> float:
+            return 0.5 * float(np.linalg.slogdet(correlation[np.ix_(index, index)])[1])
+
+        alone = {name: entropy(index) for name, index in sets.items()}
+        information = {
+            (u, v): alone[u] + alone[v] - entropy(sets[u] + sets[v])
+            for u in ("x", "y", "xy")
+            for v in ("a", "b", "ab")
+        }
+        least = [
+            min(information[u, v] for u in past[atom[0]] for v in future[atom[2]]) for atom in ATOMS
+        ]
+        return inverse @ least
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        assert pairs is not None
+        return np.array([pair(series[0][:, i], series[0][:, j]) for i, j in pairs])
+
+    return call
+
+
+def _moments(trial: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Correlations of a trial (time, nodes): past, future, past with future, own."""
+    sides = []
+    for side in (trial[:-TAU], trial[TAU:]):
+        centred = side - side.mean(0)
+        sides.append(centred / np.sqrt((centred * centred).sum(0)))
+    past, future = sides
+    lagged = past.T @ future
+    return past.T @ past, future.T @ future, lagged, np.diagonal(lagged).copy()
+
+
+@cache
+def _compiled() -> Any:
+    def atoms(xy: Any, ab: Any, lagged: Any, own: Any, limit: float) -> torch.Tensor:
+        c = mmi.Correlations(xy, ab, own[:, None], lagged, lagged.mT, own[None, :])
+        v, variance = mmi.lambdas(torch, c)
+        found = mmi.atoms(torch, v, ("rtr", "sts"))
+        return torch.stack([torch.where(variance >= limit, atom, 0.0) for atom in found])
+
+    return torch.compile(atoms, dynamic=True)
+
+
+def _torch_compile(work: Work, dtype: str) -> Compute:
+    """The closed form of the eager backend, fused by torch over whole matrices, trial by trial."""
+    del dtype
+    assert work.atoms == ("rtr", "sts")
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        del pairs
+        limit = smallest_trusted(series.shape[1] - TAU, "float64", STRICT["float64"])
+        total: Any = 0
+        for trial in series:
+            moments = [torch.from_numpy(m) for m in _moments(trial)]
+            total = total + _compiled()(*moments, limit)
+        return np.asarray(total / len(series))
+
+    return call
+
+
+def _numba(work: Work, dtype: str) -> Compute:
+    """All pairs in parallel loops, products by BLAS: the closed form as a kernel engineer would."""
+    del dtype
+    kernels = importlib.import_module("bench.numba_kernels")
+    atoms = len(work.atoms)
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        del pairs
+        nodes = series.shape[2]
+        total = np.zeros((atoms, nodes, nodes))
+        for trial in series:
+            add = kernels.add_two if atoms == 2 else kernels.add_all
+            add(*_moments(trial), total)
+        total = total + (total.swapaxes(1, 2) if atoms == 2 else total[_MIRROR].swapaxes(1, 2))
+        return total / len(series)
+
+    return call
+
+
+_MIRROR = [ATOMS.index(atom.translate(str.maketrans("xy", "yx"))) for atom in ATOMS]
+"""Of each atom, the one whose matrix is its transpose."""

@@ -1,0 +1,272 @@
+"""Time and memory against nodes, samples and trials, and against threads.
+
+Every curve is computed in a process of its own, whose sizes double until the next would take too
+long or too much memory. Peak memory is what the process had at most during a call beyond what it
+had before it (Linux; elsewhere it is not measured, and the page says so).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FIXED = {"nodes": 256, "time": 100, "trials": 4}
+STARTS = {"nodes": 64, "time": 50, "trials": 1}
+ENDS = {"nodes": 1 << 16, "time": 1 << 14, "trials": 1 << 11}
+
+MEMORY_SHARE = 0.5
+"""Of what is available that a call may be expected to take."""
+
+WORKS: dict[str, dict[str, Any]] = {
+    "MMI rtr+sts": {},
+    "CCS": {"redundancy": "CCS"},
+    "discrete": {"kind": "discrete"},
+    'MMI reduce="nodes"': {"reduce": "nodes"},
+}
+
+
+def curves(backends: Sequence[str]) -> list[dict[str, str]]:
+    """All that are measured: backend, work and axis."""
+    found = [
+        {"backend": backend, "work": "MMI rtr+sts", "axis": axis}
+        for axis in STARTS
+        for backend in backends
+    ]
+    found += [{"backend": b, "work": "CCS", "axis": a} for a in ("nodes", "time") for b in backends]
+    return found + [
+        {"backend": b, "work": w, "axis": "nodes"}
+        for w in ("discrete", 'MMI reduce="nodes"')
+        for b in backends
+    ]
+
+
+def measure(curve: dict[str, str], seconds: float) -> dict[str, Any]:
+    """A curve, in a process of its own.
+
+    Raises:
+        RuntimeError: that process failed.
+    """
+    line = [sys.executable, "-m", "bench.scaling", "--seconds", str(seconds)]
+    line += [f"--{name}={value}" for name, value in curve.items()]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise RuntimeError(f"{curve}: {done.stderr.strip().splitlines()[-1:]}")
+    points = json.loads(done.stdout)
+    return {**curve, **points, "exponents": exponents(points["points"])}
+
+
+def exponents(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Slopes of log time and log memory over log size, of the larger half of the sizes."""
+    found: dict[str, float | None] = {}
+    for name in ("seconds", "bytes"):
+        kept = [(p["size"], p[name]) for p in points if p[name]]
+        kept = kept[-max(3, (len(kept) + 1) // 2) :]
+        found[name] = None
+        if len(kept) >= 3:
+            size, value = np.log(np.array(kept, float)).T
+            found[name] = float(np.polyfit(size, value, 1)[0])
+    return found
+
+
+def crossings(
+    first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
+) -> list[tuple[float, int]]:
+    """Where one of two curves takes over from the other for good, between points on log scales.
+
+    Returns:
+        At most one size, and which of the two (0, 1) is the faster beyond it. A crossing back and
+        forth is noise, and none.
+    """
+    other = {p["size"]: p["seconds"] for p in second}
+    shared = [
+        (math.log(p["size"]), math.log(p["seconds"] / other[p["size"]]))
+        for p in first
+        if p["size"] in other
+    ]
+    crossed = [
+        (math.exp(s + (t - s) * d / (d - e)), int(e > 0))
+        for (s, d), (t, e) in itertools.pairwise(shared)
+        if d * e < 0
+    ]
+    return crossed if len(crossed) == 1 else []
+
+
+def chosen_takeover(nodes: int = 512, trials: int = 4) -> dict[str, Any]:
+    """By backend the share of all pairs from which computing all is faster than the chosen ones.
+
+    Chosen at random; what `phiid(pairs=...)` itself does not do is switch. None: chosen pairs are
+    never slower.
+    """
+    import synkern  # noqa: PLC0415
+
+    series = _series({"nodes": nodes, "time": 100, "trials": trials})
+    rows, columns = np.triu_indices(nodes, 1)
+    order = np.random.default_rng(0).permutation(len(rows))
+    every = np.stack([rows, columns], -1)[order]
+    found: dict[str, Any] = {"nodes": nodes, "trials": trials, "share": {}}
+    for backend in cpu_backends():
+        whole = _best(lambda b=backend: synkern.phiid(series, backend=b))
+        found["share"][backend] = None
+        for share in 2.0 ** np.arange(-10, 1):
+            pairs = every[: max(1, int(share * len(every)))]
+            if _best(lambda b=backend, p=pairs: synkern.phiid(series, pairs=p, backend=b)) > whole:
+                found["share"][backend] = float(share)
+                break
+    return found
+
+
+def thread_scaling(repeats: int = 7) -> dict[str, Any]:
+    """Seconds of the backend `cpu` by the number of cores that it may have, rounds in turns."""
+    import synkern  # noqa: PLC0415
+
+    if not hasattr(os, "sched_setaffinity"):
+        return {"absent": "this system does not let a process choose its cores"}
+    cores = sorted(os.sched_getaffinity(0))
+    series = _series({"nodes": 1152, "time": 100, "trials": 10})
+    works = {name: WORKS[name] for name in ("MMI rtr+sts", "CCS", "discrete")}
+    counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(cores)]
+    found: dict[str, Any] = {"nodes": 1152, "trials": 10, "seconds": {}}
+    try:
+        for name, options in works.items():
+            given = series[:1] if name == "CCS" else series
+            taken: dict[int, list[float]] = {n: [] for n in counts}
+            for _ in range(repeats):
+                for count in counts:
+                    os.sched_setaffinity(0, cores[:count])
+                    start = time.perf_counter()
+                    synkern.phiid(given, backend="cpu", **options)
+                    taken[count].append(time.perf_counter() - start)
+            found["seconds"][name] = {str(n): float(np.median(taken[n][1:])) for n in counts}
+    finally:
+        os.sched_setaffinity(0, cores)
+    return found
+
+
+# ---- In the process of a curve -------------------------------------------------------------------
+
+
+def _points(backend: str, work: str, axis: str, seconds: float) -> dict[str, Any]:
+    import synkern  # noqa: PLC0415
+
+    def call(size: int) -> Callable[[], Any]:
+        series = _series(FIXED | {axis: size})
+        if backend == "torch":
+            import torch  # noqa: PLC0415
+
+            series = torch.from_numpy(series)
+        return lambda: synkern.phiid(series, backend=backend, **WORKS[work])
+
+    points: list[dict[str, Any]] = []
+    end = time.monotonic() + seconds
+    call(STARTS[axis])()  # compile, load
+    size, why = STARTS[axis], "the largest size of the suite"
+    while size <= ENDS[axis]:
+        if points and (reason := _too_large(points, size, axis, end - time.monotonic())):
+            why = reason
+            break
+        run = call(size)
+        _forget_peak()
+        before = _memory("VmRSS")
+        start = time.perf_counter()
+        run()
+        taken = [time.perf_counter() - start]
+        peak = _memory("VmHWM")
+        while len(taken) < 3 and sum(taken) < 1:
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+        moved = None if before is None or peak is None else max(peak - before, 0)
+        points.append({"size": size, "seconds": min(taken), "bytes": moved})
+        size *= 2
+    return {
+        "points": points,
+        "ended by": why,
+        "fixed": {k: v for k, v in FIXED.items() if k != axis},
+    }
+
+
+def _too_large(points: list[dict[str, Any]], size: int, axis: str, left: float) -> str | None:
+    """Why the next size is left out, judged by how the last ones grew."""
+    growth = 4 if axis == "nodes" else 2
+    expected = points[-1]["seconds"] * growth * 1.5 + 2 * size / points[-1]["size"] * 0.2
+    if expected > left:
+        return "time"
+    available = _memory("MemAvailable", "/proc/meminfo")
+    taken = points[-1]["bytes"]
+    if available and taken and taken * growth > MEMORY_SHARE * available:
+        return "memory"
+    return None
+
+
+def _series(shape: dict[str, int]) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((shape["trials"], shape["time"], shape["nodes"]))
+    for t in range(1, shape["time"]):
+        values[:, t] += 0.8 * values[:, t - 1]
+    return values
+
+
+def _memory(name: str, file: str = "/proc/self/status") -> int | None:
+    """Bytes, or None where the system does not tell."""
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError:
+        return None
+    return next(
+        (int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None
+    )
+
+
+def _forget_peak() -> None:
+    # First give back what earlier calls left, or this one would seem to need less.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _best(call: Callable[[], Any], repeats: int = 4) -> float:
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def cpu_backends() -> list[str]:
+    """Those that compute on the CPU; a time of triton's interpreter says nothing."""
+    from synkern.backends import BACKENDS  # noqa: PLC0415
+
+    return [b.name for b in BACKENDS if "cpu" in b.status().devices and b.name != "triton"]
+
+
+def main() -> None:
+    """Print a curve as JSON; see `measure`."""
+    parser = argparse.ArgumentParser()
+    for name in ("backend", "work", "axis"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(json.dumps(_points(options.backend, options.work, options.axis, options.seconds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What is computed, and how much of it there is to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.shapes import TAU
+from synkern import ATOMS
+
+_PRODUCTS = 8
+"""Operations a sample for the four products that are not a node's own: a multiply-add is two."""
+
+_ELIMINATION = 2 * 49
+"""Of a pair: 49 double-precision instructions, see kernels/README.md."""
+
+_LOGARITHMS = {2: 2 * 12, 16: 2 * 63}
+"""By the number of atoms, logarithms of several trials shared; see kernels/README.md."""
+
+_POINTWISE = 100
+"""CCS, a sample: about 50 multiply-adds for the local informations and their signs."""
+
+_WORD = 2 * 2 * 9
+"""Discrete, 64 samples: an AND and a count of bits for each of nine joint counts. A unit that takes
+a multiply-add takes one of these, so each counts as two operations."""
+
+_ENTROPIES = 100
+"""Discrete, a pair: look-ups and sums of 15 entropies."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of decomposition.
+
+    Attributes:
+        name: short.
+        kind, redundancy: the estimator, as in `synkern.phiid`.
+        atoms: the names wanted.
+        reduce: as in `synkern.phiid`.
+    """
+
+    name: str
+    kind: str = "gaussian"
+    redundancy: str = "MMI"
+    atoms: tuple[str, ...] = ("rtr", "sts")
+    reduce: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of `synkern.phiid`."""
+        return {
+            "kind": self.kind,
+            "redundancy": self.redundancy,
+            "atoms": self.atoms,
+            "reduce": self.reduce,
+        }
+
+    def operations(self, decompositions: int, time: int) -> float:
+        """The least that the arithmetic of these needs, whatever computes it."""
+        samples = time - TAU
+        if self.kind == "discrete":
+            return float(decompositions * (_WORD * -(-samples // 64) + _ENTROPIES))
+        each = _PRODUCTS * samples + _ELIMINATION + _LOGARITHMS[len(self.atoms)]
+        if self.redundancy == "CCS":
+            each += _POINTWISE * samples
+        return float(decompositions * each)
+
+    def bytes(self, trials: int, time: int, nodes: int, itemsize: int = 8) -> float:
+        """Series read once, unit vectors (or bits) written and read once, atoms written once."""
+        values = trials * nodes * time
+        features = 3 * values / 8 if self.kind == "discrete" else 2 * 8 * values
+        output = len(self.atoms) * nodes * (1 if self.reduce else nodes) * itemsize
+        return 8 * values + 2 * features + output
+
+
+WORKS = (
+    Work("MMI rtr+sts"),
+    Work("MMI 16 atoms", atoms=ATOMS),
+    Work("CCS", redundancy="CCS"),
+    Work("discrete", kind="discrete"),
+    Work('MMI reduce="nodes"', reduce="nodes"),
+)
+BY_NAME = {work.name: work for work in WORKS}

@@ -1,0 +1,46 @@
+"""Exponents and take-overs are those of curves that are known."""
+
+import numpy as np
+import pytest
+
+from bench import report, scaling
+
+
+def points(function, sizes=(64, 128, 256, 512, 1024)):
+    return [{"size": s, "seconds": function(s), "bytes": int(8 * s**2)} for s in sizes]
+
+
+def test_exponents_of_power_laws():
+    found = scaling.exponents(points(lambda n: 1e-9 * n**2.5))
+    assert found["seconds"] == pytest.approx(2.5)
+    assert found["bytes"] == pytest.approx(2)
+
+
+def test_too_few_points_have_no_exponent():
+    assert scaling.exponents(points(float, (64, 128)))["seconds"] is None
+
+
+def test_crossing_lies_where_the_curves_meet():
+    first, second = points(lambda n: 1e-3 + 0 * n), points(lambda n: 1e-8 * n**2)
+    ((cross, later),) = scaling.crossings(first, second)
+    assert later == 0
+    assert cross == pytest.approx(np.sqrt(1e5), rel=0.02)
+    assert scaling.crossings(first, points(lambda n: 2e-3 + 0 * n)) == []
+    curves = [
+        {"backend": name, "work": "CCS", "axis": "nodes", "points": p}
+        for name, p in (("flat", first), ("steep", second))
+    ]
+    assert report.takeovers(curves) == ["CCS: flat is faster than steep from 316 nodes on"]
+
+
+def test_crossing_back_and_forth_is_no_take_over():
+    first = points(lambda n: 1.0)
+    assert not scaling.crossings(first, points(lambda n: 1.1 if n == 256 else 0.9))
+
+
+def test_a_curve_is_measured_and_says_what_ended_it():
+    curve = {"backend": "numpy", "work": "MMI rtr+sts", "axis": "trials"}
+    found = scaling.measure(curve, 0.3)
+    assert found["points"][0]["size"] == 1
+    assert all(p["seconds"] > 0 for p in found["points"])
+    assert found["ended by"] in ("time", "memory", "the largest size of the suite")
