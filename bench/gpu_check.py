@@ -9,12 +9,14 @@ Without a GPU the stages that can be rehearsed are, on small series; the others 
 not run.
 
 `--stages` takes names of stages, or what they begin with. All together need more than ten minutes:
-one call for `environment roofline triton`, one for `cupy`.
+one call for `environment roofline triton`, one for `cupy`, one for `speed`.
 
 | stage       | what                                                        |
 |-------------|-------------------------------------------------------------|
 | environment | device, driver, versions                                    |
 | roofline    | measured copy bandwidth and float64 products, and the floor |
+| speed       | the benchmarks of the GPU backends; their records go to     |
+|             | FOLDER/records.json, which bench/results/ takes as it is    |
 | triton-...  | see gpu_check_triton.py                                     |
 | cupy-...    | see gpu_check_cupy.py                                       |
 """
@@ -45,7 +47,12 @@ import gpu_check_triton
 import sweep_tiles
 from gpu_cases import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
 
+import bench.roofline
 import synkern
+from bench import shapes, ways
+from bench.measure import Case, Measurement, event_rounds, perf_counter_rounds
+from bench.records import Run
+from bench.works import WORKS
 
 
 def environment(_: float) -> dict[str, Any]:
@@ -100,9 +107,42 @@ def roofline(_: float) -> dict[str, Any]:
     }
 
 
+# --- speed -------------------------------------------------------------------------------------
+
+
+def speed(seconds: float) -> dict[str, Any]:
+    """As `make bench`, by events of the device; every time beside a check of that very output."""
+    run = Run.start(DEVICE)
+    run.roofline = bench.roofline.measure(DEVICE)
+    # Large shapes last: what the time does not suffice for is left out, and said to be.
+    every = [
+        Case(way, work, shape, dtype)
+        for shape in sorted(shapes.SHAPES if GPU else shapes.TINY, key=lambda s: s.decompositions)
+        for work in WORKS
+        for way in ways.backends()
+        if way.device == DEVICE and work.name in way.works
+        for dtype in way.dtypes
+    ]
+    rounds = event_rounds if GPU else perf_counter_rounds
+    end = time.monotonic() + seconds
+    left_out = []
+    for case in every:
+        if time.monotonic() > end:
+            left_out.append(str(case))
+            continue
+        measurement = Measurement(case)
+        for _ in range(3):
+            measurement.sweep(seconds / len(every) / 8, rounds)
+        run.add(measurement.record(run.roofline))
+    refused = [f"{r.way}, {r.work}: {r.reason}" for r in run.records if r.state != "measured"]
+    found = {"passed": not refused, "refused": refused, "left out": left_out, "run": run}
+    return found if GPU else found | {"not run": "times of a GPU: these are of the CPU"}
+
+
 STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     "environment": (environment, 10),
     "roofline": (roofline, 20),
+    "speed": (speed, 300),
     **gpu_check_triton.STAGES,
     **gpu_check_cupy.STAGES,
 }
@@ -137,6 +177,8 @@ def main() -> int:
             result, state = {"not run": str(reason)}, f"not run: {reason}"
         except Exception as error:
             result, state = {"error": traceback.format_exc()}, f"FAILED: {error}"
+        if run := result.pop("run", None):
+            run.save(options.out / "records.json")
         result["seconds"] = time.monotonic() - start
         (options.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
         if "not run" in result and state == "done":
