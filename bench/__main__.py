@@ -60,16 +60,20 @@ def scaling(options: argparse.Namespace) -> int:
 
     say = _say()
     run = Run.start()
-    found = []
-    for curve in tqdm(suite.curves(suite.cpu_backends()), unit="curve", disable=None):
-        first = curve["work"] == "MMI rtr+sts" and curve["axis"] == "nodes"
-        seconds = options.seconds if first else options.seconds / 5
-        found.append(suite.measure(curve, seconds))
-        last = found[-1]["points"][-1]
-        say(
-            f"{curve['backend']}, {curve['work']}, {curve['axis']}: up to {last['size']:,} in "
-            f"{last['seconds']:.2f} s, exponent of time {found[-1]['exponents']['seconds']}"
-        )
+    start, found = time.monotonic(), []
+    curves = suite.curves(suite.cpu_backends())
+    shares = [5.0 if (c["work"], c["axis"]) == ("MMI rtr+sts", "nodes") else 1.0 for c in curves]
+    for k, curve in enumerate(tqdm(curves, unit="curve", disable=None)):
+        # What is left is shared out, so that slow curves shorten the others.
+        left = options.limit - 60 - (time.monotonic() - start)
+        share = max(left, 1.0) * shares[k] / sum(shares[k:])
+        seconds = min(options.seconds * shares[k] / 5, share / 1.5)
+        found.append(suite.measure(curve, seconds, most=1.5 * seconds + 10))
+        points = found[-1]["points"]
+        reached = "no size in time"
+        if points:
+            reached = f"up to {points[-1]['size']:,} in {points[-1]['seconds']:.2f} s"
+        say(f"{curve['backend']}, {curve['work']}, {curve['axis']}: {reached}")
     run.tables = {
         "scaling": found,
         "threads": suite.thread_scaling(),
@@ -164,6 +168,7 @@ def main() -> int:
 
     one = commands.add_parser("scaling", help=scaling.__doc__)
     one.add_argument("--seconds", type=float, default=60, help="for a curve over nodes, at most")
+    one.add_argument("--limit", type=float, default=570, help="for all of it, seconds, about")
     one.set_defaults(run=scaling)
 
     one = commands.add_parser("study", help=study.__doc__)

@@ -370,6 +370,9 @@ def scaling_rows(curves: Sequence[dict[str, Any]]) -> list[list[str]]:
     """By curve: range, last time and memory, exponents, what ended it."""
     rows = []
     for c in curves:
+        if not c["points"]:
+            rows.append([c["work"], c["axis"], c["backend"], "none", *["-"] * 4, c["ended by"]])
+            continue
         first, last = c["points"][0], c["points"][-1]
         exponents = [
             "-" if c["exponents"][name] is None else f"{c['exponents'][name]:.2f}"
@@ -394,6 +397,7 @@ def scaling_rows(curves: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 def takeovers(curves: Sequence[dict[str, Any]]) -> list[str]:
     """Where one path takes over from another: backends, and means by node from matrices."""
+    curves = [curve for curve in curves if curve["points"]]
     said, never = [], []
     for work, axis in dict.fromkeys((c["work"], c["axis"]) for c in curves):
         by_name = {c["backend"]: c for c in curves if (c["work"], c["axis"]) == (work, axis)}

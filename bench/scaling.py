@@ -56,19 +56,36 @@ def curves(backends: Sequence[str]) -> list[dict[str, str]]:
     ]
 
 
-def measure(curve: dict[str, str], seconds: float) -> dict[str, Any]:
+def measure(curve: dict[str, str], seconds: float, most: float | None = None) -> dict[str, Any]:
     """A curve, in a process of its own.
+
+    Args:
+        curve: one of `curves`.
+        seconds: after which no further size is begun.
+        most: after which the process is ended, with the points that it has by then: a call can take
+            far longer than the last one lets expect. Twice `seconds` and 10 by default.
 
     Raises:
         RuntimeError: that process failed.
     """
     line = [sys.executable, "-m", "bench.scaling", "--seconds", str(seconds)]
     line += [f"--{name}={value}" for name, value in curve.items()]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        raise RuntimeError(f"{curve}: {done.stderr.strip().splitlines()[-1:]}")
-    points = json.loads(done.stdout)
-    return {**curve, **points, "exponents": exponents(points["points"])}
+    ended, failed = None, None
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as child:
+        try:
+            written, said = child.communicate(timeout=most or 2 * seconds + 10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            written, said = child.communicate()
+            ended = "time, within a call"
+        else:
+            failed = child.returncode
+    if failed:
+        raise RuntimeError(f"{curve}: {said.decode().strip().splitlines()[-1:]}")
+    lines = [json.loads(text) for text in written.decode().splitlines() if text.endswith("}")]
+    points = [entry for entry in lines if "size" in entry]
+    ended = ended or lines[-1]["ended by"]
+    return {**curve, "points": points, "ended by": ended, "exponents": exponents(points)}
 
 
 def exponents(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
@@ -107,11 +124,11 @@ def crossings(
     return crossed if len(crossed) == 1 else []
 
 
-def chosen_takeover(nodes: int = 512, trials: int = 4) -> dict[str, Any]:
+def chosen_takeover(nodes: int = 512, trials: int = 4, seconds: float = 60) -> dict[str, Any]:
     """By backend the share of all pairs from which computing all is faster than the chosen ones.
 
     Chosen at random; what `phiid(pairs=...)` itself does not do is switch. None: chosen pairs are
-    never slower.
+    never slower. After so many seconds no other backend is begun.
     """
     import synkern  # noqa: PLC0415
 
@@ -120,7 +137,10 @@ def chosen_takeover(nodes: int = 512, trials: int = 4) -> dict[str, Any]:
     order = np.random.default_rng(0).permutation(len(rows))
     every = np.stack([rows, columns], -1)[order]
     found: dict[str, Any] = {"nodes": nodes, "trials": trials, "share": {}}
+    end = time.monotonic() + seconds
     for backend in cpu_backends():
+        if time.monotonic() > end:
+            break
         whole = _best(lambda b=backend: synkern.phiid(series, backend=b))
         found["share"][backend] = None
         for share in 2.0 ** np.arange(-10, 1):
@@ -161,7 +181,7 @@ def thread_scaling(repeats: int = 7) -> dict[str, Any]:
 # ---- In the process of a curve -------------------------------------------------------------------
 
 
-def _points(backend: str, work: str, axis: str, seconds: float) -> dict[str, Any]:
+def _points(backend: str, work: str, axis: str, seconds: float) -> None:
     import synkern  # noqa: PLC0415
 
     def call(size: int) -> Callable[[], Any]:
@@ -193,12 +213,9 @@ def _points(backend: str, work: str, axis: str, seconds: float) -> dict[str, Any
             taken.append(time.perf_counter() - start)
         moved = None if before is None or peak is None else max(peak - before, 0)
         points.append({"size": size, "seconds": min(taken), "bytes": moved})
+        print(json.dumps(points[-1]), flush=True)
         size *= 2
-    return {
-        "points": points,
-        "ended by": why,
-        "fixed": {k: v for k, v in FIXED.items() if k != axis},
-    }
+    print(json.dumps({"ended by": why}))
 
 
 def _too_large(points: list[dict[str, Any]], size: int, axis: str, left: float) -> str | None:
@@ -258,14 +275,14 @@ def cpu_backends() -> list[str]:
 
 
 def main() -> None:
-    """Print a curve as JSON; see `measure`."""
+    """Print the points of a curve, each as it is known, as JSON; see `measure`."""
     parser = argparse.ArgumentParser()
     for name in ("backend", "work", "axis"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seconds", type=float, required=True)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    print(json.dumps(_points(options.backend, options.work, options.axis, options.seconds)))
+    _points(options.backend, options.work, options.axis, options.seconds)
 
 
 if __name__ == "__main__":

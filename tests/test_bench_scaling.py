@@ -44,3 +44,19 @@ def test_a_curve_is_measured_and_says_what_ended_it():
     assert found["points"][0]["size"] == 1
     assert all(p["seconds"] > 0 for p in found["points"])
     assert found["ended by"] in ("time", "memory", "the largest size of the suite")
+
+
+def test_a_curve_that_takes_too_long_is_ended_and_says_so():
+    """Before the first point: Python alone takes longer to start."""
+    curve = {"backend": "numpy", "work": "CCS", "axis": "nodes"}
+    found = scaling.measure(curve, 1.0, most=0.01)
+    assert found["points"] == []
+    assert found["ended by"] == "time, within a call"
+    (row,) = report.scaling_rows([found])
+    assert row == ["CCS", "nodes", "numpy", "none", "-", "-", "-", "-", "time, within a call"]
+    assert report.takeovers([found]) == []
+
+
+def test_a_curve_that_fails_is_an_error():
+    with pytest.raises(RuntimeError, match="nonsense"):
+        scaling.measure({"backend": "nonsense", "work": "CCS", "axis": "nodes"}, 1.0)
