@@ -335,7 +335,7 @@ def accuracy_rows(rows: Sequence[dict[str, Any]], redundancy: str) -> list[list[
         for configuration in configurations:
             r = of.get(configuration)
             if r is None or r["worst"] is None:
-                cells.append("none")
+                cells.append("-" if r is None else "none")
                 continue
             mean = sum(r["mean"]) / len(r["mean"])
             odd = [f"{r[name]} {name}" for name in ("broken", "lost", "invented") if r[name]]
