@@ -43,11 +43,28 @@ def test_all_pairs(series, options, local, backend):
     tau, kind, redundancy = options
     given = torch.from_numpy(series) if backend == "torch" else series
     named = {"tau": tau, "kind": kind, "redundancy": redundancy, "backend": backend}
-    pointwise = "torch" if backend == "torch" else "numpy"
-    found = synkern.phiid_local(given, [[0, 1]], **{**named, "backend": pointwise})[0]
+    found = synkern.phiid_local(given, [[0, 1]], **named)[0]
     np.testing.assert_allclose(np.asarray(found), local, rtol=0, atol=1e-8)
     every, few = synkern.phiid(given, atoms="all", **named), synkern.phiid(given, **named)
     mean = dict(zip(ATOMS, local.mean(1), strict=True))
     assert {name: float(every[name][0, 1]) for name in ATOMS} == pytest.approx(mean, abs=1e-8)
     assert float(few["rtr"][0, 1]) == pytest.approx(mean["rtr"], abs=1e-8)
     assert float(few["sts"][0, 1]) == pytest.approx(mean["sts"], abs=1e-8)
+
+
+# Interpreted, a kernel takes milliseconds a sample, and others go through the samples at once.
+INTERPRETED = [
+    case
+    for case in cases()
+    if case.values[1][1:] != ("gaussian", "CCS") or len(case.values[0]) < 80
+]
+
+
+@pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+@pytest.mark.parametrize(("series", "options", "local"), INTERPRETED)
+def test_triton_kernels(series, options, local):
+    tau, kind, redundancy = options
+    named = {"tau": tau, "kind": kind, "redundancy": redundancy, "backend": "triton"}
+    every = synkern.phiid(torch.from_numpy(series), atoms="all", **named)
+    mean = dict(zip(ATOMS, local.mean(1), strict=True))
+    assert {name: float(every[name][0, 1]) for name in ATOMS} == pytest.approx(mean, abs=1e-8)
