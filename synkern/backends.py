@@ -71,8 +71,9 @@ class Backend:
         name: as in `phiid(..., backend=name)`.
         summary: one line.
         arrays: the kind of array it takes and returns.
-        run: `run(series, *, estimator, tau, pooled, names, per_trial, dtype) ->
-            kernels.eager.Pairs`, on a checked (trials, time, nodes) array.
+        run: `run(series, *, estimator, tau, pooled, names, per_trial, dtype, pairs, reduce) ->
+            kernels.eager.Pairs | kernels.nodes.Nodes`, on a checked (trials, time, nodes) array or
+            on `kernels.moments.Moments`.
         status: probes this machine, cheaply and without side effects.
         differentiable: whether gradients flow back to the series.
         automatic: kinds of device on which "auto" may choose it.
