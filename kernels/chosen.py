@@ -42,6 +42,7 @@ def decompose_chosen(
     request: Request,
     totals_of: TotalsOf,
     pairs: Array,
+    gathered_factor: float = 1.0,
 ) -> Pairs:
     """Atoms of some pairs, averaged over trials or per trial.
 
@@ -52,13 +53,15 @@ def decompose_chosen(
         request: from `request_for`.
         totals_of: as in `eager.decompose`.
         pairs: (pairs, 2) int64, first node < second, each pair once.
+        gathered_factor: by how much `gathered_cost` is larger here than in whole-array operations.
 
     Returns:
         As for all pairs, but with atoms (pairs,) or (trials, pairs), and flags of these pairs only.
     """
     xp = lib.xp
     nodes = len(xp.unique(pairs))
-    gathering = len(pairs) * request.estimator.gathered_cost < nodes * (nodes - 1) // 2
+    cost = request.estimator.gathered_cost * gathered_factor
+    gathering = len(pairs) * cost < nodes * (nodes - 1) // 2
     found = (_gathered if gathering else _from_matrices)(lib, features, request, totals_of, pairs)
     known = ~features.constant[:, pairs].any(-1)
     lost = lost_flags(found.flagged)
