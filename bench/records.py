@@ -161,7 +161,7 @@ class Record:
 
 @dataclass
 class Run:
-    """Records of one session on one machine.
+    """Records of one run on one machine.
 
     Attributes:
         machine: what a figure depends on, and nothing that names the machine.
