@@ -184,6 +184,20 @@ class _Stream(NamedTuple):
         return 0, self.address
 
 
+def spacing(array: Any) -> float:
+    """Relative spacing of a caller's numbers, in which a rounding error of them is to be expected.
+
+    0 for whole numbers, which are exact, and for halves, whose steps (0.1 % in float16, 0.8 % in
+    bfloat16) are wide enough for data to vary by one or two.
+    """
+    dtype = str(getattr(array, "dtype", "float64")).rpartition(".")[-1]
+    with contextlib.suppress(TypeError):  # names of byte orders; other libraries have other dtypes
+        dtype = np.dtype(dtype).name
+    if dtype.startswith(("int", "uint", "bool", "float16", "bfloat16")):
+        return 0.0
+    return float(np.finfo(np.float32 if dtype == "float32" else np.float64).eps)
+
+
 def to_numpy(array: Any) -> Any:
     """A backend's or a caller's array as NumPy, copied from its device where it must be."""
     if isinstance(array, torch.Tensor):

@@ -12,13 +12,14 @@ from typing import Any, Literal, TypedDict, Unpack, cast, overload
 import torch
 
 import synkern._checks as check
-from synkern._arrays import Incoming, incoming, like, placed, to_numpy
+from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
 from synkern.backends import Backend, Work, select
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
 from synkern.kernels.lattice import swap_nodes
 from synkern.kernels.nodes import Nodes
 from synkern.kernels.stable import Outcome
+from synkern.kernels.steady import settled
 from synkern.moments import LaggedMoments
 from synkern.node_means import NodeMeans
 from synkern.result import PhiIDResult, by_name
@@ -246,8 +247,15 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
         )
     array, restore = incoming(series, chosen.arrays, argument="series")
     with placed(series, array):
-        array = check.series(sys.modules[chosen.arrays], array, max(lags))
-    return _Source(chosen, lambda lag: array, tuple(array.shape), series, array, restore)
+        xp: Any = sys.modules[chosen.arrays]
+        array = check.series(xp, array, max(lags))
+        precision = spacing(series)
+        check.faint_nodes(xp, array, precision)
+
+    def data(lag: int) -> Any:
+        return settled(xp, array, lag, options.pooled, precision)
+
+    return _Source(chosen, data, tuple(array.shape), series, array, restore)
 
 
 def _moments_source(
