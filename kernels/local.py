@@ -228,8 +228,15 @@ def unit_vectors(xp: Any, v: Variables) -> Variables:
     Works on the last axis; any axes before it.
     """
     fitted = v.fitted
-    low = xp.amin(fitted, -1)[..., None]
-    width = xp.amax(fitted, -1)[..., None] - low
+    low, high = xp.amin(fitted, -1)[..., None], xp.amax(fitted, -1)[..., None]
+    # By a power of two, where the width would overflow.
+    near_limit = xp.maximum(xp.abs(low), xp.abs(high)) > 2.0**1000
+    if bool(near_limit.any()):
+        shrink = xp.where(near_limit, xp.zeros_like(low) + 2.0**-100, 1.0)
+        same = v.evaluated is fitted
+        low, high, fitted = (part * shrink for part in (low, high, fitted))
+        v = Variables(fitted, fitted if same else v.evaluated * shrink)
+    width = high - low
     constant = width == 0
     width = width + constant
     # Between 0 and 1 no square overflows or vanishes, and no offset drowns the signal in rounding.

@@ -5,7 +5,9 @@ of the two means (Chan, Golub and LeVeque, Am. Stat. 37, 242, 1983):
 
     n = n1 + n2,    δ = m2 - m1,    m = m1 + δ n2 / n,    S = S1 + S2 + δ δ' n1 n2 / n.
 
-Nothing large is ever subtracted, so the result is as good as that of all samples at once.
+Nothing large is ever subtracted, so the result is as good as that of all samples at once. For a
+mean far from zero that holds only if it is kept apart from its last digits, so values are taken
+from an origin near them, the first sample of the past and of the future.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import steady
 from .mmi import Array, Correlations, Lambdas
 from .stable import Outcome
 
@@ -26,18 +29,22 @@ class Sums(NamedTuple):
 
     Attributes:
         count: (trials,) float64 number of samples.
-        mean: (2, trials, nodes) of past and future.
+        origin: (2, trials, nodes) what means are counted from, of past and future.
+        mean: (2, trials, nodes) of past and future, less the origin.
         low: (2, trials, nodes) least value of past and future; tells a constant exactly.
         high: (2, trials, nodes) largest value.
+        whole: (2, trials, nodes) bool: all values are exact, see `steady.unrounded`.
         past: (trials, nodes, nodes) sums of products about the mean, of past with past.
         future: of future with future.
         lagged: of past (rows) with future (columns).
     """
 
     count: Array
+    origin: Array
     mean: Array
     low: Array
     high: Array
+    whole: Array
     past: Array
     future: Array
     lagged: Array
@@ -92,26 +99,34 @@ class Moments(NamedTuple):
         return Lambdas(*(one for _ in Lambdas._fields)), outcome
 
 
-def sums(xp: Any, past: Array, future: Array) -> Sums:
+def sums(
+    xp: Any, past: Array, future: Array, spacing: float, origin: Array | None = None
+) -> Sums:
     """Sums over some samples.
 
     Args:
         xp: numpy or torch.
         past: (trials, samples, nodes) float64, finite.
         future: likewise, sample by sample tau later.
+        spacing: of the values, see `steady.within_rounding`.
+        origin: of samples that these continue; their first ones by default.
     """
     both = xp.stack([past, future])
+    origin = both[:, :, 0] if origin is None else origin
+    from_origin = both - origin[:, :, None]
     # Twice: the rounding of the first mean is large beside the signal when the offset is.
-    first = both.mean(2)
-    centred = both - first[:, :, None]
+    first = from_origin.mean(2)
+    centred = from_origin - first[:, :, None]
     second = centred.mean(2)
     x, a = centred - second[:, :, None]
     transposed = xp.swapaxes(x, -1, -2), xp.swapaxes(a, -1, -2)
     return Sums(
         count=xp.ones_like(past[:, 0, 0]) * past.shape[1],
+        origin=origin,
         mean=first + second,
         low=xp.amin(both, 2),
         high=xp.amax(both, 2),
+        whole=steady.unrounded(xp, both, 2, spacing),
         past=transposed[0] @ x,
         future=transposed[1] @ a,
         lagged=transposed[0] @ a,
@@ -122,13 +137,15 @@ def merged(xp: Any, one: Sums, two: Sums) -> Sums:
     """Sums over the samples of both, trial by trial."""
     count = one.count + two.count
     weight = one.count * two.count / count
-    shift = two.mean - one.mean
+    shift = (two.origin - one.origin) + (two.mean - one.mean)
     (past, lagged), (_, future) = _between(shift, weight)
     return Sums(
         count=count,
+        origin=one.origin,
         mean=one.mean + shift * (two.count / count)[:, None],
         low=xp.minimum(one.low, two.low),
         high=xp.maximum(one.high, two.high),
+        whole=one.whole & two.whole,
         past=one.past + two.past + past,
         future=one.future + two.future + future,
         lagged=one.lagged + two.lagged + lagged,
@@ -141,15 +158,19 @@ def _between(shift: Array, weight: Array) -> list[list[Array]]:
     return [[row[:, :, None] * column[:, None] for column in shift] for row in weighted]
 
 
-def pooled(xp: Any, each: Sums, how: str | None) -> Sums:
+def pooled(xp: Any, each: Sums, how: str | None, spacing: float) -> Sums:
     """One trial out of several, in the ways of `segments.standardise`."""
     if how == "moments":
-        spread = xp.amax(each.high - each.low, 1)[:, None]
+        spread = xp.where(_constant(xp, each, spacing), 0.0, each.high - each.low)
+        spread = xp.amax(spread, 1)[:, None]
+        zero = xp.zeros_like(spread)
         return Sums(
             count=each.count.sum(0)[None],
-            mean=xp.zeros_like(spread),
-            low=xp.zeros_like(spread),
+            origin=zero,
+            mean=zero,
+            low=zero,
             high=spread,
+            whole=zero == 0,
             **{name: getattr(each, name).sum(0)[None] for name in ("past", "future", "lagged")},
         )
     if how == "concatenate":
@@ -159,22 +180,36 @@ def pooled(xp: Any, each: Sums, how: str | None) -> Sums:
 
 def stacked(xp: Any, parts: Sequence[Sums]) -> Sums:
     """The trials of all parts, one after another."""
-    per_side = {"mean", "low", "high"}
     return Sums(
         *(
-            xp.concatenate([getattr(part, name) for part in parts], int(name in per_side))
+            xp.concatenate([getattr(part, name) for part in parts], int(name in _PER_SIDE))
             for name in Sums._fields
         )
     )
 
 
-def correlations(xp: Any, each: Sums) -> Moments:
+_PER_SIDE = {"origin", "mean", "low", "high", "whole"}
+
+
+def _constant(xp: Any, each: Sums, spacing: float) -> Array:
+    """(2, trials, nodes) bool: past or future is that of a constant, as in `steady`."""
+    found = steady.within_rounding(xp, each.low, each.high, spacing)
+    return found & ((each.low == each.high) | ~each.whole)
+
+
+def faint(xp: Any, each: Sums, spacing: float) -> tuple[Array, Array] | None:
+    """As `steady.faint`, of what the samples left; they have been seen and gone."""
+    low, high = xp.amin(each.low, 0), xp.amax(each.high, 0)
+    return steady.faint(xp, xp.stack([low, high], 1), spacing)
+
+
+def correlations(xp: Any, each: Sums, spacing: float) -> Moments:
     """Correlations from sums; 0 for constant nodes.
 
     Raises:
         ValueError: sums of squares that overflow or vanish, of a node that varies.
     """
-    constant = (each.low == each.high).any(0)
+    constant = _constant(xp, each, spacing).any(0)
     scale = []
     for name in ("past", "future"):
         square = xp.diagonal(getattr(each, name), 0, -2, -1)
@@ -197,12 +232,12 @@ def correlations(xp: Any, each: Sums) -> Moments:
 
 
 def _trials(each: Sums) -> list[Sums]:
-    count, *sides = each[:4]
     return [
         Sums(
-            count[k : k + 1],
-            *(side[:, k : k + 1] for side in sides),
-            *(matrix[k : k + 1] for matrix in each[4:]),
+            *(
+                values[:, k : k + 1] if name in _PER_SIDE else values[k : k + 1]
+                for name, values in zip(Sums._fields, each, strict=True)
+            )
         )
-        for k in range(len(count))
+        for k in range(len(each.count))
     ]

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .mmi import Array
 
 ROUNDINGS = 8
@@ -46,6 +48,17 @@ def unrounded(xp: Any, values: Array, axis: int, spacing: float) -> Array:
     return whole.all(axis)
 
 
+@np.errstate(over="ignore")
+def constant(xp: Any, values: Array, spacing: float) -> Array:
+    """Bool along the other axes: values (..., samples), float64, that are those of a constant."""
+    low, high = xp.amin(values, -1), xp.amax(values, -1)
+    found = within_rounding(xp, low, high, spacing)
+    if spacing and bool(found.any()):
+        found = found & ((low == high) | ~unrounded(xp, values, -1, spacing))
+    return found
+
+
+@np.errstate(over="ignore")
 def settled(xp: Any, series: Array, tau: int, pooled: str | None, spacing: float) -> Array:
     """The series, in which nodes that are constant up to rounding are zero throughout a trial.
 
@@ -73,11 +86,11 @@ def settled(xp: Any, series: Array, tau: int, pooled: str | None, spacing: float
         columns = values[trial, :, node][:, None]  # [found, 1, time]
     else:
         columns = xp.moveaxis(values[:, :, node], -1, 0)  # [found, trials, time]
-    constant = _constant(xp, columns, tau, pooled, spacing)
-    if not bool(constant.any()):
+    found = _constant_columns(xp, columns, tau, pooled, spacing)
+    if not bool(found.any()):
         return series
     mask = xp.zeros_like(maybe)
-    mask[trial[constant], node[constant]] = True
+    mask[trial[found], node[found]] = True
     return xp.where(mask[:, None], xp.zeros_like(series[:1, :1, :1]), series)
 
 
@@ -96,7 +109,9 @@ def _perhaps(xp: Any, series: Array, tau: int, spacing: float) -> Array:
     return found
 
 
-def _constant(xp: Any, columns: Array, tau: int, pooled: str | None, spacing: float) -> Array:
+def _constant_columns(
+    xp: Any, columns: Array, tau: int, pooled: str | None, spacing: float
+) -> Array:
     """(found,) bool: which of these, (found, trials, time), are constant but not equal numbers.
 
     With pooled moments also equal numbers: centring them may leave other ones.
@@ -106,10 +121,10 @@ def _constant(xp: Any, columns: Array, tau: int, pooled: str | None, spacing: fl
     for segment in (columns[..., :-tau], columns[..., tau:]):
         if pooled == "concatenate":
             segment = segment.reshape(len(segment), 1, -1)
-        low, high = xp.amin(segment, -1), xp.amax(segment, -1)
-        constant = within_rounding(xp, low, high, spacing) & ~unrounded(xp, segment, -1, spacing)
-        constant = constant & (low != high) if pooled != "moments" else constant | (low == high)
-        found = found | constant.all(-1)
+        still = constant(xp, segment, spacing)
+        if pooled != "moments":
+            still = still & (xp.amin(segment, -1) != xp.amax(segment, -1))
+        found = found | still.all(-1)
     return found
 
 
@@ -118,6 +133,7 @@ FAINT = 2.0**-63, 2.0**-40
 rounding of a constant that is 1e-3 to 1e4 times as large as their variation, and was subtracted."""
 
 
+@np.errstate(over="ignore")
 def faint(xp: Any, series: Array, spacing: float) -> tuple[Array, Array] | None:
     """Nodes that vary so much less than the others that they may hold rounding errors alone.
 

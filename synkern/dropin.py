@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+from synkern._arrays import spacing
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -25,6 +26,7 @@ from synkern.kernels.local import (
     unit_vectors,
 )
 from synkern.kernels.stable import Outcome
+from synkern.kernels.steady import settled
 
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
 
@@ -72,8 +74,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         informations; `R_res`, the six redundancies; `rtr`, the double redundancy.
 
         Where Gaussian phyid raises or returns NaN by underflow: series that coincide give synergy
-        0, as one of them is dropped; a constant series, and a future that the past determines,
-        give NaN everywhere. All three warn. Discrete atoms always have a value, as in phyid; those
+        0, as one of them is dropped; a constant series (as in `phiid`), and a future that the past
+        determines, give NaN everywhere. All three warn. Discrete atoms always have a value, as in phyid; those
         of a constant series are 0.
 
     Raises:
@@ -90,6 +92,9 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         )
     both = np.array((first, second))
     check.series(np, both.T, tau)
+    check.faint_nodes(np, both.T[None], max(spacing(src), spacing(trg)))
+    for values, given in zip(both, (src, trg), strict=True):
+        values[:] = settled(np, values[None, :, None], tau, None, spacing(given))[0, :, 0]
 
     variables = np.concatenate((both[:, :-tau], both[:, tau:]))
     found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
-from synkern._arrays import incoming, placed, to_numpy
+from synkern._arrays import incoming, placed, spacing, to_numpy
 from synkern.backends import Work, select
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.stable import Outcome
+from synkern.kernels.steady import settled
 
 CHUNK_ELEMENTS = 1 << 18
 """Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""
@@ -69,7 +70,7 @@ def phiid_local(
     Returns:
         float64 (pairs, 16, time - tau), or (trials, pairs, 16, time - tau) for a series of trials;
         axis -2 in the order of `synkern.ATOMS`; the same kind of array on the same device as
-        `series`. NaN for a pair with a constant node and, if Gaussian, where the past determines
+        `series`. NaN for a pair with a constant node (as in `phiid`) and, if Gaussian, where the past determines
         the future (infinite information); if discrete, at samples whose state `fit` never shows. Of
         Gaussian nodes that coincide one is dropped, which leaves sts = 0.
 
@@ -80,7 +81,7 @@ def phiid_local(
         TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
 
     Warns:
-        UserWarning: fewer than 30 samples; degenerate pairs.
+        UserWarning: fewer than 30 samples; degenerate pairs; nodes that may hold rounding alone.
     """
     check.choice("kind", kind, tuple(_OWN_UNIT))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -93,12 +94,16 @@ def phiid_local(
     trials = data.ndim == 3
     with placed(series, data):
         data = _float64(check.series(xp, data, tau))
-        if fit is not None:
+        check.faint_nodes(xp, data, spacing(series))
+        if fit is None:
+            data = settled(xp, data, tau, None, spacing(series))
+        else:
             taken = incoming(_detached(fit), library, argument="fit").array
             try:
-                fit = _as_fit(check.series(xp, taken, tau), data)
+                given, fit = fit, _as_fit(check.series(xp, taken, tau), data)
             except ValueError as error:
                 raise ValueError(f"fit: {error}") from error
+            fit = settled(xp, fit, tau, "concatenate", spacing(given))
         chosen = check.node_pairs(pairs, data.shape[-1])
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")

@@ -11,7 +11,7 @@ import torch
 
 import synkern._checks as check
 import synkern.kernels.moments as kernel
-from synkern._arrays import ArrayKind, incoming, is_cupy, native, placed
+from synkern._arrays import ArrayKind, incoming, is_cupy, native, placed, spacing, to_numpy
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -47,6 +47,7 @@ class LaggedMoments:
         self._pending: list[Any] = []  # chunks that are not in the sums
         self._time = 0
         self._shape: tuple[int, int] | None = None  # trials, nodes
+        self._spacing = 0.0  # of the coarsest values, see `kernels.steady`
         self._complete = False
         self._library: ArrayKind = "numpy"
         self._restore: Callable[[Any], Any] = lambda array: array
@@ -83,9 +84,12 @@ class LaggedMoments:
         detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
-            return self._update(array, library, restore)
+            self._update(array, spacing(chunk), library, restore)
+        return self
 
-    def _update(self, array: Any, library: ArrayKind, restore: Callable[[Any], Any]) -> Self:
+    def _update(
+        self, array: Any, spacing: float, library: ArrayKind, restore: Callable[[Any], Any]
+    ) -> None:
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise ValueError(
                 "chunk must be (time, nodes) or (trials, time, nodes), nothing empty; got shape "
@@ -102,12 +106,12 @@ class LaggedMoments:
                 f"{self._shape[0]} and {self._shape[1]}: use another LaggedMoments for it"
             )
         self._shape, self._library, self._restore = shape, library, restore
+        self._spacing = max(self._spacing, spacing)
         self._time += array.shape[1]
         # A copy: the caller may write the next chunk into the same memory.
         self._pending.append(_copy(array))
         if sum(chunk.shape[1] for chunk in self._pending) >= PENDING:
             self._flush()
-        return self
 
     @classmethod
     def stack(cls, parts: Sequence[LaggedMoments]) -> LaggedMoments:
@@ -146,6 +150,7 @@ class LaggedMoments:
         stacked._shape = trials, nodes.pop()
         stacked._library, stacked._restore = first._library, first._restore
         stacked._time = max(part._time for part in parts)
+        stacked._spacing = max(part._spacing for part in parts)
         stacked._complete = True
         return stacked
 
@@ -172,7 +177,7 @@ class LaggedMoments:
                 small that their squares leave the range of float64.
 
         Warns:
-            UserWarning: fewer than 30 samples.
+            UserWarning: fewer than 30 samples; nodes that may hold rounding alone.
         """
         if lag not in self.lags:
             raise ValueError(f"tau = {lag} was not gathered; the moments hold {self.tau}")
@@ -189,7 +194,11 @@ class LaggedMoments:
             placed(sums.past, sums.past),
             np.errstate(divide="ignore", invalid="ignore", over="ignore"),
         ):
-            return kernel.correlations(xp, kernel.pooled(xp, sums, pooled))
+            faint = kernel.faint(xp, sums, self._spacing)
+            if faint is not None:
+                check.warn_of_faint(*map(to_numpy, faint))
+            pooled_sums = kernel.pooled(xp, sums, pooled, self._spacing)
+            return kernel.correlations(xp, pooled_sums, self._spacing)
 
     def _flush(self) -> None:
         """Form the products of all chunks that wait, with the end of those before them."""
@@ -208,7 +217,9 @@ class LaggedMoments:
                 continue
             old = self._sums.get(lag)
             with np.errstate(over="ignore", invalid="ignore"):  # `features` says which node it is
-                new = kernel.sums(xp, rows[:, start - lag : rows.shape[1] - lag], rows[:, start:])
+                past, future = rows[:, start - lag : rows.shape[1] - lag], rows[:, start:]
+                origin = None if old is None else old.origin
+                new = kernel.sums(xp, past, future, self._spacing, origin)
                 self._sums[lag] = new if old is None else kernel.merged(xp, old, new)
         self._last = _copy(rows[:, -max(self.lags) :])
         self._pending = []
