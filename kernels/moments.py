@@ -99,9 +99,7 @@ class Moments(NamedTuple):
         return Lambdas(*(one for _ in Lambdas._fields)), outcome
 
 
-def sums(
-    xp: Any, past: Array, future: Array, spacing: float, origin: Array | None = None
-) -> Sums:
+def sums(xp: Any, past: Array, future: Array, spacing: float, origin: Array | None = None) -> Sums:
     """Sums over some samples.
 
     Args:

@@ -28,6 +28,10 @@ from .mmi import Array
 ROUNDINGS = 8
 """Units in the last place by which values of a constant may differ."""
 
+FAINT = 2.0**-63, 2.0**-40
+"""Variation of a node over that of the others that may be rounding alone, from 1e-19 to 1e-12: the
+rounding of a constant that is 1e-3 to 1e4 times as large as their variation, and was subtracted."""
+
 
 def within_rounding(xp: Any, low: Array, high: Array, spacing: float) -> Array:
     """Bool where values from low to high can be those of a constant.
@@ -58,6 +62,24 @@ def constant(xp: Any, values: Array, spacing: float) -> Array:
     return found
 
 
+def plain(xp: Any, series: Array, tau: int, spacing: float) -> bool:
+    """Whether four samples that are past and future show that no node is constant or faint.
+
+    That is so for most series, and spares them the closer look of `settled` and `faint`.
+    """
+    if not spacing:
+        return True
+    span = series.shape[1] - 1 - 2 * tau
+    if span < 3:
+        return False
+    values = series.detach() if hasattr(series, "detach") else series
+    some = xp.stack([values[:, tau + k * span // 3] for k in range(4)])
+    # Halves, as the whole may overflow.
+    spread = xp.amax(some, 0) * 0.5 - xp.amin(some, 0) * 0.5
+    bound = xp.abs(some[0]) * (ROUNDINGS * spacing)
+    return bool((spread > xp.maximum(bound, FAINT[1] * xp.amax(spread))).all())
+
+
 @np.errstate(over="ignore")
 def settled(xp: Any, series: Array, tau: int, pooled: str | None, spacing: float) -> Array:
     """The series, in which nodes that are constant up to rounding are zero throughout a trial.
@@ -73,8 +95,6 @@ def settled(xp: Any, series: Array, tau: int, pooled: str | None, spacing: float
     Returns:
         The series itself where no value has to change.
     """
-    if not spacing:
-        return series
     values = series.detach() if hasattr(series, "detach") else series
     maybe = _perhaps(xp, values, tau, spacing)
     if pooled is not None:
@@ -101,12 +121,12 @@ def _perhaps(xp: Any, series: Array, tau: int, spacing: float) -> Array:
     one sample, hence twice the bound.
     """
     samples = series.shape[1] - tau
-    found = False
+    sides = []
     for start in (0, tau):
         first, second, last = (series[:, start + k] for k in (0, samples // 2, samples - 1))
         bound = 2 * ROUNDINGS * spacing * xp.abs(first)
-        found = found | ((xp.abs(second - first) <= bound) & (xp.abs(last - first) <= bound))
-    return found
+        sides.append((xp.abs(second - first) <= bound) & (xp.abs(last - first) <= bound))
+    return sides[0] | sides[1]
 
 
 def _constant_columns(
@@ -117,20 +137,15 @@ def _constant_columns(
     With pooled moments also equal numbers: centring them may leave other ones.
     """
     columns = xp.asarray(columns, dtype=xp.float64)
-    found = False
+    sides = []
     for segment in (columns[..., :-tau], columns[..., tau:]):
-        if pooled == "concatenate":
-            segment = segment.reshape(len(segment), 1, -1)
-        still = constant(xp, segment, spacing)
+        shape = (len(segment), 1, -1) if pooled == "concatenate" else segment.shape
+        values = segment.reshape(shape)
+        still = constant(xp, values, spacing)
         if pooled != "moments":
-            still = still & (xp.amin(segment, -1) != xp.amax(segment, -1))
-        found = found | still.all(-1)
-    return found
-
-
-FAINT = 2.0**-63, 2.0**-40
-"""Variation of a node over that of the others that may be rounding alone, from 1e-19 to 1e-12: the
-rounding of a constant that is 1e-3 to 1e4 times as large as their variation, and was subtracted."""
+            still = still & (xp.amin(values, -1) != xp.amax(values, -1))
+        sides.append(still.all(-1))
+    return sides[0] | sides[1]
 
 
 @np.errstate(over="ignore")
@@ -149,10 +164,8 @@ def faint(xp: Any, series: Array, spacing: float) -> tuple[Array, Array] | None:
 
     Returns:
         (found,) nodes and how much they vary over how much the middle node of their trial varies;
-        None where there are none, as a rule after a look at six samples.
+        None where there are none.
     """
-    if not spacing:
-        return None
     series = series.detach() if hasattr(series, "detach") else series
     time = series.shape[1]
     steps = sorted({k * (time - 1) // 5 for k in range(6)})

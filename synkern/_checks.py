@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from synkern._arrays import to_numpy
 from synkern.kernels.lattice import ATOMS
-from synkern.kernels.steady import faint
+from synkern.kernels.steady import faint, plain, settled
 
 MIN_SAMPLES = 5
 """With fewer (past, future) pairs of samples the 4 x 4 covariance cannot have full rank."""
@@ -127,17 +127,29 @@ def series(xp: Any, array: Any, tau: int) -> Any:
     return array
 
 
-def faint_nodes(xp: Any, array: Any, spacing: float) -> None:
-    """Warn of nodes that may hold rounding errors alone; see `kernels.steady.faint`.
+def steady_nodes(
+    xp: Any, array: Any, lags: Sequence[int], pooled: str | None, spacing: float
+) -> Callable[[int], Any]:
+    """Make nodes constant that are so up to rounding, and warn of those that may be.
+
+    See `kernels.steady`.
 
     Args:
         xp: numpy, torch or cupy.
         array: (trials, time, nodes), checked.
+        lags: at which it is wanted.
+        pooled: see `kernels.steady.settled`.
         spacing: of its values, see `_arrays.spacing`.
+
+    Returns:
+        The series at a lag.
     """
+    if plain(xp, array, max(lags), spacing):
+        return lambda lag: array
     found = faint(xp, array, spacing)
     if found is not None:
         warn_of_faint(*(to_numpy(part) for part in found))
+    return lambda lag: settled(xp, array, lag, pooled, spacing)
 
 
 def warn_of_faint(which: npt.NDArray[np.int64], ratio: npt.NDArray[np.float64]) -> None:

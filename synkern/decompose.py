@@ -19,7 +19,6 @@ from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
 from synkern.kernels.lattice import swap_nodes
 from synkern.kernels.nodes import Nodes
 from synkern.kernels.stable import Outcome
-from synkern.kernels.steady import settled
 from synkern.moments import LaggedMoments
 from synkern.node_means import NodeMeans
 from synkern.result import PhiIDResult, by_name
@@ -249,12 +248,7 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
     with placed(series, array):
         xp: Any = sys.modules[chosen.arrays]
         array = check.series(xp, array, max(lags))
-        precision = spacing(series)
-        check.faint_nodes(xp, array, precision)
-
-    def data(lag: int) -> Any:
-        return settled(xp, array, lag, options.pooled, precision)
-
+        data = check.steady_nodes(xp, array, lags, options.pooled, spacing(series))
     return _Source(chosen, data, tuple(array.shape), series, array, restore)
 
 

@@ -26,7 +26,6 @@ from synkern.kernels.local import (
     unit_vectors,
 )
 from synkern.kernels.stable import Outcome
-from synkern.kernels.steady import settled
 
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
 
@@ -74,9 +73,9 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         informations; `R_res`, the six redundancies; `rtr`, the double redundancy.
 
         Where Gaussian phyid raises or returns NaN by underflow: series that coincide give synergy
-        0, as one of them is dropped; a constant series (as in `phiid`), and a future that the past
-        determines, give NaN everywhere. All three warn. Discrete atoms always have a value, as in phyid; those
-        of a constant series are 0.
+        0, as one of them is dropped; a constant series (up to the rounding of its values, as in
+        `phiid`), and a future that the past determines, give NaN everywhere. All three warn.
+        Discrete atoms always have a value, as in phyid; those of a constant series are 0.
 
     Raises:
         ValueError: series of different length, not finite, too short for tau; unknown options.
@@ -92,9 +91,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         )
     both = np.array((first, second))
     check.series(np, both.T, tau)
-    check.faint_nodes(np, both.T[None], max(spacing(src), spacing(trg)))
-    for values, given in zip(both, (src, trg), strict=True):
-        values[:] = settled(np, values[None, :, None], tau, None, spacing(given))[0, :, 0]
+    steady = check.steady_nodes(np, both.T[None], [tau], None, max(spacing(src), spacing(trg)))
+    both = steady(tau)[0].T
 
     variables = np.concatenate((both[:, :-tau], both[:, tau:]))
     found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)

@@ -70,9 +70,10 @@ def phiid_local(
     Returns:
         float64 (pairs, 16, time - tau), or (trials, pairs, 16, time - tau) for a series of trials;
         axis -2 in the order of `synkern.ATOMS`; the same kind of array on the same device as
-        `series`. NaN for a pair with a constant node (as in `phiid`) and, if Gaussian, where the past determines
-        the future (infinite information); if discrete, at samples whose state `fit` never shows. Of
-        Gaussian nodes that coincide one is dropped, which leaves sts = 0.
+        `series`. NaN for a pair with a constant node (up to rounding, as in `phiid`) and, if
+        Gaussian, where the past determines the future (infinite information); if discrete, at
+        samples whose state `fit` never shows. Of Gaussian nodes that coincide one is dropped, which
+        leaves sts = 0.
 
     Raises:
         ValueError: bad shape, NaN in a series, tau too long, unknown option; a backend that cannot
@@ -94,9 +95,9 @@ def phiid_local(
     trials = data.ndim == 3
     with placed(series, data):
         data = _float64(check.series(xp, data, tau))
-        check.faint_nodes(xp, data, spacing(series))
+        steady = check.steady_nodes(xp, data, [tau], None, spacing(series))
         if fit is None:
-            data = settled(xp, data, tau, None, spacing(series))
+            data = steady(tau)
         else:
             taken = incoming(_detached(fit), library, argument="fit").array
             try:
