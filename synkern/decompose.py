@@ -244,7 +244,7 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
             f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
             "reduce the matrices of all pairs"
         )
-    array, restore = incoming(series, chosen.arrays, argument="series")
+    array, restore = incoming(series, chosen.arrays, argument="series", offset_free=True)
     with placed(series, array):
         xp: Any = sys.modules[chosen.arrays]
         array = check.series(xp, array, max(lags))

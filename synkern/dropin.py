@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import spacing
+from synkern._arrays import exact, spacing
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -83,7 +83,7 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     tau = check.lag(tau)
-    first, second = np.asarray(src, np.float64), np.asarray(trg, np.float64)
+    first, second = (_float64(values, name) for values, name in ((src, "src"), (trg, "trg")))
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(
             "src and trg must be two series of one length, (time,) each; "
@@ -108,6 +108,12 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         "R_res": {name: redundancies[k] for name, k in _REDUNDANCIES},
         "rtr": redundancies[0],
     }
+
+
+def _float64(values: npt.ArrayLike, argument: str) -> Values:
+    """Of a series; of large whole numbers without their offset."""
+    by_node = np.asarray(values)[..., None]  # one node, the last axis
+    return np.asarray(exact(by_node, argument, offset_free=True)[..., 0], np.float64)
 
 
 def _gaussian(variables: Values, redundancy: str) -> Local:

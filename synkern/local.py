@@ -90,7 +90,8 @@ def phiid_local(
     tau = check.lag(tau)
     series = _detached(series)
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
-    data, restore = incoming(series, library, argument="series")
+    # What is fitted elsewhere has to keep its offset from the series.
+    data, restore = incoming(series, library, argument="series", offset_free=fit is None)
     xp: Any = sys.modules[library]
     trials = data.ndim == 3
     with placed(series, data):

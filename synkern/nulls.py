@@ -267,7 +267,7 @@ def null_test(
     kind = native(series)[0]
     xp = sys.modules[kind]
     detached = series.detach() if isinstance(series, torch.Tensor) else series
-    array, restore = incoming(detached, kind, argument="series")
+    array, restore = incoming(detached, kind, argument="series", offset_free=True)
     tau = check.lag(tau)
     first = phiid(array, tau=tau, atoms=names, **options)
     whole = xp.asarray(array, dtype=xp.float64).reshape(first.shape)

@@ -182,7 +182,7 @@ PREPROCESSING: dict[str, Callable[[Any], Any]] = {
 
 def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
     """Check a series and take it into torch, where every step works."""
-    array, restore = incoming(series, "torch", argument="series")
+    array, restore = incoming(series, "torch", argument="series", offset_free=True)
     shape = tuple(array.shape)
     if array.ndim not in (2, 3):
         raise ValueError(
