@@ -112,9 +112,8 @@ def _reduced() -> npt.NDArray[np.int64]:
     Rows: + 1 the pasts coincide, + 2 the futures, + 4 the second node is kept.
     """
     rows = []
-    for x, y, a, b in ("xyab", "yxba"):  # y is dropped for x, and b for a
-        for pairs in ((), (y + x,), (b + a,), (y + x, b + a)):
-            stands = dict(pairs)
+    for y, x, b, a in ("yxba", "xyab"):  # x stands for y, and a for b
+        for stands in ({}, {y: x}, {b: a}, {y: x, b: a}):
             rows.append([{stands.get(v, v) for v in names} for names in SETS])
     return np.array([[[set(s) for s in SETS].index(left) for left in row] for row in rows])
 

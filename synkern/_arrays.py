@@ -62,8 +62,9 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = 
 
     Raises:
         TypeError: not an array of real numbers.
-        ValueError: numbers that float64 cannot hold; a NumPy backend was chosen for data on another device, a CuPy backend for data
-            in host memory, or either for a tensor that requires a gradient.
+        ValueError: numbers that float64 cannot hold; a NumPy backend was chosen for data on another
+            device, a CuPy backend for data in host memory, or either for a tensor that requires a
+            gradient.
     """
     if kind == "cupy":
         taken, back = _incoming_to_cupy(array, argument)
@@ -112,7 +113,7 @@ def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
     if host.dtype.kind == "f":
         return _in_range(host, argument)
     low, high = int(host.min()), int(host.max())
-    if -_WHOLE <= low and high <= _WHOLE:
+    if low >= -_WHOLE and high <= _WHOLE:
         return host
     others = tuple(range(host.ndim - 1))
     if offset_free:
@@ -132,7 +133,7 @@ def _exact_tensor(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> 
     if tensor.dtype == torch.uint64:  # in the same order, from the least signed number on
         signed, zero = tensor.view(torch.int64) ^ least, least
     low, high = (int(end) - zero for end in torch.aminmax(signed))
-    if -_WHOLE <= low and high <= _WHOLE:
+    if low >= -_WHOLE and high <= _WHOLE:
         return tensor
     if offset_free:
         above = signed - signed.amin(tuple(range(tensor.ndim - 1)))  # negative if it overflows

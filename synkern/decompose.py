@@ -139,13 +139,22 @@ def phiid(
         coincide have sts = 0 and rtr = what they share. All these are counted in
         `result.degenerate` and listed in `result.constant` and `result.flagged`.
 
+        A node is constant if in its past or in its future it varies by at most 8 units in the last
+        place, 8 * 2**-52 of its largest magnitude (8 * 2**-23 if the series came as float32), as a
+        constant does that has been filtered or averaged. Integers, halves, and whole numbers below
+        2**52 (2**23) are taken as exact: there, constant is what does not vary at all.
+
     Raises:
         ValueError: bad shape, NaN in the series, tau too long, unknown option or backend; nodes
-            that do not exist; moments for an estimator that needs the data.
+            that do not exist; moments for an estimator that needs the data; extended precision
+            beyond the range of float64; integers of one node more than 2**53 apart (on a common
+            offset however large they are taken exactly).
         TypeError: series does not hold real numbers; pairs are not whole numbers.
 
     Warns:
-        UserWarning: fewer than 30 samples; degenerate pairs.
+        UserWarning: fewer than 30 samples; degenerate pairs; nodes that vary by less than 1e-12 of
+            what the others do (the middle one of a trial), as rounding errors do from which an
+            offset was taken.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))

@@ -218,7 +218,8 @@ def _precision(series: Any, array: torch.Tensor) -> float:
 
 def _constant(s: _Series) -> torch.Tensor:
     """(..., 1, nodes): whether a node is constant, as `phiid` takes it."""
-    return constant(torch, s.values.detach().mT, s.spacing)[..., None, :]
+    found: torch.Tensor = constant(torch, s.values.detach().mT, s.spacing)
+    return found[..., None, :]
 
 
 def _flat(values: torch.Tensor, rounding: torch.Tensor) -> torch.Tensor:
