@@ -104,7 +104,7 @@ def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
     """Numbers that float64 can hold as they are, or ValueError.
 
     Args:
-        host: array of NumPy or CuPy, of real numbers, nodes along the last axis.
+        host: array of NumPy or CuPy, of real numbers, nodes along the last of several axes.
         argument: name of it, for messages.
         offset_free: see `incoming`.
     """
@@ -115,7 +115,7 @@ def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
     low, high = int(host.min()), int(host.max())
     if low >= -_WHOLE and high <= _WHOLE:
         return host
-    others = tuple(range(host.ndim - 1))
+    others = tuple(range(host.ndim - 1)) or None
     if offset_free:
         # Modulo 2**64, in which a difference from the least is itself.
         above = host.astype(np.uint64) - host.min(axis=others).astype(np.uint64)
@@ -156,7 +156,7 @@ def _in_range(host: Any, argument: str) -> Any:
     limits = np.finfo(np.float64)
     with np.errstate(over="ignore", under="ignore"):
         taken = host.astype(np.float64)
-    peak = np.abs(host).max(axis=tuple(range(host.ndim - 1)))
+    peak = np.abs(host).max(axis=tuple(range(host.ndim - 1)) or None, keepdims=True)
     beyond = (np.isinf(taken) & np.isfinite(host)).any()
     if beyond or bool(((peak > 0) & (peak < limits.tiny)).any()):
         raise ValueError(

@@ -7,13 +7,13 @@ atoms of many pairs at every sample `synkern.phiid_local`.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import exact, spacing
+from synkern._arrays import incoming, spacing
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -59,7 +59,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     mean over samples is the information itself.
 
     Args:
-        src: first series, (time,), real and finite.
+        src: first series, (time,) or one column (time, 1), real and finite: any kind of array, a
+            pandas Series or a frame of one column.
         trg: second series, as long.
         tau: lag in samples.
         kind: "gaussian": informations of jointly Gaussian variables, in nats. "discrete": of bits,
@@ -78,16 +79,18 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         Discrete atoms always have a value, as in phyid; those of a constant series are 0.
 
     Raises:
-        ValueError: series of different length, not finite, too short for tau; unknown options.
+        ValueError: series of different length, not finite, too short for tau, of several columns;
+            a tensor that requires a gradient; unknown options.
+        TypeError: series that do not hold real numbers (text, complex, masked).
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     tau = check.lag(tau)
-    first, second = (_float64(values, name) for values, name in ((src, "src"), (trg, "trg")))
-    if first.ndim != 1 or first.shape != second.shape:
+    first, second = _column(src, "src"), _column(trg, "trg")
+    if first.shape != second.shape:
         raise ValueError(
-            "src and trg must be two series of one length, (time,) each; "
-            f"got shapes {first.shape} and {second.shape}"
+            "src and trg must be two series of one length; got shapes "
+            f"{first.shape} and {second.shape}"
         )
     both = np.array((first, second))
     check.series(np, both.T, tau)
@@ -110,10 +113,18 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     }
 
 
-def _float64(values: npt.ArrayLike, argument: str) -> Values:
-    """Of a series; of large whole numbers without their offset."""
-    by_node = np.asarray(values)[..., None]  # one node, the last axis
-    return np.asarray(exact(by_node, argument, offset_free=True)[..., 0], np.float64)
+def _column(series: Any, argument: str) -> Values:
+    """One series as float64 (time,)."""
+    given = incoming(series, "numpy", argument=argument, offset_free=True).array
+    taken: Any = np.asarray(given, np.float64)
+    if taken.ndim == 2 and taken.shape[1] == 1:
+        taken = taken[:, 0]
+    if taken.ndim != 1:
+        raise ValueError(
+            f"{argument} must be one series, (time,) or (time, 1); got shape {taken.shape}: for "
+            "several nodes use synkern.phiid"
+        )
+    return cast("Values", taken)
 
 
 def _gaussian(variables: Values, redundancy: str) -> Local:

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
+import synkern._memory as memory
 from synkern._arrays import incoming, placed, spacing, to_numpy
+from synkern._names import unnamed
 from synkern.backends import Work, select
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
@@ -81,6 +83,8 @@ def phiid_local(
             with other nodes.
         TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
 
+        MemoryError: the atoms do not fit.
+
     Warns:
         UserWarning: fewer than 30 samples; degenerate pairs; nodes that may hold rounding alone.
     """
@@ -88,7 +92,7 @@ def phiid_local(
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
-    series = _detached(series)
+    series = _detached(unnamed(series, "series").array)
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
     # What is fitted elsewhere has to keep its offset from the series.
     data, restore = incoming(series, library, argument="series", offset_free=fit is None)
@@ -100,15 +104,23 @@ def phiid_local(
         if fit is None:
             data = steady(tau)
         else:
-            taken = incoming(_detached(fit), library, argument="fit").array
+            given = _detached(unnamed(fit, "fit").array)
+            taken = incoming(given, library, argument="fit").array
             try:
-                given, fit = fit, _as_fit(check.series(xp, taken, tau), data)
+                fit = _as_fit(check.series(xp, taken, tau), data)
             except ValueError as error:
                 raise ValueError(f"fit: {error}") from error
             fit = settled(xp, fit, tau, "concatenate", spacing(given))
         chosen = check.node_pairs(pairs, data.shape[-1])
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
+        sizes = (data.shape[0], len(chosen), len(ATOMS), data.shape[1] - tau)
+        memory.require(
+            8 * math.prod(sizes),
+            data,
+            f"{sizes[2]} atoms of {sizes[1]:,} pairs x {sizes[0]} trials x {sizes[3]:,} samples",
+            "some of the pairs or trials at a time, or averages from phiid(pairs=...)",
+        )
 
         atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
         factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))

@@ -12,6 +12,7 @@ import torch
 import synkern._checks as check
 import synkern.kernels.moments as kernel
 from synkern._arrays import ArrayKind, incoming, is_cupy, native, placed, spacing, to_numpy
+from synkern._names import Named, unnamed
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -49,6 +50,8 @@ class LaggedMoments:
         self._shape: tuple[int, int] | None = None  # trials, nodes
         self._spacing = 0.0  # of the coarsest values, see `kernels.steady`
         self._complete = False
+        self.named = Named(None, None, lambda array: array)
+        """The last chunk whose nodes had names; for `phiid`."""
         self._library: ArrayKind = "numpy"
         self._restore: Callable[[Any], Any] = lambda array: array
 
@@ -76,6 +79,8 @@ class LaggedMoments:
             ValueError: bad shape, NaN or infinity; trials or nodes other than before.
             TypeError: not real numbers; another kind of array than before.
         """
+        named = unnamed(chunk, "chunk")
+        chunk = named.array
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
         library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
@@ -85,6 +90,7 @@ class LaggedMoments:
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
             self._update(array, spacing(chunk), library, restore)
+        self.named = self.named if named.nodes is None else named
         return self
 
     def _update(
@@ -152,6 +158,7 @@ class LaggedMoments:
         stacked._time = max(part._time for part in parts)
         stacked._spacing = max(part._spacing for part in parts)
         stacked._complete = True
+        stacked.named = next((p.named for p in parts if p.named.nodes), first.named)
         return stacked
 
     @property

@@ -33,6 +33,7 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import incoming, spacing
+from synkern._names import keeps_names
 from synkern.kernels.steady import constant
 
 _ROUNDING = 16
@@ -48,6 +49,7 @@ class _Series(NamedTuple):
     restore: Callable[[Any], Any]
 
 
+@keeps_names
 def detrend(series: Any, order: int = 1) -> Any:
     """Subtract the least-squares line or parabola over time from each node of each trial.
 
@@ -82,6 +84,7 @@ def detrend(series: Any, order: int = 1) -> Any:
     return s.restore(torch.where(_flat(residual, s.rounding), 0.0, residual))
 
 
+@keeps_names
 def difference(series: Any) -> Any:
     """Replace each value by its change since the time point before; one time point is lost.
 
@@ -107,6 +110,7 @@ def difference(series: Any) -> Any:
     return s.restore(torch.where(_flat(step, s.rounding), step.mean(-2, keepdim=True), step))
 
 
+@keeps_names
 def copula(series: Any) -> Any:
     """Give each node of each trial a Gaussian distribution over time, by ranks.
 
@@ -142,6 +146,7 @@ def copula(series: Any) -> Any:
     return s.restore(torch.where(_constant(s), 0.0, z.mT).contiguous())
 
 
+@keeps_names
 def zscore(series: Any) -> Any:
     """Centre each node of each trial over time and divide it by its standard deviation.
 
