@@ -76,7 +76,8 @@ class LaggedMoments:
             Itself.
 
         Raises:
-            ValueError: bad shape, NaN or infinity; trials or nodes other than before.
+            ValueError: bad shape, NaN or infinity; trials or nodes other than before; numbers that
+                float64 cannot hold (integers beyond 2**53, extended precision beyond its range).
             TypeError: not real numbers; another kind of array than before.
         """
         named = unnamed(chunk, "chunk")
