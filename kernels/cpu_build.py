@@ -209,21 +209,21 @@ def _run(line: Sequence[str], limit: float) -> tuple[int, str, str]:
         OSError: it cannot be run.
         subprocess.TimeoutExpired: it took longer.
     """
-    # In English, whatever the language of the user; and in a group of its own, to be stopped as one.
-    group = {"process_group": 0} if os.name == "posix" else {}
+    # In a group of its own, to be stopped with what it started; in English, to be understood.
+    group = 0 if os.name == "posix" else None
     with subprocess.Popen(
         line,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "LC_ALL": "C"},
-        **group,
+        process_group=group,
     ) as process:
         try:
             output, messages = process.communicate(timeout=limit)
         except BaseException:
             with suppress(OSError):
-                if group:
+                if group is not None:
                     os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             raise

@@ -1,8 +1,8 @@
 """The folder that keeps the compiled library between processes.
 
-What is found there runs in this process. So folder and file must belong to the user, or to root, and
-be writable by nobody else; and a library bears the SHA-256 of its content in its name, because to
-load one that was cut off, on a full disk say, kills the process without a word.
+What is found there runs in this process. So folder and file must belong to the user, or to root,
+and be writable by nobody else; and a library bears the SHA-256 of its content in its name, because
+to load one that was cut off, on a full disk say, kills the process without a word.
 
 Every function may raise OSError; `guarded` makes it a `BuildError` that says what would help.
 """
@@ -46,10 +46,12 @@ class BuildError(RuntimeError):
     """
 
     def __init__(self, why: str, remedy: str, *, broken: bool = True) -> None:
+        """See the attributes."""
         super().__init__(why, remedy)
         self.why, self.remedy, self.broken = why, remedy, broken
 
     def __str__(self) -> str:
+        """Both, in a line."""
         return f"{self.why}; {self.remedy}"
 
 

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import cpu_build as build
-from .cpu_build import BuildError
-from .cpu_cache import ELSEWHERE
+from .cpu_cache import ELSEWHERE, BuildError
 from .cpu_threads import threads
 
 _INT = ctypes.c_int64
@@ -97,7 +96,7 @@ def obstacle() -> BuildError | None:
 
 def _load(path: Path) -> Any:
     try:
-        functions = ctypes.CDLL(str(path))
+        functions: Any = ctypes.CDLL(str(path))
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(functions, f"synkern_{name}")
             function.restype, function.argtypes = result, arguments

@@ -10,6 +10,7 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 
 from synkern.decompose import phiid
 from synkern.dropin import calc_PhiID
+from synkern.kernels.cpu_threads import limit_threads
 from synkern.kernels.lattice import ATOMS
 from synkern.local import phiid_local
 from synkern.moments import LaggedMoments
@@ -35,6 +36,7 @@ __all__ = [
     "PhiIDResult",
     "Recording",
     "calc_PhiID",
+    "limit_threads",
     "node_scores",
     "null_test",
     "persistence_reference",
