@@ -226,6 +226,7 @@ def _run(line: Sequence[str], limit: float) -> tuple[int, str, str]:
                 if group is not None:
                     os.killpg(process.pid, signal.SIGKILL)
             process.kill()
+            process.wait()
             raise
     return process.returncode, output.decode(errors="replace"), messages.decode(errors="replace")
 

@@ -167,22 +167,31 @@ def _candidates(folder: Path, key: str) -> list[tuple[Path, str]]:
     return [(folder / name, match[1]) for name in names if (match := named.fullmatch(name))]
 
 
-def _is_whole(path: Path, digest: str) -> bool:
-    # What is looked at is what was opened; a link is not followed, a pipe not waited for.
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Its descriptor, to read; a link is not followed, a pipe not waited for."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_whole(path: Path, digest: str) -> bool:
     remedy = "remove it to have it built again"
     try:
-        descriptor = os.open(path, flags)
+        with _opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            # Of what was opened, not of what has the name by now.
+            info = os.fstat(descriptor)
+            fault = None if stat.S_ISREG(info.st_mode) else "is no file"
+            if (fault := fault or _others_may_write(info)) is None:
+                return hashlib.sha256(file.read()).hexdigest() == digest
     except FileNotFoundError:
         return False  # another process has removed it
     except OSError as error:
         raise BuildError(f"the compiled library {path} cannot be read: {error}", remedy) from error
-    with open(descriptor, "rb") as file:
-        info = os.fstat(descriptor)
-        fault = None if stat.S_ISREG(info.st_mode) else "is no file"
-        if fault := fault or _others_may_write(info):
-            raise BuildError(f"the compiled library {path} is not used: it {fault}", remedy)
-        return hashlib.sha256(file.read()).hexdigest() == digest
+    raise BuildError(f"the compiled library {path} is not used, as it {fault}", remedy)
 
 
 def put(folder: Path, key: str, built: Path) -> Path:
@@ -269,12 +278,10 @@ def note_of(folder: Path, key: str) -> Path:
 
 def read_note(note: Path) -> str | None:
     """What it says in its first line; None if it is not there, too old, empty or cannot be read."""
-    with suppress(OSError):
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with open(os.open(note, flags), "rb") as file:
-            if abs(time.time() - os.fstat(file.fileno()).st_mtime) < NOTE_HOLDS:
-                first = file.read(1 << 16).partition(b"\n")[0]
-                return first.decode(errors="replace").strip() or None
+    with suppress(OSError), _opened(note) as descriptor:
+        if abs(time.time() - os.fstat(descriptor).st_mtime) < NOTE_HOLDS:
+            first = os.read(descriptor, 1 << 16).partition(b"\n")[0]
+            return first.decode(errors="replace").strip() or None
     return None
 
 
