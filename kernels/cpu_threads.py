@@ -52,7 +52,7 @@ def threads() -> int:
     """As many as a call may take, see `limit_threads`."""
     cores = _cores()
     limits = (_LIMIT.get(), _quota(), _of_openmp(), _of_torch(cores))
-    return max(1, min(cores, *(limit for limit in limits if limit is not None)))
+    return max(1, min([cores, *(limit for limit in limits if limit is not None)]))
 
 
 def _cores() -> int:

@@ -290,7 +290,9 @@ def test_a_compiler_that_is_stopped_takes_its_children_along(cache, monkeypatch)
 
 def test_an_interrupted_build_takes_its_children_along(cache):
     folder = cache.parent.parent
-    compiler(folder, f'sleep 60 & echo $! > "{folder}/pid"; sleep 0.3; kill -INT {os.getpid()}; wait')
+    compiler(
+        folder, f'sleep 60 & echo $! > "{folder}/pid"; sleep 0.3; kill -INT {os.getpid()}; wait'
+    )
     with nothing_runs(folder / "pid"), pytest.raises(KeyboardInterrupt):
         decompose()
     assert libraries(cache) == []
@@ -498,5 +500,3 @@ def test_a_fork_while_another_thread_builds_does_not_wait_for_it():
             os._exit(0 if free else 1)
     if child is not None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
