@@ -1,4 +1,4 @@
-"""The library of backend `cpu`: damaged, planted, failing and hanging, and what the user is told."""
+"""The library of backend `cpu`: damaged, planted, failing, hanging, and what the user is told."""
 
 import contextlib
 import ctypes
@@ -290,9 +290,8 @@ def test_a_compiler_that_is_stopped_takes_its_children_along(cache, monkeypatch)
 
 def test_an_interrupted_build_takes_its_children_along(cache):
     folder = cache.parent.parent
-    compiler(
-        folder, f'sleep 60 & echo $! > "{folder}/pid"; sleep 0.3; kill -INT {os.getpid()}; wait'
-    )
+    start = f'sleep 60 & echo $! > "{folder}/pid"'
+    compiler(folder, f"{start}; sleep 0.3; kill -INT {os.getpid()}; wait")
     with nothing_runs(folder / "pid"), pytest.raises(KeyboardInterrupt):
         decompose()
     assert libraries(cache) == []
