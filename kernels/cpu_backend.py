@@ -205,7 +205,7 @@ def _standardise(series: Any, tau: int) -> Packed:
         nodes,
         tau,
         *map(native.pointer, packed),
-        native.threads(),
+        native.threads_for(_PACKING * series.size),
     )
     return packed
 
@@ -214,7 +214,8 @@ def _pack(past: Any, future: Any, constant: Any) -> Packed:
     """`Packed` of unit vectors (trials, nodes, samples)."""
     past, future = (np.ascontiguousarray(side) for side in (past, future))
     values, own, _ = _empty(*past.shape)
-    arguments = (*past.shape, *map(native.pointer, (values, own)), native.threads())
+    threads = native.threads_for(_PACKING * past.size)
+    arguments = (*past.shape, *map(native.pointer, (values, own)), threads)
     native.call("pack", native.pointer(past), native.pointer(future), *arguments)
     return Packed(values, own, np.ascontiguousarray(constant))
 
@@ -363,9 +364,20 @@ def _task(features: Any, request: Request) -> Iterator[native.Task]:
         names=len(request.names),
         quantities=weights.shape[1],
         per_trial=request.per_trial,
-        threads=native.threads(),
+        threads=native.threads_for(trials * nodes**2 / 2 * _time_of(estimator, features.samples)),
         **{name: native.pointer(array) for name, array in arrays.items()},
     )
+
+
+_PACKING = 10
+"""Nanoseconds that a value of a series takes to be packed, about."""
+
+
+def _time_of(estimator: Estimator, samples: int) -> float:
+    """Nanoseconds that a pair takes in a trial, about."""
+    if isinstance(estimator, GaussianMMI):
+        return 15 + 0.1 * samples
+    return 50 + (4 if isinstance(estimator, GaussianCCS) else 0.3) * samples
 
 
 def _number(estimator: Estimator) -> int:

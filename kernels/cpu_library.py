@@ -5,13 +5,17 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .cpu_build import BuildError, library
+from . import cpu_build as build
+from .cpu_cache import ELSEWHERE, BuildError
+from .cpu_threads import threads
 
 _INT = ctypes.c_int64
 _POINTER = ctypes.c_void_p
@@ -45,6 +49,7 @@ class Task(ctypes.Structure):
 
 _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
     "error": (ctypes.c_char_p, ()),
+    "heed": (None, [_POINTER] * 5),
     "standardise": (ctypes.c_int, (_POINTER, *[_INT] * 4, *[_POINTER] * 3, _INT)),
     "pack": (ctypes.c_int, (*[_POINTER] * 2, *[_INT] * 3, *[_POINTER] * 2, _INT)),
     "all_pairs_f64": (_POINTER, (_POINTER, _POINTER)),
@@ -56,6 +61,14 @@ _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
 }
 
 
+_LOADING = threading.Lock()
+"""Held by the thread that has the library built; the others wait for it."""
+
+if hasattr(os, "register_at_fork"):
+    # A child has no thread that would ever release it.
+    os.register_at_fork(after_in_child=lambda: globals().update(_LOADING=threading.Lock()))
+
+
 @functools.cache
 def load() -> Any:
     """The library, built and loaded first.
@@ -63,21 +76,64 @@ def load() -> Any:
     Raises:
         BuildError: it cannot be built or loaded.
     """
-    path = library()
+    with _LOADING:
+        return _load(build.library())
+
+
+def obstacle() -> BuildError | None:
+    """What keeps the library from being had, as far as known without building it."""
+    if load.cache_info().currsize:
+        return None
+    if (found := build.obstacle()) is not None:
+        return found
     try:
-        functions = ctypes.CDLL(str(path))
-    except OSError as error:
+        if (path := build.cached()) is not None:
+            _load(path)
+    except BuildError as error:
+        return error
+    return None
+
+
+def _load(path: Path) -> Any:
+    try:
+        functions: Any = ctypes.CDLL(str(path))
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(functions, f"synkern_{name}")
+            function.restype, function.argtypes = result, arguments
+        functions.synkern_raise_held = ctypes.PYFUNCTYPE(None)(("synkern_raise", functions))
+    except (OSError, AttributeError) as error:
         raise BuildError(
-            f"{path} was built but cannot be loaded: {error}; remove it to have it built again"
+            f"the compiled library cannot be loaded: {error}", _remedy(path)
         ) from error
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(functions, f"synkern_{name}")
-        function.restype, function.argtypes = result, arguments
+    functions.synkern_heed(*(ctypes.cast(function, _POINTER) for function in _PYTHON))
     return functions
+
+
+_PYTHON = (
+    ctypes.pythonapi.PyGILState_Ensure,
+    ctypes.pythonapi.PyGILState_Release,
+    ctypes.pythonapi.PyErr_CheckSignals,
+    ctypes.pythonapi.PyErr_Fetch,
+    ctypes.pythonapi.PyErr_Restore,
+)
+"""What host.cpp's `Python` holds."""
+
+
+def _remedy(path: Path) -> str:
+    """Of a library that is whole, and cannot be loaded."""
+    try:
+        if os.statvfs(path).f_flag & os.ST_NOEXEC:
+            return f"programs cannot be run from {path.parent} (noexec): {ELSEWHERE}, elsewhere"
+    except (AttributeError, OSError):  # not Linux; or it is gone
+        pass
+    return f"choose a compiler for this machine with CXX, and remove {path} to have it built again"
 
 
 def call(name: str, *arguments: Any) -> Any:
     """Call a function that returns nonzero, or null, where it fails.
+
+    A signal is handled while it runs, in the main thread. What its handler raises, as that of
+    Ctrl-C does, ends the call within a fraction of a second, when all its threads have ended.
 
     Raises:
         MemoryError: out of memory; nothing else fails there.
@@ -86,6 +142,7 @@ def call(name: str, *arguments: Any) -> Any:
     result = getattr(functions, f"synkern_{name}")(*arguments)
     failed = not result if _SIGNATURES[name][0] is _POINTER else result
     if failed:
+        functions.synkern_raise_held()
         raise MemoryError(f"the compiled kernel failed: {functions.synkern_error().decode()}")
     return result
 
@@ -130,8 +187,11 @@ def find(name: str, task: Task, *arguments: Any) -> Found:
     return Found(marks, aside, partial)
 
 
-def threads() -> int:
-    """As many as this process may have cores."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+WORTH_A_THREAD = 100_000
+"""Nanoseconds of work from which a further thread gains more than it costs to start."""
+
+
+def threads_for(work: float) -> int:
+    """How many to use for an estimate of work, in nanoseconds by one thread."""
+    wanted = 1 + int(work / WORTH_A_THREAD)
+    return min(wanted, threads()) if wanted > 1 else 1

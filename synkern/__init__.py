@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from synkern.decompose import phiid
     from synkern.dropin import calc_PhiID
+    from synkern.kernels.cpu_threads import limit_threads
     from synkern.kernels.lattice import ATOMS
     from synkern.local import phiid_local
     from synkern.moments import LaggedMoments
@@ -40,6 +41,7 @@ __all__ = [
     "PhiIDResult",
     "Recording",
     "calc_PhiID",
+    "limit_threads",
     "node_scores",
     "null_test",
     "persistence_reference",
@@ -62,6 +64,7 @@ _HOMES = {
     "RANKINGS": "scores",
     "Recording": "recording",
     "calc_PhiID": "dropin",
+    "limit_threads": "kernels.cpu_threads",
     "node_scores": "scores",
     "null_test": "nulls",
     "persistence_reference": "persistence",

@@ -19,8 +19,8 @@ import torch
 import synkern._checks as check
 from synkern._arrays import ArrayKind, is_cupy, native
 from synkern.kernels.cpu_backend import run as run_cpu
-from synkern.kernels.cpu_build import obstacle as cpu_obstacle
 from synkern.kernels.cpu_library import load as load_cpu
+from synkern.kernels.cpu_library import obstacle as cpu_obstacle
 from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
@@ -34,11 +34,14 @@ class Status:
         devices: kinds of device it can run on now, such as ("cpu", "cuda"); empty if none.
         why: what keeps it from running (on more devices), None if nothing does.
         remedy: what would help, None if nothing has to.
+        broken: whether something is amiss that "auto" should speak of when it goes on to another
+            backend, rather than just not there.
     """
 
     devices: tuple[str, ...]
     why: str | None = None
     remedy: str | None = None
+    broken: bool = False
 
     @property
     def available(self) -> bool:
@@ -160,7 +163,9 @@ def _run_triton(*arguments: Any, **options: Any) -> Any:
 
 def _cpu_status() -> Status:
     obstacle = cpu_obstacle()
-    return Status((), *obstacle) if obstacle else Status(("cpu",))
+    if obstacle is None:
+        return Status(("cpu",))
+    return Status((), obstacle.why, obstacle.remedy, obstacle.broken)
 
 
 def _run_cupy(*arguments: Any, **options: Any) -> Any:
@@ -232,8 +237,9 @@ BACKENDS: tuple[Backend, ...] = (
 def select(name: str, array: Any, work: Work) -> Backend:
     """The backend of that name; for "auto" the first that can take the array as and where it is.
 
-    What the first use of a backend needs is made ready here. If that fails, "auto" says so, once in
-    a process, and goes on.
+    What the first use of a backend needs is made ready here. If that fails, or is known to have
+    failed, "auto" says so, once in a process, and goes on; it is not tried again in this process
+    unless the backend is asked for by name.
 
     Args:
         name: of a backend, or "auto".
@@ -257,7 +263,7 @@ def select(name: str, array: Any, work: Work) -> Backend:
             continue
         if work.pointwise and backend.pointwise != backend.name:
             continue
-        if fits and device in backend.status().devices and _ready(backend):
+        if fits and _ready(backend, device):
             return backend
     raise _cannot(name, device, BACKENDS)
 
@@ -277,27 +283,43 @@ def _named(backend: Backend, device: str, work: Work) -> Backend:
             backend.prepare()
     except RuntimeError as error:
         raise ValueError(f"backend {backend.name!r} cannot run here: {error}") from error
+    _FAILED.discard(backend.name)
     return backend
 
 
-def _ready(backend: Backend) -> bool:
+def _ready(backend: Backend, device: str) -> bool:
+    if backend.name in _FAILED:
+        return False
+    status = backend.status()
+    if device not in status.devices:
+        if status.broken:
+            _say(backend, _reason(status))
+        return False
     try:
         if backend.prepare:
             backend.prepare()
     except RuntimeError as error:
-        if backend.name not in _SAID:
-            _SAID.add(backend.name)
-            warnings.warn(
-                f"backend {backend.name!r} is left out: {error}",
-                UserWarning,
-                stacklevel=check.callers_level(),
-            )
+        _FAILED.add(backend.name)
+        _say(backend, error)
         return False
     return True
 
 
+_FAILED: set[str] = set()
+"""Backends that could not be made ready in this process."""
+
 _SAID: set[str] = set()
 """Backends whose failure has been said."""
+
+
+def _say(backend: Backend, why: Any) -> None:
+    if backend.name not in _SAID:
+        _SAID.add(backend.name)
+        warnings.warn(
+            f"backend {backend.name!r} is left out: {why}",
+            UserWarning,
+            stacklevel=check.callers_level(),
+        )
 
 
 def _cannot(name: str, device: str, tried: Sequence[Backend]) -> ValueError:

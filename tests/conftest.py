@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,3 +143,27 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> Addresses:
     checked("create_masked_store", (0, 2))
     checked("create_atomic_rmw", (1, 3))
     return ranges
+
+
+@pytest.fixture(scope="session")
+def built_library() -> Path:
+    """Of backend `cpu`: a library that was really compiled."""
+    import first_use  # noqa: PLC0415
+
+    first_use.forget()
+    return first_use.cpu_build.library()
+
+
+@pytest.fixture
+def library_cache(
+    built_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The folder of a user who has compiled nothing yet; the compiler copies."""
+    import first_use  # noqa: PLC0415
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(first_use.compiler(tmp_path, f'cp "{built_library}" "$output"')))
+    first_use.forget()
+    yield tmp_path / "cache" / "synkern"
+    monkeypatch.undo()
+    first_use.forget()

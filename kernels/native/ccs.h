@@ -24,18 +24,22 @@ class Ccs : public Sum {
     // Past and future of some nodes, a vector of samples after the other; zero beyond the last.
     struct Samples {
         int64_t padded;
-        std::vector<double> values;
+        Numbers values;
         Samples(const Features& data, int64_t trial, int64_t node, int count)
             : padded((data.samples + DOUBLES - 1) / DOUBLES * DOUBLES),
-              values(2 * count * padded) {
+              values(numbers(2 * count * padded)) {
             for (int k = 0; k < count; ++k) {
+                for (int side = 0; side < 2; ++side)
+                    std::fill(of(k, side) + data.samples, of(k, side) + padded, 0.0);
                 const double* from = data.panel(trial, node + k) + (node + k) % PANEL;
-                for (int64_t t = 0; t < data.samples; ++t)
-                    for (int side = 0; side < 2; ++side)
-                        values[(2 * k + side) * padded + t] = from[(2 * t + side) * PANEL];
+                in_stretches(data.samples, 2, [&](int64_t start, int64_t end) {
+                    for (int64_t t = start; t < end; ++t)
+                        for (int side = 0; side < 2; ++side)
+                            values[(2 * k + side) * padded + t] = from[(2 * t + side) * PANEL];
+                });
             }
         }
-        const double* of(int k, int side) const { return values.data() + (2 * k + side) * padded; }
+        double* of(int k, int side) const { return values.get() + (2 * k + side) * padded; }
     };
 
     void trial(const Tile& tile, int64_t k, double* to, std::vector<Mark>& marks) const {
@@ -69,6 +73,7 @@ class Ccs : public Sum {
                     pair(forms, j - j0, rows, i, columns, j, to + i * TILE + j);
                 }
             }
+            checkpoint(tile.columns * (data_.samples + 50));
         }
     }
 
@@ -82,10 +87,12 @@ class Ccs : public Sum {
         const double *y = columns.of(j, 0), *b = columns.of(j, 1);
         const Doubles zero = constant<Doubles>(0);
         Redundancies<Doubles> sum{zero, zero, zero, zero, zero, zero, zero};
-        int64_t t = 0;
-        for (; t + DOUBLES <= data_.samples; t += DOUBLES)
-            add_to(sum, changes(forms, load<Doubles>(x + t), load<Doubles>(y + t),
-                                    load<Doubles>(a + t), load<Doubles>(b + t)));
+        const int64_t t = data_.samples / DOUBLES * DOUBLES;
+        in_stretches(t, 16, [&](int64_t from, int64_t end) {
+            for (int64_t s = from; s < end; s += DOUBLES)
+                add_to(sum, changes(forms, load<Doubles>(x + s), load<Doubles>(y + s),
+                                    load<Doubles>(a + s), load<Doubles>(b + s)));
+        });
         Redundancies<double> total = in_lanes(sum, DOUBLES);
         if (t < data_.samples) {
             const Redundancies<double> last =

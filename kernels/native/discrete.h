@@ -108,6 +108,7 @@ class Discrete : public Sum {
                     store(at, load<Doubles>(at) + use * quantities[q]);
                 }
             }
+            checkpoint(tile.columns * (data_.words() * 32 + 200));
         }
     }
 

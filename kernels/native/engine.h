@@ -8,12 +8,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "watch.h"
 
 namespace phiid {
 
@@ -49,12 +52,16 @@ inline void clear(double* sums, const Tile& tile, int quantities) {
         std::fill(sums + q * ENTRIES, sums + q * ENTRIES + tile.rows * TILE, 0.0);
 }
 
-// Calls task(k) for all k below count on some threads; rethrows what one of them threw.
+// Calls task(k) for all k below count on some threads; rethrows what one of them threw. When it
+// returns, its threads have ended. A thread that waits sleeps, and takes no core from the others.
 template <class Task>
 void spread(int64_t count, int threads, const Task& task) {
     std::atomic<int64_t> next{0};
     std::exception_ptr failure;
     std::mutex guard;
+    std::condition_variable ended;
+    int64_t running = 0;
+    Watch* const watch = duty.watch;
     const auto work = [&] {
         try {
             for (int64_t k; (k = next++) < count;) task(k);
@@ -64,15 +71,32 @@ void spread(int64_t count, int threads, const Task& task) {
             next = count;
         }
     };
+    const auto other = [&] {
+        const OnDuty on_duty(watch, false);
+        work();
+        std::lock_guard<std::mutex> hold(guard);
+        if (--running == 0) ended.notify_one();
+    };
     std::vector<std::thread> others;
-    try {
-        for (int64_t k = 1; k < std::min<int64_t>(threads, count); ++k) others.emplace_back(work);
-    } catch (const std::exception&) {
-        // No more threads to be had: those that there are do the work.
+    for (int64_t k = 1; k < std::min<int64_t>(threads, count); ++k) {
+        std::lock_guard<std::mutex> hold(guard);
+        try {
+            others.emplace_back(other);
+            ++running;
+        } catch (const std::exception&) {
+            break;  // No more threads to be had: those that there are do the work.
+        }
     }
     work();
-    for (auto& other : others) other.join();
+    if (!others.empty()) {
+        // What wakes this thread, other than the end, is the time to ask whether to go on.
+        std::unique_lock<std::mutex> hold(guard);
+        while (!ended.wait_for(hold, Watch::PERIOD, [&] { return running == 0; }))
+            if (watch != nullptr) watch->look();
+    }
+    for (auto& thread : others) thread.join();
     if (failure) std::rethrow_exception(failure);
+    if (watch != nullptr && watch->stopped()) throw Stopped();
 }
 
 // Marks, and numbers of pairs that are set aside with them, in the order of the tiles.

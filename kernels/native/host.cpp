@@ -5,6 +5,13 @@
 #include <memory>
 #include <string>
 
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__APPLE__)
+#include <pthread.h>
+#endif
+
 #include "ccs.h"
 #include "discrete.h"
 #include "mmi.h"
@@ -17,9 +24,43 @@ namespace {
 
 thread_local std::string error;
 
+// Of Python's C interface: addresses that cpu_library.load gives, so that no header is needed.
+struct Python {
+    int (*acquire)();  // the lock of the interpreter
+    void (*release)(int);
+    int (*signals)();  // runs what handles signals that have come, -1 if that raises
+    void (*take)(void**, void**, void**);  // what was raised
+    void (*raise)(void*, void*, void*);
+};
+Python python{};
+thread_local void* raised[3];
+
+// Where Python handles signals.
+bool main_thread() {
+#if defined(__linux__)
+    return syscall(SYS_gettid) == getpid();
+#elif defined(__APPLE__)
+    return pthread_main_np() != 0;
+#else
+    return false;
+#endif
+}
+
+// Lets Python handle signals, and keeps what a handler raises, as the one of Ctrl-C does.
+bool interrupted() {
+    if (python.signals == nullptr || !main_thread()) return false;
+    const int state = python.acquire();
+    const bool end = python.signals() != 0;
+    if (end) python.take(&raised[0], &raised[1], &raised[2]);
+    python.release(state);
+    return end;
+}
+
 // Runs a function that makes a Found; what it throws becomes `error`.
 template <class Make>
 Found* guarded(const Make& make) {
+    Watch watch(interrupted);
+    const OnDuty on_duty(&watch, true);
     try {
         return new Found(make());
     } catch (const std::exception& thrown) {
@@ -75,6 +116,18 @@ Combination combination_of(const Task& task) {
 }  // namespace
 
 EXPORT const char* synkern_error() { return error.c_str(); }
+
+// Has long calls end when Python's handler of a signal raises.
+EXPORT void synkern_heed(int (*acquire)(), void (*release)(int), int (*signals)(),
+                         void (*take)(void**, void**, void**), void (*raise)(void*, void*, void*)) {
+    python = {acquire, release, signals, take, raise};
+}
+
+// Raises again, in Python, what ended the last call of this thread; with Python's lock held.
+EXPORT void synkern_raise() {
+    if (raised[0] != nullptr) python.raise(raised[0], raised[1], raised[2]);
+    raised[0] = raised[1] = raised[2] = nullptr;
+}
 
 EXPORT int synkern_standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
                                int64_t tau, double* values, double* own, unsigned char* constant,

@@ -129,6 +129,7 @@ class Mmi : public Sum {
                             marks.push_back({k + g, row, tile.column + j});
                 }
             }
+            checkpoint(TRIALS * ROWS * columns * (data_.samples + 50));
         }
     }
 

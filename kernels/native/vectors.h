@@ -66,6 +66,7 @@ inline void products(const double* rows, const double* columns, int64_t samples,
                     add(to.xb, xb[r]);
                     add(to.ya, ya[r]);
                 }
+                if (end < samples) checkpoint(STRETCH * HEIGHT * PANEL);
             }
 }
 
@@ -97,8 +98,10 @@ inline void unit(const double* segment, int64_t samples, double* to, bool* const
     constexpr int64_t STEP = PANEL;
     double low[PANEL], high[PANEL], scale[PANEL], mean[PANEL], norm[PANEL];
     const auto sweep = [&](auto body) {
-        for (int64_t t = 0; t < samples; ++t)
-            for (int k = 0; k < PANEL; ++k) body(to[t * STEP + k], k);
+        in_stretches(samples, PANEL, [&](int64_t from, int64_t end) {
+            for (int64_t t = from; t < end; ++t)
+                for (int k = 0; k < PANEL; ++k) body(to[t * STEP + k], k);
+        });
     };
     const auto centre = [&] {
         double sum[PANEL] = {};
@@ -106,7 +109,9 @@ inline void unit(const double* segment, int64_t samples, double* to, bool* const
         for (int k = 0; k < PANEL; ++k) mean[k] = sum[k] / double(samples);
         sweep([&](double& value, int k) { value -= mean[k]; });
     };
-    std::copy(segment, segment + samples * STEP, to);
+    in_stretches(samples, PANEL, [&](int64_t from, int64_t end) {
+        std::copy(segment + from * STEP, segment + end * STEP, to + from * STEP);
+    });
     std::copy(to, to + PANEL, low);
     std::copy(to, to + PANEL, high);
     sweep([&](double& value, int k) {
@@ -143,9 +148,11 @@ inline void unit(const double* segment, int64_t samples, double* to, bool* const
 // Correlations of each node's past with its future, of a packed panel.
 inline void own_of(const double* panel, int64_t samples, double* own) {
     double sum[PANEL] = {};
-    for (int64_t t = 0; t < samples; ++t)
-        for (int k = 0; k < PANEL; ++k)
-            sum[k] += panel[t * 2 * PANEL + k] * panel[t * 2 * PANEL + PANEL + k];
+    in_stretches(samples, PANEL, [&](int64_t from, int64_t end) {
+        for (int64_t t = from; t < end; ++t)
+            for (int k = 0; k < PANEL; ++k)
+                sum[k] += panel[t * 2 * PANEL + k] * panel[t * 2 * PANEL + PANEL + k];
+    });
     std::copy(sum, sum + PANEL, own);
 }
 
@@ -157,18 +164,23 @@ inline void standardise(const double* series, int64_t trials, int64_t time, int6
     spread(trials * panels, threads, [&](int64_t task) {
         const int64_t trial = task / panels, node = task % panels * PANEL;
         const int count = int(std::min<int64_t>(PANEL, nodes - node));
-        std::vector<double> raw(time * PANEL), vectors(samples * PANEL);
-        for (int64_t t = 0; t < time; ++t) {
-            const double* from = series + (trial * time + t) * nodes + node;
-            std::copy(from, from + count, raw.begin() + t * PANEL);
-        }
+        const Numbers raw = numbers(time * PANEL), vectors = numbers(samples * PANEL);
+        in_stretches(time, PANEL, [&](int64_t start, int64_t end) {
+            for (int64_t t = start; t < end; ++t) {
+                const double* from = series + (trial * time + t) * nodes + node;
+                std::copy(from, from + count, raw.get() + t * PANEL);
+                std::fill(raw.get() + t * PANEL + count, raw.get() + (t + 1) * PANEL, 0.0);
+            }
+        });
         double* to = values + task * samples * 2 * PANEL;
         bool flat[2][PANEL];
         for (int side = 0; side < 2; ++side) {
-            phiid::unit(raw.data() + side * tau * PANEL, samples, vectors.data(), flat[side]);
-            for (int64_t t = 0; t < samples; ++t)
-                std::copy(vectors.data() + t * PANEL, vectors.data() + (t + 1) * PANEL,
-                          to + (t * 2 + side) * PANEL);
+            phiid::unit(raw.get() + side * tau * PANEL, samples, vectors.get(), flat[side]);
+            in_stretches(samples, PANEL, [&](int64_t start, int64_t end) {
+                for (int64_t t = start; t < end; ++t)
+                    std::copy(vectors.get() + t * PANEL, vectors.get() + (t + 1) * PANEL,
+                              to + (t * 2 + side) * PANEL);
+            });
         }
         double of_panel[PANEL];
         own_of(to, samples, of_panel);
@@ -187,13 +199,17 @@ inline void pack(const double* past, const double* future, int64_t trials, int64
         const int64_t trial = task / panels, node = task % panels * PANEL;
         const int count = int(std::min<int64_t>(PANEL, nodes - node));
         double* to = values + task * samples * 2 * PANEL;
-        std::fill(to, to + samples * 2 * PANEL, 0.0);
+        in_stretches(samples, 2 * PANEL, [&](int64_t start, int64_t end) {
+            std::fill(to + start * 2 * PANEL, to + end * 2 * PANEL, 0.0);
+        });
         for (int k = 0; k < count; ++k) {
             const int64_t from = (trial * nodes + node + k) * samples;
-            for (int64_t t = 0; t < samples; ++t) {
-                to[t * 2 * PANEL + k] = past[from + t];
-                to[(t * 2 + 1) * PANEL + k] = future[from + t];
-            }
+            in_stretches(samples, 2, [&](int64_t start, int64_t end) {
+                for (int64_t t = start; t < end; ++t) {
+                    to[t * 2 * PANEL + k] = past[from + t];
+                    to[(t * 2 + 1) * PANEL + k] = future[from + t];
+                }
+            });
         }
         double of_panel[PANEL];
         own_of(to, samples, of_panel);

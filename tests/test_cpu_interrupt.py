@@ -1,0 +1,133 @@
+"""Signals during a long call of the compiled kernel: handled at once; what they raise ends it."""
+
+import os
+import signal
+import threading
+import time
+import traceback
+
+import numpy as np
+import pytest
+
+import synkern
+from synkern.kernels import cpu_library
+
+DELAY = 0.03
+"""Seconds from the start of a compiled function to the signal."""
+
+
+class AlarmError(Exception):
+    """What the handler of the tests raises."""
+
+
+@pytest.fixture
+def alarm(monkeypatch):
+    """Sends SIGALRM some time after the compiled function of that name is entered."""
+    before = signal.getsignal(signal.SIGALRM)
+    call = cpu_library.call
+
+    def send(function, handler, delay=DELAY):
+        signal.signal(signal.SIGALRM, handler)
+
+        def armed(name, *arguments):
+            if name == function:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+            return call(name, *arguments)
+
+        monkeypatch.setattr(cpu_library, "call", armed)
+
+    yield send
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def raise_alarm(number, frame):
+    raise AlarmError
+
+
+def ended_inside(error):
+    """Whether the exception came out of the compiled function, rather than after it was done."""
+    return any("raise_held" in frame.line for frame in traceback.extract_tb(error.__traceback__))
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A fifth of a second of MMI by one thread of a fast processor."""
+    return np.random.default_rng(0).standard_normal((16, 300, 768))
+
+
+@pytest.fixture(scope="module")
+def long():
+    """Two nodes whose packing alone takes long, as one task."""
+    return np.random.default_rng(0).standard_normal((1, 1_000_000, 2))
+
+
+CALLS = {
+    "matrices": ("all_pairs_f64", {}),
+    "of every trial": ("all_pairs_f64", {"average": None}),
+    "single precision": ("all_pairs_f32", {"dtype": "float32"}),
+    "CCS": ("all_pairs_f64", {"redundancy": "CCS"}),
+    "discrete": ("all_pairs_f64", {"kind": "discrete", "redundancy": "CCS"}),
+    "node means": ("node_sums", {"reduce": "nodes"}),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("function", "options"), CALLS.values(), ids=CALLS)
+def test_an_exception_of_a_handler_ends_the_call(alarm, many, function, options, threads):
+    expected = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
+    alarm(function, raise_alarm)
+    start = time.perf_counter()
+    with synkern.limit_threads(threads), pytest.raises(AlarmError) as raised:
+        synkern.phiid(many, backend="cpu", **options)
+    assert ended_inside(raised.value)
+    assert time.perf_counter() - start < 5  # a second, were the machine not shared
+    again = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
+    np.testing.assert_array_equal(again["sts"], expected["sts"])
+
+
+@pytest.mark.parametrize("function", ["standardise", "all_pairs_f64"])
+@pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
+def test_a_single_pair_of_a_long_series_can_be_ended(alarm, long, function, redundancy):
+    alarm(function, raise_alarm, delay=0.001 if function == "all_pairs_f64" else DELAY)
+    with pytest.raises(AlarmError) as raised:
+        synkern.phiid(long, redundancy=redundancy, backend="cpu")
+    if (function, redundancy) != ("all_pairs_f64", "MMI"):  # which is a few milliseconds
+        assert ended_inside(raised.value)
+
+
+def test_a_handler_that_raises_nothing_runs_during_the_call(alarm, many):
+    expected = synkern.phiid(many, backend="cpu")
+    seen = []
+    alarm("all_pairs_f64", lambda number, frame: seen.append(time.perf_counter()))
+    start = time.perf_counter()
+    found = synkern.phiid(many, backend="cpu")
+    end = time.perf_counter()
+    assert len(seen) == 1
+    assert start + DELAY < seen[0] < start + 0.9 * (end - start)
+    np.testing.assert_array_equal(found["sts"], expected["sts"])
+
+
+def test_ctrl_c_ends_the_call(many):
+    sent = threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT))
+    sent.start()
+    with pytest.raises(KeyboardInterrupt):
+        synkern.phiid(many, redundancy="CCS", backend="cpu")
+    sent.join()
+
+
+def test_a_call_of_another_thread_goes_on(alarm, many):
+    """A signal belongs to the main thread; what waits for the other one gets the exception."""
+    expected = synkern.phiid(many, backend="cpu")
+    found, done = [], threading.Event()
+
+    def work():
+        found.append(synkern.phiid(many, backend="cpu"))
+        done.set()
+
+    alarm("all_pairs_f64", raise_alarm)
+    threading.Thread(target=work).start()
+    with pytest.raises(AlarmError):
+        time.sleep(60)
+    assert done.wait(60)
+    np.testing.assert_array_equal(found[0]["sts"], expected["sts"])
