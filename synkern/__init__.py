@@ -4,6 +4,7 @@
 
 `phiid` decomposes all or chosen pairs of all trials of an array, `phiid_local` chosen pairs at
 every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a series as it comes.
+`stack_trials` and `lagged_pairs` make a series of trials of unequal length, or of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
 """
@@ -12,6 +13,7 @@ from synkern.decompose import phiid
 from synkern.dropin import calc_PhiID
 from synkern.kernels.lattice import ATOMS
 from synkern.local import phiid_local
+from synkern.masks import lagged_pairs, stack_trials
 from synkern.moments import LaggedMoments
 from synkern.node_means import NodeMeans
 from synkern.nulls import NullTest, null_test
@@ -35,6 +37,7 @@ __all__ = [
     "PhiIDResult",
     "Recording",
     "calc_PhiID",
+    "lagged_pairs",
     "node_scores",
     "null_test",
     "persistence_reference",
@@ -42,4 +45,5 @@ __all__ = [
     "phiid_local",
     "record",
     "replay",
+    "stack_trials",
 ]

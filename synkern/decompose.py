@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import warnings
@@ -14,11 +15,13 @@ import torch
 import synkern._checks as check
 from synkern._arrays import Incoming, incoming, like, placed, to_numpy
 from synkern.backends import Backend, Work, select
+from synkern.batches import Batch, batches, decomposed
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
 from synkern.kernels.lattice import swap_nodes
 from synkern.kernels.nodes import Nodes
 from synkern.kernels.stable import Outcome
+from synkern.masks import valid_samples
 from synkern.moments import LaggedMoments
 from synkern.node_means import NodeMeans
 from synkern.result import PhiIDResult, by_name
@@ -31,6 +34,7 @@ _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
 class CommonOptions(TypedDict, total=False):
     """Keywords of `phiid` and `persistence_reference`, for type checkers."""
 
+    mask: Any
     atoms: str | Sequence[str]
     average: Literal["trials", "moments", "concatenate"] | None
     pairs: Any
@@ -79,6 +83,7 @@ def phiid(
     tau: int | Sequence[int] | None = None,
     kind: Literal["gaussian", "discrete"] = "gaussian",
     redundancy: Literal["MMI", "CCS"] = "MMI",
+    mask: Any = None,
     atoms: str | Sequence[str] = ("rtr", "sts"),
     average: Literal["trials", "moments", "concatenate"] | None = "trials",
     pairs: Any = None,
@@ -106,11 +111,16 @@ def phiid(
             bit, above its mean or not.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
             "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017).
+        mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, the
+            same for all nodes. A (past, future) pair of samples counts where both are valid; what
+            the series holds elsewhere, NaN for instance, is not looked at. Trials of unequal
+            length: `stack_trials`.
         atoms: names of atoms (`synkern.ATOMS`), source then target, or "all". `rtr` is the
             redundancy and `sts` the synergy that persist.
         average: "trials": mean over the trials in which the pair has a value. "moments":
             covariances (counts, where discrete) about each trial's own mean are pooled, then
-            decomposed once.
+            decomposed once. A trial of one pair of samples says nothing about its mean, and does
+            not enter; in short trials that mean takes persistence with it.
             "concatenate": the trials are one long series, without the lags across their seams.
             None: every trial on its own.
         pairs: None: all. An array (..., 2) of first node (x) and second node (y): these, in this
@@ -140,12 +150,16 @@ def phiid(
         `result.degenerate` and listed in `result.constant` and `result.flagged`.
 
     Raises:
-        ValueError: bad shape, NaN in the series, tau too long, unknown option or backend; nodes
-            that do not exist; moments for an estimator that needs the data.
-        TypeError: series does not hold real numbers; pairs are not whole numbers.
+        ValueError: bad shape, NaN at a valid sample, unknown option or backend; nodes that do not
+            exist; moments for an estimator that needs the data; fewer than 5 (past, future) pairs
+            of valid samples in a trial, or in all together where they are pooled ("moments" has
+            one less for each trial but the first).
+        TypeError: series does not hold real numbers; pairs are not whole numbers, or a mask not
+            truth values.
 
     Warns:
-        UserWarning: fewer than 30 samples; degenerate pairs.
+        UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; degenerate
+            pairs of nodes.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -154,6 +168,7 @@ def phiid(
         names=check.atom_names(atoms),
         kind=kind,
         redundancy=redundancy,
+        mask=mask,
         average=average,
         pairs=pairs,
         groups=groups,
@@ -175,6 +190,7 @@ class Options:
     names: tuple[str, ...]
     kind: str
     redundancy: str
+    mask: Any
     average: str | None
     pairs: Any
     groups: Any
@@ -205,7 +221,7 @@ class _Source:
 
     Attributes:
         backend: that runs.
-        data: at a lag, (trials, time, nodes) or `kernels.moments.Moments`.
+        data: at a lag, batches of (trials, time, nodes) or `kernels.moments.Moments`.
         shape: (trials, time, nodes).
         given: an array of the caller's.
         like: the same as the backend's kind, where the data are.
@@ -213,7 +229,7 @@ class _Source:
     """
 
     backend: Backend
-    data: Callable[[int], Any]
+    data: Callable[[int], list[Batch]]
     shape: tuple[int, int, int]
     given: Any
     like: Any
@@ -245,9 +261,15 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
             "reduce the matrices of all pairs"
         )
     array, restore = incoming(series, chosen.arrays, argument="series")
+    xp: Any = sys.modules[chosen.arrays]
+    valid = valid_samples(options.mask, array)
     with placed(series, array):
-        array = check.series(sys.modules[chosen.arrays], array, max(lags))
-    return _Source(chosen, lambda lag: array, tuple(array.shape), series, array, restore)
+        array = check.series(xp, array, max(lags), pooled=options.pooled, valid=valid)
+
+    def data(lag: int) -> list[Batch]:
+        return batches(xp, array, valid, lag, options.pooled, options.kind)
+
+    return _Source(chosen, data, tuple(array.shape), series, array, restore)
 
 
 def _moments_source(
@@ -257,6 +279,11 @@ def _moments_source(
         raise ValueError(
             "moments suffice for kind 'gaussian' and redundancy 'MMI' only; got "
             f"{options.kind!r} and {options.redundancy!r}: pass the series"
+        )
+    if options.mask is not None:
+        raise ValueError(
+            "moments have no samples left for a mask to choose from; gather them with it: "
+            "LaggedMoments.update(chunk, mask=...)"
         )
     by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
     past = by_lag[lags[0]].past
@@ -277,7 +304,7 @@ def _moments_source(
     }
     return _Source(
         chosen,
-        by_lag.__getitem__,
+        lambda lag: [Batch(by_lag[lag], lag)],
         moments.shape,
         past,
         taken.array,
@@ -291,14 +318,15 @@ def _at_lag(
     names = options.names
     if selection is not None:  # Its pairs may be asked for the other way round.
         names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
-    found = source.backend.run(
+    run = functools.partial(
+        source.backend.run, estimator=estimator, pooled=options.pooled, dtype=options.dtype
+    )
+    found: Any = decomposed(
+        sys.modules[source.backend.arrays],
+        run,
         source.data(lag),
-        estimator=estimator,
-        tau=lag,
-        pooled=options.pooled,
-        names=names,
+        names,
         per_trial=options.average is None,
-        dtype=options.dtype,
         pairs=None if selection is None else like(selection.pairs, source.like),
         reduce=options.reduce,
     )
