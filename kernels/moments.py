@@ -11,6 +11,7 @@ Nothing large is ever subtracted, so the result is as good as that of all sample
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,26 +93,41 @@ class Moments(NamedTuple):
         return Lambdas(*(one for _ in Lambdas._fields)), outcome
 
 
-def sums(xp: Any, past: Array, future: Array) -> Sums:
+def sums(xp: Any, past: Array, future: Array, use: Array | None = None) -> Sums:
     """Sums over some samples.
 
     Args:
         xp: numpy or torch.
         past: (trials, samples, nodes) float64, finite.
         future: likewise, sample by sample tau later.
+        use: (trials, samples) bool: samples that count, the rest may be anything; None: all. A
+            trial of which none counts has count 0, and nothing in its sums.
     """
     both = xp.stack([past, future])
+    count = xp.ones_like(past[:, 0, 0]) * past.shape[1]
+    low = high = both
+    if use is not None:
+        low, high, both = (
+            xp.where(use[..., None], both, other) for other in (math.inf, -math.inf, 0.0)
+        )
+        count = xp.asarray(use, dtype=xp.float64).sum(1)
+
+    def centred(values: Array) -> tuple[Array, Array]:
+        if use is None:
+            mean = values.mean(2)
+            return values - mean[:, :, None], mean
+        mean = values.sum(2) / xp.where(count > 0, count, 1.0)[:, None]
+        return xp.where(use[..., None], values - mean[:, :, None], 0.0), mean
+
     # Twice: the rounding of the first mean is large beside the signal when the offset is.
-    first = both.mean(2)
-    centred = both - first[:, :, None]
-    second = centred.mean(2)
-    x, a = centred - second[:, :, None]
+    once, first = centred(both)
+    (x, a), second = centred(once)
     transposed = xp.swapaxes(x, -1, -2), xp.swapaxes(a, -1, -2)
     return Sums(
-        count=xp.ones_like(past[:, 0, 0]) * past.shape[1],
+        count=count,
         mean=first + second,
-        low=xp.amin(both, 2),
-        high=xp.amax(both, 2),
+        low=xp.amin(low, 2),
+        high=xp.amax(high, 2),
         past=transposed[0] @ x,
         future=transposed[1] @ a,
         lagged=transposed[0] @ a,
@@ -121,12 +137,13 @@ def sums(xp: Any, past: Array, future: Array) -> Sums:
 def merged(xp: Any, one: Sums, two: Sums) -> Sums:
     """Sums over the samples of both, trial by trial."""
     count = one.count + two.count
-    weight = one.count * two.count / count
+    divisor = xp.where(count > 0, count, 1.0)
+    weight = one.count * two.count / divisor
     shift = two.mean - one.mean
     (past, lagged), (_, future) = _between(shift, weight)
     return Sums(
         count=count,
-        mean=one.mean + shift * (two.count / count)[:, None],
+        mean=one.mean + shift * (two.count / divisor)[:, None],
         low=xp.minimum(one.low, two.low),
         high=xp.maximum(one.high, two.high),
         past=one.past + two.past + past,

@@ -4,7 +4,7 @@
 
 `phiid` decomposes all or chosen pairs of all trials of an array, `phiid_local` chosen pairs at
 every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a series as it comes.
-`stack_trials` and `lagged_pairs` make a series of trials of unequal length, or of pasts and futures.
+`stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
 """

@@ -144,18 +144,16 @@ def _counted(
         return total, said, "record more or lower tau"
     worst = int(counts.argmin())
     least = int(counts[worst])
+    if time is not None:
+        said = f"series has {time} time points and tau = {tau}, which leaves {least} samples"
+        return least, said, "record longer or lower tau"
+    said = f"trial {worst} has {least} samples at tau = {tau}"
     if valid is not None:
-        return (
-            least,
+        said = (
             f"trial {worst} has {int(valid[worst])} valid time points, of which {least} have a "
-            f"valid one tau = {tau} later: {least} samples",
-            "leave this trial out, or pool trials by average='concatenate'",
+            f"valid one tau = {tau} later, which leaves {least} samples"
         )
-    said = f"trial {worst}" if time is None else f"series has {time} time points and tau = {tau},"
-    remedy = "record longer or lower tau"
-    if time is None:
-        return least, f"{said} has {least} samples at tau = {tau}", remedy
-    return least, f"{said} which leaves {least} samples", remedy
+    return least, said, "leave this trial out, or pool trials by average='concatenate'"
 
 
 def series(

@@ -22,7 +22,7 @@ from synkern.kernels.eager import Pairs
 from synkern.kernels.lattice import swap_nodes
 from synkern.kernels.nodes import Nodes
 from synkern.kernels.segments import join
-from synkern.masks import Valid
+from synkern.masks import Valid, valid_samples
 
 HELD = 1 << 23
 """Atoms of single trials held at a time where trials differ in their pairs: 64 MB each."""
@@ -96,6 +96,29 @@ def concatenated(array: Array, valid: Valid | None, tau: int) -> Batch:
         valid = np.ones(array.shape[:2], np.bool_)
     trial, time = np.nonzero(valid[:, :-tau] & valid[:, tau:])
     return _gathered(array, trial[None], time[None], tau)
+
+
+def of_common_samples(xp: Any, array: Array, mask: Any, tau: int) -> Batch:
+    """A series at a lag, of the pairs of samples that are valid in every trial.
+
+    For what joins nodes of different trials.
+
+    Raises:
+        ValueError: NaN at a valid sample; fewer than 5 such pairs.
+        TypeError: the mask does not hold truth values.
+    """
+    valid = valid_samples(mask, array)
+    if valid is None:
+        return Batch(array, tau)
+    array = check.series(xp, array, None, valid=valid)
+    pairs = (valid[:, :-tau] & valid[:, tau:]).all(0)
+    if pairs.sum() < check.MIN_SAMPLES:
+        raise ValueError(
+            f"mask leaves {pairs.sum()} pairs of samples tau = {tau} apart that are valid in each "
+            f"of the {len(valid)} trials; at least {check.MIN_SAMPLES} are needed where nodes of "
+            "different trials are put together: leave out the trials with most gaps"
+        )
+    return _of_trials(array, np.tile(pairs, (len(valid), 1)), np.arange(len(valid)), tau)
 
 
 def _of_trials(array: Array, pairs: Valid, trials: Indices, tau: int) -> Batch:
@@ -211,15 +234,18 @@ def _pairs_apart(xp: Any, found: Sequence[Pairs], trials: Sequence[Indices]) -> 
 
 
 def _nodes_apart(xp: Any, found: Sequence[Nodes], trials: Sequence[Indices]) -> Nodes:
-    def whole(part: Callable[[Nodes], Array]) -> Array:
-        return _in_order(xp, [part(each) for each in found], trials)
+    def whole(name: str) -> Array:
+        return _in_order(xp, [getattr(each, name) for each in found], trials)
 
     return Nodes(
-        sums={name: whole(lambda each, name=name: each.sums[name]) for name in found[0].sums},
-        pairs=whole(lambda each: each.pairs),
-        shares=whole(lambda each: each.shares),
-        shared=whole(lambda each: each.shared),
-        constant=whole(lambda each: each.constant),
+        sums={
+            name: _in_order(xp, [each.sums[name] for each in found], trials)
+            for name in found[0].sums
+        },
+        pairs=whole("pairs"),
+        shares=whole("shares"),
+        shared=whole("shared"),
+        constant=whole("constant"),
         outcomes=sum((each.outcomes for each in found), Counter()),
         rescued=sum(each.rescued for each in found),
     )

@@ -27,6 +27,7 @@ import torch
 
 from synkern._arrays import ArrayKind, incoming, is_cupy, native, to_numpy
 
+Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Valid = npt.NDArray[np.bool_]  # (trials, time), True where a sample is valid
 
 
