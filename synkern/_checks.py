@@ -92,9 +92,10 @@ def pairs_of_samples(
 ) -> None:
     """Judge the number of (past, future) pairs of samples where they are counted: as pooled.
 
-    Trials that are not pooled need `MIN_SAMPLES` each. Pooled about a mean of their own
-    ("moments"), they have a degree of freedom less for every trial, but for the first, whose mean a
-    single trial has too: n + 1 - 1 of n pairs. Short trials keep a bias then, that of their mean.
+    Trials that are kept apart need `MIN_SAMPLES` each, which pooled trials have together. About
+    means of their own ("moments") they have a degree of freedom less for each; since the minimum
+    allows for one mean, that is a sample less for each trial but one. And the bias that such means
+    bring into short trials is one that pooling leaves.
 
     Args:
         counts: (trials,) of pairs.
@@ -150,8 +151,8 @@ def _counted(
     said = f"trial {worst} has {least} samples at tau = {tau}"
     if valid is not None:
         said = (
-            f"trial {worst} has {int(valid[worst])} valid time points, of which {least} have a "
-            f"valid one tau = {tau} later, which leaves {least} samples"
+            f"trial {worst} has {int(valid[worst])} valid time points and tau = {tau}, which "
+            f"leaves {least} samples, of which both ends are valid"
         )
     return least, said, "leave this trial out, or pool trials by average='concatenate'"
 

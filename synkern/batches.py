@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 import synkern._checks as check
 from synkern._arrays import like, to_numpy
@@ -142,7 +143,7 @@ def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
     """
     sides: list[tuple[Array, Array]] = []
     for series, tau, *_ in apart:
-        exact = xp.asarray(series, dtype=xp.float64)
+        exact = _float64(series)
         if kind == "discrete":
             sides.append(binarise(xp, exact, tau)[:2])
         else:
@@ -153,7 +154,11 @@ def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
         for side in zip(*sides, strict=True)
     )
     series = xp.swapaxes(xp.concatenate([past, future], -1), 1, 2)
-    return Batch(xp.asarray(series, dtype=xp.float64), int(past.shape[-1]))
+    return Batch(_float64(series), int(past.shape[-1]))
+
+
+def _float64(array: Array) -> Array:
+    return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
 
 
 def _centred(xp: Any, segment: Array) -> Array:
