@@ -269,12 +269,13 @@ def _trial_means(
         series = batch.series[part]
         each = run(series, tau=batch.tau, names=names, per_trial=True, pairs=pairs, reduce=None)
         known = ~xp.isnan(each.atoms[names[0]])
-        count = count + known.sum(0)
+        # Of the dtype of the atoms, lest NumPy widen these.
+        count = count + xp.where(known, xp.ones_like(each.atoms[names[0]]), 0.0).sum(0)
         for name in names:
             total[name] = total[name] + xp.where(known, each.atoms[name], 0.0).sum(0)
         found.append(replace(each, atoms={}))
         trials.append(_trials(batch)[part])
-    known, divisor = count > 0, xp.where(count > 0, count, 1)
+    known, divisor = count > 0, xp.where(count > 0, count, 1.0)
     rest = _pairs_apart(xp, found, trials)
     return replace(
         rest, atoms={name: xp.where(known, total[name] / divisor, math.nan) for name in names}
