@@ -24,7 +24,6 @@ The copula transform follows Ince et al., Human Brain Mapping 2017 (doi:10.1002/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,8 +32,8 @@ import numpy as np
 import torch
 
 import synkern._checks as check
-from synkern._arrays import incoming, like
-from synkern.masks import valid_samples
+import synkern._gaps as gaps
+from synkern._arrays import incoming
 
 _ROUNDING = 16
 """Variation below this many units in the last place of a node's largest value counts as none."""
@@ -46,32 +45,6 @@ class _Series(NamedTuple):
     values: torch.Tensor  # (..., time, nodes)
     rounding: torch.Tensor  # (..., 1, nodes): variation that the precision of the input hides
     restore: Callable[[Any], Any]
-    valid: torch.Tensor | None  # (..., time, 1) bool, or None where all is; values are 0 elsewhere
-
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Over valid time points, (..., 1, nodes), of values that are 0 elsewhere."""
-        if self.valid is None:
-            return values.mean(-2, keepdim=True)
-        return values.sum(-2, keepdim=True) / self.valid.sum(-2, keepdim=True)
-
-    def kept(self, values: torch.Tensor, other: float = 0.0) -> torch.Tensor:
-        """Values where they are valid, another elsewhere."""
-        return values if self.valid is None else torch.where(self.valid, values, other)
-
-    def range(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Least and largest value over valid time points, (..., 1, nodes) each."""
-        values = values.detach()
-        low, high = self.kept(values, math.inf), self.kept(values, -math.inf)
-        return low.amin(-2, keepdim=True), high.amax(-2, keepdim=True)
-
-    def flat(self, values: torch.Tensor) -> torch.Tensor:
-        """(..., 1, nodes): whether a node varies over time by no more than rounding explains."""
-        low, high = self.range(values)
-        return high - low <= self.rounding
-
-    def out(self, values: torch.Tensor) -> Any:
-        """The caller's kind of array, NaN where it is not valid."""
-        return self.restore(self.kept(values, math.nan))
 
 
 def detrend(series: Any, order: int = 1, *, mask: Any = None) -> Any:
@@ -97,32 +70,19 @@ def detrend(series: Any, order: int = 1, *, mask: Any = None) -> Any:
         TypeError: series does not hold real numbers.
     """
     check.choice("order", order, (1, 2))
-    s = _taken_in(series, at_least=order + 2, purpose=f"detrend(order={order})", mask=mask)
-    curves = _curves(s)[:order]
+    if (gapped := _with_gaps(series, mask, at_least=order + 2)) is not None:
+        return gaps.detrended(gapped, order)
+    s = _taken_in(series, at_least=order + 2, purpose=f"detrend(order={order})")
+    time = torch.linspace(-1, 1, s.values.shape[-2], dtype=torch.float64, device=s.values.device)
+    # Orthogonal by symmetry, to rounding; a factorisation of powers loses digits with length.
+    basis = [time, time * time - (time * time).mean()][:order]
     residual = s.values
     for _ in range(2):  # Once more for the rounding of the first pass, large where the trend is.
-        residual = s.kept(residual - s.mean(residual))
-        for curve in curves:
-            weight = (curve.mT @ residual) / (curve.mT @ curve)
-            residual = residual - curve * weight
-    return s.out(torch.where(s.flat(residual), 0.0, residual))
-
-
-def _curves(s: _Series) -> list[torch.Tensor]:
-    """A line and a parabola (..., time, 1) over the valid time points; orthogonal, mean zero."""
-    steps, device = s.values.shape[-2], s.values.device
-    line = torch.linspace(-1, 1, steps, dtype=torch.float64, device=device)[:, None]
-    if s.valid is None:
-        # Orthogonal by symmetry, to rounding; a factorisation of powers loses digits with length.
-        return [line, line * line - s.mean(line * line)]
-    line = s.kept(line.expand_as(s.valid))
-    line = s.kept(line - s.mean(line))
-    line = line / line.abs().amax(-2, keepdim=True)
-    parabola = line * line
-    for _ in range(2):  # The valid points need not lie symmetrically.
-        parabola = s.kept(parabola - s.mean(parabola))
-        parabola = parabola - line * ((line.mT @ parabola) / (line.mT @ line))
-    return [line, parabola]
+        residual = residual - residual.mean(-2, keepdim=True)
+        for curve in basis:
+            weight = (curve @ residual) / (curve @ curve)
+            residual = residual - curve[:, None] * weight[..., None, :]
+    return s.restore(torch.where(_flat(residual, s.rounding), 0.0, residual))
 
 
 def difference(series: Any, *, mask: Any = None) -> Any:
@@ -137,7 +97,7 @@ def difference(series: Any, *, mask: Any = None) -> Any:
         series: (trials, time, nodes) or (time, nodes), real and finite, any kind of array;
             gradients flow through torch.
         mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, as in
-            `phiid`: the others are not looked at. The changes are valid where
+            `phiid`: the others are not looked at. Changes are valid where
             mask[..., 1:] & mask[..., :-1], and NaN elsewhere.
 
     Returns:
@@ -148,15 +108,11 @@ def difference(series: Any, *, mask: Any = None) -> Any:
         ValueError: bad shape, NaN, or fewer than 2 time points.
         TypeError: series does not hold real numbers.
     """
-    s = _taken_in(series, at_least=2, purpose="difference", mask=mask)
-    if s.valid is not None:
-        both = s.valid[..., 1:, :] & s.valid[..., :-1, :]
-        if not bool(both.any(-2).all()):
-            trial = int((~both.any(-2)).reshape(-1).nonzero()[0])
-            raise ValueError(f"mask leaves no two neighbouring samples in trial {trial}")
-        s = s._replace(valid=both)
-    step = s.kept(s.values[..., 1:, :] - s.values[..., :-1, :])
-    return s.out(torch.where(s.flat(step), s.mean(step), step))
+    if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
+        return gaps.changes(gapped)
+    s = _taken_in(series, at_least=2, purpose="difference")
+    step = s.values[..., 1:, :] - s.values[..., :-1, :]
+    return s.restore(torch.where(_flat(step, s.rounding), step.mean(-2, keepdim=True), step))
 
 
 def copula(series: Any, *, mask: Any = None) -> Any:
@@ -183,9 +139,11 @@ def copula(series: Any, *, mask: Any = None) -> Any:
         ValueError: bad shape, NaN, or fewer than 2 time points.
         TypeError: series does not hold real numbers.
     """
-    s = _taken_in(series, at_least=2, purpose="copula", mask=mask)
-    by_node = s.kept(s.values.detach(), math.inf).mT.contiguous()  # behind all that is valid
-    time: Any = by_node.shape[-1] if s.valid is None else s.valid.sum(-2, keepdim=True)
+    if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
+        return gaps.of_values(gapped, copula)
+    s = _taken_in(series, at_least=2, purpose="copula")
+    by_node = s.values.detach().mT.contiguous()
+    time = by_node.shape[-1]
     ordered = by_node.sort(-1).values
     below = torch.searchsorted(ordered, by_node, side="left")
     up_to = torch.searchsorted(ordered, by_node, side="right")
@@ -193,7 +151,7 @@ def copula(series: Any, *, mask: Any = None) -> Any:
     # centre, whose quantile is zero by symmetry but need not be so in floating point.
     off_centre = (below + up_to - time).to(torch.float64) / (2 * (time + 1))
     z = torch.special.ndtri(0.5 - off_centre.abs()).neg() * off_centre.sign()
-    return s.out(z.mT.contiguous())
+    return s.restore(z.mT.contiguous())
 
 
 def zscore(series: Any, *, mask: Any = None) -> Any:
@@ -216,16 +174,16 @@ def zscore(series: Any, *, mask: Any = None) -> Any:
         ValueError: bad shape, NaN, or fewer than 2 time points.
         TypeError: series does not hold real numbers.
     """
-    s = _taken_in(series, at_least=2, purpose="zscore", mask=mask)
-    low, high = s.range(s.values)
-    constant = low == high
-    number = s.values.shape[-2] if s.valid is None else s.valid.sum(-2, keepdim=True)
-    centred = s.kept(s.values - (s.values / number).sum(-2, keepdim=True))
-    centred = s.kept(centred - s.mean(centred))
+    if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
+        return gaps.of_values(gapped, zscore)
+    s = _taken_in(series, at_least=2, purpose="zscore")
+    constant = s.values.amax(-2, keepdim=True) == s.values.amin(-2, keepdim=True)
+    centred = s.values - (s.values / s.values.shape[-2]).sum(-2, keepdim=True)
+    centred = centred - centred.mean(-2, keepdim=True)
     # Without the peak, squares overflow from 1e154 on and vanish below 1e-162.
     centred = centred / torch.where(constant, 1.0, centred.abs().amax(-2, keepdim=True))
-    square = torch.where(constant, 1.0, s.mean(centred * centred))
-    return s.out(torch.where(constant, 0.0, centred / square.sqrt()))
+    square = torch.where(constant, 1.0, (centred * centred).mean(-2, keepdim=True))
+    return s.restore(torch.where(constant, 0.0, centred / square.sqrt()))
 
 
 PREPROCESSING: dict[str, Callable[[Any], Any]] = {
@@ -238,7 +196,12 @@ PREPROCESSING: dict[str, Callable[[Any], Any]] = {
 """Steps by name, each a function of the series alone."""
 
 
-def _taken_in(series: Any, *, at_least: int, purpose: str, mask: Any) -> _Series:
+def _with_gaps(series: Any, mask: Any, *, at_least: int) -> gaps.Gapped | None:
+    """A series that is not valid throughout, or None."""
+    return None if mask is None else gaps.taken_in(series, mask, at_least=at_least)
+
+
+def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
     """Check a series and take it into torch, where every step works."""
     array, restore = incoming(series, "torch", argument="series")
     shape = tuple(array.shape)
@@ -251,10 +214,7 @@ def _taken_in(series: Any, *, at_least: int, purpose: str, mask: Any) -> _Series
             f"{purpose} needs at least {at_least} time points; series has {shape[-2]} "
             f"(shape {shape}): record longer"
         )
-    valid = _valid(mask, array, at_least, purpose)
     finite = torch.isfinite(array)
-    if valid is not None:
-        finite = finite | ~valid
     if not bool(finite.all()):
         first = tuple(torch.nonzero(~finite)[0].tolist())
         axes = ("trial", "time", "node")[-array.ndim :]
@@ -264,10 +224,8 @@ def _taken_in(series: Any, *, at_least: int, purpose: str, mask: Any) -> _Series
             f"{place}: {float(array[first])}; {check.LEAVE_OUT}"
         )
     values = array.to(torch.float64)
-    if valid is not None:
-        values = torch.where(valid, values, 0.0)
     peak = values.detach().abs().amax(-2, keepdim=True)
-    return _Series(values, _ROUNDING * _precision(series, array) * peak, restore, valid)
+    return _Series(values, _ROUNDING * _precision(series, array) * peak, restore)
 
 
 def _precision(series: Any, array: torch.Tensor) -> float:
@@ -278,16 +236,7 @@ def _precision(series: Any, array: torch.Tensor) -> float:
     return max(spacing, torch.finfo(array.dtype).eps) if array.is_floating_point() else spacing
 
 
-def _valid(mask: Any, array: torch.Tensor, at_least: int, purpose: str) -> torch.Tensor | None:
-    """(..., time, 1) bool, or None where all is valid."""
-    valid = valid_samples(mask, array)
-    if valid is None:
-        return None
-    counts = valid.sum(1)
-    if counts.min() < at_least:
-        raise ValueError(
-            f"{purpose} needs at least {at_least} time points; mask leaves {counts.min()} in trial "
-            f"{counts.argmin()}: leave this trial out"
-        )
-    taken: torch.Tensor = like(valid, array)[..., None]
-    return taken if array.ndim == 3 else taken[0]
+def _flat(values: torch.Tensor, rounding: torch.Tensor) -> torch.Tensor:
+    """(..., 1, nodes): whether a node varies over time by no more than rounding explains."""
+    low, high = torch.aminmax(values.detach(), dim=-2, keepdim=True)
+    return high - low <= rounding

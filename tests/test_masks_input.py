@@ -274,7 +274,7 @@ def test_steps_with_nothing_left_out(rng, all_valid):
 def test_steps_say_what_is_missing(rng):
     series, mask = rng.standard_normal((2, 30, 3)), np.ones((2, 30), bool)
     mask[1, 2:] = False
-    with pytest.raises(ValueError, match="at least 3 time points; mask leaves 2 in trial 1"):
+    with pytest.raises(ValueError, match="mask leaves 2 time points in trial 1, where at least 3"):
         preprocess.detrend(series, mask=mask)
     mask[1] = np.arange(30) % 2 == 0
     with pytest.raises(ValueError, match="no two neighbouring samples in trial 1"):
