@@ -13,7 +13,9 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
+import synkern._memory as memory
 from synkern._arrays import incoming, like, placed, to_numpy
+from synkern._names import unnamed
 from synkern.backends import Work, select
 from synkern.batches import Batch, batches, concatenated
 from synkern.kernels import local as kernel
@@ -88,6 +90,8 @@ def phiid_local(
             in what is fitted, a trial or all of `fit`.
         TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
 
+        MemoryError: the atoms do not fit.
+
     Warns:
         UserWarning: fewer than 30 of these; degenerate pairs.
     """
@@ -95,7 +99,7 @@ def phiid_local(
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
-    series = _detached(series)
+    series = _detached(unnamed(series, "series").array)
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
     data, restore = incoming(series, library, argument="series")
     xp: Any = sys.modules[library]
@@ -108,12 +112,19 @@ def phiid_local(
         if fit is None:
             fitted, given = None, batches(xp, data, valid, tau, None)
         else:
-            taken = incoming(_detached(fit), library, argument="fit").array
+            taken = incoming(_detached(unnamed(fit, "fit").array), library, argument="fit").array
             fitted = _fitted(xp, taken, fit_mask, data, tau)
             given = _evaluated(data, valid, tau)
         chosen = check.node_pairs(pairs, data.shape[-1])
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
+        sizes = (data.shape[0], len(chosen), len(ATOMS), data.shape[1] - tau)
+        memory.require(
+            8 * math.prod(sizes),
+            data,
+            f"{sizes[2]} atoms of {sizes[1]:,} pairs x {sizes[0]} trials x {sizes[3]:,} samples",
+            "some of the pairs or trials at a time, or averages from phiid(pairs=...)",
+        )
 
         parts = [_atoms(xp, batch, fitted, chosen, kind, redundancy) for batch in given]
         atoms = _in_place(xp, data, tau, given, [part for part, _ in parts])

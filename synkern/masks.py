@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 
 from synkern._arrays import ArrayKind, incoming, is_cupy, native, to_numpy
+from synkern._names import unnamed
 
 Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Valid = npt.NDArray[np.bool_]  # (trials, time), True where a sample is valid
@@ -51,6 +52,7 @@ def lagged_pairs(past: Any, future: Any) -> tuple[Any, int]:
         ValueError: shapes that differ, or of neither form.
         TypeError: not real numbers.
     """
+    past, future = unnamed(past, "past").array, unnamed(future, "future").array
     kind: ArrayKind = "cupy" if is_cupy(past) else native(past)[0]
     xp: Any = sys.modules[kind]
     first, restore = incoming(past, kind, argument="past")
@@ -70,8 +72,8 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
         result = synkern.phiid(series, mask=mask)
 
     Args:
-        trials: (time, nodes) arrays of the same nodes, all NumPy (or nested lists) or all torch
-            tensors on one device, through which gradients flow.
+        trials: (time, nodes) arrays of the same nodes, all NumPy (or nested lists, frames) or all
+            torch tensors on one device, through which gradients flow.
 
     Returns:
         (trials, longest time, nodes) with NaN after the end of a shorter trial (zeros where they
@@ -81,6 +83,7 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
         ValueError: no trial; not (time, nodes); nodes that differ in number.
         TypeError: not real numbers.
     """
+    trials = [unnamed(trial, f"trials[{k}]").array for k, trial in enumerate(trials)]
     kind: ArrayKind = "torch" if any(isinstance(t, torch.Tensor) for t in trials) else "numpy"
     arrays = [incoming(t, kind, argument=f"trials[{k}]").array for k, t in enumerate(trials)]
     shapes = [tuple(array.shape) for array in arrays]
@@ -107,7 +110,8 @@ def valid_samples(mask: Any, array: Any, *, argument: str = "mask") -> Valid | N
     """A caller's mask of a series.
 
     Args:
-        mask: (time,) or (trials, time) of truth values, or None.
+        mask: (time,) or (trials, time) of truth values, or None; axes that have names may come the
+            other way round.
         array: the series, (time, nodes) or (trials, time, nodes).
         argument: name, for messages.
 
@@ -121,7 +125,7 @@ def valid_samples(mask: Any, array: Any, *, argument: str = "mask") -> Valid | N
     shape = tuple(array.shape)
     if mask is None or len(shape) not in (2, 3):  # `check.series` says what is wrong with these.
         return None
-    given = np.asarray(to_numpy(mask))
+    given = np.asarray(to_numpy(_trials_first(mask, argument)))
     if given.dtype != np.bool_:
         raise TypeError(
             f"{argument} must hold truth values, True where a sample is valid (numpy.ma has it the "
@@ -140,3 +144,12 @@ def valid_samples(mask: Any, array: Any, *, argument: str = "mask") -> Valid | N
             )
         )
     return None if given.all() else np.broadcast_to(given, (trials, time)).copy()
+
+
+def _trials_first(mask: Any, argument: str) -> Any:
+    """A mask of two axes with names, as (trials, time)."""
+    names = getattr(mask, "dims", ())
+    if len(names) != 2 or "dim_0" in names:  # xarray's own, by position
+        return mask
+    # As in a series of two axes: time, and what is not.
+    return unnamed(mask, argument).array.T

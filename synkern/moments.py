@@ -12,6 +12,7 @@ import torch
 import synkern._checks as check
 import synkern.kernels.moments as kernel
 from synkern._arrays import ArrayKind, incoming, is_cupy, like, native, placed, to_numpy
+from synkern._names import Named, unnamed
 from synkern.masks import Valid, valid_samples
 
 PENDING = 64
@@ -50,6 +51,8 @@ class LaggedMoments:
         self._time = 0
         self._shape: tuple[int, int] | None = None  # trials, nodes
         self._complete = False
+        self.named = Named(None, None, lambda array: array)
+        """The last chunk whose nodes had names; for `phiid`."""
         self._library: ArrayKind = "numpy"
         self._restore: Callable[[Any], Any] = lambda array: array
 
@@ -82,6 +85,8 @@ class LaggedMoments:
             TypeError: not real numbers; another kind of array than before; a mask that does not
                 hold truth values.
         """
+        named = unnamed(chunk, "chunk")
+        chunk = named.array
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
         library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
@@ -90,11 +95,13 @@ class LaggedMoments:
         detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
-            return self._update(array, mask, library, restore)
+            self._update(array, mask, library, restore)
+        self.named = self.named if named.nodes is None else named
+        return self
 
     def _update(
         self, array: Any, mask: Any, library: ArrayKind, restore: Callable[[Any], Any]
-    ) -> Self:
+    ) -> None:
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise ValueError(
                 "chunk must be (time, nodes) or (trials, time, nodes), nothing empty; got shape "
@@ -124,7 +131,6 @@ class LaggedMoments:
         self._valid.append(valid if valid is not None else np.ones(array.shape[:2], np.bool_))
         if sum(chunk.shape[1] for chunk in self._pending) >= PENDING:
             self._flush()
-        return self
 
     @classmethod
     def stack(cls, parts: Sequence[LaggedMoments]) -> LaggedMoments:
@@ -164,6 +170,7 @@ class LaggedMoments:
         stacked._library, stacked._restore = first._library, first._restore
         stacked._time = max(part._time for part in parts)
         stacked._complete = True
+        stacked.named = next((p.named for p in parts if p.named.nodes), first.named)
         return stacked
 
     @property

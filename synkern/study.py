@@ -54,7 +54,7 @@ _COMBINED = {
 _EXTRAS = {"transformers": "llm", "tqdm": "llm", "matplotlib": "plot", "jinja2": "plot"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A finished study.
 
@@ -75,6 +75,11 @@ class Study:
     profiles: dict[str, dict[str, LayerProfile]]
     report: Path
     reused: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """One line: folder, model, weights."""
+        model = self.description["parameters"]["model"]
+        return f"Study({str(self.out)!r}: {model}, weights {', '.join(self.profiles)})"
 
 
 def run_study(

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import xarray
 
 import synkern
 from synkern import preprocess
@@ -279,3 +280,20 @@ def test_steps_say_what_is_missing(rng):
     mask[1] = np.arange(30) % 2 == 0
     with pytest.raises(ValueError, match="no two neighbouring samples in trial 1"):
         preprocess.difference(series, mask=mask)
+
+
+def test_series_and_masks_with_names(rng):
+    """Axes are told by their names; a mask that is square would else be taken as it lies."""
+    series, mask = rng.standard_normal((40, 40, 3)), rng.random((40, 40)) > 0.1
+    wanted = synkern.phiid(series, mask=mask, average="concatenate")
+    named = xarray.DataArray(series, dims=("subject", "time", "roi")).transpose(
+        "roi", "time", "subject"
+    )
+    of_time = xarray.DataArray(mask, dims=("subject", "time"))
+    for given in (of_time, of_time.transpose()):
+        found = synkern.phiid(named, mask=given, average="concatenate")
+        for atom in wanted:
+            np.testing.assert_array_equal(found[atom], wanted[atom])
+    cleaned = preprocess.detrend(named, mask=of_time)
+    assert cleaned.dims == ("subject", "time", "roi")
+    assert np.isnan(cleaned.values[~mask]).all()
