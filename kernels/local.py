@@ -39,7 +39,7 @@ import numpy.typing as npt
 
 from .lattice import ATOMS, moebius_matrix
 from .mmi import Array, Lambdas
-from .stable import VANISHED, Outcome, lambdas_from_data
+from .stable import VANISHED, Outcome, resolve
 
 SETS: tuple[str, ...] = tuple("x y a b xy ab xa xb ya yb xya xyb xab yab xyab".split())  # noqa: SIM905
 """The sets of variables that have an entropy: x, y of the past, a, b of the future."""
@@ -95,9 +95,6 @@ _PLACES = np.argsort(_ORDERS, axis=-1)  # where in each order a variable stands
 _EACH_ORDER = np.arange(len(_ORDERS))[:, None]
 _DIAGONAL = np.arange(4)
 
-# Conditional variances of y given x and of b given a, as (order, place) in `_ORDERS`.
-_Y_GIVEN_X, _B_GIVEN_A = (0, 1), (2, 1)
-
 
 def _sums() -> npt.NDArray[np.float64]:
     """(15, 24): each entropy as the sum of conditional ones that begin one of the orders."""
@@ -110,16 +107,15 @@ def _sums() -> npt.NDArray[np.float64]:
 
 
 def _reduced() -> npt.NDArray[np.int64]:
-    """(4, 15): the set that is left of each once duplicates are dropped; + 1 past, + 2 future."""
-    rows = [
-        [names.replace("y", "x") if past else names for names in SETS] for past in (False, True)
-    ]
-    rows = [
-        [names.replace("b", "a") if future else names for names in row]
-        for future in (False, True)
-        for row in rows
-    ]
-    return np.array([[SETS.index("".join(dict.fromkeys(names))) for names in row] for row in rows])
+    """(8, 15): the set that is left of each once duplicates are dropped.
+
+    Rows: + 1 the pasts coincide, + 2 the futures, + 4 the second node is kept.
+    """
+    rows = []
+    for y, x, b, a in ("yxba", "xyab"):  # x stands for y, and a for b
+        for stands in ({}, {y: x}, {b: a}, {y: x, b: a}):
+            rows.append([{stands.get(v, v) for v in names} for names in SETS])
+    return np.array([[[set(s) for s in SETS].index(left) for left in row] for row in rows])
 
 
 _REDUCED = _reduced()
@@ -238,8 +234,15 @@ def unit_vectors(xp: Any, v: Variables) -> Variables:
     Works on the last axis; any axes before it.
     """
     fitted = v.fitted
-    low = xp.amin(fitted, -1)[..., None]
-    width = xp.amax(fitted, -1)[..., None] - low
+    low, high = xp.amin(fitted, -1)[..., None], xp.amax(fitted, -1)[..., None]
+    # By a power of two, where the width would overflow.
+    near_limit = xp.maximum(xp.abs(low), xp.abs(high)) > 2.0**1000
+    if bool(near_limit.any()):
+        shrink = xp.where(near_limit, xp.zeros_like(low) + 2.0**-100, 1.0)
+        same = v.evaluated is fitted
+        low, high, fitted = (part * shrink for part in (low, high, fitted))
+        v = Variables(fitted, fitted if same else v.evaluated * shrink)
+    width = high - low
     constant = width == 0
     width = width + constant
     # Between 0 and 1 no square overflows or vanishes, and no offset drowns the signal in rounding.
@@ -291,7 +294,7 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     outcome, reduced = None, None
     # No conditional variance is below that of a variable given all others, the last of an order.
     if float(spread.min()) < 2 * VANISHED:
-        outcome, reduced = _degenerate(xp, first, spread)
+        outcome, reduced = _degenerate(xp, first)
         # These belong to sets that nothing stands for: any number will do, but none that overflows.
         unused = (spread < VANISHED) & (outcome > 0)[:, None, None]
         diagonal = factors[..., _DIAGONAL, _DIAGONAL]
@@ -350,16 +353,13 @@ def _triangle(xp: Any, matrix: Array) -> Array:
     return r[1] if isinstance(r, tuple) else r
 
 
-def _degenerate(xp: Any, factor: Array, spread: Array) -> tuple[Array, Array]:
+def _degenerate(xp: Any, factor: Array) -> tuple[Array, Array]:
     """(pairs,) `Outcome` or 0, and (pairs, 15) the sets that stand for each set."""
     x, y, a, b = (factor[..., k] for k in range(4))
     constant = ((factor * factor).sum(-2) < 0.5).any(-1)  # columns are unit vectors or zero
-    deterministic = lambdas_from_data(xp, x, y, a, b)[1] == int(Outcome.DETERMINISTIC)
-    past, future = (spread[:, row, place] < VANISHED for row, place in (_Y_GIVEN_X, _B_GIVEN_A))
-    outcome = (past | future) * int(Outcome.DUPLICATE)
-    outcome = xp.where(deterministic, int(Outcome.DETERMINISTIC), outcome)
+    _, outcome, second, past, future = resolve(xp, x, y, a, b)
     outcome = xp.where(constant, int(Outcome.CONSTANT), outcome)
-    return outcome, _constant(xp, _REDUCED, past)[past * 1 + future * 2]
+    return outcome, _constant(xp, _REDUCED, past)[past * 1 + future * 2 + second * 4]
 
 
 # ---- Redundancies and atoms ----------------------------------------------------------------------

@@ -5,7 +5,9 @@ of the two means (Chan, Golub and LeVeque, Am. Stat. 37, 242, 1983):
 
     n = n1 + n2,    δ = m2 - m1,    m = m1 + δ n2 / n,    S = S1 + S2 + δ δ' n1 n2 / n.
 
-Nothing large is ever subtracted, so the result is as good as that of all samples at once.
+Nothing large is ever subtracted, so the result is as good as that of all samples at once. For a
+mean far from zero that holds only if it is kept apart from its last digits, so values are taken
+from an origin near them, the first sample of the past and of the future.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import steady
 from .mmi import Array, Correlations, Lambdas
 from .stable import Outcome
 
@@ -27,18 +30,22 @@ class Sums(NamedTuple):
 
     Attributes:
         count: (trials,) float64 number of samples.
-        mean: (2, trials, nodes) of past and future.
+        origin: (2, trials, nodes) what means are counted from, of past and future.
+        mean: (2, trials, nodes) of past and future, less the origin.
         low: (2, trials, nodes) least value of past and future; tells a constant exactly.
         high: (2, trials, nodes) largest value.
+        whole: (2, trials, nodes) bool: all values are exact, see `steady.unrounded`.
         past: (trials, nodes, nodes) sums of products about the mean, of past with past.
         future: of future with future.
         lagged: of past (rows) with future (columns).
     """
 
     count: Array
+    origin: Array
     mean: Array
     low: Array
     high: Array
+    whole: Array
     past: Array
     future: Array
     lagged: Array
@@ -93,13 +100,22 @@ class Moments(NamedTuple):
         return Lambdas(*(one for _ in Lambdas._fields)), outcome
 
 
-def sums(xp: Any, past: Array, future: Array, use: Array | None = None) -> Sums:
+def sums(
+    xp: Any,
+    past: Array,
+    future: Array,
+    spacing: float,
+    origin: Array | None = None,
+    use: Array | None = None,
+) -> Sums:
     """Sums over some samples.
 
     Args:
         xp: numpy or torch.
         past: (trials, samples, nodes) float64, finite.
         future: likewise, sample by sample tau later.
+        spacing: of the values, see `steady.within_rounding`.
+        origin: of samples that these continue; their first ones by default.
         use: (trials, samples) bool: samples that count, the rest may be anything; None: all. A
             trial of which none counts has count 0, and nothing in its sums.
     """
@@ -111,6 +127,8 @@ def sums(xp: Any, past: Array, future: Array, use: Array | None = None) -> Sums:
             xp.where(use[..., None], both, other) for other in (math.inf, -math.inf, 0.0)
         )
         count = xp.asarray(use, dtype=xp.float64).sum(1)
+    if origin is None:
+        origin = both[:, :, 0] if use is None else _first(xp, both, use)
 
     def centred(values: Array) -> tuple[Array, Array]:
         if use is None:
@@ -119,19 +137,30 @@ def sums(xp: Any, past: Array, future: Array, use: Array | None = None) -> Sums:
         mean = values.sum(2) / xp.where(count > 0, count, 1.0)[:, None]
         return xp.where(use[..., None], values - mean[:, :, None], 0.0), mean
 
+    from_origin = both - origin[:, :, None]
+    if use is not None:
+        from_origin = xp.where(use[..., None], from_origin, 0.0)
     # Twice: the rounding of the first mean is large beside the signal when the offset is.
-    once, first = centred(both)
+    once, first = centred(from_origin)
     (x, a), second = centred(once)
     transposed = xp.swapaxes(x, -1, -2), xp.swapaxes(a, -1, -2)
     return Sums(
         count=count,
+        origin=origin,
         mean=first + second,
         low=xp.amin(low, 2),
         high=xp.amax(high, 2),
+        whole=steady.unrounded(xp, both, 2, spacing),
         past=transposed[0] @ x,
         future=transposed[1] @ a,
         lagged=transposed[0] @ a,
     )
+
+
+def _first(xp: Any, both: Array, use: Array) -> Array:
+    """(2, trials, nodes): the first sample that counts, of the past and of the future."""
+    place = xp.argmax(use * 1, 1)
+    return both[:, xp.cumsum(xp.ones_like(place), 0) - 1, place]
 
 
 def merged(xp: Any, one: Sums, two: Sums) -> Sums:
@@ -139,13 +168,16 @@ def merged(xp: Any, one: Sums, two: Sums) -> Sums:
     count = one.count + two.count
     divisor = xp.where(count > 0, count, 1.0)
     weight = one.count * two.count / divisor
-    shift = two.mean - one.mean
+    shift = (two.origin - one.origin) + (two.mean - one.mean)
     (past, lagged), (_, future) = _between(shift, weight)
+    begun = one.count[:, None] > 0
     return Sums(
         count=count,
-        mean=one.mean + shift * (two.count / divisor)[:, None],
+        origin=xp.where(begun, one.origin, two.origin),
+        mean=xp.where(begun, one.mean + shift * (two.count / divisor)[:, None], two.mean),
         low=xp.minimum(one.low, two.low),
         high=xp.maximum(one.high, two.high),
+        whole=one.whole & two.whole,
         past=one.past + two.past + past,
         future=one.future + two.future + future,
         lagged=one.lagged + two.lagged + lagged,
@@ -158,15 +190,19 @@ def _between(shift: Array, weight: Array) -> list[list[Array]]:
     return [[row[:, :, None] * column[:, None] for column in shift] for row in weighted]
 
 
-def pooled(xp: Any, each: Sums, how: str | None) -> Sums:
+def pooled(xp: Any, each: Sums, how: str | None, spacing: float) -> Sums:
     """One trial out of several, in the ways of `segments.standardise`."""
     if how == "moments":
-        spread = xp.amax(each.high - each.low, 1)[:, None]
+        spread = xp.where(_constant(xp, each, spacing), 0.0, each.high - each.low)
+        spread = xp.amax(spread, 1)[:, None]
+        zero = xp.zeros_like(spread)
         return Sums(
             count=each.count.sum(0)[None],
-            mean=xp.zeros_like(spread),
-            low=xp.zeros_like(spread),
+            origin=zero,
+            mean=zero,
+            low=zero,
             high=spread,
+            whole=zero == 0,
             **{name: getattr(each, name).sum(0)[None] for name in ("past", "future", "lagged")},
         )
     if how == "concatenate":
@@ -176,22 +212,36 @@ def pooled(xp: Any, each: Sums, how: str | None) -> Sums:
 
 def stacked(xp: Any, parts: Sequence[Sums]) -> Sums:
     """The trials of all parts, one after another."""
-    per_side = {"mean", "low", "high"}
     return Sums(
         *(
-            xp.concatenate([getattr(part, name) for part in parts], int(name in per_side))
+            xp.concatenate([getattr(part, name) for part in parts], int(name in _PER_SIDE))
             for name in Sums._fields
         )
     )
 
 
-def correlations(xp: Any, each: Sums) -> Moments:
+_PER_SIDE = {"origin", "mean", "low", "high", "whole"}
+
+
+def _constant(xp: Any, each: Sums, spacing: float) -> Array:
+    """(2, trials, nodes) bool: past or future is that of a constant, as in `steady`."""
+    found = steady.within_rounding(xp, each.low, each.high, spacing)
+    return found & ((each.low == each.high) | ~each.whole)
+
+
+def faint(xp: Any, each: Sums, spacing: float) -> tuple[Array, Array] | None:
+    """As `steady.faint`, of what the samples left; they have been seen and gone."""
+    low, high = xp.amin(each.low, 0), xp.amax(each.high, 0)
+    return steady.faint(xp, xp.stack([low, high], 1), spacing)
+
+
+def correlations(xp: Any, each: Sums, spacing: float) -> Moments:
     """Correlations from sums; 0 for constant nodes.
 
     Raises:
         ValueError: sums of squares that overflow or vanish, of a node that varies.
     """
-    constant = (each.low == each.high).any(0)
+    constant = _constant(xp, each, spacing).any(0)
     scale = []
     for name in ("past", "future"):
         square = xp.diagonal(getattr(each, name), 0, -2, -1)
@@ -214,12 +264,12 @@ def correlations(xp: Any, each: Sums) -> Moments:
 
 
 def _trials(each: Sums) -> list[Sums]:
-    count, *sides = each[:4]
     return [
         Sums(
-            count[k : k + 1],
-            *(side[:, k : k + 1] for side in sides),
-            *(matrix[k : k + 1] for matrix in each[4:]),
+            *(
+                values[:, k : k + 1] if name in _PER_SIDE else values[k : k + 1]
+                for name, values in zip(Sums._fields, each, strict=True)
+            )
         )
-        for k in range(len(count))
+        for k in range(len(each.count))
     ]

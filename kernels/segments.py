@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .mmi import Array, Correlations, Lambdas
@@ -96,23 +98,35 @@ def join(xp: Any, segment: Array, pooled: str | None) -> Array:
     if pooled is None:
         return segment
     if pooled == "moments":
-        segment = _centred(segment)
+        [segment] = about_own_means(xp, [segment])
     trials, nodes, samples = segment.shape
     return xp.swapaxes(segment, 0, 1).reshape(1, nodes, trials * samples)
 
 
+def about_own_means(xp: Any, segments: Sequence[Array]) -> list[Array]:
+    """Trials about their means, (trials, nodes, samples) each, that may differ in samples.
+
+    All in one scale of the node, as trials have to keep their proportions.
+    """
+    peaks = [xp.amax(xp.amax(xp.abs(segment), -1), 0) for segment in segments]
+    peak = functools.reduce(xp.maximum, peaks)[:, None]
+    return [_centred(_near_one(xp, segment, peak)) for segment in segments]
+
+
 def _unit(xp: Any, segment: Array) -> tuple[Array, Array]:
     constant = xp.amax(segment, -1) == xp.amin(segment, -1)
-    # A power of two near the peak: exact, and keeps sums of values near the limits in range.
-    peak = xp.amax(xp.abs(segment), -1)
-    power = xp.clip(xp.floor(xp.log2(xp.where(peak > 0, peak, 1.0))), -1000, 1000)
-    segment = segment * xp.exp2(-power)[..., None]
-    centred = _centred(segment)
+    centred = _centred(_near_one(xp, segment, xp.amax(xp.abs(segment), -1)[..., None]))
     # Without the peak, squares overflow from 1e154 on and vanish below 1e-162.
     peak = xp.amax(xp.abs(centred), -1)
     centred = centred / xp.where(constant, 1.0, peak)[..., None]
     norm = xp.sqrt(xp.where(constant, 1.0, (centred * centred).sum(-1)))
     return xp.where(constant[..., None], 0.0, centred / norm[..., None]), constant
+
+
+def _near_one(xp: Any, segment: Array, peak: Array) -> Array:
+    """Divided by a power of two near the peak: exact, and keeps sums of extreme values in range."""
+    power = xp.clip(xp.floor(xp.log2(xp.where(peak > 0, peak, 1.0))), -1000, 1000)
+    return segment * xp.exp2(-power)
 
 
 def _centred(segment: Array) -> Array:

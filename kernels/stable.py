@@ -8,8 +8,10 @@ each, see `Outcome`.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from .mmi import Array, Lambdas
 
@@ -24,7 +26,8 @@ class Outcome(IntEnum):
     other so nearly that rounding of the data would decide the value. NaN, left out of averages."""
     DUPLICATE = 3
     """The two nodes coincide, in the past or in the future, up to scale and offset: one of them is
-    dropped, so that `sts` is 0 and `rtr` the information they share. Finite, and averaged."""
+    dropped, so that `sts` is 0 and `rtr` the information they share. Finite, and averaged. Nodes
+    that coincide and one of which fixes its own future are DETERMINISTIC."""
     NO_AR1_PAIR = 4
     """No two AR(1) nodes have the observed persistence and lag-0 correlation, or they nearly
     determine each other: no persistence reference. NaN, left out of averages."""
@@ -37,8 +40,38 @@ VANISHED = 1e-10
 rounding errors (1e-16), so information beyond this is off by at most about 1e-5 nats."""
 
 
+class Resolved(NamedTuple):
+    """What the data of pairs say of them.
+
+    Attributes:
+        lambdas: Wilks' lambdas, (pairs,) each. Where variables coincide, those of the reduced set:
+            the dropped one has the lambdas of the one that stands for it.
+        outcome: (pairs,) int64: 0, or an `Outcome`. `DETERMINISTIC` where a variable is fixed by
+            others to working precision, be it by one alone of two that coincide; `DUPLICATE` where
+            x and y, or a and b, coincide.
+        second: (pairs,) bool: of nodes that coincide, the second is kept.
+        past: (pairs,) bool: x and y coincide.
+        future: (pairs,) bool: a and b coincide.
+    """
+
+    lambdas: Lambdas
+    outcome: Array
+    second: Array
+    past: Array
+    future: Array
+
+
 def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[Lambdas, Array]:
+    """Lambdas and outcome of pairs; see `resolve`."""
+    return resolve(xp, x, y, a, b)[:2]
+
+
+def resolve(xp: Any, x: Array, y: Array, a: Array, b: Array) -> Resolved:
     """Wilks' lambdas of pairs, by orthogonal projection of their data.
+
+    Nodes that coincide up to `VANISHED` may still differ in how much of their future their own past
+    leaves open, where that is as little: a straight line and the same with rounding errors. The
+    node that leaves more open is kept, wherever it stands: the result has no order of the nodes.
 
     Args:
         xp: numpy or torch.
@@ -46,24 +79,30 @@ def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[
         y: past of the second node.
         a: future of the first node.
         b: future of the second node.
-
-    Returns:
-        The lambdas (pairs,) and what became of each pair, (pairs,) int64: 0, or an `Outcome`:
-        `DETERMINISTIC` where a variable is fixed by the other three to working precision;
-        `DUPLICATE` where x and y, or a and b, coincide: there the lambdas are those of the reduced
-        set of variables.
     """
+    second = _square(_residual(b, y)) > _square(_residual(a, x))
+    swap = second[..., None]
+    kept = xp.where(swap, y, x), xp.where(swap, b, a)
+    other = xp.where(swap, x, y), xp.where(swap, a, b)
     # Four samples stand for all: the columns of R have the inner products of the data.
-    r = _triangle(xp, xp.stack([x, y, a, b], axis=-1))
-    x, y, a, b = (r[..., k] for k in range(4))
+    r = _triangle(xp, xp.stack([kept[0], other[0], kept[1], other[1]], axis=-1))
+    v, outcome, past, future = _second_dropped(xp, *(r[..., k] for k in range(4)))
+    by_other = (getattr(v, name) for name in _EXCHANGED)
+    v = Lambdas(*(xp.where(second, two, one) for one, two in zip(v, by_other, strict=True)))
+    return Resolved(v, outcome, second, past, future)
 
+
+def _second_dropped(
+    xp: Any, x: Array, y: Array, a: Array, b: Array
+) -> tuple[Lambdas, Array, Array, Array]:
+    """Lambdas and outcome, y or b being dropped where they coincide with x or a; and where."""
     y_x, past_duplicate = _direction(xp, _residual(y, x))
     b_a, future_duplicate = _direction(xp, _residual(b, a))
     a_xy, b_xy = _residual(a, x, y_x), _residual(b, x, y_x)
     x_ab, y_ab = _residual(x, a, b_a), _residual(y, a, b_a)
     b_xya = _residual(b_xy, _direction(xp, a_xy)[0])
     # det Σ_ab|xy / det Σ_ab = Λ(xy; a) times what is left of b once a is known, before and after.
-    rest = xp.where(future_duplicate, 1.0, _square(b_xya) / _square_or_one(xp, _residual(b, a)))
+    rest = _square(b_xya) / _square_or_one(xp, _residual(b, a))
 
     v = Lambdas(
         x_a=_square(_residual(a, x)),
@@ -81,15 +120,34 @@ def lambdas_from_data(xp: Any, x: Array, y: Array, a: Array, b: Array) -> tuple[
     # The duplicate is neither known nor missed.
     other_past = xp.where(past_duplicate[..., None], 0.0, _direction(xp, y_ab)[0])
     other_future = xp.where(future_duplicate[..., None], 0.0, _direction(xp, b_xy)[0])
-    smallest = xp.minimum(
-        xp.minimum(_square(_residual(x_ab, other_past)), _square(_residual(a_xy, other_future))),
-        xp.minimum(
-            xp.where(past_duplicate, 1.0, _square(_residual(y_ab, _direction(xp, x_ab)[0]))),
-            xp.where(future_duplicate, 1.0, _square(b_xya)),
-        ),
-    )
+    left = [
+        _square(_residual(x_ab, other_past)),
+        _square(_residual(a_xy, other_future)),
+        xp.where(past_duplicate, 1.0, _square(_residual(y_ab, _direction(xp, x_ab)[0]))),
+        xp.where(future_duplicate, 1.0, _square(b_xya)),
+        # None of these is less, but those of a dropped variable, which may be fixed all the same.
+        *(getattr(v, name) for name in Lambdas._fields if name != "xy_ab"),
+    ]
+    smallest = functools.reduce(xp.minimum, left)
     outcome = xp.where(past_duplicate | future_duplicate, int(Outcome.DUPLICATE), 0)
-    return v, xp.where(smallest < VANISHED**2, int(Outcome.DETERMINISTIC), outcome)
+    outcome = xp.where(smallest < VANISHED**2, int(Outcome.DETERMINISTIC), outcome)
+    for dropped, names in (past_duplicate, _WITHOUT_Y), (future_duplicate, _WITHOUT_B):
+        reduced = (getattr(v, name) for name in names)
+        v = Lambdas(*(xp.where(dropped, of, all_) for all_, of in zip(v, reduced, strict=True)))
+    return v, outcome, past_duplicate, future_duplicate
+
+
+def _renamed(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of lambdas with other variables in them, in the order of `Lambdas`."""
+    renamed = (
+        ["".join(sorted({variables.get(v, v) for v in side})) for side in name.split("_")]
+        for name in Lambdas._fields
+    )
+    return tuple("_".join(sides) for sides in renamed)
+
+
+_EXCHANGED = _renamed({"x": "y", "y": "x", "a": "b", "b": "a"})
+_WITHOUT_Y, _WITHOUT_B = _renamed({"y": "x"}), _renamed({"b": "a"})
 
 
 def _triangle(xp: Any, matrix: Array) -> Array:

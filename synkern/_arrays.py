@@ -50,26 +50,32 @@ def native(array: Any) -> tuple[ArrayKind, str]:
     return "numpy", "cpu"
 
 
-def incoming(array: Any, kind: ArrayKind, *, argument: str) -> Incoming:
+def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = False) -> Incoming:
     """Take in NumPy, torch, anything with DLPack (CuPy, JAX), or what `numpy.asarray` takes.
 
     Args:
         array: the caller's array.
         kind: what the backend works on. CuPy works on what is on a GPU already.
         argument: name of the argument, for messages.
+        offset_free: an offset of a node (last axis) does not matter and may be left out. Whole
+            numbers that float64 does not tell apart come without it.
 
     Raises:
         TypeError: not an array of real numbers.
-        ValueError: a NumPy backend was chosen for data on another device, a CuPy backend for data
-            in host memory, or either for a tensor that requires a gradient.
+        ValueError: numbers that float64 cannot hold; a NumPy backend was chosen for data on another
+            device, a CuPy backend for data in host memory, or either for a tensor that requires a
+            gradient.
     """
     if kind == "cupy":
-        return _incoming_to_cupy(array, argument)
+        taken, back = _incoming_to_cupy(array, argument)
+        return Incoming(exact(taken, argument, offset_free=offset_free), back)
     if isinstance(array, torch.Tensor):
+        array = _exact_tensor(array, argument, offset_free=offset_free)
         return _incoming_tensor(array, kind, argument)
     if _speaks_dlpack(array):
         back = _namespace(array, argument).from_dlpack
         tensor = torch.utils.dlpack.from_dlpack(array)
+        tensor = _exact_tensor(tensor, argument, offset_free=offset_free)
         taken = _incoming_tensor(tensor, kind, argument).array
         return Incoming(taken, back)
     if np.ma.isMaskedArray(array):
@@ -85,11 +91,83 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str) -> Incoming:
             "one, and a mask, by synkern.stack_trials"
         ) from error
     _check_real(host.dtype.kind in "biuf", host.dtype, argument)
+    host = exact(host, argument, offset_free=offset_free)
     if kind == "numpy":
         return Incoming(host, lambda out: out)
     # torch takes neither foreign byte order nor negative strides, and warns of read-only memory.
     host = np.require(host, np.float64, ["C_CONTIGUOUS", "WRITEABLE"])
     return Incoming(torch.from_numpy(host), lambda out: out.numpy())
+
+
+_WHOLE = 2**53
+"""Whole numbers up to here are float64 numbers; beyond, neighbours become equal."""
+
+
+def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
+    """Numbers that float64 can hold as they are, or ValueError.
+
+    Args:
+        host: array of NumPy or CuPy, of real numbers, nodes along the last of several axes.
+        argument: name of it, for messages.
+        offset_free: see `incoming`.
+    """
+    if host.dtype.itemsize < 8 or host.dtype == np.float64 or not host.size:
+        return host
+    if host.dtype.kind == "f":
+        return _in_range(host, argument)
+    low, high = int(host.min()), int(host.max())
+    if low >= -_WHOLE and high <= _WHOLE:
+        return host
+    others = tuple(range(host.ndim - 1)) or None
+    if offset_free:
+        # Modulo 2**64, in which a difference from the least is itself.
+        above = host.astype(np.uint64) - host.min(axis=others).astype(np.uint64)
+        if int(above.max()) <= _WHOLE:
+            return above.astype(np.int64)
+    raise _too_large(argument, high if abs(high) > abs(low) else low, offset_free)
+
+
+def _exact_tensor(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Tensor:
+    """`exact` of a tensor."""
+    if tensor.dtype not in (torch.int64, torch.uint64) or not tensor.numel():
+        return tensor
+    least = torch.iinfo(torch.int64).min
+    signed, zero = tensor, 0
+    if tensor.dtype == torch.uint64:  # in the same order, from the least signed number on
+        signed, zero = tensor.view(torch.int64) ^ least, least
+    low, high = (int(end) - zero for end in torch.aminmax(signed))
+    if low >= -_WHOLE and high <= _WHOLE:
+        return tensor
+    if offset_free:
+        above = signed - signed.amin(tuple(range(tensor.ndim - 1)))  # negative if it overflows
+        if not bool(((above < 0) | (above > _WHOLE)).any()):
+            return above
+    raise _too_large(argument, high if abs(high) > abs(low) else low, offset_free)
+
+
+def _too_large(argument: str, value: int, offset_free: bool) -> ValueError:
+    return ValueError(
+        f"{argument} holds whole numbers as far from 0 as {value}"
+        + (", and those of one node lie more than 2**53 apart" if offset_free else "")
+        + "; computation is in float64, which beyond 2**53 does not tell neighbours apart: "
+        + ("divide them" if offset_free else "subtract an offset from each node")
+    )
+
+
+def _in_range(host: Any, argument: str) -> Any:
+    """Extended precision as float64."""
+    limits = np.finfo(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        taken = host.astype(np.float64)
+    peak = np.abs(host).max(axis=tuple(range(host.ndim - 1)) or None, keepdims=True)
+    beyond = (np.isinf(taken) & np.isfinite(host)).any()
+    if beyond or bool(((peak > 0) & (peak < limits.tiny)).any()):
+        raise ValueError(
+            f"{argument} is {host.dtype}, with a node whose largest magnitude is "
+            f"{(peak.max() if beyond else peak[peak > 0].min())!s}; computation is in float64, "
+            f"which reaches from {limits.tiny:.0e} to {limits.max:.0e}: rescale the node"
+        )
+    return taken
 
 
 def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> Incoming:
@@ -185,6 +263,21 @@ class _Stream(NamedTuple):
     def __cuda_stream__(self) -> tuple[int, int]:
         """Version of the protocol and address."""
         return 0, self.address
+
+
+def spacing(array: Any) -> float:
+    """Relative spacing of a caller's numbers, in which a rounding error of them is to be expected.
+
+    0 for whole numbers, which are exact, and for halves, whose steps (0.1 % in float16, 0.8 % in
+    bfloat16) are wide enough for data to vary by one or two.
+    """
+    dtype = getattr(array, "dtype", None)
+    if isinstance(dtype, torch.dtype):
+        real = dtype.is_floating_point
+    else:  # bfloat16 is no kind of number to NumPy, and lists become float64
+        real = getattr(dtype, "kind", "f") == "f"
+    size = getattr(dtype, "itemsize", 8) if real else 0
+    return 0.0 if size < 4 else 2.0**-23 if size == 4 else 2.0**-52
 
 
 def to_numpy(array: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from synkern._arrays import like, to_numpy
 from synkern.kernels.lattice import ATOMS
+from synkern.kernels.steady import faint, plain, settled
 
 MIN_SAMPLES = 5
 """With fewer (past, future) pairs of samples the 4 x 4 covariance cannot have full rank."""
@@ -210,6 +211,46 @@ def series(
             f"time {step}, node {node}: {float(array[trial, step, node])}; {LEAVE_OUT}"
         )
     return array
+
+
+def steady_nodes(
+    xp: Any, array: Any, lags: Sequence[int], pooled: str | None, spacing: float
+) -> Callable[[int], Any]:
+    """Make nodes constant that are so up to rounding, and warn of those that may be.
+
+    See `kernels.steady`.
+
+    Args:
+        xp: numpy, torch or cupy.
+        array: (trials, time, nodes), checked.
+        lags: at which it is wanted.
+        pooled: see `kernels.steady.settled`.
+        spacing: of its values, see `_arrays.spacing`.
+
+    Returns:
+        The series at a lag.
+    """
+    if plain(xp, array, max(lags), spacing):
+        return lambda lag: array
+    found = faint(xp, array, spacing)
+    if found is not None:
+        warn_of_faint(*(to_numpy(part) for part in found))
+    return lambda lag: settled(xp, array, lag, pooled, spacing)
+
+
+def warn_of_faint(which: npt.NDArray[np.int64], ratio: npt.NDArray[np.float64]) -> None:
+    """Warn of nodes that vary so much less than the others; arrays (found,)."""
+    named = sorted(set(which.tolist()))
+    nodes = ", ".join(map(str, named[:10])) + (f" and {len(named) - 10} more" * (len(named) > 10))
+    warnings.warn(
+        f"node{'s' * (len(named) > 1)} {nodes} var{'y' if len(named) > 1 else 'ies'} by "
+        f"{ratio.max():.0e} of what the others do, as rounding errors of a constant do once it has "
+        "been filtered or subtracted: their atoms may mean nothing. Leave these nodes out, or set "
+        "them to a constant. Where it is their unit that is so small, rescale them: atoms have "
+        "no unit. To silence this: warnings.filterwarnings('ignore', '.*as rounding errors of')",
+        UserWarning,
+        stacklevel=callers_level(),
+    )
 
 
 def node_indices(argument: str, indices: Any, nodes: int) -> npt.NDArray[np.int64]:

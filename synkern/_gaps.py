@@ -52,7 +52,7 @@ def taken_in(series: Any, mask: Any, *, at_least: int) -> Gapped | None:
     """
     kind = native(series)[0]
     xp: Any = sys.modules[kind]
-    array, restore = incoming(series, kind, argument="series")
+    array, restore = incoming(series, kind, argument="series", offset_free=True)
     valid = valid_samples(mask, array)
     if valid is None:
         return None

@@ -22,7 +22,8 @@ from synkern.kernels.discrete import binarise
 from synkern.kernels.eager import Pairs
 from synkern.kernels.lattice import swap_nodes
 from synkern.kernels.nodes import Nodes
-from synkern.kernels.segments import join
+from synkern.kernels.segments import about_own_means, join
+from synkern.kernels.steady import settled
 from synkern.masks import Valid, valid_samples
 
 HELD = 1 << 23
@@ -56,17 +57,24 @@ class Batch(NamedTuple):
 
 
 def batches(
-    xp: Any, array: Array, valid: Valid | None, tau: int, pooled: str | None, kind: str = "gaussian"
+    xp: Any,
+    array: Array,
+    valid: Valid,
+    tau: int,
+    pooled: str | None,
+    spacing: float,
+    kind: str = "gaussian",
 ) -> list[Batch]:
-    """A series at a lag.
+    """The valid pairs of a series at a lag, its nodes `steady.settled` over these.
 
     Args:
         xp: numpy, torch or cupy, the library of `array`.
         array: (trials, time, nodes); may hold anything where it is not valid.
-        valid: (trials, time), or None where all is valid.
+        valid: (trials, time).
         tau: lag in samples.
         pooled: how trials are made one, "moments" or "concatenate"; None: they are kept apart.
             Pooled trials are one batch.
+        spacing: of its values, see `steady.within_rounding`.
         kind: of the estimator, for "moments".
 
     Raises:
@@ -75,26 +83,34 @@ def batches(
     Warns:
         UserWarning: fewer than 30.
     """
-    if valid is None:
-        return [Batch(array, tau)]
     pairs = valid[:, :-tau] & valid[:, tau:]
     counts = pairs.sum(1)
     check.pairs_of_samples(counts, tau, pooled, valid=valid.sum(1))
     if pooled == "concatenate":
-        return [concatenated(array, valid, tau)]
+        return [_settled(xp, concatenated(array, valid, tau), pooled, spacing)]
     if pooled == "moments":  # A single pair says nothing about the mean of its trial.
         counts = np.where(counts > 1, counts, 0)
     apart = [
         _of_trials(array, pairs, np.flatnonzero(counts == count), tau)
         for count in np.unique(counts[counts > 0])
     ]
+    how = pooled if len(apart) == 1 else None
+    apart = [_settled(xp, batch, how, spacing) for batch in apart]
     return apart if pooled is None or len(apart) == 1 else [_about_own_means(xp, apart, kind)]
 
 
-def concatenated(array: Array, valid: Valid | None, tau: int) -> Batch:
+def filled(xp: Any, array: Array, valid: Valid) -> Array:
+    """A series in which samples that are not valid hold the first valid one of their trial."""
+    first = array[like(np.arange(len(valid)), array), like(valid.argmax(1), array)][:, None]
+    return xp.where(like(valid, array)[..., None], array, first)
+
+
+def _settled(xp: Any, batch: Batch, pooled: str | None, spacing: float) -> Batch:
+    return batch._replace(series=settled(xp, batch.series, batch.tau, pooled, spacing))
+
+
+def concatenated(array: Array, valid: Valid, tau: int) -> Batch:
     """All valid pairs of all trials as one trial."""
-    if valid is None:
-        valid = np.ones(array.shape[:2], np.bool_)
     trial, time = np.nonzero(valid[:, :-tau] & valid[:, tau:])
     return _gathered(array, trial[None], time[None], tau)
 
@@ -141,17 +157,20 @@ def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
     Of bits about the means of their trials, the mean lies between 0 and 1, so that they come out of
     another look at which lie above as they are.
     """
-    sides: list[tuple[Array, Array]] = []
-    for series, tau, *_ in apart:
-        exact = _float64(series)
-        if kind == "discrete":
-            sides.append(binarise(xp, exact, tau)[:2])
-        else:
-            by_node = xp.swapaxes(exact, 1, 2)
-            sides.append((_centred(xp, by_node[..., :tau]), _centred(xp, by_node[..., tau:])))
+    exact = [_float64(batch.series) for batch in apart]
+    if kind == "discrete":
+        bits = [
+            binarise(xp, series, tau) for series, (_, tau, *_) in zip(exact, apart, strict=True)
+        ]
+        sides = [[each.past for each in bits], [each.future for each in bits]]
+    else:
+        by_node = [xp.swapaxes(series, 1, 2) for series in exact]
+        sides = [
+            _centred(xp, [rows[..., : rows.shape[-1] // 2] for rows in by_node]),
+            _centred(xp, [rows[..., rows.shape[-1] // 2 :] for rows in by_node]),
+        ]
     past, future = (
-        xp.concatenate([join(xp, part, "concatenate") for part in side], -1)
-        for side in zip(*sides, strict=True)
+        xp.concatenate([join(xp, part, "concatenate") for part in side], -1) for side in sides
     )
     series = xp.swapaxes(xp.concatenate([past, future], -1), 1, 2)
     return Batch(_float64(series), int(past.shape[-1]))
@@ -161,12 +180,11 @@ def _float64(array: Array) -> Array:
     return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
 
 
-def _centred(xp: Any, segment: Array) -> Array:
-    """(trials, nodes, samples) about the means of trials; zero exactly where constant."""
-    constant = (xp.amax(segment, -1) == xp.amin(segment, -1))[..., None]
-    trials, nodes, samples = segment.shape
-    centred = join(xp, segment, "moments").reshape(nodes, trials, samples)
-    return xp.where(constant, 0.0, xp.swapaxes(centred, 0, 1))
+def _centred(xp: Any, segments: Sequence[Array]) -> list[Array]:
+    """(trials, nodes, samples) each, about the means of trials; zero exactly where constant."""
+    constant = [(xp.amax(part, -1) == xp.amin(part, -1))[..., None] for part in segments]
+    centred = about_own_means(xp, segments)
+    return [xp.where(c, 0.0, part) for c, part in zip(constant, centred, strict=True)]
 
 
 # ---- From results of batches to one --------------------------------------------------------------

@@ -14,10 +14,10 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import Incoming, incoming, like, placed, to_numpy
+from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
 from synkern._names import node_names, unnamed
 from synkern.backends import Backend, Work, select
-from synkern.batches import Batch, batches, decomposed
+from synkern.batches import Batch, batches, decomposed, filled
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
 from synkern.kernels.lattice import swap_nodes
@@ -155,18 +155,26 @@ def phiid(
         coincide have sts = 0 and rtr = what they share. All these are counted in
         `result.degenerate` and listed in `result.constant` and `result.flagged`.
 
+        A node is constant if in its past or in its future it varies by at most 8 units in the last
+        place, 8 * 2**-52 of its largest magnitude (8 * 2**-23 if the series came as float32), as a
+        constant does that has been filtered or averaged. Integers, halves, and whole numbers below
+        2**52 (2**23) are taken as exact: there, constant is what does not vary at all.
+
     Raises:
         ValueError: bad shape, NaN at a valid sample, unknown option or backend; nodes that do not
             exist; moments for an estimator that needs the data; fewer than 5 (past, future) pairs
             of valid samples in a trial, or in all together where they are pooled ("moments" has
-            one less for each trial but the first).
+            one less for each trial but the first); extended precision beyond the range of float64;
+            integers of one node more than 2**53 apart (on a common offset however large they are
+            taken exactly).
         TypeError: series does not hold real numbers; pairs are not whole numbers, or a mask not
             truth values.
         MemoryError: the atoms asked for do not fit; the message says what does.
 
     Warns:
         UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; degenerate
-            pairs of nodes.
+            pairs of nodes; nodes that vary by less than 1e-12 of what the others do (the middle one
+            of a trial), as rounding errors do from which an offset was taken.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -273,14 +281,19 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
             f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
             "reduce the matrices of all pairs"
         )
-    array, restore = incoming(series, chosen.arrays, argument="series")
+    array, restore = incoming(series, chosen.arrays, argument="series", offset_free=True)
     xp: Any = sys.modules[chosen.arrays]
     valid = valid_samples(options.mask, array)
+    step = spacing(series)
     with placed(series, array):
         array = check.series(xp, array, max(lags), pooled=options.pooled, valid=valid)
+        whole = array if valid is None else filled(xp, array, valid)
+        steady = check.steady_nodes(xp, whole, lags, options.pooled, step)
 
     def data(lag: int) -> list[Batch]:
-        return batches(xp, array, valid, lag, options.pooled, options.kind)
+        if valid is None:
+            return [Batch(steady(lag), lag)]
+        return batches(xp, array, valid, lag, options.pooled, step, options.kind)
 
     shape = tuple(array.shape)
     names = node_names(options.node_names, named, shape[2])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import incoming
+from synkern._arrays import incoming, spacing
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -74,9 +74,9 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         informations; `R_res`, the six redundancies; `rtr`, the double redundancy.
 
         Where Gaussian phyid raises or returns NaN by underflow: series that coincide give synergy
-        0, as one of them is dropped; a constant series, and a future that the past determines,
-        give NaN everywhere. All three warn. Discrete atoms always have a value, as in phyid; those
-        of a constant series are 0.
+        0, as one of them is dropped; a constant series (up to the rounding of its values, as in
+        `phiid`), and a future that the past determines, give NaN everywhere. All three warn.
+        Discrete atoms always have a value, as in phyid; those of a constant series are 0.
 
     Raises:
         ValueError: series of different length, not finite, too short for tau, of several columns;
@@ -94,6 +94,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         )
     both = np.array((first, second))
     check.series(np, both.T, tau)
+    steady = check.steady_nodes(np, both.T[None], [tau], None, max(spacing(src), spacing(trg)))
+    both = steady(tau)[0].T
 
     variables = np.concatenate((both[:, :-tau], both[:, tau:]))
     found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
@@ -113,7 +115,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
 
 def _column(series: Any, argument: str) -> Values:
     """One series as float64 (time,)."""
-    taken: Any = np.asarray(incoming(series, "numpy", argument=argument).array, np.float64)
+    given = incoming(series, "numpy", argument=argument, offset_free=True).array
+    taken: Any = np.asarray(given, np.float64)
     if taken.ndim == 2 and taken.shape[1] == 1:
         taken = taken[:, 0]
     if taken.ndim != 1:

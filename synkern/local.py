@@ -14,13 +14,14 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import incoming, like, placed, to_numpy
+from synkern._arrays import incoming, like, placed, spacing, to_numpy
 from synkern._names import unnamed
 from synkern.backends import Work, select
-from synkern.batches import Batch, batches, concatenated
+from synkern.batches import Batch, batches, concatenated, filled
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.stable import Outcome
+from synkern.kernels.steady import settled
 from synkern.masks import Valid, valid_samples
 
 CHUNK_ELEMENTS = 1 << 18
@@ -79,9 +80,9 @@ def phiid_local(
         float64 (pairs, 16, time - tau), or (trials, pairs, 16, time - tau) for a series of trials;
         axis -2 in the order of `synkern.ATOMS`; the same kind of array on the same device as
         `series`. NaN at samples t where t or t + tau is not valid; for a pair with a constant node
-        and, if Gaussian, where the past determines
-        the future (infinite information); if discrete, at samples whose state `fit` never shows. Of
-        Gaussian nodes that coincide one is dropped, which leaves sts = 0.
+        (up to rounding, as in `phiid`) and, if Gaussian, where the past determines the future
+        (infinite information); if discrete, at samples whose state `fit` never shows. Of Gaussian
+        nodes that coincide one is dropped, which leaves sts = 0.
 
     Raises:
         ValueError: bad shape, NaN at a valid sample, tau too long, unknown option; a backend that
@@ -93,7 +94,7 @@ def phiid_local(
         MemoryError: the atoms do not fit.
 
     Warns:
-        UserWarning: fewer than 30 of these; degenerate pairs.
+        UserWarning: fewer than 30 of these; degenerate pairs; nodes that may hold rounding alone.
     """
     check.choice("kind", kind, tuple(_OWN_UNIT))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -101,7 +102,8 @@ def phiid_local(
     tau = check.lag(tau)
     series = _detached(unnamed(series, "series").array)
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
-    data, restore = incoming(series, library, argument="series")
+    # What is fitted elsewhere has to keep its offset from the series.
+    data, restore = incoming(series, library, argument="series", offset_free=fit is None)
     xp: Any = sys.modules[library]
     trials = data.ndim == 3
     if fit is None and fit_mask is not None:
@@ -109,12 +111,17 @@ def phiid_local(
     with placed(series, data):
         valid = valid_samples(mask, data)
         data = _float64(check.series(xp, data, tau if fit is None else None, valid=valid))
-        if fit is None:
-            fitted, given = None, batches(xp, data, valid, tau, None)
-        else:
-            taken = incoming(_detached(unnamed(fit, "fit").array), library, argument="fit").array
-            fitted = _fitted(xp, taken, fit_mask, data, tau)
+        whole = data if valid is None else filled(xp, data, valid)
+        steady = check.steady_nodes(xp, whole, [tau], None, spacing(series))
+        if fit is not None:
+            other = _detached(unnamed(fit, "fit").array)
+            taken = incoming(other, library, argument="fit").array
+            fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
             given = _evaluated(data, valid, tau)
+        elif valid is None:
+            fitted, given = None, [Batch(steady(tau), tau)]
+        else:
+            fitted, given = None, batches(xp, data, valid, tau, None, spacing(series))
         chosen = check.node_pairs(pairs, data.shape[-1])
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
@@ -135,12 +142,14 @@ def phiid_local(
     return restore(atoms if trials else atoms[0])
 
 
-def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int) -> Batch:
+def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int, spacing: float) -> Batch:
     """What distributions are fitted to."""
     try:
         valid = valid_samples(mask, fit, argument="fit_mask")
         fit = _as_fit(check.series(xp, fit, tau, pooled="concatenate", valid=valid), data)
-        [batch] = batches(xp, fit, valid, tau, "concatenate")
+        if valid is None:
+            return Batch(settled(xp, fit, tau, "concatenate", spacing), tau)
+        [batch] = batches(xp, fit, valid, tau, "concatenate", spacing)
     except ValueError as error:
         raise ValueError(f"fit: {error}") from error
     return batch

@@ -11,7 +11,16 @@ import torch
 
 import synkern._checks as check
 import synkern.kernels.moments as kernel
-from synkern._arrays import ArrayKind, incoming, is_cupy, like, native, placed, to_numpy
+from synkern._arrays import (
+    ArrayKind,
+    incoming,
+    is_cupy,
+    like,
+    native,
+    placed,
+    spacing,
+    to_numpy,
+)
 from synkern._names import Named, unnamed
 from synkern.masks import Valid, valid_samples
 
@@ -50,6 +59,8 @@ class LaggedMoments:
         self._valid: list[Valid] = []  # masks of `_last`, if there is one, and of these chunks
         self._time = 0
         self._shape: tuple[int, int] | None = None  # trials, nodes
+        self._gaps = False  # whether some sample was not valid
+        self._spacing = 0.0  # of the coarsest values, see `kernels.steady`
         self._complete = False
         self.named = Named(None, None, lambda array: array)
         """The last chunk whose nodes had names; for `phiid`."""
@@ -95,12 +106,17 @@ class LaggedMoments:
         detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
-            self._update(array, mask, library, restore)
+            self._update(array, mask, spacing(chunk), library, restore)
         self.named = self.named if named.nodes is None else named
         return self
 
     def _update(
-        self, array: Any, mask: Any, library: ArrayKind, restore: Callable[[Any], Any]
+        self,
+        array: Any,
+        mask: Any,
+        spacing: float,
+        library: ArrayKind,
+        restore: Callable[[Any], Any],
     ) -> None:
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise ValueError(
@@ -125,9 +141,11 @@ class LaggedMoments:
                 f"{self._shape[0]} and {self._shape[1]}: use another LaggedMoments for it"
             )
         self._shape, self._library, self._restore = shape, library, restore
+        self._spacing = max(self._spacing, spacing)
         self._time += array.shape[1]
         # A copy: the caller may write the next chunk into the same memory.
         self._pending.append(_copy(array))
+        self._gaps |= valid is not None
         self._valid.append(valid if valid is not None else np.ones(array.shape[:2], np.bool_))
         if sum(chunk.shape[1] for chunk in self._pending) >= PENDING:
             self._flush()
@@ -169,6 +187,7 @@ class LaggedMoments:
         stacked._shape = trials, nodes.pop()
         stacked._library, stacked._restore = first._library, first._restore
         stacked._time = max(part._time for part in parts)
+        stacked._spacing = max(part._spacing for part in parts)
         stacked._complete = True
         stacked.named = next((p.named for p in parts if p.named.nodes), first.named)
         return stacked
@@ -196,7 +215,7 @@ class LaggedMoments:
                 small that their squares leave the range of float64.
 
         Warns:
-            UserWarning: few samples, as `phiid` judges them.
+            UserWarning: few samples, as `phiid` judges them; nodes that may hold rounding alone.
         """
         if lag not in self.lags:
             raise ValueError(f"tau = {lag} was not gathered; the moments hold {self.tau}")
@@ -215,7 +234,11 @@ class LaggedMoments:
             placed(sums.past, sums.past),
             np.errstate(divide="ignore", invalid="ignore", over="ignore"),
         ):
-            return kernel.correlations(xp, kernel.pooled(xp, sums, pooled))
+            faint = kernel.faint(xp, sums, self._spacing)
+            if faint is not None:
+                check.warn_of_faint(*map(to_numpy, faint))
+            pooled_sums = kernel.pooled(xp, sums, pooled, self._spacing)
+            return kernel.correlations(xp, pooled_sums, self._spacing)
 
     def _flush(self) -> None:
         """Form the products of all chunks that wait, with the end of those before them."""
@@ -235,13 +258,12 @@ class LaggedMoments:
                 continue
             old = self._sums.get(lag)
             with np.errstate(over="ignore", invalid="ignore"):  # `features` says which node it is
+                past, future = rows[:, start - lag : rows.shape[1] - lag], rows[:, start:]
                 use = valid[:, start - lag : rows.shape[1] - lag] & valid[:, start:]
-                new = kernel.sums(
-                    xp,
-                    rows[:, start - lag : rows.shape[1] - lag],
-                    rows[:, start:],
-                    None if use.all() else like(use, rows),
-                )
+                taken = None if use.all() else like(use, rows)
+                # Where a mask may have kept a trial from beginning, it has no origin yet.
+                origin = None if old is None or self._gaps else old.origin
+                new = kernel.sums(xp, past, future, self._spacing, origin, taken)
                 self._sums[lag] = new if old is None else kernel.merged(xp, old, new)
         self._last = _copy(rows[:, -max(self.lags) :])
         self._pending, self._valid = [], [valid[:, -max(self.lags) :]]

@@ -43,11 +43,12 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import incoming, like, native, to_numpy
+from synkern._arrays import incoming, like, native, spacing, to_numpy
 from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
 from synkern.batches import of_common_samples
 from synkern.decompose import phiid
+from synkern.kernels.steady import settled
 from synkern.saving import (
     Saved,
     require,
@@ -330,11 +331,13 @@ def null_test(
     kind = native(series)[0]
     xp = sys.modules[kind]
     detached = series.detach() if isinstance(series, torch.Tensor) else series
-    array, restore = incoming(detached, kind, argument="series")
+    array, restore = incoming(detached, kind, argument="series", offset_free=True)
     tau = check.lag(tau)
     array, lag, *_ = of_common_samples(xp, array, mask, tau)
     first = phiid(array, tau=lag, atoms=names, **options)
     whole = xp.asarray(array, dtype=xp.float64).reshape(first.shape)
+    # Surrogates of rounding errors need not look like those of a constant.
+    whole = settled(xp, whole, lag, None, spacing(series))
     recorded = _Recorded(xp, whole, lag, block)
     _check_numbers(recorded, null, n, seed)
     nodes = first.shape[2]

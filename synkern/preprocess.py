@@ -33,8 +33,9 @@ import torch
 
 import synkern._checks as check
 import synkern._gaps as gaps
-from synkern._arrays import incoming
+from synkern._arrays import incoming, spacing
 from synkern._names import keeps_names
+from synkern.kernels.steady import constant
 
 _ROUNDING = 16
 """Variation below this many units in the last place of a node's largest value counts as none."""
@@ -44,6 +45,7 @@ class _Series(NamedTuple):
     """A checked series in float64, and the way back to the caller's kind of array."""
 
     values: torch.Tensor  # (..., time, nodes)
+    spacing: float  # of the input, relative; see `_arrays.spacing`
     rounding: torch.Tensor  # (..., 1, nodes): variation that the precision of the input hides
     restore: Callable[[Any], Any]
 
@@ -155,7 +157,7 @@ def copula(series: Any, *, mask: Any = None) -> Any:
     # centre, whose quantile is zero by symmetry but need not be so in floating point.
     off_centre = (below + up_to - time).to(torch.float64) / (2 * (time + 1))
     z = torch.special.ndtri(0.5 - off_centre.abs()).neg() * off_centre.sign()
-    return s.restore(z.mT.contiguous())
+    return s.restore(torch.where(_constant(s), 0.0, z.mT).contiguous())
 
 
 @keeps_names
@@ -182,13 +184,13 @@ def zscore(series: Any, *, mask: Any = None) -> Any:
     if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
         return gaps.of_values(gapped, zscore)
     s = _taken_in(series, at_least=2, purpose="zscore")
-    constant = s.values.amax(-2, keepdim=True) == s.values.amin(-2, keepdim=True)
+    flat = _constant(s)
     centred = s.values - (s.values / s.values.shape[-2]).sum(-2, keepdim=True)
     centred = centred - centred.mean(-2, keepdim=True)
     # Without the peak, squares overflow from 1e154 on and vanish below 1e-162.
-    centred = centred / torch.where(constant, 1.0, centred.abs().amax(-2, keepdim=True))
-    square = torch.where(constant, 1.0, (centred * centred).mean(-2, keepdim=True))
-    return s.restore(torch.where(constant, 0.0, centred / square.sqrt()))
+    centred = centred / torch.where(flat, 1.0, centred.abs().amax(-2, keepdim=True))
+    square = torch.where(flat, 1.0, (centred * centred).mean(-2, keepdim=True))
+    return s.restore(torch.where(flat, 0.0, centred / square.sqrt()))
 
 
 PREPROCESSING: dict[str, Callable[[Any], Any]] = {
@@ -208,7 +210,7 @@ def _with_gaps(series: Any, mask: Any, *, at_least: int) -> gaps.Gapped | None:
 
 def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
     """Check a series and take it into torch, where every step works."""
-    array, restore = incoming(series, "torch", argument="series")
+    array, restore = incoming(series, "torch", argument="series", offset_free=True)
     shape = tuple(array.shape)
     if array.ndim not in (2, 3):
         raise ValueError(
@@ -230,7 +232,8 @@ def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
         )
     values = array.to(torch.float64)
     peak = values.detach().abs().amax(-2, keepdim=True)
-    return _Series(values, _ROUNDING * _precision(series, array) * peak, restore)
+    rounding = _ROUNDING * _precision(series, array) * peak
+    return _Series(values, spacing(series), rounding, restore)
 
 
 def _precision(series: Any, array: torch.Tensor) -> float:
@@ -239,6 +242,12 @@ def _precision(series: Any, array: torch.Tensor) -> float:
     if isinstance(series, np.ndarray) and series.dtype.kind == "f":
         return max(spacing, float(np.finfo(series.dtype).eps))
     return max(spacing, torch.finfo(array.dtype).eps) if array.is_floating_point() else spacing
+
+
+def _constant(s: _Series) -> torch.Tensor:
+    """(..., 1, nodes): whether a node is constant, as `phiid` takes it."""
+    found: torch.Tensor = constant(torch, s.values.detach().mT, s.spacing)
+    return found[..., None, :]
 
 
 def _flat(values: torch.Tensor, rounding: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import test_conditioning
 import test_degenerate
+import test_duplicates
 import test_held_out
 import test_phiid
 from synkern.kernels.cupy_backend import backend as cupy_backend
@@ -23,7 +24,7 @@ from synkern import backends
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 
-SUITES = (test_conditioning, test_degenerate, test_held_out, test_phiid)
+SUITES = (test_conditioning, test_degenerate, test_duplicates, test_held_out, test_phiid)
 LEFT_OUT = {
     "test_singular_in_several_directions",  # a thousand tiles of one pair; below it is one trial
     "test_every_pair_of_every_trial_equals_the_reference",  # in tiles of NumPy and torch

@@ -356,3 +356,38 @@ def test_null_of_samples_that_all_trials_have(rng):
     mask[2, ::2] = False
     with pytest.raises(ValueError, match="mask leaves 0 pairs of samples tau = 1.*each of the 6"):
         synkern.null_test(series, mask=mask)
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("average", ["trials", None, "moments", "concatenate"])
+@pytest.mark.parametrize("kind", ["gaussian", "discrete"])
+def test_constant_up_to_rounding_and_extreme_over_valid_samples(rng, backend, kind, average):
+    """What gaps hide takes no part in either: in the scale of a node, nor in its rounding."""
+    series, mask = rng.standard_normal((3, 90, 4)), rng.random((3, 90)) > 0.1
+    wanted = synkern.phiid(series, mask=mask, kind=kind, average=average, backend=backend)
+    series[..., 0] *= 2.0**1000
+    series[:, :, 2] = 0.3 + 2.0**-54 * rng.integers(0, 3, (3, 90))
+    series[~mask] = 1e5
+    found = synkern.phiid(series, mask=mask, kind=kind, average=average, backend=backend)
+    assert found.constant[:, 2].all()
+    assert found.constant.sum() == len(found.constant)
+    for atom in found:
+        others = found[atom][..., [0, 0, 1], [1, 3, 3]]
+        same = wanted[atom][..., [0, 0, 1], [1, 3, 3]]
+        np.testing.assert_allclose(others, same, rtol=0, atol=1e-12)
+
+
+def test_moments_of_a_far_offset_with_gaps(rng):
+    """Each trial has an origin of its own, the first valid sample, also where it begins late."""
+    series, mask = rng.standard_normal((2, 200, 3)), rng.random((2, 200)) > 0.1
+    mask[0, :70] = False
+    # Of 2^-20, so that the offset of 2^30 leaves it exact.
+    series = np.round(series * 2.0**20) / 2.0**20
+    moments, near = synkern.LaggedMoments(), synkern.LaggedMoments()
+    for start in range(0, 200, 66):
+        part = slice(start, start + 66)
+        moments.update(series[:, part] + 2.0**30, mask=mask[:, part])
+        near.update(series[:, part], mask=mask[:, part])
+    found, wanted = (synkern.phiid(m, average=None) for m in (moments, near))
+    for atom in found:
+        np.testing.assert_allclose(found[atom], wanted[atom], rtol=0, atol=1e-12)

@@ -98,6 +98,29 @@ def test_offsets_cost_what_they_must(series, offset):
 
 
 @pytest.mark.parametrize("average", ["trials", "moments", "concatenate"])
+@pytest.mark.parametrize("size", [1, 7, 64])
+@pytest.mark.parametrize("offset", [1e12, -1e13, 1e15])
+def test_large_offsets_cost_nothing_more(series, offset, size, average):
+    """Differences of numbers so near each other are exact: only what the series lost is lost."""
+    shifted = series + offset
+    shifted[1] += 3
+    exact = synkern.phiid(shifted - offset, average=average)
+    stacked = LaggedMoments.stack([gathered(trial, (size,)) for trial in shifted])
+    for moments in (gathered(shifted, (size,)), stacked):
+        found = synkern.phiid(moments, average=average)
+        np.testing.assert_allclose(found["sts"], exact["sts"], rtol=0, atol=2e-11)
+
+
+def test_an_origin_far_from_all_that_follows(series):
+    """The first value is none of the future's, which must not be counted from there."""
+    series[:, 0, 2] = 1e9
+    found = synkern.phiid(gathered(series, (9,)), atoms="all")
+    whole = synkern.phiid(series, atoms="all")
+    for atom in synkern.ATOMS:
+        np.testing.assert_allclose(found[atom], whole[atom], rtol=0, atol=SAME)
+
+
+@pytest.mark.parametrize("average", ["trials", "moments", "concatenate"])
 def test_reference_from_moments(series, average):
     found = synkern.persistence_reference(gathered(series, (33,)), atoms="all", average=average)
     whole = synkern.persistence_reference(series, atoms="all", average=average)
