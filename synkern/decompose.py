@@ -241,7 +241,7 @@ class _Source:
         data: at a lag, batches of (trials, time, nodes) or `kernels.moments.Moments`.
         shape: (trials, time, nodes).
         given: an array of the caller's.
-        like: the same as the backend's kind, where the data are.
+        like: the same as the backend's kind, where the data are; finite throughout.
         restore: turns the backend's arrays into the caller's kind.
         node_names: a name for each node, if there are any.
     """
@@ -297,7 +297,7 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
 
     shape = tuple(array.shape)
     names = node_names(options.node_names, named, shape[2])
-    return _Source(chosen, data, shape, series, array, restore, names)
+    return _Source(chosen, data, shape, series, whole, restore, names)
 
 
 def _moments_source(
