@@ -186,23 +186,30 @@ _AGREE = np.array(
 # ---- From series to variables --------------------------------------------------------------------
 
 
-def variables(xp: Any, series: Array, fit: Array | None, tau: int) -> Variables:
-    """Past and future of every node, of the series and of what is fitted.
+def variables(xp: Any, series: Array, tau: int) -> Variables:
+    """Past and future of every node, every trial fitted to itself.
 
     Args:
         xp: numpy or torch.
         series: (trials, time, nodes) float64, finite.
-        fit: likewise, with the same nodes: distributions are fitted to the samples of all its
-            trials together, none of them across a seam. None: every trial of `series` to itself.
         tau: lag in samples.
+    """
+    segments = _segments(xp, series, tau)
+    return Variables(segments, segments)
+
+
+def fitted_to(xp: Any, series: Variables, fit: Variables) -> Variables:
+    """The same with distributions fitted to the samples of all trials of `fit` together.
+
+    Args:
+        xp: numpy or torch.
+        series: from `variables`.
+        fit: from `variables` of another series, with the same nodes, at a lag of its own.
 
     Returns:
-        With `fit` one group, whose points are the samples of trial after trial.
+        One group, whose points are the samples of trial after trial.
     """
-    evaluated = _segments(xp, series, tau)
-    if fit is None:
-        return Variables(evaluated, evaluated)
-    return Variables(_pooled(xp, _segments(xp, fit, tau)), _pooled(xp, evaluated))
+    return Variables(_pooled(xp, fit.fitted), _pooled(xp, series.evaluated))
 
 
 def _segments(xp: Any, series: Array, tau: int) -> Array:

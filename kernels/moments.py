@@ -13,6 +13,7 @@ from an origin near them, the first sample of the past and of the future.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,7 +100,14 @@ class Moments(NamedTuple):
         return Lambdas(*(one for _ in Lambdas._fields)), outcome
 
 
-def sums(xp: Any, past: Array, future: Array, spacing: float, origin: Array | None = None) -> Sums:
+def sums(
+    xp: Any,
+    past: Array,
+    future: Array,
+    spacing: float,
+    origin: Array | None = None,
+    use: Array | None = None,
+) -> Sums:
     """Sums over some samples.
 
     Args:
@@ -108,22 +116,40 @@ def sums(xp: Any, past: Array, future: Array, spacing: float, origin: Array | No
         future: likewise, sample by sample tau later.
         spacing: of the values, see `steady.within_rounding`.
         origin: of samples that these continue; their first ones by default.
+        use: (trials, samples) bool: samples that count, the rest may be anything; None: all. A
+            trial of which none counts has count 0, and nothing in its sums.
     """
     both = xp.stack([past, future])
-    origin = both[:, :, 0] if origin is None else origin
+    count = xp.ones_like(past[:, 0, 0]) * past.shape[1]
+    low = high = both
+    if use is not None:
+        low, high, both = (
+            xp.where(use[..., None], both, other) for other in (math.inf, -math.inf, 0.0)
+        )
+        count = xp.asarray(use, dtype=xp.float64).sum(1)
+    if origin is None:
+        origin = both[:, :, 0] if use is None else _first(xp, both, use)
+
+    def centred(values: Array) -> tuple[Array, Array]:
+        if use is None:
+            mean = values.mean(2)
+            return values - mean[:, :, None], mean
+        mean = values.sum(2) / xp.where(count > 0, count, 1.0)[:, None]
+        return xp.where(use[..., None], values - mean[:, :, None], 0.0), mean
+
     from_origin = both - origin[:, :, None]
+    if use is not None:
+        from_origin = xp.where(use[..., None], from_origin, 0.0)
     # Twice: the rounding of the first mean is large beside the signal when the offset is.
-    first = from_origin.mean(2)
-    centred = from_origin - first[:, :, None]
-    second = centred.mean(2)
-    x, a = centred - second[:, :, None]
+    once, first = centred(from_origin)
+    (x, a), second = centred(once)
     transposed = xp.swapaxes(x, -1, -2), xp.swapaxes(a, -1, -2)
     return Sums(
-        count=xp.ones_like(past[:, 0, 0]) * past.shape[1],
+        count=count,
         origin=origin,
         mean=first + second,
-        low=xp.amin(both, 2),
-        high=xp.amax(both, 2),
+        low=xp.amin(low, 2),
+        high=xp.amax(high, 2),
         whole=steady.unrounded(xp, both, 2, spacing),
         past=transposed[0] @ x,
         future=transposed[1] @ a,
@@ -131,16 +157,24 @@ def sums(xp: Any, past: Array, future: Array, spacing: float, origin: Array | No
     )
 
 
+def _first(xp: Any, both: Array, use: Array) -> Array:
+    """(2, trials, nodes): the first sample that counts, of the past and of the future."""
+    place = xp.argmax(use * 1, 1)
+    return both[:, xp.cumsum(xp.ones_like(place), 0) - 1, place]
+
+
 def merged(xp: Any, one: Sums, two: Sums) -> Sums:
     """Sums over the samples of both, trial by trial."""
     count = one.count + two.count
-    weight = one.count * two.count / count
+    divisor = xp.where(count > 0, count, 1.0)
+    weight = one.count * two.count / divisor
     shift = (two.origin - one.origin) + (two.mean - one.mean)
     (past, lagged), (_, future) = _between(shift, weight)
+    begun = one.count[:, None] > 0
     return Sums(
         count=count,
-        origin=one.origin,
-        mean=one.mean + shift * (two.count / count)[:, None],
+        origin=xp.where(begun, one.origin, two.origin),
+        mean=xp.where(begun, one.mean + shift * (two.count / divisor)[:, None], two.mean),
         low=xp.minimum(one.low, two.low),
         high=xp.maximum(one.high, two.high),
         whole=one.whole & two.whole,

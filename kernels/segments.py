@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .mmi import Array, Correlations, Lambdas
@@ -96,11 +98,19 @@ def join(xp: Any, segment: Array, pooled: str | None) -> Array:
     if pooled is None:
         return segment
     if pooled == "moments":
-        # Of all trials, which have to keep their proportions.
-        peak = xp.amax(xp.amax(xp.abs(segment), -1), 0)
-        segment = _centred(_near_one(xp, segment, peak[:, None]))
+        [segment] = about_own_means(xp, [segment])
     trials, nodes, samples = segment.shape
     return xp.swapaxes(segment, 0, 1).reshape(1, nodes, trials * samples)
+
+
+def about_own_means(xp: Any, segments: Sequence[Array]) -> list[Array]:
+    """Trials about their means, (trials, nodes, samples) each, that may differ in samples.
+
+    All in one scale of the node, as trials have to keep their proportions.
+    """
+    peaks = [xp.amax(xp.amax(xp.abs(segment), -1), 0) for segment in segments]
+    peak = functools.reduce(xp.maximum, peaks)[:, None]
+    return [_centred(_near_one(xp, segment, peak)) for segment in segments]
 
 
 def _unit(xp: Any, segment: Array) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@
 
 `phiid` decomposes all or chosen pairs of all trials of an array, `phiid_local` chosen pairs at
 every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a series as it comes.
+`stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from synkern.kernels.cpu_threads import limit_threads
     from synkern.kernels.lattice import ATOMS
     from synkern.local import phiid_local
+    from synkern.masks import lagged_pairs, stack_trials
     from synkern.moments import LaggedMoments
     from synkern.node_means import NodeMeans
     from synkern.nulls import NullTest, null_test
@@ -41,6 +43,7 @@ __all__ = [
     "PhiIDResult",
     "Recording",
     "calc_PhiID",
+    "lagged_pairs",
     "limit_threads",
     "node_scores",
     "null_test",
@@ -49,6 +52,7 @@ __all__ = [
     "phiid_local",
     "record",
     "replay",
+    "stack_trials",
 ]
 
 # Imported when first used: torch alone takes seconds, and the command has to set what OpenMP reads
@@ -64,6 +68,7 @@ _HOMES = {
     "RANKINGS": "scores",
     "Recording": "recording",
     "calc_PhiID": "dropin",
+    "lagged_pairs": "masks",
     "limit_threads": "kernels.cpu_threads",
     "node_scores": "scores",
     "null_test": "nulls",
@@ -72,6 +77,7 @@ _HOMES = {
     "phiid_local": "local",
     "record": "recorder",
     "replay": "replayer",
+    "stack_trials": "masks",
 }
 
 

@@ -81,12 +81,15 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = 
     if np.ma.isMaskedArray(array):
         raise TypeError(
             f"{argument} is a masked array, whose masked entries would count as data; "
-            "fill or remove them first"
+            "pass its .data, and mask=~numpy.ma.getmaskarray(array).any(-1), True where valid"
         )
     try:
         host = np.asarray(array)
     except ValueError as error:
-        raise ValueError(f"{argument} is not an array of equal rows: {error}") from error
+        raise ValueError(
+            f"{argument} is not an array of equal rows: {error}; trials of unequal length become "
+            "one, and a mask, by synkern.stack_trials"
+        ) from error
     _check_real(host.dtype.kind in "biuf", host.dtype, argument)
     host = exact(host, argument, offset_free=offset_free)
     if kind == "numpy":

@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern._arrays import to_numpy
+from synkern._arrays import like, to_numpy
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.steady import faint, plain, settled
 
 MIN_SAMPLES = 5
 """With fewer (past, future) pairs of samples the 4 x 4 covariance cannot have full rank."""
+
+LEAVE_OUT = (
+    "leave them out by a mask of valid samples, phiid(series, mask=...) for instance; not by "
+    "removing them, which makes false lags, nor by filling them in, which makes persistence"
+)
+"""What to do about samples that are missing."""
 
 FEW_SAMPLES = 30
 """Below this the estimate is dominated by its bias."""
@@ -69,29 +75,106 @@ def lags(tau: Any) -> tuple[int, ...]:
     return several
 
 
-def samples(time: int, tau: int, *, hint: str = "") -> None:
-    """Raise ValueError on fewer than `MIN_SAMPLES`, warn on fewer than `FEW_SAMPLES`."""
-    count = time - tau
-    said = f"series has {time} time points and tau = {tau}, which leaves {max(count, 0)} samples"
+def samples(
+    time: int, tau: int, *, trials: int = 1, pooled: str | None = None, hint: str = ""
+) -> None:
+    """As `pairs_of_samples`, of trials in which all samples are valid."""
+    pairs_of_samples(np.full(trials, time - tau), tau, pooled, time=time, hint=hint)
+
+
+def pairs_of_samples(
+    counts: npt.NDArray[np.integer],
+    tau: int,
+    pooled: str | None,
+    *,
+    time: int | None = None,
+    valid: npt.NDArray[np.integer] | None = None,
+    hint: str = "",
+) -> None:
+    """Judge the number of (past, future) pairs of samples where they are counted: as pooled.
+
+    Trials that are kept apart need `MIN_SAMPLES` each, which pooled trials have together. About
+    means of their own ("moments") they have a degree of freedom less for each; since the minimum
+    allows for one mean, that is a sample less for each trial but one. And the bias that such means
+    bring into short trials is one that pooling leaves.
+
+    Args:
+        counts: (trials,) of pairs.
+        tau: lag in samples.
+        pooled: None, "moments" or "concatenate".
+        time: number of time points of a trial, where all have as many.
+        valid: (trials,) number of valid ones, where a mask was given.
+        hint: what may be wrong with the shape.
+
+    Raises:
+        ValueError: fewer than `MIN_SAMPLES`.
+
+    Warns:
+        UserWarning: fewer than `FEW_SAMPLES`.
+    """
+    counts = np.maximum(counts, 0)
+    count, said, remedy = _counted(counts, tau, pooled, time, valid)
     if count < MIN_SAMPLES:
-        raise ValueError(
-            f"{said}; at least {MIN_SAMPLES} are needed: record longer or lower tau{hint}"
+        raise ValueError(f"{said}; at least {MIN_SAMPLES} are needed: {remedy}{hint}")
+    few = f"below {FEW_SAMPLES} the bias of the estimate is large"
+    if pooled == "moments" and len(counts) > 1 and counts.mean() < FEW_SAMPLES <= count:
+        count = counts.mean()
+        said = f"trials have {count:.3g} samples at tau = {tau} on average, each about its own mean"
+        few = (
+            f"below {FEW_SAMPLES} that mean takes persistence with it, which pooling does not give "
+            "back; average='concatenate' keeps it, where trials have one level"
         )
     if count < FEW_SAMPLES:
-        warnings.warn(
-            f"{said}; below {FEW_SAMPLES} the bias of the estimate is large{hint}",
-            UserWarning,
-            stacklevel=callers_level(),
+        warnings.warn(f"{said}; {few}{hint}", UserWarning, stacklevel=callers_level())
+
+
+def _counted(
+    counts: npt.NDArray[np.integer],
+    tau: int,
+    pooled: str | None,
+    time: int | None,
+    valid: npt.NDArray[np.integer] | None,
+) -> tuple[int, str, str]:
+    """The number that counts, where it comes from, and what could raise it."""
+    total, trials = int(counts.sum()), len(counts)
+    if pooled is not None and trials > 1:
+        said = f"{trials} trials leave {total} samples together at tau = {tau}"
+        if pooled == "moments":
+            less = int((counts > 0).sum()) - 1
+            total = max(total - max(less, 0), 0)
+            said += f", {total} but for the means of their own"
+        return total, said, "record more or lower tau"
+    worst = int(counts.argmin())
+    least = int(counts[worst])
+    if time is not None:
+        said = f"series has {time} time points and tau = {tau}, which leaves {least} samples"
+        return least, said, "record longer or lower tau"
+    said = f"trial {worst} has {least} samples at tau = {tau}"
+    if valid is not None:
+        said = (
+            f"trial {worst} has {int(valid[worst])} valid time points and tau = {tau}, which "
+            f"leaves {least} samples, of which both ends are valid"
         )
+    return least, said, "leave this trial out, or pool trials by average='concatenate'"
 
 
-def series(xp: Any, array: Any, tau: int) -> Any:
+def series(
+    xp: Any,
+    array: Any,
+    tau: int | None,
+    *,
+    pooled: str | None = None,
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> Any:
     """Check shape, length and finiteness of a series; (time, nodes) becomes one trial.
 
     Args:
         xp: numpy or torch, the library of `array`.
         array: (trials, time, nodes) or (time, nodes).
-        tau: lag in samples.
+        tau: lag in samples; None: the length is not judged.
+        pooled: None, or how trials are made one, "moments" or "concatenate".
+        valid: (trials, time) samples that are looked at; None: all. Where there are some only, the
+            length is not judged: that is the number of their pairs.
 
     Returns:
         (trials, time, nodes).
@@ -115,14 +198,17 @@ def series(xp: Any, array: Any, tau: int) -> Any:
             f"series must hold at least 1 trial and 2 nodes; got shape {shape}, "
             f"that is {trials} trials and {nodes} nodes (trials, time, nodes)"
         )
-    samples(time, tau, hint=hint)
+    if tau is not None and valid is None:
+        samples(time, tau, trials=trials, pooled=pooled, hint=hint)
     finite = xp.isfinite(array)
+    if valid is not None:
+        finite = finite | ~like(valid, array)[..., None]
     if not bool(finite.all()):
         bad = xp.stack(xp.where(~finite), -1)
         trial, step, node = (int(k) for k in bad[0])
         raise ValueError(
             f"series has {len(bad)} values that are NaN or infinite, the first at trial {trial}, "
-            f"time {step}, node {node}: {float(array[trial, step, node])}; remove or fill them"
+            f"time {step}, node {node}: {float(array[trial, step, node])}; {LEAVE_OUT}"
         )
     return array
 

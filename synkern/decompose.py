@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import warnings
@@ -16,11 +17,13 @@ import synkern._memory as memory
 from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
 from synkern._names import node_names, unnamed
 from synkern.backends import Backend, Work, select
+from synkern.batches import Batch, batches, decomposed, filled
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
 from synkern.kernels.lattice import swap_nodes
 from synkern.kernels.nodes import Nodes
 from synkern.kernels.stable import Outcome
+from synkern.masks import valid_samples
 from synkern.moments import LaggedMoments
 from synkern.node_means import NodeMeans
 from synkern.result import PhiIDResult, by_name
@@ -33,6 +36,7 @@ _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
 class CommonOptions(TypedDict, total=False):
     """Keywords of `phiid` and `persistence_reference`, for type checkers."""
 
+    mask: Any
     atoms: str | Sequence[str]
     average: Literal["trials", "moments", "concatenate"] | None
     pairs: Any
@@ -82,6 +86,7 @@ def phiid(
     tau: int | Sequence[int] | None = None,
     kind: Literal["gaussian", "discrete"] = "gaussian",
     redundancy: Literal["MMI", "CCS"] = "MMI",
+    mask: Any = None,
     atoms: str | Sequence[str] = ("rtr", "sts"),
     average: Literal["trials", "moments", "concatenate"] | None = "trials",
     pairs: Any = None,
@@ -110,11 +115,16 @@ def phiid(
             bit, above its mean or not.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
             "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017).
+        mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, the
+            same for all nodes. A (past, future) pair of samples counts where both are valid; what
+            the series holds elsewhere, NaN for instance, is not looked at. Trials of unequal
+            length: `stack_trials`.
         atoms: names of atoms (`synkern.ATOMS`), source then target, or "all". `rtr` is the
             redundancy and `sts` the synergy that persist.
         average: "trials": mean over the trials in which the pair has a value. "moments":
             covariances (counts, where discrete) about each trial's own mean are pooled, then
-            decomposed once.
+            decomposed once. A trial of one pair of samples says nothing about its mean, and does
+            not enter; in short trials that mean takes persistence with it.
             "concatenate": the trials are one long series, without the lags across their seams.
             None: every trial on its own.
         pairs: None: all. An array (..., 2) of first node (x) and second node (y): these, in this
@@ -151,17 +161,20 @@ def phiid(
         2**52 (2**23) are taken as exact: there, constant is what does not vary at all.
 
     Raises:
-        ValueError: bad shape, NaN in the series, tau too long, unknown option or backend; nodes
-            that do not exist; moments for an estimator that needs the data; extended precision
-            beyond the range of float64; integers of one node more than 2**53 apart (on a common
-            offset however large they are taken exactly).
-        TypeError: series does not hold real numbers; pairs are not whole numbers.
+        ValueError: bad shape, NaN at a valid sample, unknown option or backend; nodes that do not
+            exist; moments for an estimator that needs the data; fewer than 5 (past, future) pairs
+            of valid samples in a trial, or in all together where they are pooled ("moments" has
+            one less for each trial but the first); extended precision beyond the range of float64;
+            integers of one node more than 2**53 apart (on a common offset however large they are
+            taken exactly).
+        TypeError: series does not hold real numbers; pairs are not whole numbers, or a mask not
+            truth values.
         MemoryError: the atoms asked for do not fit; the message says what does.
 
     Warns:
-        UserWarning: fewer than 30 samples; degenerate pairs; nodes that vary by less than 1e-12 of
-            what the others do (the middle one of a trial), as rounding errors do from which an
-            offset was taken.
+        UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; degenerate
+            pairs of nodes; nodes that vary by less than 1e-12 of what the others do (the middle one
+            of a trial), as rounding errors do from which an offset was taken.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -170,6 +183,7 @@ def phiid(
         names=check.atom_names(atoms),
         kind=kind,
         redundancy=redundancy,
+        mask=mask,
         average=average,
         pairs=pairs,
         groups=groups,
@@ -192,6 +206,7 @@ class Options:
     names: tuple[str, ...]
     kind: str
     redundancy: str
+    mask: Any
     average: str | None
     pairs: Any
     groups: Any
@@ -223,16 +238,16 @@ class _Source:
 
     Attributes:
         backend: that runs.
-        data: at a lag, (trials, time, nodes) or `kernels.moments.Moments`.
+        data: at a lag, batches of (trials, time, nodes) or `kernels.moments.Moments`.
         shape: (trials, time, nodes).
         given: an array of the caller's.
-        like: the same as the backend's kind, where the data are.
+        like: the same as the backend's kind, where the data are; finite throughout.
         restore: turns the backend's arrays into the caller's kind.
         node_names: a name for each node, if there are any.
     """
 
     backend: Backend
-    data: Callable[[int], Any]
+    data: Callable[[int], list[Batch]]
     shape: tuple[int, int, int]
     given: Any
     like: Any
@@ -267,13 +282,22 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
             "reduce the matrices of all pairs"
         )
     array, restore = incoming(series, chosen.arrays, argument="series", offset_free=True)
+    xp: Any = sys.modules[chosen.arrays]
+    valid = valid_samples(options.mask, array)
+    step = spacing(series)
     with placed(series, array):
-        xp: Any = sys.modules[chosen.arrays]
-        array = check.series(xp, array, max(lags))
-        data = check.steady_nodes(xp, array, lags, options.pooled, spacing(series))
+        array = check.series(xp, array, max(lags), pooled=options.pooled, valid=valid)
+        whole = array if valid is None else filled(xp, array, valid)
+        steady = check.steady_nodes(xp, whole, lags, options.pooled, step)
+
+    def data(lag: int) -> list[Batch]:
+        if valid is None:
+            return [Batch(steady(lag), lag)]
+        return batches(xp, array, valid, lag, options.pooled, step, options.kind)
+
     shape = tuple(array.shape)
     names = node_names(options.node_names, named, shape[2])
-    return _Source(chosen, data, shape, series, array, restore, names)
+    return _Source(chosen, data, shape, series, whole, restore, names)
 
 
 def _moments_source(
@@ -283,6 +307,11 @@ def _moments_source(
         raise ValueError(
             "moments suffice for kind 'gaussian' and redundancy 'MMI' only; got "
             f"{options.kind!r} and {options.redundancy!r}: pass the series"
+        )
+    if options.mask is not None:
+        raise ValueError(
+            "moments have no samples left for a mask to choose from; gather them with it: "
+            "LaggedMoments.update(chunk, mask=...)"
         )
     by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
     past = by_lag[lags[0]].past
@@ -303,7 +332,7 @@ def _moments_source(
     }
     return _Source(
         chosen,
-        by_lag.__getitem__,
+        lambda lag: [Batch(by_lag[lag], lag)],
         moments.shape,
         past,
         taken.array,
@@ -319,14 +348,15 @@ def _at_lag(
     if selection is not None:  # Its pairs may be asked for the other way round.
         names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
     _refuse_too_large(source, len(names), options, selection)
-    found = source.backend.run(
+    run = functools.partial(
+        source.backend.run, estimator=estimator, pooled=options.pooled, dtype=options.dtype
+    )
+    found: Any = decomposed(
+        sys.modules[source.backend.arrays],
+        run,
         source.data(lag),
-        estimator=estimator,
-        tau=lag,
-        pooled=options.pooled,
-        names=names,
+        names,
         per_trial=options.average is None,
-        dtype=options.dtype,
         pairs=None if selection is None else like(selection.pairs, source.like),
         reduce=options.reduce,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,13 +14,15 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import incoming, placed, spacing, to_numpy
+from synkern._arrays import incoming, like, placed, spacing, to_numpy
 from synkern._names import unnamed
 from synkern.backends import Work, select
+from synkern.batches import Batch, batches, concatenated, filled
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.stable import Outcome
 from synkern.kernels.steady import settled
+from synkern.masks import Valid, valid_samples
 
 CHUNK_ELEMENTS = 1 << 18
 """Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""
@@ -42,7 +44,9 @@ def phiid_local(
     kind: Literal["gaussian", "discrete"] = "gaussian",
     redundancy: Literal["MMI", "CCS"] = "MMI",
     unit: Literal["nats", "bits"] | None = None,
+    mask: Any = None,
     fit: Any = None,
+    fit_mask: Any = None,
     backend: str = "auto",
 ) -> Any:
     """Integrated information decomposition of chosen pairs, sample by sample.
@@ -62,9 +66,12 @@ def phiid_local(
             (over the samples fitted). "CCS": common change in surprisal, the co-information where
             all its terms have one sign.
         unit: "nats" or "bits"; None: nats if Gaussian, bits if discrete.
+        mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, as in
+            `phiid`: what is fitted are the pairs of valid samples, and only they have values.
         fit: series to take means and moments, or counts, from, with the nodes of `series`: the
             samples of all its trials together, none of them across a seam. None: every trial of
             `series` from itself.
+        fit_mask: as `mask`, of `fit`.
         backend: "auto": NumPy, torch or CuPy, whichever takes the series as and where it is. Or a
             name that `synkern backends` lists: "numpy", "torch" or "cupy"; "cpu" has no code of its
             own for this and takes NumPy's, and "triton" cannot.
@@ -72,21 +79,22 @@ def phiid_local(
     Returns:
         float64 (pairs, 16, time - tau), or (trials, pairs, 16, time - tau) for a series of trials;
         axis -2 in the order of `synkern.ATOMS`; the same kind of array on the same device as
-        `series`. NaN for a pair with a constant node (up to rounding, as in `phiid`) and, if
-        Gaussian, where the past determines the future (infinite information); if discrete, at
-        samples whose state `fit` never shows. Of Gaussian nodes that coincide one is dropped, which
-        leaves sts = 0.
+        `series`. NaN at samples t where t or t + tau is not valid; for a pair with a constant node
+        (up to rounding, as in `phiid`) and, if Gaussian, where the past determines the future
+        (infinite information); if discrete, at samples whose state `fit` never shows. Of Gaussian
+        nodes that coincide one is dropped, which leaves sts = 0.
 
     Raises:
-        ValueError: bad shape, NaN in a series, tau too long, unknown option; a backend that cannot
-            run here or do this; pairs of a node with itself or of nodes that do not exist; `fit`
-            with other nodes.
+        ValueError: bad shape, NaN at a valid sample, tau too long, unknown option; a backend that
+            cannot run here or do this; pairs of a node with itself or of nodes that do not exist;
+            `fit` with other nodes, or a mask of it without it; fewer than 5 pairs of valid samples
+            in what is fitted, a trial or all of `fit`.
         TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
 
         MemoryError: the atoms do not fit.
 
     Warns:
-        UserWarning: fewer than 30 samples; degenerate pairs; nodes that may hold rounding alone.
+        UserWarning: fewer than 30 of these; degenerate pairs; nodes that may hold rounding alone.
     """
     check.choice("kind", kind, tuple(_OWN_UNIT))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -98,19 +106,22 @@ def phiid_local(
     data, restore = incoming(series, library, argument="series", offset_free=fit is None)
     xp: Any = sys.modules[library]
     trials = data.ndim == 3
+    if fit is None and fit_mask is not None:
+        raise ValueError("fit_mask is of fit, and there is no fit; use mask for the series itself")
     with placed(series, data):
-        data = _float64(check.series(xp, data, tau))
-        steady = check.steady_nodes(xp, data, [tau], None, spacing(series))
-        if fit is None:
-            data = steady(tau)
+        valid = valid_samples(mask, data)
+        data = _float64(check.series(xp, data, tau if fit is None else None, valid=valid))
+        whole = data if valid is None else filled(xp, data, valid)
+        steady = check.steady_nodes(xp, whole, [tau], None, spacing(series))
+        if fit is not None:
+            other = _detached(unnamed(fit, "fit").array)
+            taken = incoming(other, library, argument="fit").array
+            fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
+            given = _evaluated(data, valid, tau)
+        elif valid is None:
+            fitted, given = None, [Batch(steady(tau), tau)]
         else:
-            given = _detached(unnamed(fit, "fit").array)
-            taken = incoming(given, library, argument="fit").array
-            try:
-                fit = _as_fit(check.series(xp, taken, tau), data)
-            except ValueError as error:
-                raise ValueError(f"fit: {error}") from error
-            fit = settled(xp, fit, tau, "concatenate", spacing(given))
+            fitted, given = None, batches(xp, data, valid, tau, None, spacing(series))
         chosen = check.node_pairs(pairs, data.shape[-1])
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
@@ -122,30 +133,70 @@ def phiid_local(
             "some of the pairs or trials at a time, or averages from phiid(pairs=...)",
         )
 
-        atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
+        parts = [_atoms(xp, batch, fitted, chosen, kind, redundancy) for batch in given]
+        atoms = _in_place(xp, data, tau, given, [part for part, _ in parts])
         factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))
         if factor is not None:
             atoms *= factor
-    _warn(outcome)
+    _warn(np.concatenate([outcome for _, outcome in parts]))
     return restore(atoms if trials else atoms[0])
 
 
+def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int, spacing: float) -> Batch:
+    """What distributions are fitted to."""
+    try:
+        valid = valid_samples(mask, fit, argument="fit_mask")
+        fit = _as_fit(check.series(xp, fit, tau, pooled="concatenate", valid=valid), data)
+        if valid is None:
+            return Batch(settled(xp, fit, tau, "concatenate", spacing), tau)
+        [batch] = batches(xp, fit, valid, tau, "concatenate", spacing)
+    except ValueError as error:
+        raise ValueError(f"fit: {error}") from error
+    return batch
+
+
+def _evaluated(data: Array, valid: Valid | None, tau: int) -> list[Batch]:
+    """Where distributions fitted to another series are evaluated: any number of samples."""
+    time = data.shape[1]
+    if time <= tau:
+        raise ValueError(
+            f"series has {time} time points and tau = {tau}, which leaves no sample: lower tau"
+        )
+    if valid is None:
+        return [Batch(data, tau)]
+    batch = concatenated(data, valid, tau)
+    if batch.tau == 0:
+        raise ValueError(f"mask leaves no two valid samples tau = {tau} apart")
+    return [batch]
+
+
+def _in_place(
+    xp: Any, data: Array, tau: int, given: Sequence[Batch], parts: Sequence[Array]
+) -> Array:
+    """Atoms of batches, (trials, pairs, 16, samples) each, as of all samples; NaN between."""
+    if given[0].trial is None:
+        return parts[0]
+    trials, time, _ = data.shape
+    whole = _empty(xp, data, (trials, *parts[0].shape[1:3], time - tau))
+    whole[...] = math.nan
+    for batch, part in zip(given, parts, strict=True):
+        trial, at = (like(index, data) for index in (batch.trial, batch.time))
+        whole[trial, :, :, at] = xp.moveaxis(part, -1, 1)
+    return whole
+
+
 def _atoms(
-    xp: Any,
-    data: Array,
-    fit: Array | None,
-    pairs: Positions,
-    tau: int,
-    kind: str,
-    redundancy: str,
+    xp: Any, batch: Batch, fit: Batch | None, pairs: Positions, kind: str, redundancy: str
 ) -> tuple[Array, npt.NDArray[np.int64]]:
     """(trials, pairs, 16, samples), and the outcome of every (trial, pair) fitted."""
-    variables = kernel.variables(xp, data, fit, tau)
+    variables = kernel.variables(xp, batch.series, batch.tau)
+    if fit is not None:
+        variables = kernel.fitted_to(xp, variables, kernel.variables(xp, fit.series, fit.tau))
     constant = kernel.constant_nodes(xp, variables)
     prepare, evaluate = _KINDS[kind]
     prepared = prepare(xp, variables)
     groups, points = prepared.fitted.shape[0], prepared.evaluated.shape[-1]
-    atoms = _empty(xp, data, (groups * len(pairs), len(ATOMS), points))
+    atoms = _empty(xp, batch.series, (groups * len(pairs), len(ATOMS), points))
     outcome = np.zeros(groups * len(pairs), np.int64)
     positions = np.concatenate(
         [np.repeat(np.arange(groups), len(pairs))[:, None], np.tile(pairs, (groups, 1))], -1
@@ -160,7 +211,7 @@ def _atoms(
         outcome[part][to_numpy(lost)] = Outcome.CONSTANT
     atoms = atoms.reshape(groups, len(pairs), len(ATOMS), points)
     if fit is not None:  # Trials are one after another along the points.
-        atoms = xp.moveaxis(atoms.reshape(len(pairs), len(ATOMS), len(data), -1), 2, 0)
+        atoms = xp.moveaxis(atoms.reshape(len(pairs), len(ATOMS), len(batch.series), -1), 2, 0)
     return atoms, outcome
 
 

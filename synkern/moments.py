@@ -11,8 +11,18 @@ import torch
 
 import synkern._checks as check
 import synkern.kernels.moments as kernel
-from synkern._arrays import ArrayKind, incoming, is_cupy, native, placed, spacing, to_numpy
+from synkern._arrays import (
+    ArrayKind,
+    incoming,
+    is_cupy,
+    like,
+    native,
+    placed,
+    spacing,
+    to_numpy,
+)
 from synkern._names import Named, unnamed
+from synkern.masks import Valid, valid_samples
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -46,8 +56,10 @@ class LaggedMoments:
         self._sums: dict[int, kernel.Sums] = {}
         self._last: Any = None  # time points whose future may still come, (trials, <= lag, nodes)
         self._pending: list[Any] = []  # chunks that are not in the sums
+        self._valid: list[Valid] = []  # masks of `_last`, if there is one, and of these chunks
         self._time = 0
         self._shape: tuple[int, int] | None = None  # trials, nodes
+        self._gaps = False  # whether some sample was not valid
         self._spacing = 0.0  # of the coarsest values, see `kernels.steady`
         self._complete = False
         self.named = Named(None, None, lambda array: array)
@@ -65,20 +77,25 @@ class LaggedMoments:
         """The lags, as a tuple even if there is one."""
         return self.tau if isinstance(self.tau, tuple) else (self.tau,)
 
-    def update(self, chunk: Any) -> Self:
+    def update(self, chunk: Any, *, mask: Any = None) -> Self:
         """Take in the next time points.
 
         Args:
             chunk: (time, nodes) or (trials, time, nodes), real and finite, at least one time point;
                 any kind of array, the same in every call, on one device.
+            mask: None, or (time,) or (trials, time) truth values, True where a sample of the chunk
+                is valid, as in `phiid`: a sample and the one tau later count where both are valid,
+                also across chunks, and what the chunk holds elsewhere is not looked at.
 
         Returns:
             Itself.
 
         Raises:
-            ValueError: bad shape, NaN or infinity; trials or nodes other than before; numbers that
-                float64 cannot hold (integers beyond 2**53, extended precision beyond its range).
-            TypeError: not real numbers; another kind of array than before.
+            ValueError: bad shape, NaN or infinity at a valid sample; trials or nodes other than
+                before; numbers that float64 cannot hold (integers beyond 2**53, extended precision
+                beyond its range).
+            TypeError: not real numbers; another kind of array than before; a mask that does not
+                hold truth values.
         """
         named = unnamed(chunk, "chunk")
         chunk = named.array
@@ -90,22 +107,34 @@ class LaggedMoments:
         detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
-            self._update(array, spacing(chunk), library, restore)
+            self._update(array, mask, spacing(chunk), library, restore)
         self.named = self.named if named.nodes is None else named
         return self
 
     def _update(
-        self, array: Any, spacing: float, library: ArrayKind, restore: Callable[[Any], Any]
+        self,
+        array: Any,
+        mask: Any,
+        spacing: float,
+        library: ArrayKind,
+        restore: Callable[[Any], Any],
     ) -> None:
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise ValueError(
                 "chunk must be (time, nodes) or (trials, time, nodes), nothing empty; got shape "
                 f"{tuple(array.shape)}"
             )
+        valid = valid_samples(mask, array)
         array = array[None] if array.ndim == 2 else array
         xp: Any = sys.modules[library]
-        if not bool(xp.isfinite(array).all()):
-            raise ValueError("chunk has values that are NaN or infinite; remove or fill them")
+        finite = xp.isfinite(array)
+        if valid is not None:
+            finite = finite | ~like(valid, array)[..., None]
+        if not bool(finite.all()):
+            raise ValueError(
+                "chunk has values that are NaN or infinite; leave them out by update(chunk, "
+                "mask=...), True where a sample is valid"
+            )
         shape = array.shape[0], array.shape[2]
         if self._shape and shape != self._shape:
             raise ValueError(
@@ -117,6 +146,8 @@ class LaggedMoments:
         self._time += array.shape[1]
         # A copy: the caller may write the next chunk into the same memory.
         self._pending.append(_copy(array))
+        self._gaps |= valid is not None
+        self._valid.append(valid if valid is not None else np.ones(array.shape[:2], np.bool_))
         if sum(chunk.shape[1] for chunk in self._pending) >= PENDING:
             self._flush()
 
@@ -185,15 +216,17 @@ class LaggedMoments:
                 small that their squares leave the range of float64.
 
         Warns:
-            UserWarning: fewer than 30 samples; nodes that may hold rounding alone.
+            UserWarning: few samples, as `phiid` judges them; nodes that may hold rounding alone.
         """
         if lag not in self.lags:
             raise ValueError(f"tau = {lag} was not gathered; the moments hold {self.tau}")
         self._flush()
-        _, time, nodes = self.shape
+        trials, time, nodes = self.shape
+        counts = np.zeros(max(trials, 1), np.int64)
         if lag in self._sums:
-            time = int(self._sums[lag].count.min()) + lag
-        check.samples(time, lag)
+            counts = to_numpy(self._sums[lag].count).astype(np.int64)
+        whole = (counts == max(time - lag, 0)).all()  # no sample left out, trials of one length
+        check.pairs_of_samples(counts, lag, pooled, time=time if whole else None)
         if nodes < 2:
             raise ValueError(f"moments must be of at least 2 nodes; got {self}")
         xp: Any = sys.modules[self._library]
@@ -219,6 +252,7 @@ class LaggedMoments:
         before = 0 if self._last is None else self._last.shape[1]
         parts = self._pending if self._last is None else [self._last, *self._pending]
         rows = xp.concatenate(parts, 1)
+        valid = np.concatenate(self._valid, 1)
         for lag in self.lags:
             start = max(before, lag)  # the first time point that is a new future
             if start >= rows.shape[1]:
@@ -226,11 +260,14 @@ class LaggedMoments:
             old = self._sums.get(lag)
             with np.errstate(over="ignore", invalid="ignore"):  # `features` says which node it is
                 past, future = rows[:, start - lag : rows.shape[1] - lag], rows[:, start:]
-                origin = None if old is None else old.origin
-                new = kernel.sums(xp, past, future, self._spacing, origin)
+                use = valid[:, start - lag : rows.shape[1] - lag] & valid[:, start:]
+                taken = None if use.all() else like(use, rows)
+                # Where a mask may have kept a trial from beginning, it has no origin yet.
+                origin = None if old is None or self._gaps else old.origin
+                new = kernel.sums(xp, past, future, self._spacing, origin, taken)
                 self._sums[lag] = new if old is None else kernel.merged(xp, old, new)
         self._last = _copy(rows[:, -max(self.lags) :])
-        self._pending = []
+        self._pending, self._valid = [], [valid[:, -max(self.lags) :]]
 
 
 def _copy(array: Any) -> Any:

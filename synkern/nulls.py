@@ -46,6 +46,7 @@ import synkern._memory as memory
 from synkern._arrays import incoming, like, native, spacing, to_numpy
 from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
+from synkern.batches import of_common_samples
 from synkern.decompose import phiid
 from synkern.kernels.steady import settled
 from synkern.saving import (
@@ -282,6 +283,7 @@ def null_test(
     n: int = 199,
     seed: int = 0,
     tau: int = 1,
+    mask: Any = None,
     atoms: str | Sequence[str] = ("rtr", "sts"),
     block: int = 10,
     node_names: Sequence[Any] | None = None,
@@ -300,6 +302,10 @@ def null_test(
             pairs, q values need small p values and hence a large n.
         seed: of the random numbers, a whole number from 0.
         tau: lag in samples.
+        mask: as in `phiid`, for null="cross_trial" only: a node of one trial is paired with nodes
+            of others, so that what counts, in the series as in its surrogates, are the samples that
+            are valid in every trial. The other nulls move values past the gaps, which stay, and
+            would join what was not neighbouring.
         atoms: names of atoms (`synkern.ATOMS`) or "all".
         block: length of a block in samples, for null="block" only.
         node_names: as in `phiid`.
@@ -310,14 +316,15 @@ def null_test(
 
     Raises:
         ValueError: unknown null; fewer than 2 trials for "cross_trial"; n, seed or block out of
-            range; an estimator that "row_shift" does not serve; what `phiid` raises.
+            range; an estimator that "row_shift" does not serve; a mask for another null, or one
+            that leaves fewer than 5 pairs of samples valid in every trial; what `phiid` raises.
         TypeError: series does not hold real numbers; an option that is fixed here.
 
     Warns:
         UserWarning: fewer than 5 trials for "cross_trial"; what `phiid` warns of in the series.
     """
     check.choice("null", null, tuple(NULLS))
-    _check_options(null, options)
+    _check_options(null, options, mask)
     names = check.atom_names(atoms)
     named = unnamed(series, "series")
     series = named.array
@@ -326,11 +333,12 @@ def null_test(
     detached = series.detach() if isinstance(series, torch.Tensor) else series
     array, restore = incoming(detached, kind, argument="series", offset_free=True)
     tau = check.lag(tau)
-    first = phiid(array, tau=tau, atoms=names, **options)
+    array, lag, *_ = of_common_samples(xp, array, mask, tau)
+    first = phiid(array, tau=lag, atoms=names, **options)
     whole = xp.asarray(array, dtype=xp.float64).reshape(first.shape)
     # Surrogates of rounding errors need not look like those of a constant.
-    whole = settled(xp, whole, tau, None, spacing(series))
-    recorded = _Recorded(xp, whole, tau, block)
+    whole = settled(xp, whole, lag, None, spacing(series))
+    recorded = _Recorded(xp, whole, lag, block)
     _check_numbers(recorded, null, n, seed)
     nodes = first.shape[2]
     names_of_nodes = chosen_names(node_names, named, nodes)
@@ -437,12 +445,17 @@ class _Tally:
         return np.where((self._count > 0) & np.isfinite(self._observed), p, np.nan)
 
 
-def _check_options(null: str, options: Mapping[str, Any]) -> None:
+def _check_options(null: str, options: Mapping[str, Any], mask: Any) -> None:
     fixed = set(options) - {"kind", "redundancy", "unit", "backend"}
     if fixed:
         raise TypeError(
             "null_test takes kind, redundancy, unit and backend of phiid, not "
             + ", ".join(sorted(fixed))
+        )
+    if mask is not None and null != "cross_trial":
+        raise ValueError(
+            f"null {null!r} moves values in time past the gaps of a mask, which stay, and would "
+            "join what was not neighbouring: use null='cross_trial', or a stretch without gaps"
         )
     kind = options.get("kind", "gaussian")
     if null == "row_shift" and kind != "gaussian":

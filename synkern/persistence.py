@@ -44,6 +44,7 @@ def persistence_reference(
     series: Any,
     *,
     tau: int | Sequence[int] | None = None,
+    mask: Any = None,
     atoms: str | Sequence[str] = ("rtr", "sts"),
     average: Literal["trials", "moments", "concatenate"] | None = "trials",
     pairs: Any = None,
@@ -58,6 +59,7 @@ def persistence_reference(
     Args:
         series: as in `phiid`: a series or `LaggedMoments`.
         tau: lag in samples, or several.
+        mask: as in `phiid`: True where a sample is valid.
         atoms: names of atoms (`synkern.ATOMS`) or "all".
         average: "trials": mean over the trials in which the pair has a reference; "moments",
             "concatenate": of the pooled trials; None: every trial.
@@ -84,6 +86,7 @@ def persistence_reference(
         names=check.atom_names(atoms),
         kind="gaussian",
         redundancy="MMI",
+        mask=mask,
         average=average,
         pairs=pairs,
         groups=groups,

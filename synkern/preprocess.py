@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 import synkern._checks as check
+import synkern._gaps as gaps
 from synkern._arrays import incoming, spacing
 from synkern._names import keeps_names
 from synkern.kernels.steady import constant
@@ -50,7 +51,7 @@ class _Series(NamedTuple):
 
 
 @keeps_names
-def detrend(series: Any, order: int = 1) -> Any:
+def detrend(series: Any, order: int = 1, *, mask: Any = None) -> Any:
     """Subtract the least-squares line or parabola over time from each node of each trial.
 
     Persistence: drift that a polynomial can follow is persistence, and is removed with it, also
@@ -61,6 +62,8 @@ def detrend(series: Any, order: int = 1) -> Any:
         series: (trials, time, nodes) or (time, nodes), real and finite, any kind of array;
             gradients flow through torch.
         order: 1 for a line, 2 for a parabola.
+        mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, as in
+            `phiid`: the others are not looked at, and NaN in the output.
 
     Returns:
         Residuals with mean zero, same shape and kind of array on the same device, float64, in the
@@ -71,6 +74,8 @@ def detrend(series: Any, order: int = 1) -> Any:
         TypeError: series does not hold real numbers.
     """
     check.choice("order", order, (1, 2))
+    if (gapped := _with_gaps(series, mask, at_least=order + 2)) is not None:
+        return gaps.detrended(gapped, order)
     s = _taken_in(series, at_least=order + 2, purpose=f"detrend(order={order})")
     time = torch.linspace(-1, 1, s.values.shape[-2], dtype=torch.float64, device=s.values.device)
     # Orthogonal by symmetry, to rounding; a factorisation of powers loses digits with length.
@@ -85,7 +90,7 @@ def detrend(series: Any, order: int = 1) -> Any:
 
 
 @keeps_names
-def difference(series: Any) -> Any:
+def difference(series: Any, *, mask: Any = None) -> Any:
     """Replace each value by its change since the time point before; one time point is lost.
 
     Persistence: gone. An AR(1) node with coefficient 0.97 over 100 time points has a lag-1
@@ -96,6 +101,9 @@ def difference(series: Any) -> Any:
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite, any kind of array;
             gradients flow through torch.
+        mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, as in
+            `phiid`: the others are not looked at. Changes are valid where
+            mask[..., 1:] & mask[..., :-1], and NaN elsewhere.
 
     Returns:
         (..., time - 1, nodes), same kind of array on the same device, float64, in the unit of the
@@ -105,13 +113,15 @@ def difference(series: Any) -> Any:
         ValueError: bad shape, NaN, or fewer than 2 time points.
         TypeError: series does not hold real numbers.
     """
+    if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
+        return gaps.changes(gapped)
     s = _taken_in(series, at_least=2, purpose="difference")
     step = s.values[..., 1:, :] - s.values[..., :-1, :]
     return s.restore(torch.where(_flat(step, s.rounding), step.mean(-2, keepdim=True), step))
 
 
 @keeps_names
-def copula(series: Any) -> Any:
+def copula(series: Any, *, mask: Any = None) -> Any:
     """Give each node of each trial a Gaussian distribution over time, by ranks.
 
     z = Φ⁻¹(rank / (time + 1)); tied values share their mean rank. What remains between nodes is
@@ -124,6 +134,8 @@ def copula(series: Any) -> Any:
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite, any kind of array. Ranks
             have no gradient: the output is detached.
+        mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, as in
+            `phiid`: the others are not looked at, and NaN in the output.
 
     Returns:
         Same shape and kind of array on the same device, float64, without unit. A constant node
@@ -133,6 +145,8 @@ def copula(series: Any) -> Any:
         ValueError: bad shape, NaN, or fewer than 2 time points.
         TypeError: series does not hold real numbers.
     """
+    if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
+        return gaps.of_values(gapped, copula)
     s = _taken_in(series, at_least=2, purpose="copula")
     by_node = s.values.detach().mT.contiguous()
     time = by_node.shape[-1]
@@ -147,7 +161,7 @@ def copula(series: Any) -> Any:
 
 
 @keeps_names
-def zscore(series: Any) -> Any:
+def zscore(series: Any, *, mask: Any = None) -> Any:
     """Centre each node of each trial over time and divide it by its standard deviation.
 
     Persistence: untouched, as are all atoms, since `phiid` standardises past and future itself.
@@ -156,6 +170,8 @@ def zscore(series: Any) -> Any:
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite, any kind of array;
             gradients flow through torch.
+        mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, as in
+            `phiid`: the others are not looked at, and NaN in the output.
 
     Returns:
         Same shape and kind of array on the same device, float64, without unit: mean zero, mean
@@ -165,6 +181,8 @@ def zscore(series: Any) -> Any:
         ValueError: bad shape, NaN, or fewer than 2 time points.
         TypeError: series does not hold real numbers.
     """
+    if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
+        return gaps.of_values(gapped, zscore)
     s = _taken_in(series, at_least=2, purpose="zscore")
     flat = _constant(s)
     centred = s.values - (s.values / s.values.shape[-2]).sum(-2, keepdim=True)
@@ -183,6 +201,11 @@ PREPROCESSING: dict[str, Callable[[Any], Any]] = {
     "zscore": zscore,
 }
 """Steps by name, each a function of the series alone."""
+
+
+def _with_gaps(series: Any, mask: Any, *, at_least: int) -> gaps.Gapped | None:
+    """A series that is not valid throughout, or None."""
+    return None if mask is None else gaps.taken_in(series, mask, at_least=at_least)
 
 
 def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
@@ -205,7 +228,7 @@ def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
         place = ", ".join(f"{axis} {index}" for axis, index in zip(axes, first, strict=True))
         raise ValueError(
             f"series has {int((~finite).sum())} values that are NaN or infinite, the first at "
-            f"{place}: {float(array[first])}; remove or fill them"
+            f"{place}: {float(array[first])}; {check.LEAVE_OUT}"
         )
     values = array.to(torch.float64)
     peak = values.detach().abs().amax(-2, keepdim=True)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 FUNCTIONS = """
-abs amax amin arange argsort ascontiguousarray bincount broadcast_to clip concatenate cumsum
+abs amax amin arange argmax argsort ascontiguousarray bincount broadcast_to clip concatenate cumsum
 diagonal exp2 floor isfinite isnan log log2 maximum minimum moveaxis ones ones_like searchsorted
 sign sort sqrt stack swapaxes triu unique where zeros zeros_like
 """.split()  # noqa: SIM905

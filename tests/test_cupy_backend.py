@@ -311,6 +311,33 @@ def test_moments_gathered_by_cupy(cupy, rng, average):
             )
 
 
+@variants
+@pytest.mark.parametrize("how", ["all", "chosen", "nodes"])
+@pytest.mark.parametrize("average", ["trials", None, "moments"])
+def test_masks(cupy, rng, kind, redundancy, how, average):
+    """Trials that keep unequal numbers of pairs; constant and coinciding nodes among them."""
+    series, mask = hard(rng, time=60, nodes=25), rng.random((3, 60)) > 0.15
+    series[~mask] = np.nan
+    options = {"kind": kind, "redundancy": redundancy, "average": average}
+    options |= {"chosen": {"pairs": [[4, 5], [9, 2]]}, "nodes": {"reduce": "nodes"}}.get(how, {})
+    expected = decomposed(series, mask=mask, backend="numpy", **options)
+    found = decomposed(cupy.asarray(series), mask=cupy.asarray(mask), **options)
+    assert_same(found, expected, 1e-9)
+
+
+def test_moments_under_a_mask(cupy, rng):
+    series, mask = rng.standard_normal((2, 90, 4)), rng.random((2, 90)) > 0.1
+    series[~mask] = np.nan
+    moments = synkern.LaggedMoments()
+    for start in (0, 45):
+        part = slice(start, start + 45)
+        moments.update(cupy.asarray(series[:, part]), mask=cupy.asarray(mask[:, part]))
+    expected = synkern.phiid(series, mask=mask, backend="numpy")
+    found = synkern.phiid(moments)
+    for atom in expected:
+        np.testing.assert_allclose(found[atom].get(), expected[atom], rtol=0, atol=1e-12)
+
+
 # ---- Arrays --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,364 @@
+"""What a backend is handed at a lag, batch by batch, and how its results become one.
+
+Without a mask there is one batch, the series. With one, the pairs of samples whose two ends are
+valid are gathered to series of their own (see `synkern.masks`), trials with as many pairs together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import synkern._checks as check
+from synkern._arrays import like, to_numpy
+from synkern.kernels.discrete import binarise
+from synkern.kernels.eager import Pairs
+from synkern.kernels.lattice import swap_nodes
+from synkern.kernels.nodes import Nodes
+from synkern.kernels.segments import about_own_means, join
+from synkern.kernels.steady import settled
+from synkern.masks import Valid, valid_samples
+
+HELD = 1 << 23
+"""Atoms of single trials held at a time where trials differ in their pairs: 64 MB each."""
+
+BLOCK = 1024
+"""Nodes to a side of the blocks of pairs that are averaged at a time, see `_node_means`."""
+
+Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
+Indices = npt.NDArray[np.int64]
+Run = Callable[..., Any]  # a backend's, everything given that does not differ between batches
+
+
+class Batch(NamedTuple):
+    """Trials with as many (past, future) pairs of samples each.
+
+    Attributes:
+        series: (trials, time, nodes), or moments.
+        tau: the lag at which its past and its future are found.
+        trial: (trials, pairs) which trial each pair is from; None: all trials as they are.
+        time: (trials, pairs) when its past is; likewise.
+    """
+
+    series: Any
+    tau: int
+    trial: Indices | None = None
+    time: Indices | None = None
+
+
+# ---- From a series to batches --------------------------------------------------------------------
+
+
+def batches(
+    xp: Any,
+    array: Array,
+    valid: Valid,
+    tau: int,
+    pooled: str | None,
+    spacing: float,
+    kind: str = "gaussian",
+) -> list[Batch]:
+    """The valid pairs of a series at a lag, its nodes `steady.settled` over these.
+
+    Args:
+        xp: numpy, torch or cupy, the library of `array`.
+        array: (trials, time, nodes); may hold anything where it is not valid.
+        valid: (trials, time).
+        tau: lag in samples.
+        pooled: how trials are made one, "moments" or "concatenate"; None: they are kept apart.
+            Pooled trials are one batch.
+        spacing: of its values, see `steady.within_rounding`.
+        kind: of the estimator, for "moments".
+
+    Raises:
+        ValueError: too few valid pairs, as they are pooled.
+
+    Warns:
+        UserWarning: fewer than 30.
+    """
+    pairs = valid[:, :-tau] & valid[:, tau:]
+    counts = pairs.sum(1)
+    check.pairs_of_samples(counts, tau, pooled, valid=valid.sum(1))
+    if pooled == "concatenate":
+        return [_settled(xp, concatenated(array, valid, tau), pooled, spacing)]
+    if pooled == "moments":  # A single pair says nothing about the mean of its trial.
+        counts = np.where(counts > 1, counts, 0)
+    apart = [
+        _of_trials(array, pairs, np.flatnonzero(counts == count), tau)
+        for count in np.unique(counts[counts > 0])
+    ]
+    how = pooled if len(apart) == 1 else None
+    apart = [_settled(xp, batch, how, spacing) for batch in apart]
+    return apart if pooled is None or len(apart) == 1 else [_about_own_means(xp, apart, kind)]
+
+
+def filled(xp: Any, array: Array, valid: Valid) -> Array:
+    """A series in which samples that are not valid hold the first valid one of their trial."""
+    first = array[like(np.arange(len(valid)), array), like(valid.argmax(1), array)][:, None]
+    return xp.where(like(valid, array)[..., None], array, first)
+
+
+def _settled(xp: Any, batch: Batch, pooled: str | None, spacing: float) -> Batch:
+    return batch._replace(series=settled(xp, batch.series, batch.tau, pooled, spacing))
+
+
+def concatenated(array: Array, valid: Valid, tau: int) -> Batch:
+    """All valid pairs of all trials as one trial."""
+    trial, time = np.nonzero(valid[:, :-tau] & valid[:, tau:])
+    return _gathered(array, trial[None], time[None], tau)
+
+
+def of_common_samples(xp: Any, array: Array, mask: Any, tau: int) -> Batch:
+    """A series at a lag, of the pairs of samples that are valid in every trial.
+
+    For what joins nodes of different trials.
+
+    Raises:
+        ValueError: NaN at a valid sample; fewer than 5 such pairs.
+        TypeError: the mask does not hold truth values.
+    """
+    valid = valid_samples(mask, array)
+    if valid is None:
+        return Batch(array, tau)
+    array = check.series(xp, array, None, valid=valid)
+    pairs = (valid[:, :-tau] & valid[:, tau:]).all(0)
+    if pairs.sum() < check.MIN_SAMPLES:
+        raise ValueError(
+            f"mask leaves {pairs.sum()} pairs of samples tau = {tau} apart that are valid in each "
+            f"of the {len(valid)} trials; at least {check.MIN_SAMPLES} are needed where nodes of "
+            "different trials are put together: leave out the trials with most gaps"
+        )
+    return _of_trials(array, np.tile(pairs, (len(valid), 1)), np.arange(len(valid)), tau)
+
+
+def _of_trials(array: Array, pairs: Valid, trials: Indices, tau: int) -> Batch:
+    """Trials that have as many pairs."""
+    trial, time = np.nonzero(pairs[trials])
+    shape = len(trials), -1
+    return _gathered(array, trials[trial].reshape(shape), time.reshape(shape), tau)
+
+
+def _gathered(array: Array, trial: Indices, time: Indices, tau: int) -> Batch:
+    """The pairs at these places as a series: their pasts, then their futures."""
+    index = np.concatenate([trial, trial], 1), np.concatenate([time, time + tau], 1)
+    return Batch(array[tuple(like(k, array) for k in index)], trial.shape[1], trial, time)
+
+
+def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
+    """Batches as one trial, in which every trial is about its own mean.
+
+    Of bits about the means of their trials, the mean lies between 0 and 1, so that they come out of
+    another look at which lie above as they are.
+    """
+    exact = [_float64(batch.series) for batch in apart]
+    if kind == "discrete":
+        bits = [
+            binarise(xp, series, tau) for series, (_, tau, *_) in zip(exact, apart, strict=True)
+        ]
+        sides = [[each.past for each in bits], [each.future for each in bits]]
+    else:
+        by_node = [xp.swapaxes(series, 1, 2) for series in exact]
+        sides = [
+            _centred(xp, [rows[..., : rows.shape[-1] // 2] for rows in by_node]),
+            _centred(xp, [rows[..., rows.shape[-1] // 2 :] for rows in by_node]),
+        ]
+    past, future = (
+        xp.concatenate([join(xp, part, "concatenate") for part in side], -1) for side in sides
+    )
+    series = xp.swapaxes(xp.concatenate([past, future], -1), 1, 2)
+    return Batch(_float64(series), int(past.shape[-1]))
+
+
+def _float64(array: Array) -> Array:
+    return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
+
+
+def _centred(xp: Any, segments: Sequence[Array]) -> list[Array]:
+    """(trials, nodes, samples) each, about the means of trials; zero exactly where constant."""
+    constant = [(xp.amax(part, -1) == xp.amin(part, -1))[..., None] for part in segments]
+    centred = about_own_means(xp, segments)
+    return [xp.where(c, 0.0, part) for c, part in zip(constant, centred, strict=True)]
+
+
+# ---- From results of batches to one --------------------------------------------------------------
+
+
+def decomposed(
+    xp: Any,
+    run: Run,
+    given: Sequence[Batch],
+    names: Sequence[str],
+    *,
+    per_trial: bool,
+    pairs: Array | None,
+    reduce: str | None,
+) -> Pairs | Nodes:
+    """Run a backend on batches.
+
+    Args:
+        xp: numpy, torch or cupy, the library of its arrays.
+        run: the backend's, with estimator, pooled and dtype.
+        given: batches of one lag that hold every trial once, or one of pooled trials.
+        names: atoms wanted.
+        per_trial: keep trials apart.
+        pairs: chosen ones, as the backend takes them; None: all.
+        reduce: None or "nodes".
+    """
+    if len(given) == 1:
+        series, tau, *_ = given[0]
+        return run(series, tau=tau, names=names, per_trial=per_trial, pairs=pairs, reduce=reduce)
+    if per_trial:
+        options = {"names": names, "per_trial": True, "pairs": pairs, "reduce": reduce}
+        found = [run(batch.series, tau=batch.tau, **options) for batch in given]
+        trials = [_trials(batch) for batch in given]
+        return (_pairs_apart if reduce is None else _nodes_apart)(xp, found, trials)
+    if reduce is None:
+        return _trial_means(xp, run, given, names, pairs)
+    return _node_means(xp, run, given, names)
+
+
+def _trials(batch: Batch) -> Indices:
+    assert batch.trial is not None  # A series as it is is one batch, and not asked.
+    return batch.trial[:, 0]
+
+
+def _in_order(xp: Any, parts: Sequence[Array], trials: Sequence[Indices]) -> Array:
+    """Arrays (trials, ...) of batches as one, in the order of the trials."""
+    order = np.argsort(np.concatenate(trials))
+    return xp.concatenate(list(parts))[like(order, parts[0])]
+
+
+def _flagged(xp: Any, found: Sequence[Pairs], trials: Sequence[Indices]) -> Array:
+    """Flags of batches, with the trials of the whole."""
+    flags = []
+    for each, own in zip(found, trials, strict=True):
+        trial = like(own, each.flagged)[each.flagged[:, 0]]
+        flags.append(xp.concatenate([trial[:, None], each.flagged[:, 1:]], -1))
+    return xp.concatenate(flags)
+
+
+def _pairs_apart(xp: Any, found: Sequence[Pairs], trials: Sequence[Indices]) -> Pairs:
+    return Pairs(
+        atoms={
+            name: _in_order(xp, [each.atoms[name] for each in found], trials)
+            for name in found[0].atoms
+        },
+        constant=_in_order(xp, [each.constant for each in found], trials),
+        flagged=_flagged(xp, found, trials),
+        rescued=sum(each.rescued for each in found),
+    )
+
+
+def _nodes_apart(xp: Any, found: Sequence[Nodes], trials: Sequence[Indices]) -> Nodes:
+    def whole(name: str) -> Array:
+        return _in_order(xp, [getattr(each, name) for each in found], trials)
+
+    return Nodes(
+        sums={
+            name: _in_order(xp, [each.sums[name] for each in found], trials)
+            for name in found[0].sums
+        },
+        pairs=whole("pairs"),
+        shares=whole("shares"),
+        shared=whole("shared"),
+        constant=whole("constant"),
+        outcomes=sum((each.outcomes for each in found), Counter()),
+        rescued=sum(each.rescued for each in found),
+    )
+
+
+def _trial_means(
+    xp: Any, run: Run, given: Sequence[Batch], names: Sequence[str], pairs: Array | None
+) -> Pairs:
+    """Means over the trials in which a pair has a value, some trials at a time."""
+    nodes = given[0].series.shape[-1]
+    size = max(1, HELD // (nodes**2 if pairs is None else len(pairs)))
+    total: dict[str, Array] = dict.fromkeys(names, 0)
+    count: Array = 0
+    found, trials = [], []
+    for batch, part in _parts(given, size):
+        series = batch.series[part]
+        each = run(series, tau=batch.tau, names=names, per_trial=True, pairs=pairs, reduce=None)
+        known = ~xp.isnan(each.atoms[names[0]])
+        # Of the dtype of the atoms, lest NumPy widen these.
+        count = count + xp.where(known, xp.ones_like(each.atoms[names[0]]), 0.0).sum(0)
+        for name in names:
+            total[name] = total[name] + xp.where(known, each.atoms[name], 0.0).sum(0)
+        found.append(replace(each, atoms={}))
+        trials.append(_trials(batch)[part])
+    known, divisor = count > 0, xp.where(count > 0, count, 1.0)
+    rest = _pairs_apart(xp, found, trials)
+    return replace(
+        rest, atoms={name: xp.where(known, total[name] / divisor, math.nan) for name in names}
+    )
+
+
+def _parts(given: Sequence[Batch], size: int) -> Iterator[tuple[Batch, slice]]:
+    for batch in given:
+        for start in range(0, len(batch.series), size):
+            yield batch, slice(start, start + size)
+
+
+def _node_means(xp: Any, run: Run, given: Sequence[Batch], names: Sequence[str]) -> Nodes:
+    """Sums over the pairs of each node, of means over trials, a block of pairs at a time."""
+    nodes = given[0].series.shape[-1]
+    closed = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
+    sums = {name: np.zeros(nodes) for name in closed}
+    numbers = {name: np.zeros(nodes) for name in ("pairs", "shares", "shared")}
+    outcomes: Counter[int] = Counter()
+    rescued = 0
+    for pairs in _blocks(nodes):
+        found = _trial_means(xp, run, given, closed, like(pairs, given[0].series))
+        outcomes.update(to_numpy(found.flagged)[:, 3].tolist())
+        rescued += found.rescued
+        atoms = {name: to_numpy(value).astype(np.float64) for name, value in found.atoms.items()}
+        known = ~np.isnan(atoms[closed[0]])
+        for name, value in atoms.items():
+            _add(sums[name], pairs[known, 0], value[known])
+            _add(sums[swap_nodes(name)], pairs[known, 1], value[known])
+        positive, share = known & False, known * 0.0
+        if {"rtr", "sts"} <= atoms.keys():
+            both = np.where(known, atoms["sts"] + atoms["rtr"], 0.0)
+            positive = both > 0
+            share = np.where(positive, atoms["sts"], 0.0) / np.where(positive, both, 1.0)
+        for side in pairs.T:
+            _add(numbers["pairs"], side, known)
+            _add(numbers["shares"], side[positive], share[positive])
+            _add(numbers["shared"], side, positive)
+    whole = {name: like(number.astype(np.int64), found.flagged) for name, number in numbers.items()}
+    return Nodes(
+        sums={name: like(value, found.flagged) for name, value in sums.items()},
+        pairs=whole["pairs"],
+        shares=like(numbers["shares"], found.flagged),
+        shared=whole["shared"],
+        constant=found.constant,
+        outcomes=outcomes,
+        rescued=rescued,
+    )
+
+
+def _add(total: npt.NDArray[np.float64], node: Indices, value: npt.NDArray[Any]) -> None:
+    total += np.bincount(node, value, minlength=len(total))
+
+
+def _blocks(nodes: int) -> Iterator[Indices]:
+    """(pairs, 2): every pair first < second once, few nodes at a time."""
+    starts = range(0, nodes, BLOCK)
+    for i in starts:
+        for j in starts[i // BLOCK :]:
+            first, second = np.meshgrid(
+                np.arange(i, min(i + BLOCK, nodes)),
+                np.arange(j, min(j + BLOCK, nodes)),
+                indexing="ij",
+            )
+            pairs = np.stack([first.reshape(-1), second.reshape(-1)], -1)
+            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+            if len(pairs):
+                yield pairs

@@ -1,0 +1,155 @@
+"""Samples that are left out, trials of unequal length, and pasts whose futures lie elsewhere.
+
+Every estimator is made of pairs of samples, a past and its future tau samples later; in which order
+they come does not matter. So a trial with n pairs is the same as the series of 2 n samples
+
+    the n pasts, one after another, then the n futures        at a lag of n samples,
+
+whose first half `phiid` takes as the past and whose second half as the future, centred and scaled
+each on its own as ever. That is how a mask is obeyed, exactly and by every backend: the pairs whose
+two ends are valid are gathered to such series, trials with as many pairs together. `lagged_pairs`
+makes one from pasts and futures that are given apart.
+
+Removing samples instead joins what was not neighbouring, and makes false lags; filling them in, by
+lines for instance, makes persistence that was not there.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from synkern._arrays import ArrayKind, incoming, is_cupy, native, to_numpy
+from synkern._names import unnamed
+
+Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
+Valid = npt.NDArray[np.bool_]  # (trials, time), True where a sample is valid
+
+
+def lagged_pairs(past: Any, future: Any) -> tuple[Any, int]:
+    """A series and the lag at which `phiid` finds these pasts and futures: four-matrix input.
+
+        series, tau = synkern.lagged_pairs(past, future)
+        result = synkern.phiid(series, tau=tau)
+
+    For pasts and futures that are not cut from one series: of events, of states before and after a
+    transition, of lags that differ from pair to pair. `result.tau` is then the number of pairs.
+
+    Args:
+        past: (samples, nodes) or (trials, samples, nodes), real and finite; any kind of array.
+        future: the same shape and kind: row by row what came of `past`.
+
+    Returns:
+        (..., 2 samples, nodes), of the kind of `past`, and the lag, the number of samples.
+
+    Raises:
+        ValueError: shapes that differ, or of neither form.
+        TypeError: not real numbers.
+    """
+    past, future = unnamed(past, "past").array, unnamed(future, "future").array
+    kind: ArrayKind = "cupy" if is_cupy(past) else native(past)[0]
+    xp: Any = sys.modules[kind]
+    first, restore = incoming(past, kind, argument="past")
+    second = incoming(future, kind, argument="future").array
+    if tuple(first.shape) != tuple(second.shape) or first.ndim not in (2, 3):
+        raise ValueError(
+            "past and future must have one shape, (samples, nodes) or (trials, samples, nodes); "
+            f"got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    return restore(xp.concatenate([first, second], -2)), int(first.shape[-2])
+
+
+def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
+    """Trials of unequal length as one series and the mask of its samples.
+
+        series, mask = synkern.stack_trials([first, second, third])
+        result = synkern.phiid(series, mask=mask)
+
+    Args:
+        trials: (time, nodes) arrays of the same nodes, all NumPy (or nested lists, frames) or all
+            torch tensors on one device, through which gradients flow.
+
+    Returns:
+        (trials, longest time, nodes) with NaN after the end of a shorter trial (zeros where they
+        are whole numbers), and (trials, longest time) bool, True where there are samples.
+
+    Raises:
+        ValueError: no trial; not (time, nodes); nodes that differ in number.
+        TypeError: not real numbers.
+    """
+    trials = [unnamed(trial, f"trials[{k}]").array for k, trial in enumerate(trials)]
+    kind: ArrayKind = "torch" if any(isinstance(t, torch.Tensor) for t in trials) else "numpy"
+    arrays = [incoming(t, kind, argument=f"trials[{k}]").array for k, t in enumerate(trials)]
+    shapes = [tuple(array.shape) for array in arrays]
+    if len({shape[1:] for shape in shapes}) != 1 or len(shapes[0]) != 2:
+        raise ValueError(
+            f"trials must be (time, nodes) arrays of the same nodes, at least one; got {shapes}"
+        )
+    longest = max(time for time, _ in shapes)
+    xp: Any = sys.modules[kind]
+    padded = [xp.concatenate([a, _missing(xp, a, longest - len(a))]) for a in arrays]
+    mask = np.arange(longest) < np.array([time for time, _ in shapes])[:, None]
+    return xp.stack(padded), mask
+
+
+def _missing(xp: Any, array: Array, length: int) -> Array:
+    """(length, nodes) of NaN, or of zeros where the array cannot hold them."""
+    real = array.is_floating_point() if xp is torch else array.dtype.kind == "f"
+    if xp is torch:
+        return array.new_full((length, array.shape[1]), math.nan if real else 0)
+    return np.full((length, array.shape[1]), math.nan if real else 0, array.dtype)
+
+
+def valid_samples(mask: Any, array: Any, *, argument: str = "mask") -> Valid | None:
+    """A caller's mask of a series.
+
+    Args:
+        mask: (time,) or (trials, time) of truth values, or None; axes that have names may come the
+            other way round.
+        array: the series, (time, nodes) or (trials, time, nodes).
+        argument: name, for messages.
+
+    Returns:
+        (trials, time), or None where every sample is valid.
+
+    Raises:
+        TypeError: not truth values.
+        ValueError: of another shape.
+    """
+    shape = tuple(array.shape)
+    if mask is None or len(shape) not in (2, 3):  # `check.series` says what is wrong with these.
+        return None
+    given = np.asarray(to_numpy(_trials_first(mask, argument)))
+    if given.dtype != np.bool_:
+        raise TypeError(
+            f"{argument} must hold truth values, True where a sample is valid (numpy.ma has it the "
+            f"other way round); got dtype {given.dtype}: pass {argument}.astype(bool), or of "
+            "indices of valid samples numpy.isin(numpy.arange(time), indices)"
+        )
+    trials, time = (1, shape[0]) if len(shape) == 2 else shape[:2]
+    if given.shape not in ((time,), (trials, time)):
+        raise ValueError(
+            f"{argument} must be (time,) or (trials, time), here ({time},) or ({trials}, {time}); "
+            f"got shape {given.shape}"
+            + (
+                ": it is the same for all nodes of a trial, mask.all(-1) where all are valid"
+                if given.shape == shape
+                else ""
+            )
+        )
+    return None if given.all() else np.broadcast_to(given, (trials, time)).copy()
+
+
+def _trials_first(mask: Any, argument: str) -> Any:
+    """A mask of two axes with names, as (trials, time)."""
+    names = getattr(mask, "dims", ())
+    if len(names) != 2 or "dim_0" in names:  # xarray's own, by position
+        return mask
+    # As in a series of two axes: time, and what is not.
+    return unnamed(mask, argument).array.T
