@@ -323,7 +323,7 @@ def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
     pairs, samples = fitted.shape
     keys = fitted + 16 * _rows(xp, fitted)
     counts = xp.bincount(keys.reshape(-1), minlength=16 * pairs).reshape(pairs, 16)
-    counts = xp.asarray(counts, dtype=xp.float64)
+    counts = xp.zeros_like(counts, dtype=xp.float64) + counts  # on its own device
     seen = (counts > 0)[:, None]
     agree = (counts @ _constant(xp, _AGREE, counts)).reshape(pairs, 15, 16)
     agree = xp.where(seen, agree, math.nan)

@@ -40,6 +40,9 @@ class _Torch:
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Any) -> Any:
         return torch.zeros(shape, dtype=getattr(torch, dtype), device=like.device)
 
+    def arange(self, stop: int, like: Any) -> Any:
+        return torch.arange(stop, device=like.device)
+
     def cast(self, array: Any, dtype: str) -> Any:
         return array.to(getattr(torch, dtype))
 
@@ -147,7 +150,10 @@ def _tile_gradient(
     upstream: dict[str, torch.Tensor],
     total: Gradient,
 ) -> None:
-    """Add a tile's share to the total. Inputs are masked, not outputs: 0 * inf would be NaN on the way back."""
+    """Add a tile's share to the total.
+
+    Inputs are masked, not outputs: 0 * inf would be NaN on the way back.
+    """
     # Views, not copies: another memory layout could round a pair across the limit of trust.
     leaves = past, future = [v[tile.trials].detach().requires_grad_() for v in segments[:2]]
     part = Segments(past, future, segments.constant[tile.trials])

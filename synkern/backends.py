@@ -9,15 +9,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-import synkern._checks as check
 from synkern._arrays import ArrayKind, is_cupy, native
+from synkern._warnings import warn
 from synkern.kernels.cpu_backend import run as run_cpu
 from synkern.kernels.cpu_build import obstacle as cpu_obstacle
 from synkern.kernels.cpu_library import load as load_cpu
@@ -287,11 +286,7 @@ def _ready(backend: Backend) -> bool:
     except RuntimeError as error:
         if backend.name not in _SAID:
             _SAID.add(backend.name)
-            warnings.warn(
-                f"backend {backend.name!r} is left out: {error}",
-                UserWarning,
-                stacklevel=check.callers_level(),
-            )
+            warn(f"backend {backend.name!r} is left out: {error}")
         return False
     return True
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
@@ -13,6 +13,8 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import Incoming, incoming, like, placed, to_numpy
+from synkern._tensors import run_whole
+from synkern._warnings import warn
 from synkern.backends import Backend, Work, select
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
@@ -234,7 +236,7 @@ def decompose(
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
         results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
-    return results if isinstance(tau, Iterable) else results[lags[0]]
+    return results if check.several(tau) else results[lags[0]]
 
 
 def _series_source(series: Any, lags: Sequence[int], options: Options, work: Work) -> _Source:
@@ -291,8 +293,8 @@ def _at_lag(
     names = options.names
     if selection is not None:  # Its pairs may be asked for the other way round.
         names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
-    found = source.backend.run(
-        source.data(lag),
+    run = functools.partial(
+        source.backend.run,
         estimator=estimator,
         tau=lag,
         pooled=options.pooled,
@@ -302,6 +304,7 @@ def _at_lag(
         pairs=None if selection is None else like(selection.pairs, source.like),
         reduce=options.reduce,
     )
+    found = run_whole(run, source.data(lag), differentiable=estimator.differentiable)
     unit = options.unit or estimator.unit
     common = {
         "tau": lag,
@@ -359,10 +362,8 @@ def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:
         nodes = result.shape[2]
         pairs = result.n_pairs if isinstance(result, PhiIDResult) else nodes * (nodes - 1) // 2
         counts = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
-        warnings.warn(
+        warn(
             f"{sum(degenerate.values())} of {len(result.constant) * pairs} (trial, pair) are "
             f"degenerate: {counts}; see result.constant (nodes)"
-            + (" and result.flagged (other pairs)" if isinstance(result, PhiIDResult) else ""),
-            UserWarning,
-            stacklevel=check.callers_level(),
+            + (" and result.flagged (other pairs)" if isinstance(result, PhiIDResult) else "")
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -13,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
-from synkern._arrays import incoming, placed, to_numpy
+from synkern._arrays import in_float64, incoming, placed, to_numpy
+from synkern._warnings import warn
 from synkern.backends import Work, select
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
@@ -92,7 +92,7 @@ def phiid_local(
     xp: Any = sys.modules[library]
     trials = data.ndim == 3
     with placed(series, data):
-        data = _float64(check.series(xp, data, tau))
+        data = in_float64(check.series(xp, data, tau))
         if fit is not None:
             taken = incoming(_detached(fit), library, argument="fit").array
             try:
@@ -181,11 +181,7 @@ def _warn(outcome: npt.NDArray[np.int64]) -> None:
     counts = {o.name.lower(): int((outcome == o).sum()) for o in Outcome}
     if any(counts.values()):
         said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        warnings.warn(
-            f"{sum(counts.values())} of {len(outcome)} (trial, pair) are degenerate: {said}",
-            UserWarning,
-            stacklevel=check.callers_level(),
-        )
+        warn(f"{sum(counts.values())} of {len(outcome)} (trial, pair) are degenerate: {said}")
 
 
 def _as_fit(fit: Array, data: Array) -> Array:
@@ -194,16 +190,12 @@ def _as_fit(fit: Array, data: Array) -> Array:
         raise ValueError(
             f"its nodes must be those of series; got {fit.shape[-1]} nodes for {data.shape[-1]}"
         )
-    fit = _float64(fit)
+    fit = in_float64(fit)
     return fit.to(data.device) if isinstance(fit, torch.Tensor) else fit
 
 
 def _detached(array: Any) -> Any:
     return array.detach() if isinstance(array, torch.Tensor) else array
-
-
-def _float64(array: Array) -> Array:
-    return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
 
 
 def _empty(xp: Any, like: Array, shape: tuple[int, ...]) -> Array:

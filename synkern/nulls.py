@@ -32,7 +32,6 @@ see `synkern.persistence`.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -42,7 +41,8 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
-from synkern._arrays import incoming, like, native, to_numpy
+from synkern._arrays import in_float64, incoming, like, native, to_numpy
+from synkern._warnings import collected, warn
 from synkern.decompose import phiid
 
 Floats = npt.NDArray[np.float64]
@@ -269,16 +269,14 @@ def null_test(
     array, restore = incoming(detached, kind, argument="series")
     tau = check.lag(tau)
     first = phiid(array, tau=tau, atoms=names, **options)
-    whole = xp.asarray(array, dtype=xp.float64).reshape(first.shape)
+    whole = in_float64(array).reshape(first.shape)
     recorded = _Recorded(xp, whole, tau, block)
     _check_numbers(recorded, null, n, seed)
 
     observed = {name: to_numpy(first[name]) for name in names}
     tally = {name: _Tally(value) for name, value in observed.items()}
     rng = np.random.default_rng(seed)
-    with warnings.catch_warnings():
-        # The series have been warned of; their surrogates have the same nodes.
-        warnings.simplefilter("ignore", UserWarning)
+    with collected():  # The series have been warned of; their surrogates have the same nodes.
         for _ in range(n):
             surrogate = NULLS[null](recorded, rng)
             drawn = phiid(surrogate.series, tau=surrogate.tau, atoms=names, **options)
@@ -400,11 +398,9 @@ def _check_numbers(recorded: _Recorded, null: str, n: int, seed: int) -> None:
             f"{trials}: use null='row_shift', or cut a long series into trials"
         )
     if trials < _ENOUGH_TRIALS:
-        warnings.warn(
+        warn(
             f"{trials} trials can be paired in too few ways for p <= 0.05 under null "
-            f"'cross_trial'; {_ENOUGH_TRIALS} or more can",
-            UserWarning,
-            stacklevel=check.callers_level(),
+            f"'cross_trial'; {_ENOUGH_TRIALS} or more can"
         )
 
 

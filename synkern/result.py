@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import incoming, like, native, to_numpy
+from synkern._warnings import warn
 from synkern.kernels.eager import lost_flags
 from synkern.kernels.stable import Outcome
 from synkern.measures import MEASURES
@@ -201,12 +201,10 @@ class PhiIDResult(Mapping[str, Any]):
         if self.average == "trials":
             unlike = self._lost_in_one(reference)
             if len(unlike):
-                warnings.warn(
+                warn(
                     f"{len(unlike)} of {self.n_pairs} pairs have a value in other trials than "
                     "their reference, and no excess of averages; take the trial_mean() of the "
-                    "excess of both with average=None",
-                    UserWarning,
-                    stacklevel=check.callers_level(),
+                    "excess of both with average=None"
                 )
                 blank = np.zeros((self.nodes, self.nodes), self.dtype)
                 blank[unlike, unlike[:, ::-1]] = np.nan
