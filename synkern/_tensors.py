@@ -49,12 +49,36 @@ def taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
         tensor = tensor.resolve_neg()
     if forward_ad.unpack_dual(tensor).tangent is not None:
         raise TypeError(f"{argument}: {_NO_FORWARD_MODE}")
-    if not transformed(tensor):
-        return tensor
+    return _seen_through(tensor, argument)[0] if transformed(tensor) else tensor
+
+
+def untransformed(tensor: torch.Tensor, argument: str) -> torch.Tensor:
+    """The tensor that this one stands for inside `torch.func.grad`, without a gradient."""
+    return _seen_through(tensor, argument)[1] if transformed(tensor) else tensor
+
+
+def outside_transforms(array: Any, function: str) -> Any:
+    """What a function without a gradient takes: a tensor detached, anything else as it is.
+
+    Raises:
+        TypeError: a tensor inside a transform of `torch.func`.
+    """
+    if not isinstance(array, torch.Tensor):
+        return array
+    detached = array.detach()
+    if not array.is_nested and array.layout is torch.strided and transformed(detached):
+        raise TypeError(
+            f"{function} has no gradient and does not work inside a transform of torch.func; call "
+            "it outside"
+        )
+    return detached
+
+
+def _seen_through(tensor: torch.Tensor, argument: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A transform's tensor, refused unless it is that of a gradient, and what it stands for."""
     plain: list[torch.Tensor] = []
     apply: Any = _Taken.apply
-    same: torch.Tensor = apply(tensor, argument, plain)
-    return same if tensor.requires_grad else plain[0]
+    return apply(tensor, argument, plain.append), plain[0]
 
 
 def _check_kind(tensor: torch.Tensor, argument: str) -> None:
@@ -97,21 +121,22 @@ def _from_eight_bits(tensor: torch.Tensor, argument: str) -> torch.Tensor:
 def transformed(tensor: torch.Tensor) -> bool:
     """Whether it stands for another tensor inside a transform of `torch.func`.
 
-    Such a tensor has no memory of its own, and says so.
+    Such a tensor has no memory of its own.
     """
     try:
-        tensor.data_ptr()
+        return tensor.data_ptr() == 0 and tensor.numel() > 0
     except RuntimeError:
         return True
-    return False
 
 
 class _Taken(torch.autograd.Function):
-    """The tensor itself; puts into a list what it stands for under the transforms."""
+    """The tensor itself; tells what it stands for below the transforms, where `forward` runs."""
 
     @staticmethod
-    def forward(tensor: torch.Tensor, argument: str, plain: list[torch.Tensor]) -> torch.Tensor:
-        plain.append(tensor.detach())
+    def forward(
+        tensor: torch.Tensor, argument: str, tell: Callable[[torch.Tensor], None]
+    ) -> torch.Tensor:
+        tell(tensor.detach())
         return tensor.view_as(tensor)
 
     @staticmethod
@@ -127,7 +152,7 @@ class _Taken(torch.autograd.Function):
         raise TypeError(f"{ctx.argument}: {_NO_FORWARD_MODE}")
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, tensor: Any, argument: str, plain: Any) -> NoReturn:
+    def vmap(info: Any, in_dims: Any, tensor: Any, argument: str, tell: Any) -> NoReturn:
         raise TypeError(f"{argument}: {_NO_VMAP}")
 
 
@@ -142,18 +167,19 @@ def run_whole(run: Callable[[Any], Any], series: Any, *, differentiable: bool) -
         series: as the backend takes it.
         differentiable: whether the atoms have a gradient.
     """
-    if not isinstance(series, torch.Tensor) or not transformed(series):
+    # At a transform all that is done to any tensor comes out as one of the transform's.
+    if not isinstance(series, torch.Tensor) or not transformed(series.view_as(series)):
         return run(series)
-    if not differentiable:
-        return run(taken(series.detach(), "series"))
     found: list[Any] = []
 
     def atoms_of(plain: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found.append(run(plain))
-        return tuple(found[-1].atoms.values())
+        pairs = run(plain)
+        told = {name: getattr(pairs, name).cpu().numpy() for name in ("constant", "flagged")}
+        found.append(replace(pairs, **told))
+        return tuple(pairs.atoms.values())
 
     apply: Any = _Whole.apply
-    atoms = apply(atoms_of, series)
+    atoms = apply(atoms_of, series, differentiable)
     return replace(found[0], atoms=dict(zip(found[0].atoms, atoms, strict=True)))
 
 
@@ -162,14 +188,18 @@ class _Whole(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        atoms_of: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], series: torch.Tensor
+        atoms_of: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+        series: torch.Tensor,
+        differentiable: bool,
     ) -> tuple[torch.Tensor, ...]:
         return atoms_of(series)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.atoms_of, series = inputs
+        ctx.atoms_of, series, differentiable = inputs
         ctx.save_for_backward(series)
+        if not differentiable:
+            ctx.mark_non_differentiable(*output)
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -179,7 +209,7 @@ class _Whole(torch.autograd.Function):
                 atoms = ctx.atoms_of(leaf)
             return torch.autograd.grad(atoms, leaf, weights)
 
-        return None, *gradient(of_series, *ctx.saved_tensors, *upstream)
+        return None, *gradient(of_series, *ctx.saved_tensors, *upstream), None
 
     @staticmethod
     def jvp(ctx: Any, *_: Any) -> NoReturn:

@@ -13,6 +13,7 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import in_float64, incoming, placed, to_numpy
+from synkern._tensors import outside_transforms
 from synkern._warnings import warn
 from synkern.backends import Work, select
 from synkern.kernels import local as kernel
@@ -86,7 +87,7 @@ def phiid_local(
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
-    series = _detached(series)
+    series = outside_transforms(series, "phiid_local")
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
     data, restore = incoming(series, library, argument="series")
     xp: Any = sys.modules[library]
@@ -94,7 +95,7 @@ def phiid_local(
     with placed(series, data):
         data = in_float64(check.series(xp, data, tau))
         if fit is not None:
-            taken = incoming(_detached(fit), library, argument="fit").array
+            taken = incoming(outside_transforms(fit, "phiid_local"), library, argument="fit").array
             try:
                 fit = _as_fit(check.series(xp, taken, tau), data)
             except ValueError as error:
@@ -192,10 +193,6 @@ def _as_fit(fit: Array, data: Array) -> Array:
         )
     fit = in_float64(fit)
     return fit.to(data.device) if isinstance(fit, torch.Tensor) else fit
-
-
-def _detached(array: Any) -> Any:
-    return array.detach() if isinstance(array, torch.Tensor) else array
 
 
 def _empty(xp: Any, like: Array, shape: tuple[int, ...]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 import synkern._checks as check
 import synkern.kernels.moments as kernel
 from synkern._arrays import ArrayKind, incoming, is_cupy, native, placed
+from synkern._tensors import outside_transforms
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -41,7 +42,7 @@ class LaggedMoments:
     """
 
     def __init__(self, tau: int | Sequence[int] = 1) -> None:  # noqa: D107 (see the class)
-        self.tau = tuple(check.lags(tau)) if isinstance(tau, Iterable) else check.lag(tau)
+        self.tau = tuple(check.lags(tau)) if check.several(tau) else check.lag(tau)
         self._sums: dict[int, kernel.Sums] = {}
         self._last: Any = None  # time points whose future may still come, (trials, <= lag, nodes)
         self._pending: list[Any] = []  # chunks that are not in the sums
@@ -77,10 +78,10 @@ class LaggedMoments:
         """
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
+        detached = outside_transforms(chunk, "LaggedMoments.update")
         library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
         if self._shape and library != self._library:
             raise TypeError(f"chunk is of {library}, those before it of {self._library}")
-        detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
             return self._update(array, library, restore)

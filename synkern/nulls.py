@@ -38,10 +38,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
 from synkern._arrays import in_float64, incoming, like, native, to_numpy
+from synkern._tensors import outside_transforms
 from synkern._warnings import collected, warn
 from synkern.decompose import phiid
 
@@ -263,9 +263,9 @@ def null_test(
     check.choice("null", null, tuple(NULLS))
     _check_options(null, options)
     names = check.atom_names(atoms)
-    kind = native(series)[0]
+    detached = outside_transforms(series, "null_test")
+    kind = native(detached)[0]
     xp = sys.modules[kind]
-    detached = series.detach() if isinstance(series, torch.Tensor) else series
     array, restore = incoming(detached, kind, argument="series")
     tau = check.lag(tau)
     first = phiid(array, tau=tau, atoms=names, **options)
