@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.utils.dlpack
 
-from synkern._tensors import one_thread_after_fork, taken, untransformed
+from synkern._tensors import as_numpy, one_thread_after_fork, taken
 
 ArrayKind = Literal["numpy", "torch", "cupy"]
 
@@ -131,7 +131,7 @@ def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> In
         )
     # NumPy has no bfloat16.
     host = tensor.double() if tensor.is_floating_point() else tensor
-    return Incoming(untransformed(host, argument).numpy(), torch.from_numpy)
+    return Incoming(as_numpy(host, argument), torch.from_numpy)
 
 
 def _incoming_to_cupy(array: Any, argument: str) -> Incoming:

@@ -42,19 +42,30 @@ def taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
             forward mode is at work on.
     """
     one_thread_after_fork()
-    _check_kind(tensor, argument)
+    check_kind(tensor, argument)
     if tensor.dtype not in _FLOATING and tensor.is_floating_point():
         tensor = _from_eight_bits(tensor, argument)
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
     if forward_ad.unpack_dual(tensor).tangent is not None:
         raise TypeError(f"{argument}: {_NO_FORWARD_MODE}")
-    return _seen_through(tensor, argument)[0] if transformed(tensor) else tensor
+    if transformed(tensor):
+        apply: Any = _Taken.apply
+        tensor = apply(tensor, argument, lambda plain: None)
+    return tensor
 
 
-def untransformed(tensor: torch.Tensor, argument: str) -> torch.Tensor:
-    """The tensor that this one stands for inside `torch.func.grad`, without a gradient."""
-    return _seen_through(tensor, argument)[1] if transformed(tensor) else tensor
+def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
+    """Memory of a tensor on the host without a gradient; also at a transform of `torch.func`."""
+    try:
+        return tensor.numpy()
+    except RuntimeError:  # There `numpy` fails whatever the tensor.
+        host: list[Any] = []
+        apply: Any = _Taken.apply
+        apply(tensor, argument, lambda plain: host.append(plain.numpy()))
+        if not host:
+            raise
+        return host[0]
 
 
 def outside_transforms(array: Any, function: str) -> Any:
@@ -74,14 +85,8 @@ def outside_transforms(array: Any, function: str) -> Any:
     return detached
 
 
-def _seen_through(tensor: torch.Tensor, argument: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """A transform's tensor, refused unless it is that of a gradient, and what it stands for."""
-    plain: list[torch.Tensor] = []
-    apply: Any = _Taken.apply
-    return apply(tensor, argument, plain.append), plain[0]
-
-
-def _check_kind(tensor: torch.Tensor, argument: str) -> None:
+def check_kind(tensor: torch.Tensor, argument: str) -> None:
+    """Raise TypeError on a kind of tensor that is not taken, and say what to make of it."""
     if tensor.is_nested:
         raise TypeError(
             f"{argument} is a nested tensor, whose parts differ in length; cut them to one length "

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from synkern._arrays import ArrayKind, is_cupy, native
+from synkern._tensors import check_kind
 from synkern._warnings import warn
 from synkern.kernels.cpu_backend import run as run_cpu
 from synkern.kernels.cpu_build import obstacle as cpu_obstacle
@@ -242,10 +243,13 @@ def select(name: str, array: Any, work: Work) -> Backend:
     Raises:
         ValueError: unknown name; a backend that cannot run here or does not compute this, with the
             reason and a remedy.
+        TypeError: a kind of tensor that none takes.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
+    if isinstance(array, torch.Tensor):
+        check_kind(array, "series")
     kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     if name != "auto":
         return _named(by_name[name], device, work)
