@@ -68,16 +68,17 @@ def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
         return host[0]
 
 
-def outside_transforms(array: Any, function: str) -> Any:
+def outside_transforms(array: Any, argument: str, function: str) -> Any:
     """What a function without a gradient takes: a tensor detached, anything else as it is.
 
     Raises:
-        TypeError: a tensor inside a transform of `torch.func`.
+        TypeError: a tensor inside a transform of `torch.func`, or of a kind that is not taken.
     """
     if not isinstance(array, torch.Tensor):
         return array
+    check_kind(array, argument)
     detached = array.detach()
-    if not array.is_nested and array.layout is torch.strided and transformed(detached):
+    if transformed(detached):
         raise TypeError(
             f"{function} has no gradient and does not work inside a transform of torch.func; call "
             "it outside"

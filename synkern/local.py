@@ -87,7 +87,7 @@ def phiid_local(
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
-    series = outside_transforms(series, "phiid_local")
+    series = outside_transforms(series, "series", "phiid_local")
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
     data, restore = incoming(series, library, argument="series")
     xp: Any = sys.modules[library]
@@ -95,7 +95,9 @@ def phiid_local(
     with placed(series, data):
         data = in_float64(check.series(xp, data, tau))
         if fit is not None:
-            taken = incoming(outside_transforms(fit, "phiid_local"), library, argument="fit").array
+            taken = incoming(
+                outside_transforms(fit, "fit", "phiid_local"), library, argument="fit"
+            ).array
             try:
                 fit = _as_fit(check.series(xp, taken, tau), data)
             except ValueError as error:

@@ -78,7 +78,7 @@ class LaggedMoments:
         """
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
-        detached = outside_transforms(chunk, "LaggedMoments.update")
+        detached = outside_transforms(chunk, "chunk", "LaggedMoments.update")
         library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
         if self._shape and library != self._library:
             raise TypeError(f"chunk is of {library}, those before it of {self._library}")

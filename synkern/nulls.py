@@ -263,7 +263,7 @@ def null_test(
     check.choice("null", null, tuple(NULLS))
     _check_options(null, options)
     names = check.atom_names(atoms)
-    detached = outside_transforms(series, "null_test")
+    detached = outside_transforms(series, "series", "null_test")
     kind = native(detached)[0]
     xp = sys.modules[kind]
     array, restore = incoming(detached, kind, argument="series")

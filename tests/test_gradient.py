@@ -42,15 +42,20 @@ def test_gradcheck_of_common_change_in_surprisal(monkeypatch, elements):
     assert check(lambda s: off_diagonal(s, redundancy="CCS", atoms="all"), (series,))
 
 
-def test_gradient_of_a_rescued_pair():
+@pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
+def test_gradient_of_a_rescued_pair(redundancy):
     torch.manual_seed(2)
     series = torch.randn(1, 20, 2, dtype=torch.float64)
     series[..., 1] = series[..., 0] + 1e-4 * series[..., 1]
     series.requires_grad_()
-    assert synkern.phiid(series).rescued == 1
+    assert synkern.phiid(series, redundancy=redundancy).rescued == 1
     # The differences across the pair are 1e-4, so steps must be small beside them.
     check = torch.autograd.gradcheck
-    assert check(off_diagonal, (series,), eps=1e-9, atol=1e-2, rtol=1e-3)
+
+    def atoms(s):
+        return off_diagonal(s, redundancy=redundancy)
+
+    assert check(atoms, (series,), eps=1e-9, atol=1e-2, rtol=1e-3)
 
 
 def test_float32_gradient_is_that_of_float64(rng):

@@ -20,8 +20,10 @@ from synkern._warnings import collected, warn
 from synkern.kernels import chosen
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:series has:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*have no persistence reference:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*have a value in other trials:UserWarning"),
     pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
 ]
 
@@ -56,7 +58,7 @@ CALLS = {
     **{
         f"{kind} {redundancy} {name}": phiid(backend=name, kind=kind, redundancy=redundancy)
         for kind, redundancy, name in itertools.product(
-            ("gaussian", "discrete"), ("MMI", "CCS"), ("torch", "auto", "triton")
+            ("gaussian", "discrete"), ("MMI", "CCS"), ("torch", "auto")
         )
     },
     "all atoms, apart": phiid(backend="torch", atoms="all", average=None),
@@ -65,7 +67,10 @@ CALLS = {
     "gathered pairs": phiid(backend="torch", pairs=[[3, 2], [0, 4]], unit="bits"),
     "within": phiid(backend="torch", pairs="within", groups=[0, 0, 1, 1, 1]),
     "nodes": lambda series: synkern.phiid(series, backend="torch", reduce="nodes").arrays,
-    "nodes, triton": lambda series: synkern.phiid(series, backend="triton", reduce="nodes").arrays,
+    "triton": lambda series: synkern.phiid(series[:2, :20, :3], backend="triton"),
+    "nodes, triton": lambda series: (
+        synkern.phiid(series[:2, :20, :3], backend="triton", reduce="nodes").arrays
+    ),
     "reference": lambda series: synkern.persistence_reference(series, backend="torch"),
     "moments": moments,
     "excess": lambda s: synkern.phiid(s).excess(synkern.persistence_reference(s)),
@@ -80,7 +85,7 @@ CALLS = {
     "gradient": gradient(phiid()),
     "gradient of CCS": gradient(phiid(redundancy="CCS")),
     "gradient of pairs": gradient(phiid(pairs=[[1, 0]], average=None)),
-    "gradient, triton": gradient(phiid(backend="triton")),
+    "gradient, triton": gradient(lambda s: synkern.phiid(s[:2, :20, :3], backend="triton")),
     "gradient, float32": gradient(phiid(dtype="float32")),
 }
 
@@ -184,9 +189,9 @@ def test_nullable_columns_are_taken(rng, dtype, backend):
     result = synkern.phiid(frame, backend=backend)
     expected = synkern.phiid(values, backend=backend)
     np.testing.assert_array_equal(result["sts"], expected["sts"])
-    np.testing.assert_array_equal(
-        preprocess.zscore(frame), preprocess.zscore(values.astype(np.float64))
-    )
+    found, expected = preprocess.zscore(frame), preprocess.zscore(values.astype(np.float64))
+    # Columns lie one after another in a frame: sums of 50 values about 1 in another order.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
 
 
 def test_missing_values_and_text_are_refused_by_column(rng):
