@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.utils.dlpack
 
-from synkern._tensors import as_numpy, one_thread_after_fork, taken
+from synkern._tensors import as_numpy, one_thread_after_fork, tensor_taken
 
 ArrayKind = Literal["numpy", "torch", "cupy"]
 
@@ -116,7 +116,7 @@ def _from_nullable(frame: Any, argument: str) -> Any:
 
 
 def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> Incoming:
-    tensor = taken(tensor, argument)
+    tensor = tensor_taken(tensor, argument)
     if kind == "torch":
         return Incoming(tensor, lambda out: out)
     if tensor.device.type != "cpu":
@@ -148,7 +148,7 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
         taken = importlib.import_module("cupy").from_dlpack(array)
         _check_real(taken.dtype.kind in "biuf", taken.dtype, argument)
         return Incoming(taken, back)
-    array = taken(array, argument)
+    array = tensor_taken(array, argument)
     if array.requires_grad:
         raise ValueError(
             f"{argument} requires a gradient, which a CuPy backend cannot give; "

@@ -28,7 +28,7 @@ _NO_FORWARD_MODE = (
 )
 
 
-def taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
+def tensor_taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
     """A tensor as all code here can read it: strided, real, no lazy view, with values.
 
     Inside `torch.func.grad` it stays what that made of it, if a gradient flows; see `run_whole`.
@@ -40,9 +40,15 @@ def taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
     Raises:
         TypeError: a kind of tensor that is not taken; one that `torch.func.vmap` or a derivative in
             forward mode is at work on.
+        ValueError: a tensor without values.
     """
     one_thread_after_fork()
     check_kind(tensor, argument)
+    if tensor.is_meta:
+        raise ValueError(
+            f"{argument} is on the device 'meta', which holds shapes and no values; make it on the "
+            "CPU, or on a GPU"
+        )
     if tensor.dtype not in _FLOATING and tensor.is_floating_point():
         tensor = _from_eight_bits(tensor, argument)
     if tensor.is_neg():
@@ -97,11 +103,6 @@ def check_kind(tensor: torch.Tensor, argument: str) -> None:
         raise TypeError(f"{argument} has layout {tensor.layout}; pass {argument}.to_dense()")
     if tensor.is_quantized:
         raise TypeError(f"{argument} is quantised, {tensor.dtype}; pass {argument}.dequantize()")
-    if tensor.is_meta:
-        raise TypeError(
-            f"{argument} is on the meta device, which holds shapes and no values; pass a tensor "
-            "that was made on a real device"
-        )
     if torch.masked.is_masked_tensor(tensor):
         raise TypeError(
             f"{argument} is a masked tensor, whose masked entries would count as data; "
@@ -130,7 +131,7 @@ def transformed(tensor: torch.Tensor) -> bool:
     Such a tensor has no memory of its own.
     """
     try:
-        return tensor.data_ptr() == 0 and tensor.numel() > 0
+        return tensor.data_ptr() == 0 and tensor.numel() > 0 and not tensor.is_meta
     except RuntimeError:
         return True
 

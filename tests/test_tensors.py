@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 import synkern
-from synkern import preprocess
+from synkern import preprocess, study_analysis
 from synkern._warnings import collected, warn
 from synkern.kernels import chosen
 
@@ -157,12 +158,11 @@ def test_lazy_and_narrow_tensors_are_taken(series, backend):
             lambda s: torch.nested.nested_tensor(list(s), layout=torch.jagged),
             "nested tensor.*torch.stack",
         ),
-        (lambda s: s.to("meta"), "meta device.*made on a real device"),
         (lambda s: s + 1j, r"must hold real numbers; got dtype torch.complex128: pass \w+.real"),
         (lambda s: torch.masked.masked_tensor(s, s > 0), "masked tensor.*to_tensor"),
         (lambda s: s.to(torch.uint8).view(torch.float4_e2m1fn_x2), "float4.*unpack it"),
     ],
-    ids="sparse csr quantised nested jagged meta complex masked float4".split(),  # noqa: SIM905
+    ids="sparse csr quantised nested jagged complex masked float4".split(),  # noqa: SIM905
 )
 def test_other_kinds_of_tensor_are_refused_by_name(series, make, said):
     tensor = make(series)
@@ -176,6 +176,19 @@ def test_other_kinds_of_tensor_are_refused_by_name(series, make, said):
     }.items():
         with pytest.raises(TypeError, match=f"{name.strip()} .*{said}"):
             call(tensor)
+
+
+def test_a_tensor_without_values(series):
+    meta = series.to("meta")
+    for call in (
+        synkern.phiid,
+        lambda s: synkern.phiid_local(s, [[0, 1]]),
+        lambda s: synkern.null_test(s, n=19),
+        synkern.LaggedMoments().update,
+        preprocess.zscore,
+    ):
+        with pytest.raises(ValueError, match="device 'meta'.*the CPU"):
+            call(meta)
 
 
 # ---- pandas, lags, pairs -------------------------------------------------------------------------
@@ -301,6 +314,17 @@ def test_warnings_are_collected_in_one_thread_only():
     assert said == ["to the other"]
     with pytest.warns(UserWarning, match="to the user"):
         warn("to the user")
+
+
+def test_a_study_takes_its_warnings_in(rng):
+    settings = SimpleNamespace(average="trials", backend="auto", device="cpu", estimator={})
+    series = rng.standard_normal((3, 25, 4))
+    series[0, :, 1] = 1
+    result, messages = study_analysis.decompose(settings, series)
+    assert result.degenerate["constant"] == 3
+    assert ["25 time points" in messages[0], "degenerate" in messages[1]] == [True, True]
+    settings.tau = 1
+    assert study_analysis.excess_averages(settings, series).missing >= 3
 
 
 def test_no_filter_of_the_process_is_changed():
