@@ -99,7 +99,8 @@ def phiid(
 
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite: NumPy, torch (any device;
-            gradients flow, but none from degenerate pairs), CuPy or JAX through DLPack (JAX keeps
+            first derivatives flow back, also by torch.func.grad, vjp and jacrev, but none from
+            degenerate pairs; second ones raise RuntimeError), CuPy or JAX through DLPack (JAX keeps
             float64 only with jax_enable_x64), or nested lists. Or `LaggedMoments` gathered from
             one, if Gaussian and MMI.
         tau: lag in samples, 1 by default; or several. Moments have lags of their own, and are
@@ -144,7 +145,9 @@ def phiid(
     Raises:
         ValueError: bad shape, NaN in the series, tau too long, unknown option or backend; nodes
             that do not exist; moments for an estimator that needs the data.
-        TypeError: series does not hold real numbers; pairs are not whole numbers.
+        TypeError: series does not hold real numbers, or is a tensor that is sparse, nested,
+            quantised, masked, or inside torch.func.vmap or a derivative in forward mode; pairs are
+            not whole numbers.
 
     Warns:
         UserWarning: fewer than 30 samples; degenerate pairs.

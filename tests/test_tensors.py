@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import multiprocessing
 import os
 import signal
 import threading
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 import synkern
-from synkern import preprocess, study_analysis
+from synkern import _tensors, preprocess, study_analysis
 from synkern._warnings import collected, warn
 from synkern.kernels import chosen
 
@@ -401,6 +402,18 @@ def test_phiid_in_a_fork_lowers_the_threads_and_says_so(rng, kind, backend, used
         torch.nansum(synkern.phiid(leaf)["sts"]).backward()
 
     assert succeeds_in_a_fork(call)
+
+
+@pytest.mark.parametrize(("method", "forked"), [("fork", True), ("spawn", False), (None, None)])
+def test_a_fork_before_the_import_is_noticed(monkeypatch, method, forked):
+    """`multiprocessing` says how a worker began; without a parent there was no fork of its."""
+    worker = SimpleNamespace(_start_method=method)
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: worker)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: worker)
+    default = multiprocessing.get_start_method() == "fork"
+    assert _tensors._forked_by_multiprocessing() is (default if forked is None else forked)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
+    assert not _tensors._forked_by_multiprocessing()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
