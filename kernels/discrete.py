@@ -181,7 +181,8 @@ def _above_mean(xp: Any, segment: Array) -> tuple[Array, Array]:
     centred = segment - segment.mean(-1)[..., None]
     above = (centred > centred.mean(-1)[..., None]) & ~constant[..., None]
     exact = xp.float32 if segment.shape[-1] <= 1 << 24 else xp.float64
-    return xp.asarray(above, dtype=exact), constant
+    # Not `asarray`: torch's moves to its default device.
+    return xp.zeros_like(above, dtype=exact) + above, constant
 
 
 def _indicators(xp: Any, past: Array, future: Array, both: Array) -> Array:

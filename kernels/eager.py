@@ -36,6 +36,9 @@ class Library(Protocol):
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
         """Zeros, on the device of `like`."""
 
+    def arange(self, stop: int, like: Array) -> Array:
+        """Whole numbers 0 ... stop - 1, on the device of `like`."""
+
     def cast(self, array: Array, dtype: str) -> Array:
         """The array in another dtype; itself where it has that dtype already."""
 
@@ -379,8 +382,8 @@ def finish(
     else:
         _average(lib, request, atoms_by_name, lost, constant)
     for value in atoms_by_name.values():
-        nodes = lib.xp.arange(value.shape[-1])
-        value[..., nodes, nodes] = math.nan
+        diagonal = lib.arange(value.shape[-1], value)
+        value[..., diagonal, diagonal] = math.nan
     return Pairs(atoms_by_name, constant, found.flagged, len(found.rescued))
 
 

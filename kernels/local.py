@@ -293,7 +293,7 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     spread = xp.abs(factors[..., _DIAGONAL, _DIAGONAL])
     outcome, reduced = None, None
     # No conditional variance is below that of a variable given all others, the last of an order.
-    if float(spread.min()) < 2 * VANISHED:
+    if bool(spread.min() < 2 * VANISHED):
         outcome, reduced = _degenerate(xp, first)
         # These belong to sets that nothing stands for: any number will do, but none that overflows.
         unused = (spread < VANISHED) & (outcome > 0)[:, None, None]
@@ -304,7 +304,7 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     # The inverse of a triangular matrix is found row by row: those of its beginnings are in it.
     whiten = (xp.linalg.inv(factors) * math.sqrt(half))[:, _EACH_ORDER, _PLACES]
     squares = xp.swapaxes(whiten, -1, -2).reshape(pairs, 24, 4) @ evaluated
-    squares *= squares
+    squares = squares * squares  # not in place: the gradient needs what is squared
     squares += (logs + 0.5 * math.log(2 * math.pi))[..., None]
     entropies = _constant(xp, _SUMS, squares) @ squares
     expected = logs @ _constant(xp, _SUMS, logs).T  # up to constants that cancel below
@@ -333,7 +333,7 @@ def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
     pairs, samples = fitted.shape
     keys = fitted + 16 * _rows(xp, fitted)
     counts = xp.bincount(keys.reshape(-1), minlength=16 * pairs).reshape(pairs, 16)
-    counts = xp.asarray(counts, dtype=xp.float64)
+    counts = xp.zeros_like(counts, dtype=xp.float64) + counts  # on its own device
     seen = (counts > 0)[:, None]
     agree = (counts @ _constant(xp, _AGREE, counts)).reshape(pairs, 15, 16)
     agree = xp.where(seen, agree, math.nan)
@@ -348,8 +348,10 @@ def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
 
 
 def _triangle(xp: Any, matrix: Array) -> Array:
-    """R of the QR factorisation over the last two axes; torch returns an empty Q with it."""
-    r = xp.linalg.qr(matrix, mode="r")
+    """R of the QR factorisation over the last two axes; torch returns Q with it, often empty."""
+    # torch cannot differentiate R without Q.
+    mode = "reduced" if getattr(matrix, "requires_grad", False) else "r"
+    r = xp.linalg.qr(matrix, mode=mode)
     return r[1] if isinstance(r, tuple) else r
 
 

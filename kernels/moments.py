@@ -126,7 +126,7 @@ def sums(
         low, high, both = (
             xp.where(use[..., None], both, other) for other in (math.inf, -math.inf, 0.0)
         )
-        count = xp.asarray(use, dtype=xp.float64).sum(1)
+        count = steady.in_float64(use).sum(1)
     if origin is None:
         origin = both[:, :, 0] if use is None else _first(xp, both, use)
 

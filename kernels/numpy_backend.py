@@ -19,6 +19,9 @@ class _NumPy:
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Any) -> Any:
         return np.zeros(shape, dtype)
 
+    def arange(self, stop: int, like: Any) -> Any:
+        return np.arange(stop)
+
     def cast(self, array: Any, dtype: str) -> Any:
         return array.astype(dtype, copy=False)
 

@@ -33,6 +33,12 @@ FAINT = 2.0**-63, 2.0**-40
 rounding of a constant that is 1e-3 to 1e4 times as large as their variation, and was subtracted."""
 
 
+def in_float64(values: Array) -> Array:
+    """The same in float64, where it is; itself where it is that already."""
+    # Not asarray: torch's moves to the default device.
+    return values.double() if hasattr(values, "double") else values.astype("float64", copy=False)
+
+
 def within_rounding(xp: Any, low: Array, high: Array, spacing: float) -> Array:
     """Bool where values from low to high can be those of a constant.
 
@@ -136,7 +142,7 @@ def _constant_columns(
 
     With pooled moments also equal numbers: centring them may leave other ones.
     """
-    columns = xp.asarray(columns, dtype=xp.float64)
+    columns = in_float64(columns)
     sides = []
     for segment in (columns[..., :-tau], columns[..., tau:]):
         shape = (len(segment), 1, -1) if pooled == "concatenate" else segment.shape
@@ -169,13 +175,13 @@ def faint(xp: Any, series: Array, spacing: float) -> tuple[Array, Array] | None:
     series = series.detach() if hasattr(series, "detach") else series
     time = series.shape[1]
     steps = sorted({k * (time - 1) // 5 for k in range(6)})
-    some = xp.asarray(xp.stack([series[:, step] for step in steps]), dtype=xp.float64)
+    some = in_float64(xp.stack([series[:, step] for step in steps]))
     typical = _middle(xp, xp.amax(some, 0) - xp.amin(some, 0))
     maybe = xp.amax(some, 0) - xp.amin(some, 0) < FAINT[1] * typical[:, None]
     if not bool(maybe.any()):
         return None
     trial, node = xp.where(maybe)
-    columns = xp.asarray(series[trial, :, node], dtype=xp.float64)
+    columns = in_float64(series[trial, :, node])
     low, high = xp.amin(columns, -1), xp.amax(columns, -1)
     ratio = (high - low) / typical[trial]
     found = (ratio > FAINT[0]) & (ratio < FAINT[1]) & ~within_rounding(xp, low, high, spacing)

@@ -28,6 +28,7 @@ from .eager import (
     tiles,
     totals,
 )
+from .first_derivative import gradient
 from .lattice import swap_nodes
 from .nodes import Nodes, decompose_nodes
 from .segments import Segments
@@ -38,6 +39,9 @@ class _Torch:
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Any) -> Any:
         return torch.zeros(shape, dtype=getattr(torch, dtype), device=like.device)
+
+    def arange(self, stop: int, like: Any) -> Any:
+        return torch.arange(stop, device=like.device)
 
     def cast(self, array: Any, dtype: str) -> Any:
         return array.to(getattr(torch, dtype))
@@ -108,21 +112,32 @@ class _Totals(torch.autograd.Function):
         return *(sums[name] for name in request.names), flagged, rescued
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        past, future, constant, rescued = ctx.saved_tensors
-        segments = Segments(past, future, constant)
-        by_name = {
-            name: grad.to(torch.float64)
-            for name, grad in zip(ctx.request.names, upstream, strict=False)
-        }
-        gradient = torch.zeros_like(past), torch.zeros_like(future)
-        with torch.autocast(past.device.type, enabled=False):
-            for tile in tiles(segments, ctx.request.estimator):
-                _tile_gradient(segments, ctx.request, tile, by_name, gradient)
-            for part in rescue_parts(segments, rescued):
-                _rescue_gradient(segments, ctx.request, part, by_name, gradient)
-        return *gradient, None, None
+        *by_atom, _, _ = upstream
+        compute = functools.partial(_totals_gradient, ctx.request)
+        return *gradient(compute, *ctx.saved_tensors, *by_atom), None, None
+
+
+def _totals_gradient(
+    request: Request,
+    past: torch.Tensor,
+    future: torch.Tensor,
+    constant: torch.Tensor,
+    rescued: torch.Tensor,
+    *upstream: torch.Tensor,
+) -> Gradient:
+    """Gradient of all tiles and of the rescued pairs; `upstream` as the names of the request."""
+    segments = Segments(past, future, constant)
+    by_name = {
+        name: grad.to(torch.float64) for name, grad in zip(request.names, upstream, strict=True)
+    }
+    total = torch.zeros_like(past), torch.zeros_like(future)
+    with torch.autocast(past.device.type, enabled=False):
+        for tile in tiles(segments, request.estimator):
+            _tile_gradient(segments, request, tile, by_name, total)
+        for part in rescue_parts(segments, rescued):
+            rescue_gradient(segments, request, part, by_name, total)
+    return total
 
 
 Gradient = tuple[torch.Tensor, torch.Tensor]  # with respect to past and future
@@ -133,9 +148,12 @@ def _tile_gradient(
     request: Request,
     tile: Tile,
     upstream: dict[str, torch.Tensor],
-    gradient: Gradient,
+    total: Gradient,
 ) -> None:
-    """Add a tile's share. Inputs are masked, not outputs: 0 * inf would be NaN on the way back."""
+    """Add a tile's share to the total.
+
+    Inputs are masked, not outputs: 0 * inf would be NaN on the way back.
+    """
     # Views, not copies: another memory layout could round a pair across the limit of trust.
     leaves = past, future = [v[tile.trials].detach().requires_grad_() for v in segments[:2]]
     part = Segments(past, future, segments.constant[tile.trials])
@@ -159,17 +177,17 @@ def _tile_gradient(
         for name in request.names
     ]
     for side, share in enumerate(torch.autograd.grad(values, leaves, weights)):
-        gradient[side][tile.trials] += share
+        total[side][tile.trials] += share
 
 
-def _rescue_gradient(
+def rescue_gradient(
     segments: Segments,
     request: Request,
     part: torch.Tensor,
     upstream: dict[str, torch.Tensor],
-    gradient: Gradient,
+    total: Gradient,
 ) -> None:
-    """Add the share of pairs that the stable path resolved."""
+    """Add the share of pairs that the stable path resolved to the total."""
     leaves = past, future = [v.detach().requires_grad_() for v in (segments.past, segments.future)]
     with torch.enable_grad():
         leaf = Segments(past, future, segments.constant)
@@ -181,4 +199,4 @@ def _rescue_gradient(
         for name in request.names
     ]
     for side, share in enumerate(torch.autograd.grad(values, leaves, weights)):
-        gradient[side].add_(share)
+        total[side].add_(share)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 import torch.utils.dlpack
 
+from synkern._tensors import as_numpy, one_thread_after_fork, tensor_taken
+
 ArrayKind = Literal["numpy", "torch", "cupy"]
 
 _DLPACK_CPU = 1  # kDLCPU of the DLPack specification
@@ -90,10 +92,13 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = 
             f"{argument} is not an array of equal rows: {error}; trials of unequal length become "
             "one, and a mask, by synkern.stack_trials"
         ) from error
+    if host.dtype.kind == "O" and hasattr(array, "isna"):
+        host = _from_nullable(array, argument)
     _check_real(host.dtype.kind in "biuf", host.dtype, argument)
     host = exact(host, argument, offset_free=offset_free)
     if kind == "numpy":
         return Incoming(host, lambda out: out)
+    one_thread_after_fork()
     # torch takes neither foreign byte order nor negative strides, and warns of read-only memory.
     host = np.require(host, np.float64, ["C_CONTIGUOUS", "WRITEABLE"])
     return Incoming(torch.from_numpy(host), lambda out: out.numpy())
@@ -170,8 +175,30 @@ def _in_range(host: Any, argument: str) -> Any:
     return taken
 
 
+def _from_nullable(frame: Any, argument: str) -> Any:
+    """A pandas frame or column with dtypes that know missing values, as float64.
+
+    Raises:
+        TypeError: a column that does not hold numbers.
+        ValueError: a missing value.
+    """
+    columns = [(None, frame)] if frame.ndim == 1 else list(frame.items())
+    for name, column in columns:
+        where = argument if name is None else f"column {name!r} of {argument}"
+        if column.dtype.kind not in "biuf":
+            raise TypeError(f"{where} must hold real numbers; got dtype {column.dtype}")
+        missing = np.flatnonzero(column.isna())
+        if len(missing):
+            raise ValueError(
+                f"{where} has {len(missing)} missing values, the first in row {missing[0]}; pass "
+                "the others as numbers, frame.to_numpy(float, na_value=nan), and mask=, True where "
+                "a sample is valid"
+            )
+    return frame.to_numpy(dtype=np.float64)
+
+
 def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> Incoming:
-    _check_real(not tensor.is_complex(), tensor.dtype, argument)
+    tensor = tensor_taken(tensor, argument)
     if kind == "torch":
         return Incoming(tensor, lambda out: out)
     if tensor.device.type != "cpu":
@@ -186,7 +213,7 @@ def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> In
         )
     # NumPy has no bfloat16.
     host = tensor.double() if tensor.is_floating_point() else tensor
-    return Incoming(host.numpy(), torch.from_numpy)
+    return Incoming(as_numpy(host, argument), torch.from_numpy)
 
 
 def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
@@ -203,7 +230,7 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
         taken = importlib.import_module("cupy").from_dlpack(array)
         _check_real(taken.dtype.kind in "biuf", taken.dtype, argument)
         return Incoming(taken, back)
-    _check_real(not array.is_complex(), array.dtype, argument)
+    array = tensor_taken(array, argument)
     if array.requires_grad:
         raise ValueError(
             f"{argument} requires a gradient, which a CuPy backend cannot give; "
@@ -283,7 +310,7 @@ def spacing(array: Any) -> float:
 def to_numpy(array: Any) -> Any:
     """A backend's or a caller's array as NumPy, copied from its device where it must be."""
     if isinstance(array, torch.Tensor):
-        return array.detach().cpu().numpy()
+        return array.detach().resolve_conj().resolve_neg().cpu().numpy()
     if _speaks_dlpack(array) and hasattr(array, "get"):  # CuPy copies only when asked to.
         return array.get()
     return np.asarray(array)
@@ -297,6 +324,13 @@ def like(host: Any, array: Any) -> Any:
         return torch.from_numpy(host).to(array.device)
     with placed(array, array):
         return _namespace(array).asarray(host)
+
+
+def in_float64(array: Any) -> Any:
+    """A backend's array in float64, where it is; itself where it is that already."""
+    if isinstance(array, torch.Tensor):
+        return array.double()
+    return array.astype(np.float64, copy=False)
 
 
 def _speaks_dlpack(array: Any) -> bool:

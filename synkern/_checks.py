@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import numbers
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, Set
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from synkern._arrays import like, to_numpy
+from synkern._warnings import warn
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.steady import faint, plain, settled
 
@@ -26,14 +25,6 @@ LEAVE_OUT = (
 
 FEW_SAMPLES = 30
 """Below this the estimate is dominated by its bias."""
-
-
-def callers_level() -> int:
-    """The `stacklevel` of a warning, given in the frame that asks, that names the user's line."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "synkern":
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def choice(argument: str, value: Any, allowed: Sequence[Any]) -> None:
@@ -59,20 +50,26 @@ def atom_names(atoms: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def lag(tau: Any) -> int:
-    """Return tau as an int."""
-    if not isinstance(tau, numbers.Integral) or isinstance(tau, bool) or tau < 1:
+    """Return tau, a whole number of any library, as an int."""
+    number = to_numpy(tau)[()] if getattr(tau, "ndim", None) == 0 else tau
+    if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < 1:
         raise ValueError(f"tau must be a positive whole number of samples; got {tau!r}")
-    return int(tau)
+    return int(number)
+
+
+def several(tau: Any) -> bool:
+    """Whether tau is not one lag but a sequence of them; an array without axes is one."""
+    return isinstance(tau, Iterable) and getattr(tau, "ndim", 1) > 0 and not isinstance(tau, str)
 
 
 def lags(tau: Any) -> tuple[int, ...]:
     """Return tau, a whole number or several different ones, as a tuple."""
-    if isinstance(tau, str) or not isinstance(tau, Iterable):
+    if not several(tau):
         return (lag(tau),)
-    several = tuple(lag(one) for one in tau)
-    if not several or len(set(several)) < len(several):
+    each = tuple(lag(one) for one in tau)
+    if not each or len(set(each)) < len(each):
         raise ValueError(f"tau must be one lag or several different ones; got {tau!r}")
-    return several
+    return each
 
 
 def samples(
@@ -125,7 +122,7 @@ def pairs_of_samples(
             "back; average='concatenate' keeps it, where trials have one level"
         )
     if count < FEW_SAMPLES:
-        warnings.warn(f"{said}; {few}{hint}", UserWarning, stacklevel=callers_level())
+        warn(f"{said}; {few}{hint}")
 
 
 def _counted(
@@ -242,14 +239,12 @@ def warn_of_faint(which: npt.NDArray[np.int64], ratio: npt.NDArray[np.float64]) 
     """Warn of nodes that vary so much less than the others; arrays (found,)."""
     named = sorted(set(which.tolist()))
     nodes = ", ".join(map(str, named[:10])) + (f" and {len(named) - 10} more" * (len(named) > 10))
-    warnings.warn(
+    warn(
         f"node{'s' * (len(named) > 1)} {nodes} var{'y' if len(named) > 1 else 'ies'} by "
         f"{ratio.max():.0e} of what the others do, as rounding errors of a constant do once it has "
         "been filtered or subtracted: their atoms may mean nothing. Leave these nodes out, or set "
         "them to a constant. Where it is their unit that is so small, rescale them: atoms have "
-        "no unit. To silence this: warnings.filterwarnings('ignore', '.*as rounding errors of')",
-        UserWarning,
-        stacklevel=callers_level(),
+        "no unit. To silence this: warnings.filterwarnings('ignore', '.*as rounding errors of')"
     )
 
 
@@ -270,9 +265,18 @@ def node_indices(argument: str, indices: Any, nodes: int) -> npt.NDArray[np.int6
     return array.astype(np.int64)
 
 
+def _listed(pairs: Any) -> Any:
+    """Pairs that come one by one (`itertools.combinations`, the keys of a dict) as a list."""
+    if isinstance(pairs, Set) and not isinstance(pairs, KeysView | ItemsView):
+        raise TypeError(
+            "pairs is a set, which has no order for the results to follow; pass sorted(pairs)"
+        )
+    return list(pairs) if isinstance(pairs, Iterator | KeysView | ItemsView) else pairs
+
+
 def node_pairs(pairs: Any, nodes: int) -> npt.NDArray[np.int64]:
     """Check pairs of different nodes; (..., 2) int64."""
-    array = np.asarray(to_numpy(pairs))
+    array = np.asarray(to_numpy(_listed(pairs)))
     if array.ndim < 2 or array.shape[-1] != 2:
         raise ValueError(
             "pairs must be (pairs, 2) or (..., 2), first and second node of each; got shape "

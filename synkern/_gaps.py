@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
-from synkern._arrays import incoming, like, native
+from synkern._arrays import in_float64, incoming, like, native
 from synkern.masks import Valid, valid_samples
 
 _ROUNDING = 16
@@ -84,7 +84,7 @@ def detrended(given: Gapped, order: int) -> Any:
 
     def step(trial: Indices, time: Indices) -> Array:
         values = _at(given, trial, time)
-        residual = _float64(values)
+        residual = in_float64(values)
         curves = [like(curve, values) for curve in _curves(time)[:order]]
         for _ in range(2):  # Once more for the rounding of the first pass.
             residual = residual - residual.mean(-2)[:, None]
@@ -109,7 +109,7 @@ def changes(given: Gapped) -> Any:
 
     def step(trial: Indices, time: Indices) -> Array:
         before, after = (_at(given, trial, time + k) for k in (0, 1))
-        change = _float64(after) - _float64(before)
+        change = in_float64(after) - in_float64(before)
         flat = _flat(given.xp, change, before, after)
         return given.xp.where(flat, change.mean(-2)[:, None], change)
 
@@ -154,10 +154,6 @@ def _flat(xp: Any, varying: Array, *values: Array) -> Array:
     real = dtype.is_floating_point if xp is torch else dtype.kind == "f"
     spacing = max(float((xp.finfo(dtype) if real else np.finfo(np.float64)).eps), 2.0**-52)
     varying, *given = (v.detach() if xp is torch else v for v in (varying, *values))
-    peak = functools.reduce(xp.maximum, (xp.amax(xp.abs(_float64(v)), -2) for v in given))
+    peak = functools.reduce(xp.maximum, (xp.amax(xp.abs(in_float64(v)), -2) for v in given))
     extent = xp.amax(varying, -2) - xp.amin(varying, -2)
     return (extent <= _ROUNDING * spacing * peak)[:, None]
-
-
-def _float64(array: Array) -> Array:
-    return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)

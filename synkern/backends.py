@@ -9,15 +9,15 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-import synkern._checks as check
 from synkern._arrays import ArrayKind, is_cupy, native
+from synkern._tensors import check_kind
+from synkern._warnings import warn
 from synkern.kernels.cpu_backend import run as run_cpu
 from synkern.kernels.cpu_library import load as load_cpu
 from synkern.kernels.cpu_library import obstacle as cpu_obstacle
@@ -249,10 +249,13 @@ def select(name: str, array: Any, work: Work) -> Backend:
     Raises:
         ValueError: unknown name; a backend that cannot run here or does not compute this, with the
             reason and a remedy.
+        TypeError: a kind of tensor that none takes.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
+    if isinstance(array, torch.Tensor):
+        check_kind(array, "series")
     kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     if name != "auto":
         return _named(by_name[name], device, work)
@@ -315,11 +318,7 @@ _SAID: set[str] = set()
 def _say(backend: Backend, why: Any) -> None:
     if backend.name not in _SAID:
         _SAID.add(backend.name)
-        warnings.warn(
-            f"backend {backend.name!r} is left out: {why}",
-            UserWarning,
-            stacklevel=check.callers_level(),
-        )
+        warn(f"backend {backend.name!r} is left out: {why}")
 
 
 def _cannot(name: str, device: str, tried: Sequence[Backend]) -> ValueError:

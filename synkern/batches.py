@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
-from synkern._arrays import like, to_numpy
+from synkern._arrays import in_float64, like, to_numpy
 from synkern.kernels.discrete import binarise
 from synkern.kernels.eager import Pairs
 from synkern.kernels.lattice import swap_nodes
@@ -157,7 +156,7 @@ def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
     Of bits about the means of their trials, the mean lies between 0 and 1, so that they come out of
     another look at which lie above as they are.
     """
-    exact = [_float64(batch.series) for batch in apart]
+    exact = [in_float64(batch.series) for batch in apart]
     if kind == "discrete":
         bits = [
             binarise(xp, series, tau) for series, (_, tau, *_) in zip(exact, apart, strict=True)
@@ -173,11 +172,7 @@ def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
         xp.concatenate([join(xp, part, "concatenate") for part in side], -1) for side in sides
     )
     series = xp.swapaxes(xp.concatenate([past, future], -1), 1, 2)
-    return Batch(_float64(series), int(past.shape[-1]))
-
-
-def _float64(array: Array) -> Array:
-    return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
+    return Batch(in_float64(series), int(past.shape[-1]))
 
 
 def _centred(xp: Any, segments: Sequence[Array]) -> list[Array]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
@@ -16,6 +15,8 @@ import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
 from synkern._names import node_names, unnamed
+from synkern._tensors import run_whole
+from synkern._warnings import collected, warn
 from synkern.backends import Backend, Work, select
 from synkern.batches import Batch, batches, decomposed, filled
 from synkern.kernels.eager import Estimator
@@ -106,7 +107,8 @@ def phiid(
 
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite: NumPy, torch (any device;
-            gradients flow, but none from degenerate pairs), CuPy or JAX through DLPack (JAX keeps
+            first derivatives flow back, also by torch.func.grad, vjp and jacrev, but none from
+            degenerate pairs; second ones raise RuntimeError), CuPy or JAX through DLPack (JAX keeps
             float64 only with jax_enable_x64), or nested lists. Axes with names (xarray) are put in
             this order by them. Or `LaggedMoments` gathered from one, if Gaussian and MMI.
         tau: lag in samples, 1 by default; or several. Moments have lags of their own, and are
@@ -167,8 +169,9 @@ def phiid(
             one less for each trial but the first); extended precision beyond the range of float64;
             integers of one node more than 2**53 apart (on a common offset however large they are
             taken exactly).
-        TypeError: series does not hold real numbers; pairs are not whole numbers, or a mask not
-            truth values.
+        TypeError: series does not hold real numbers, or is a tensor that is sparse, nested,
+            quantised, masked, or inside torch.func.vmap or a derivative in forward mode; pairs are
+            not whole numbers, or a mask not truth values.
         MemoryError: the atoms asked for do not fit; the message says what does.
 
     Warns:
@@ -238,7 +241,9 @@ class _Source:
 
     Attributes:
         backend: that runs.
-        data: at a lag, batches of (trials, time, nodes) or `kernels.moments.Moments`.
+        array: the series as the backend takes it; None where there are moments.
+        data: of such an array and a lag, batches of (trials, time, nodes) or of
+            `kernels.moments.Moments`.
         shape: (trials, time, nodes).
         given: an array of the caller's.
         like: the same as the backend's kind, where the data are; finite throughout.
@@ -247,7 +252,8 @@ class _Source:
     """
 
     backend: Backend
-    data: Callable[[int], list[Batch]]
+    array: Any
+    data: Callable[[Any, int], list[Batch]]
     shape: tuple[int, int, int]
     given: Any
     like: Any
@@ -269,7 +275,7 @@ def decompose(
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
         results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
-    return results if isinstance(tau, Iterable) else results[lags[0]]
+    return results if check.several(tau) else results[lags[0]]
 
 
 def _series_source(series: Any, lags: Sequence[int], options: Options, work: Work) -> _Source:
@@ -290,14 +296,17 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
         whole = array if valid is None else filled(xp, array, valid)
         steady = check.steady_nodes(xp, whole, lags, options.pooled, step)
 
-    def data(lag: int) -> list[Batch]:
-        if valid is None:
+    def data(taken: Any, lag: int) -> list[Batch]:
+        if valid is not None:
+            return batches(xp, taken, valid, lag, options.pooled, step, options.kind)
+        if taken is array:
             return [Batch(steady(lag), lag)]
-        return batches(xp, array, valid, lag, options.pooled, step, options.kind)
+        with collected():  # What there is to be said of these values has been.
+            return [Batch(check.steady_nodes(xp, taken, [lag], options.pooled, step)(lag), lag)]
 
     shape = tuple(array.shape)
     names = node_names(options.node_names, named, shape[2])
-    return _Source(chosen, data, shape, series, whole, restore, names)
+    return _Source(chosen, array, data, shape, series, whole, restore, names)
 
 
 def _moments_source(
@@ -332,7 +341,8 @@ def _moments_source(
     }
     return _Source(
         chosen,
-        lambda lag: [Batch(by_lag[lag], lag)],
+        None,
+        lambda _, lag: [Batch(by_lag[lag], lag)],
         moments.shape,
         past,
         taken.array,
@@ -351,14 +361,19 @@ def _at_lag(
     run = functools.partial(
         source.backend.run, estimator=estimator, pooled=options.pooled, dtype=options.dtype
     )
-    found: Any = decomposed(
+    whole = functools.partial(
+        decomposed,
         sys.modules[source.backend.arrays],
         run,
-        source.data(lag),
-        names,
+        names=names,
         per_trial=options.average is None,
         pairs=None if selection is None else like(selection.pairs, source.like),
         reduce=options.reduce,
+    )
+    found: Any = run_whole(
+        lambda array: whole(source.data(array, lag)),
+        source.array,
+        differentiable=estimator.differentiable,
     )
     unit = options.unit or estimator.unit
     common = {
@@ -438,10 +453,8 @@ def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:
         nodes = result.shape[2]
         pairs = result.n_pairs if isinstance(result, PhiIDResult) else nodes * (nodes - 1) // 2
         counts = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
-        warnings.warn(
+        warn(
             f"{sum(degenerate.values())} of {len(result.constant) * pairs} (trial, pair) are "
             f"degenerate: {counts}; see result.constant (nodes)"
-            + (" and result.flagged (other pairs)" if isinstance(result, PhiIDResult) else ""),
-            UserWarning,
-            stacklevel=check.callers_level(),
+            + (" and result.flagged (other pairs)" if isinstance(result, PhiIDResult) else "")
         )

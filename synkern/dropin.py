@@ -6,7 +6,6 @@ atoms of many pairs at every sample `synkern.phiid_local`.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import incoming, spacing
+from synkern._warnings import warn
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -101,9 +101,7 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
     if found.outcome is not None and found.outcome[0]:
         name = Outcome(found.outcome[0]).name.lower()
-        warnings.warn(
-            f"the pair is degenerate: {name}", UserWarning, stacklevel=check.callers_level()
-        )
+        warn(f"the pair is degenerate: {name}")
     entropies, informations, redundancies, atoms = (list(part) for part in found[:4])
     return dict(zip(ATOMS, atoms, strict=True)), {
         "h_res": dict(zip(_ENTROPIES, entropies, strict=True)),

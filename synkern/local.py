@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -14,8 +13,10 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import incoming, like, placed, spacing, to_numpy
+from synkern._arrays import in_float64, incoming, like, placed, spacing, to_numpy
 from synkern._names import unnamed
+from synkern._tensors import outside_transforms
+from synkern._warnings import warn
 from synkern.backends import Work, select
 from synkern.batches import Batch, batches, concatenated, filled
 from synkern.kernels import local as kernel
@@ -100,7 +101,7 @@ def phiid_local(
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
-    series = _detached(unnamed(series, "series").array)
+    series = outside_transforms(unnamed(series, "series").array, "series", "phiid_local")
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
     # What is fitted elsewhere has to keep its offset from the series.
     data, restore = incoming(series, library, argument="series", offset_free=fit is None)
@@ -110,11 +111,11 @@ def phiid_local(
         raise ValueError("fit_mask is of fit, and there is no fit; use mask for the series itself")
     with placed(series, data):
         valid = valid_samples(mask, data)
-        data = _float64(check.series(xp, data, tau if fit is None else None, valid=valid))
+        data = in_float64(check.series(xp, data, tau if fit is None else None, valid=valid))
         whole = data if valid is None else filled(xp, data, valid)
         steady = check.steady_nodes(xp, whole, [tau], None, spacing(series))
         if fit is not None:
-            other = _detached(unnamed(fit, "fit").array)
+            other = outside_transforms(unnamed(fit, "fit").array, "fit", "phiid_local")
             taken = incoming(other, library, argument="fit").array
             fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
             given = _evaluated(data, valid, tau)
@@ -251,11 +252,7 @@ def _warn(outcome: npt.NDArray[np.int64]) -> None:
     counts = {o.name.lower(): int((outcome == o).sum()) for o in Outcome}
     if any(counts.values()):
         said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        warnings.warn(
-            f"{sum(counts.values())} of {len(outcome)} (trial, pair) are degenerate: {said}",
-            UserWarning,
-            stacklevel=check.callers_level(),
-        )
+        warn(f"{sum(counts.values())} of {len(outcome)} (trial, pair) are degenerate: {said}")
 
 
 def _as_fit(fit: Array, data: Array) -> Array:
@@ -264,16 +261,8 @@ def _as_fit(fit: Array, data: Array) -> Array:
         raise ValueError(
             f"its nodes must be those of series; got {fit.shape[-1]} nodes for {data.shape[-1]}"
         )
-    fit = _float64(fit)
+    fit = in_float64(fit)
     return fit.to(data.device) if isinstance(fit, torch.Tensor) else fit
-
-
-def _detached(array: Any) -> Any:
-    return array.detach() if isinstance(array, torch.Tensor) else array
-
-
-def _float64(array: Array) -> Array:
-    return array.double() if isinstance(array, torch.Tensor) else array.astype(np.float64)
 
 
 def _empty(xp: Any, like: Array, shape: tuple[int, ...]) -> Array:

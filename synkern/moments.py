@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ from synkern._arrays import (
     to_numpy,
 )
 from synkern._names import Named, unnamed
+from synkern._tensors import outside_transforms
 from synkern.masks import Valid, valid_samples
 
 PENDING = 64
@@ -52,7 +53,7 @@ class LaggedMoments:
     """
 
     def __init__(self, tau: int | Sequence[int] = 1) -> None:  # noqa: D107 (see the class)
-        self.tau = tuple(check.lags(tau)) if isinstance(tau, Iterable) else check.lag(tau)
+        self.tau = tuple(check.lags(tau)) if check.several(tau) else check.lag(tau)
         self._sums: dict[int, kernel.Sums] = {}
         self._last: Any = None  # time points whose future may still come, (trials, <= lag, nodes)
         self._pending: list[Any] = []  # chunks that are not in the sums
@@ -101,10 +102,10 @@ class LaggedMoments:
         chunk = named.array
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
+        detached = outside_transforms(chunk, "chunk", "LaggedMoments.update")
         library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
         if self._shape and library != self._library:
             raise TypeError(f"chunk is of {library}, those before it of {self._library}")
-        detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
             self._update(array, mask, spacing(chunk), library, restore)

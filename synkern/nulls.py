@@ -32,20 +32,20 @@ see `synkern.persistence`.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import incoming, like, native, spacing, to_numpy
+from synkern._arrays import in_float64, incoming, like, native, spacing, to_numpy
 from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
+from synkern._tensors import outside_transforms
+from synkern._warnings import collected, warn
 from synkern.batches import of_common_samples
 from synkern.decompose import phiid
 from synkern.kernels.steady import settled
@@ -327,17 +327,16 @@ def null_test(
     _check_options(null, options, mask)
     names = check.atom_names(atoms)
     named = unnamed(series, "series")
-    series = named.array
-    kind = native(series)[0]
+    detached = outside_transforms(named.array, "series", "null_test")
+    kind = native(detached)[0]
     xp = sys.modules[kind]
-    detached = series.detach() if isinstance(series, torch.Tensor) else series
     array, restore = incoming(detached, kind, argument="series", offset_free=True)
     tau = check.lag(tau)
     array, lag, *_ = of_common_samples(xp, array, mask, tau)
     first = phiid(array, tau=lag, atoms=names, **options)
-    whole = xp.asarray(array, dtype=xp.float64).reshape(first.shape)
+    whole = in_float64(array).reshape(first.shape)
     # Surrogates of rounding errors need not look like those of a constant.
-    whole = settled(xp, whole, lag, None, spacing(series))
+    whole = settled(xp, whole, lag, None, spacing(detached))
     recorded = _Recorded(xp, whole, lag, block)
     _check_numbers(recorded, null, n, seed)
     nodes = first.shape[2]
@@ -352,9 +351,7 @@ def null_test(
     observed = {name: to_numpy(first[name]) for name in names}
     tally = {name: _Tally(value) for name, value in observed.items()}
     rng = np.random.default_rng(seed)
-    with warnings.catch_warnings():
-        # The series have been warned of; their surrogates have the same nodes.
-        warnings.simplefilter("ignore", UserWarning)
+    with collected():  # The series have been warned of; their surrogates have the same nodes.
         for _ in range(n):
             surrogate = NULLS[null](recorded, rng)
             drawn = phiid(surrogate.series, tau=surrogate.tau, atoms=names, **options)
@@ -482,11 +479,9 @@ def _check_numbers(recorded: _Recorded, null: str, n: int, seed: int) -> None:
             f"{trials}: use null='row_shift', or cut a long series into trials"
         )
     if trials < _ENOUGH_TRIALS:
-        warnings.warn(
+        warn(
             f"{trials} trials can be paired in too few ways for p <= 0.05 under null "
-            f"'cross_trial'; {_ENOUGH_TRIALS} or more can",
-            UserWarning,
-            stacklevel=check.callers_level(),
+            f"'cross_trial'; {_ENOUGH_TRIALS} or more can"
         )
 
 

@@ -18,11 +18,11 @@ paired across trials.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack, overload
 
 import synkern._checks as check
+from synkern._warnings import warn
 from synkern.decompose import CommonOptions, Options, decompose
 from synkern.kernels.estimators import PERSISTENCE
 from synkern.result import PhiIDResult
@@ -105,11 +105,9 @@ def persistence_reference(
 def _warn_of_missing(result: PhiIDResult) -> None:
     constant, no_pair = result.degenerate["constant"], len(result.flagged)
     if constant or no_pair:
-        warnings.warn(
+        warn(
             f"{constant + no_pair} of {len(result.constant) * result.n_pairs} (trial, pair) have "
             f"no persistence reference: {constant} with a constant node, {no_pair} with a "
             "correlation that no two AR(1) nodes of their persistence have; result.constant lists "
-            "the nodes, result.flagged the other pairs",
-            UserWarning,
-            stacklevel=check.callers_level(),
+            "the nodes, result.flagged the other pairs"
         )

@@ -24,18 +24,23 @@ The copula transform follows Ince et al., Human Brain Mapping 2017 (doi:10.1002/
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 import synkern._checks as check
 import synkern._gaps as gaps
-from synkern._arrays import incoming, spacing
+from synkern._arrays import in_float64, incoming, native, spacing
 from synkern._names import keeps_names
 from synkern.kernels.steady import constant
+
+Array = Any  # numpy.ndarray or torch.Tensor
 
 _ROUNDING = 16
 """Variation below this many units in the last place of a node's largest value counts as none."""
@@ -44,9 +49,10 @@ _ROUNDING = 16
 class _Series(NamedTuple):
     """A checked series in float64, and the way back to the caller's kind of array."""
 
-    values: torch.Tensor  # (..., time, nodes)
+    xp: Any  # numpy or torch, the library of the values
+    values: Array  # (..., time, nodes)
     spacing: float  # of the input, relative; see `_arrays.spacing`
-    rounding: torch.Tensor  # (..., 1, nodes): variation that the precision of the input hides
+    rounding: Array  # (..., 1, nodes): variation that the precision of the input hides
     restore: Callable[[Any], Any]
 
 
@@ -77,16 +83,16 @@ def detrend(series: Any, order: int = 1, *, mask: Any = None) -> Any:
     if (gapped := _with_gaps(series, mask, at_least=order + 2)) is not None:
         return gaps.detrended(gapped, order)
     s = _taken_in(series, at_least=order + 2, purpose=f"detrend(order={order})")
-    time = torch.linspace(-1, 1, s.values.shape[-2], dtype=torch.float64, device=s.values.device)
+    xp, residual = s.xp, s.values
+    time = _instants(residual)
     # Orthogonal by symmetry, to rounding; a factorisation of powers loses digits with length.
     basis = [time, time * time - (time * time).mean()][:order]
-    residual = s.values
     for _ in range(2):  # Once more for the rounding of the first pass, large where the trend is.
-        residual = residual - residual.mean(-2, keepdim=True)
+        residual = residual - residual.mean(-2)[..., None, :]
         for curve in basis:
             weight = (curve @ residual) / (curve @ curve)
             residual = residual - curve[:, None] * weight[..., None, :]
-    return s.restore(torch.where(_flat(residual, s.rounding), 0.0, residual))
+    return s.restore(xp.where(_flat(s, residual), 0.0, residual))
 
 
 @keeps_names
@@ -117,7 +123,7 @@ def difference(series: Any, *, mask: Any = None) -> Any:
         return gaps.changes(gapped)
     s = _taken_in(series, at_least=2, purpose="difference")
     step = s.values[..., 1:, :] - s.values[..., :-1, :]
-    return s.restore(torch.where(_flat(step, s.rounding), step.mean(-2, keepdim=True), step))
+    return s.restore(s.xp.where(_flat(s, step), step.mean(-2)[..., None, :], step))
 
 
 @keeps_names
@@ -148,7 +154,12 @@ def copula(series: Any, *, mask: Any = None) -> Any:
     if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
         return gaps.of_values(gapped, copula)
     s = _taken_in(series, at_least=2, purpose="copula")
-    by_node = s.values.detach().mT.contiguous()
+    transform = _copula_of_tensor if isinstance(s.values, torch.Tensor) else _copula_of_array
+    return s.restore(s.xp.where(_constant(s), 0.0, transform(s.values)))
+
+
+def _copula_of_tensor(values: torch.Tensor) -> torch.Tensor:
+    by_node = values.detach().mT.contiguous()
     time = by_node.shape[-1]
     ordered = by_node.sort(-1).values
     below = torch.searchsorted(ordered, by_node, side="left")
@@ -156,8 +167,28 @@ def copula(series: Any, *, mask: Any = None) -> Any:
     # Twice the mean rank of a tie is below + up_to + 1; a node of one value has time + 1, the
     # centre, whose quantile is zero by symmetry but need not be so in floating point.
     off_centre = (below + up_to - time).to(torch.float64) / (2 * (time + 1))
-    z = torch.special.ndtri(0.5 - off_centre.abs()).neg() * off_centre.sign()
-    return s.restore(torch.where(_constant(s), 0.0, z.mT).contiguous())
+    z: torch.Tensor = torch.special.ndtri(0.5 - off_centre.abs()).neg() * off_centre.sign()
+    return z.mT.contiguous()
+
+
+def _copula_of_array(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The same of a NumPy array, whose ranks are counted here and quantiles are the library's."""
+    time = values.shape[-2]
+    order = np.argsort(values, axis=-2)
+    ordered = np.take_along_axis(values, order, -2)
+    place = np.arange(time)[:, None]
+    starts = np.ones(values.shape, bool)
+    starts[..., 1:, :] = ordered[..., 1:, :] != ordered[..., :-1, :]
+    ends = np.ones(values.shape, bool)
+    ends[..., :-1, :] = starts[..., 1:, :]
+    below = np.maximum.accumulate(np.where(starts, place, 0), -2)
+    up_to = 1 + np.minimum.accumulate(np.where(ends, place, time)[..., ::-1, :], -2)[..., ::-1, :]
+    off_centre = np.empty(values.shape, np.int64)
+    np.put_along_axis(off_centre, order, below + up_to - time, -2)
+    quantile = NormalDist().inv_cdf
+    steps = np.arange(1, time) / (2 * (time + 1))
+    upper = np.array([0.0, *(-quantile(0.5 - step) for step in steps.tolist())])
+    return upper[np.abs(off_centre)] * np.sign(off_centre)
 
 
 @keeps_names
@@ -184,13 +215,14 @@ def zscore(series: Any, *, mask: Any = None) -> Any:
     if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
         return gaps.of_values(gapped, zscore)
     s = _taken_in(series, at_least=2, purpose="zscore")
+    xp, values = s.xp, s.values
     flat = _constant(s)
-    centred = s.values - (s.values / s.values.shape[-2]).sum(-2, keepdim=True)
-    centred = centred - centred.mean(-2, keepdim=True)
+    centred = values - (values / values.shape[-2]).sum(-2)[..., None, :]
+    centred = centred - centred.mean(-2)[..., None, :]
     # Without the peak, squares overflow from 1e154 on and vanish below 1e-162.
-    centred = centred / torch.where(flat, 1.0, centred.abs().amax(-2, keepdim=True))
-    square = torch.where(flat, 1.0, (centred * centred).mean(-2, keepdim=True))
-    return s.restore(torch.where(flat, 0.0, centred / square.sqrt()))
+    centred = centred / xp.where(flat, 1.0, xp.amax(xp.abs(centred), -2)[..., None, :])
+    square = xp.where(flat, 1.0, (centred * centred).mean(-2)[..., None, :])
+    return s.restore(xp.where(flat, 0.0, centred / xp.sqrt(square)))
 
 
 PREPROCESSING: dict[str, Callable[[Any], Any]] = {
@@ -209,8 +241,10 @@ def _with_gaps(series: Any, mask: Any, *, at_least: int) -> gaps.Gapped | None:
 
 
 def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
-    """Check a series and take it into torch, where every step works."""
-    array, restore = incoming(series, "torch", argument="series", offset_free=True)
+    """Check a series and take it into NumPy or torch, where every step works."""
+    kind = native(series)[0]
+    xp: Any = sys.modules[kind]
+    array, restore = incoming(series, kind, argument="series", offset_free=True)
     shape = tuple(array.shape)
     if array.ndim not in (2, 3):
         raise ValueError(
@@ -221,36 +255,45 @@ def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
             f"{purpose} needs at least {at_least} time points; series has {shape[-2]} "
             f"(shape {shape}): record longer"
         )
-    finite = torch.isfinite(array)
+    with np.errstate(over="ignore"):  # of a wider type, and refused below
+        values = in_float64(array)
+    finite = xp.isfinite(values)
     if not bool(finite.all()):
-        first = tuple(torch.nonzero(~finite)[0].tolist())
+        first = tuple(int(index[0]) for index in xp.where(~finite))
         axes = ("trial", "time", "node")[-array.ndim :]
         place = ", ".join(f"{axis} {index}" for axis, index in zip(axes, first, strict=True))
         raise ValueError(
             f"series has {int((~finite).sum())} values that are NaN or infinite, the first at "
-            f"{place}: {float(array[first])}; {check.LEAVE_OUT}"
+            f"{place}: {float(values[first])}; {check.LEAVE_OUT}"
         )
-    values = array.to(torch.float64)
-    peak = values.detach().abs().amax(-2, keepdim=True)
-    rounding = _ROUNDING * _precision(series, array) * peak
-    return _Series(values, spacing(series), rounding, restore)
+    detached = values.detach() if isinstance(values, torch.Tensor) else values
+    peak = xp.amax(xp.abs(detached), -2)[..., None, :]
+    return _Series(xp, values, spacing(series), _ROUNDING * _precision(array) * peak, restore)
 
 
-def _precision(series: Any, array: torch.Tensor) -> float:
+def _precision(array: Array) -> float:
     """Relative spacing of the numbers in which the values came, at least that of float64."""
-    spacing = torch.finfo(torch.float64).eps
-    if isinstance(series, np.ndarray) and series.dtype.kind == "f":
-        return max(spacing, float(np.finfo(series.dtype).eps))
-    return max(spacing, torch.finfo(array.dtype).eps) if array.is_floating_point() else spacing
+    spacing = float(np.finfo(np.float64).eps)
+    if isinstance(array, torch.Tensor):
+        return max(spacing, torch.finfo(array.dtype).eps) if array.is_floating_point() else spacing
+    return max(spacing, float(np.finfo(array.dtype).eps)) if array.dtype.kind == "f" else spacing
 
 
-def _constant(s: _Series) -> torch.Tensor:
+def _constant(s: _Series) -> Array:
     """(..., 1, nodes): whether a node is constant, as `phiid` takes it."""
-    found: torch.Tensor = constant(torch, s.values.detach().mT, s.spacing)
-    return found[..., None, :]
+    values = s.values.detach() if isinstance(s.values, torch.Tensor) else s.values
+    return constant(s.xp, s.xp.swapaxes(values, -1, -2), s.spacing)[..., None, :]
 
 
-def _flat(values: torch.Tensor, rounding: torch.Tensor) -> torch.Tensor:
+def _instants(values: Array) -> Array:
+    """Time from -1 to 1, where the values are."""
+    if isinstance(values, torch.Tensor):
+        return torch.linspace(-1, 1, values.shape[-2], dtype=torch.float64, device=values.device)
+    return np.linspace(-1, 1, values.shape[-2])
+
+
+def _flat(s: _Series, values: Array) -> Array:
     """(..., 1, nodes): whether a node varies over time by no more than rounding explains."""
-    low, high = torch.aminmax(values.detach(), dim=-2, keepdim=True)
-    return high - low <= rounding
+    detached = values.detach() if isinstance(values, torch.Tensor) else values
+    extent = s.xp.amax(detached, -2) - s.xp.amin(detached, -2)
+    return extent[..., None, :] <= s.rounding

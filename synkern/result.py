@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import incoming, like, native, to_numpy
+from synkern._warnings import warn
 from synkern.kernels.eager import lost_flags
 from synkern.kernels.lattice import long_name
 from synkern.kernels.stable import Outcome
@@ -204,12 +204,10 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         if self.average == "trials":
             unlike = self._lost_in_one(reference)
             if len(unlike):
-                warnings.warn(
+                warn(
                     f"{len(unlike)} of {self.n_pairs} pairs have a value in other trials than "
                     "their reference, and no excess of averages; take the trial_mean() of the "
-                    "excess of both with average=None",
-                    UserWarning,
-                    stacklevel=check.callers_level(),
+                    "excess of both with average=None"
                 )
                 blank = np.zeros((self.nodes, self.nodes), self.dtype)
                 blank[unlike, unlike[:, ::-1]] = np.nan

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 import synkern
 from synkern._arrays import to_numpy
+from synkern._warnings import collected
 from synkern.averages import Averages, PooledAverages, TrialAverages
 from synkern.backends import BACKENDS
 from synkern.nulls import null_test
@@ -223,10 +223,9 @@ def decompose(settings: Settings, series: NDArray[Any]) -> tuple[PhiIDResult, li
     On the GPU where both the model and the backend can run there, else on the host.
     """
     average: Any = None if settings.average == "trials" else settings.average
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with collected() as messages:
         result = synkern.phiid(placed(settings, series), average=average, **settings.estimator)
-    return result, [str(warning.message) for warning in caught]
+    return result, messages
 
 
 def placed(settings: Settings, series: NDArray[Any]) -> Any:
@@ -260,9 +259,8 @@ def excess_averages(settings: Settings, series: NDArray[Any]) -> TrialAverages:
             reference = persistence_reference(block, tau=settings.tau, atoms="sts", average=None)
             yield {"excess": result.excess(reference)["sts"]}
 
-    with warnings.catch_warnings():
-        # The series have been warned of; the missing references are counted by who calls.
-        warnings.simplefilter("ignore", UserWarning)
+    # The series have been warned of; the missing references are counted by who calls.
+    with collected():
         return TrialAverages.of(blocks())
 
 
@@ -315,10 +313,9 @@ def _announce(settings: Settings, label: str, seconds: float, times: int) -> Non
 def _null_test(settings: Settings, series: Any) -> tuple[synkern.NullTest, list[str]]:
     null: Any = settings.null
     n = settings.null_draws or 0
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with collected() as messages:
         test = null_test(series, null, n=n, seed=settings.seed, **settings.estimator)
-    return test, [str(warning.message) for warning in caught]
+    return test, messages
 
 
 def _counts(averages: TrialAverages) -> NDArray[np.int64]:

@@ -42,15 +42,20 @@ def test_gradcheck_of_common_change_in_surprisal(monkeypatch, elements):
     assert check(lambda s: off_diagonal(s, redundancy="CCS", atoms="all"), (series,))
 
 
-def test_gradient_of_a_rescued_pair():
+@pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
+def test_gradient_of_a_rescued_pair(redundancy):
     torch.manual_seed(2)
     series = torch.randn(1, 20, 2, dtype=torch.float64)
     series[..., 1] = series[..., 0] + 1e-4 * series[..., 1]
     series.requires_grad_()
-    assert synkern.phiid(series).rescued == 1
+    assert synkern.phiid(series, redundancy=redundancy).rescued == 1
     # The differences across the pair are 1e-4, so steps must be small beside them.
     check = torch.autograd.gradcheck
-    assert check(off_diagonal, (series,), eps=1e-9, atol=1e-2, rtol=1e-3)
+
+    def atoms(s):
+        return off_diagonal(s, redundancy=redundancy)
+
+    assert check(atoms, (series,), eps=1e-9, atol=1e-2, rtol=1e-3)
 
 
 def test_float32_gradient_is_that_of_float64(rng):
@@ -90,3 +95,68 @@ def test_gradient_descends():
     with torch.no_grad():
         series += 0.1 * series.grad / series.grad.norm()
     assert synkern.phiid(series)["sts"][0, 1].item() > before
+
+
+SECOND = {
+    "MMI": {},
+    "CCS": {"redundancy": "CCS", "atoms": "all"},
+    "trials apart": {"average": None},
+    "moments pooled": {"average": "moments"},
+    "concatenated": {"average": "concatenate"},
+    "float32": {"dtype": "float32"},
+    "pairs gathered": {"pairs": [[1, 0]]},
+    "pairs from matrices": {"pairs": [[0, 1], [0, 2], [1, 2]]},
+    "bits": {"unit": "bits"},
+}
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("options", SECOND.values(), ids=SECOND)
+@pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+def test_second_derivatives_raise_and_first_with_a_graph_do_not(rng, options, backend, monkeypatch):
+    """Whatever the second derivative is taken of, and with respect to."""
+    if options.get("pairs") == SECOND["pairs gathered"]["pairs"]:
+        monkeypatch.setattr(GaussianMMI, "gathered_cost", 0)
+    leaf = torch.from_numpy(rng.standard_normal((2, 12, 3))).requires_grad_()
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+
+    def total():
+        result = synkern.phiid(weight * leaf, backend=backend, **options)
+        return sum(torch.nansum(value.double()) * weight for value in result.arrays.values())
+
+    plain = torch.autograd.grad(total(), leaf)[0]
+    (first,) = torch.autograd.grad(total(), leaf, create_graph=True)
+    torch.testing.assert_close(first.detach(), plain, rtol=0, atol=0)
+    for of, wanted in ((first.square().sum(), leaf), (first[0, 0, 0], leaf), (first.sum(), weight)):
+        with pytest.raises(RuntimeError, match="first derivatives only.*detach the gradient"):
+            torch.autograd.grad(of, wanted, retain_graph=True)
+
+
+def test_second_derivatives_of_a_rescued_pair_and_of_the_reference_raise(rng):
+    series = torch.from_numpy(rng.standard_normal((1, 20, 2)))
+    series[..., 1] = series[..., 0] + 1e-4 * series[..., 1]
+    series.requires_grad_()
+    assert synkern.phiid(series).rescued == 1
+    for function in (synkern.phiid, synkern.persistence_reference):
+
+        def total(s, function=function):
+            return torch.nansum(function(s, backend="torch")["rtr"])
+
+        with pytest.raises(RuntimeError, match="first derivatives only"):
+            torch.autograd.functional.hessian(total, series)
+
+
+def test_gradgradcheck_raises(rng):
+    series = torch.from_numpy(rng.standard_normal((1, 9, 2))).requires_grad_()
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.gradgradcheck(off_diagonal, (series,))
+
+
+def test_gradient_with_a_graph_can_be_used_up(rng):
+    """Optimisers and loggers set create_graph without a second derivative."""
+    leaf = torch.from_numpy(rng.standard_normal((12, 3))).requires_grad_()
+    total = torch.nansum(synkern.phiid(leaf)["sts"])
+    (first,) = torch.autograd.grad(total, leaf, create_graph=True)
+    other = (first.detach() * leaf).sum() + leaf.square().sum()
+    (after,) = torch.autograd.grad(other, leaf)
+    torch.testing.assert_close(after, first.detach() + 2 * leaf.detach(), rtol=0, atol=0)

@@ -22,6 +22,11 @@ class DeviceLibrary:
         del like
         return self.xp.zeros(shape, dtype)
 
+    def arange(self, stop: int, like: Array) -> Array:
+        """Whole numbers 0 ... stop - 1, on the device of `like`, which is the current one."""
+        del like
+        return self.xp.arange(stop)
+
     def cast(self, array: Array, dtype: str) -> Array:
         """The array in another dtype; itself where it has that dtype already."""
         return array.astype(dtype, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,10 +21,11 @@ from ..eager import (
     rescue_parts,
 )
 from ..estimators import Discrete, GaussianCCS, PersistenceMMI
+from ..first_derivative import gradient
 from ..moments import Moments
 from ..nodes import Nodes
 from ..segments import Segments
-from ..torch_backend import _LIB, _rescue_gradient, _totals_with_gradient
+from ..torch_backend import _LIB, _totals_with_gradient, rescue_gradient
 from . import ccs, discrete
 from .launch import fill, fill_from_moments, path_for
 from .nodes import decompose_nodes
@@ -228,18 +230,30 @@ class _Rescue(torch.autograd.Function):
         return *by_name.values(), flagged, rescued
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         *by_atom, _, _ = upstream
-        past, future, constant, rescued = ctx.saved_tensors
-        segments = Segments(past, future, constant)
-        doubles = (part.to(torch.float64) for part in by_atom)
-        by_name = dict(zip(ctx.request.names, doubles, strict=True))
-        gradient = torch.zeros_like(past), torch.zeros_like(future)
-        with torch.autocast(past.device.type, enabled=False):
-            for part in rescue_parts(segments, rescued):
-                _rescue_gradient(segments, ctx.request, part, by_name, gradient)
-        return *gradient, None, torch.stack(by_atom), None, None
+        compute = functools.partial(_rescued_gradient, ctx.request)
+        shares = gradient(compute, *ctx.saved_tensors, *by_atom)
+        return *shares, None, torch.stack(by_atom), None, None
+
+
+def _rescued_gradient(
+    request: Request,
+    past: torch.Tensor,
+    future: torch.Tensor,
+    constant: torch.Tensor,
+    rescued: torch.Tensor,
+    *upstream: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradient of the rescued pairs; `upstream` in the order of the names of the request."""
+    segments = Segments(past, future, constant)
+    doubles = (part.to(torch.float64) for part in upstream)
+    by_name = dict(zip(request.names, doubles, strict=True))
+    total = torch.zeros_like(past), torch.zeros_like(future)
+    with torch.autocast(past.device.type, enabled=False):
+        for part in rescue_parts(segments, rescued):
+            rescue_gradient(segments, request, part, by_name, total)
+    return total
 
 
 def _alone(atom: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,9 @@ def stacked_head_norms(held: Sequence[torch.Tensor], width: int) -> torch.Tensor
     trials, values = first.shape
     # Held in a list while their addresses are in use.
     contiguous = [tensor.contiguous() for tensor in held]
-    addresses = torch.tensor([tensor.data_ptr() for tensor in contiguous], dtype=torch.int64)
+    addresses = torch.tensor(
+        [tensor.data_ptr() for tensor in contiguous], dtype=torch.int64, device="cpu"
+    )
     heads = values // width
     out = _empty(first, (len(held), trials, heads))
     sizes = block(width)

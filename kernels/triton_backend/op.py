@@ -7,12 +7,13 @@ waits for the device and is left to `backend.run`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from ..eager import request_for
 from ..estimators import GaussianMMI
+from ..first_derivative import REFUSAL
 from ..segments import Segments
 from .gradient import series_gradient
 from .launch import fill, path_for
@@ -140,7 +141,12 @@ def _backward(ctx: Any, upstream: torch.Tensor, *_: Any) -> tuple[torch.Tensor |
     return *gradient, None, None, None, None, None
 
 
+def _no_second(ctx: Any, *_: Any) -> NoReturn:
+    raise RuntimeError(REFUSAL)
+
+
 gaussian_mmi.register_autograd(_backward, setup_context=_save)
+gaussian_mmi_backward.register_autograd(_no_second)
 
 
 def unpack(keys: torch.Tensor, nodes: int) -> torch.Tensor:
