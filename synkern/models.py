@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from synkern.attention import import_llm
+from synkern.upstream import import_llm
 
 _SMOLLM2 = "smollm2-135m"
 
