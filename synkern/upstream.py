@@ -70,6 +70,7 @@ ENDING_SETTINGS = ("stop_strings", "stopping_criteria")
 # --- transformers: what from_pretrained says of a checkpoint when asked --------------------------
 
 MISSING_WEIGHTS = "missing_keys"
+UNUSED_WEIGHTS = "unexpected_keys"
 WEIGHTS_OF_OTHER_SHAPE = "mismatched_keys"
 
 # --- packages whose hooks make a model run, rather than watch it ---------------------------------
