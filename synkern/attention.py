@@ -178,15 +178,19 @@ def _probe(model: Any) -> list[_AttentionCall]:
 
 def _watched_pass(model: Any) -> list[_AttentionCall]:
     calls: list[_AttentionCall] = []
-    inside = set(model.modules())
+    inside, thread = set(model.modules()), threading.get_ident()
 
     def attention_ran(module: nn.Module, output: Any) -> None:
+        if module not in inside or threading.get_ident() != thread:
+            return
         # A clone: a gate that multiplies in place would otherwise change what is compared.
-        if module in inside and isinstance(output, Tensor) and output.dim() == 4:
+        if isinstance(output, Tensor) and output.dim() == 4:
             calls.append(_AttentionCall(module, output.clone()))
 
     def layer_entered(module: nn.Module, args: tuple[Any, ...]) -> None:
         if not calls or calls[-1].projection is not None or not args:
+            return
+        if threading.get_ident() != thread:
             return
         call, entered = calls[-1], args[0]
         joined = call.output.flatten(2)

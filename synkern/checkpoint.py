@@ -37,7 +37,7 @@ def located(name: str | os.PathLike[str]) -> str | Path:
         FileNotFoundError: a path that leads nowhere.
         ValueError: a file that is not GGUF, or a folder of several GGUF files and no other model.
     """
-    path = Path(os.path.expanduser(name))  # noqa: PTH111 (of pathlib raises where there is no home)
+    path = Path(os.path.expanduser(name))  # that of pathlib raises where there is no home
     if path.is_dir():
         return _in_folder(path)
     if path.is_file():
@@ -109,9 +109,7 @@ def _unreadable_tokenizer(source: str | Path, error: Exception) -> CheckpointErr
     )
 
 
-def read_model(
-    source: str | Path, *, dtype: torch.dtype, trust_remote_code: bool = False
-) -> Any:
+def read_model(source: str | Path, *, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:
     """Read a causal language model, all of whose weights are in the files.
 
     Raises:
@@ -138,7 +136,9 @@ def read_model(
             f"{type(model).__name__}, and random numbers would stand in their place; get all of "
             "the files, and a config.json that belongs to them"
         )
-    others = sorted(f"{name} {tuple(of_file)}" for name, of_file, _ in loaded[WEIGHTS_OF_OTHER_SHAPE])
+    others = sorted(
+        f"{name} {tuple(of_file)}" for name, of_file, _ in loaded[WEIGHTS_OF_OTHER_SHAPE]
+    )
     if others:
         raise CheckpointError(
             f"name: {source} holds {_some(others)} in other shapes than its config.json says; get "

@@ -23,6 +23,7 @@ _REMEDY = (
     "synkern.replay(model, sequences, new_tokens=...)."
 )
 
+
 class RecordingError(RuntimeError):
     """The calls of the model are not one per generated token, or the recording is incomplete."""
 
@@ -114,7 +115,9 @@ class CallWatch:
         self._longest = 0  # of those, the tokens of the longest text; the others are padding
         self._calls = 0  # of the run in progress
         self._may_go_on = False  # whether a call without a cache could belong to that run
+        # Those of the last call: the one given, and the one returned, which may be another object.
         self._cache: weakref.ReferenceType[Any] | None = None
+        self._returned: weakref.ReferenceType[Any] | None = None
         self._returns_caches = True  # as far as was seen
         self.longest_text = 0
         """Tokens that the model has read of the longest text so far."""
@@ -167,10 +170,11 @@ class CallWatch:
         Raises:
             RecordingError: it does not.
         """
-        if self._calls > 2:
-            return  # whether the model goes on from the cache that it is given is known by then
         given = None if self._cache is None else self._cache()
         caches = upstream.caches_in(output) or (() if given is None else (given,))
+        self._returned = weakref.ref(caches[0]) if caches else None
+        if self._calls > 2:
+            return  # whether the model goes on from the cache that it is given is known by then
         if not caches:
             self._returns_caches = False
             if self._length == 1:
@@ -274,6 +278,7 @@ class CallWatch:
         self._rows, self._length, self._calls = rows, length, 1
         self._may_go_on = True
         self._cache = None if cache is None else weakref.ref(cache)
+        self._returned = None
         self._lengthen(tokens_of_longest(mask, length))
 
     def _lengthen(self, tokens: int) -> None:
@@ -296,7 +301,8 @@ class CallWatch:
                 f"{seen}, but no prompt was recorded: the cache was filled before synkern.record "
                 f"began. {_REMEDY}"
             )
-        if self._cache is not None and self._cache() is not cache:
+        known = [of() for of in (self._cache, self._returned) if of is not None]
+        if self._cache is not None and not any(cache is each for each in known):
             raise RecordingError(
                 f"{seen} that is not the one of the last prompt: two texts are decoded in turn, as "
                 f"under classifier-free guidance. {_REMEDY}"

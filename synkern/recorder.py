@@ -74,9 +74,10 @@ def record(model: nn.Module) -> Iterator[Recording]:
     Raises:
         UnsupportedModelError: the heads cannot be read.
         RecordingError: from the call at fault, if calls and generated tokens do not correspond
-            (assisted decoding, beams, no cache, a prompt in chunks, training mode) or cannot be told
-            to, if the ends of several texts cannot be seen (`stop_strings`, `stopping_criteria`), a
-            text outgrows a table of learned positions or a norm is not finite; on entering, if the model is already being recorded; on leaving, if nothing was
+            (assisted decoding, beams, no cache, a prompt in chunks, training mode) or whether they
+            do cannot be told, if the ends of several texts cannot be seen (`stop_strings`,
+            `stopping_criteria`), a text outgrows a table of learned positions or a norm is not
+            finite; on entering, if the model is already being recorded; on leaving, if nothing was
             recorded or a generate still runs in a thread.
         ValueError: prompts padded on the right.
 

@@ -114,8 +114,9 @@ def _refuse_soft_prompt(model: nn.Module) -> None:
         raise RecordingError(
             f"model: {type(model).__name__} prepends learned vectors to every text ({method}), "
             "which are no token ids, so that synkern.replay cannot read what the model read; "
-            "generate inside synkern.record instead, or disable the adapter if the text was "
-            "written without it and pass the model inside it"
+            "generate inside synkern.record instead (which reads vectors before the prompt, but "
+            "not a prefix laid into the cache), or pass the model inside the adapter if the text "
+            "was written without it"
         )
 
 
@@ -204,7 +205,7 @@ def _read(
     media = any(upstream.carries_no_tokens(name) and v is not None for name, v in fed.items())
     left_to_model = media and upstream.places_images_itself(language_model)
     if upstream.POSITIONS in accepted and not left_to_model:
-        positions = (fed[upstream.MASK].cumsum(-1) - 1).clamp(min=0)
+        positions = ((fed[upstream.MASK] != 0).long().cumsum(-1) - 1).clamp(min=0)
         arguments.setdefault(upstream.POSITIONS, positions)
     if upstream.LAST_LOGITS_ONLY in accepted:
         arguments[upstream.LAST_LOGITS_ONLY] = 1

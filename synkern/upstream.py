@@ -369,7 +369,7 @@ def inputs_device(model: Any) -> torch.device:
 
 
 def soft_prompt(model: nn.Module) -> str | None:
-    """The method by which an adapter of peft prepends learned vectors to every text, if one does."""
+    """How an adapter of peft prepends learned vectors to every text; None if none does."""
     for module in model.modules():
         configs, active = getattr(module, "peft_config", None), getattr(module, "active_adapter", 0)
         if isinstance(configs, Mapping) and isinstance(active, str) and active in configs:

@@ -145,7 +145,9 @@ def prompts(rows, length, seed=0):
 
 def cache_argument(model):
     """The name under which a model takes its cache; transformers 5.24 renamed it."""
-    names = inspect.signature(type(getattr(model, "_orig_mod", model)).forward).parameters
+    model = getattr(model, "_orig_mod", model)  # inside torch.compile
+    forward = (model if isinstance(model, type) else type(model)).forward
+    names = inspect.signature(forward).parameters
     return next(name for name in ("cache", "past_key_values") if name in names)
 
 
