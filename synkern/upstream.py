@@ -172,8 +172,9 @@ def _is_strange(value: Any) -> bool:
         return False
     if isinstance(value, torch.dtype | torch.device):
         return False
-    if isinstance(value, list | tuple):
-        return any(isinstance(v, list | tuple | Mapping) or _is_strange(v) for v in value)
+    if isinstance(value, list | tuple | Mapping):
+        items = value.values() if isinstance(value, Mapping) else value
+        return any(isinstance(v, list | tuple | Mapping) or _is_strange(v) for v in items)
     return not _is_cache(value)
 
 

@@ -9,7 +9,6 @@ from torch import nn
 from synkern.decoding import RecordingError
 from synkern.recorder import record
 
-
 LLAMA = cache_argument(tf.LlamaForCausalLM)
 
 
@@ -127,6 +126,20 @@ def own_loop(model, ids, chunk=1):
         out = model(ids[:, t : t + chunk], memory=out["memory"])
 
 
+def forgetful(model, first, chunk):
+    """A loop that passes no cache."""
+    ids = prompts(2, 8)
+    model(ids[:, :first])
+    for t in range(first, 8, chunk):
+        model(ids[:, t : t + chunk])
+
+
+def refused(model, loop, *arguments, match):
+    """Nothing is recorded of a loop, and it is said why."""
+    with pytest.raises(RecordingError, match=match), record(model):
+        loop(model, *arguments)
+
+
 def test_a_cache_that_counts_is_one(model):
     model.__class__ = ForeignCache
     with record(model) as recording:
@@ -139,19 +152,13 @@ def test_a_cache_that_counts_is_one(model):
 def test_a_cache_of_unknown_kind_is_refused(model, kind, shown, chunk):
     model.__class__ = kind
     message = rf"no cache that synkern recognises.*memory \({shown}\)"
-    with pytest.raises(RecordingError, match=message), record(model):
-        own_loop(model, prompts(2, 8), chunk)
+    refused(model, own_loop, prompts(2, 8), chunk, match=message)
 
 
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_a_cache_inside_the_model_is_refused(model, chunk):
     model.__class__ = HiddenCache
-    ids = prompts(2, 8)
-    message = "cache holds|without a cache|right after"
-    with pytest.raises(RecordingError, match=message), record(model):
-        model(ids[:, :4])
-        for t in range(4, 8, chunk):
-            model(ids[:, t : t + chunk])
+    refused(model, forgetful, 4, chunk, match="cache holds|without a cache|right after")
 
 
 def test_a_cache_that_the_model_does_not_read_is_refused(model):
@@ -159,9 +166,12 @@ def test_a_cache_that_the_model_does_not_read_is_refused(model):
     ids = prompts(2, 6)
     wrong = {"cache", "past_key_values", "memory"} - {cache_argument(model)}
     unread = "memory" if len(wrong) == 2 else wrong.pop()
-    with pytest.raises(RecordingError, match="the model did not read it"), record(model):
+
+    def loop(model):
         cache = cache_of(model(ids[:, :5]))
         model(ids[:, 5:], **{unread: cache})
+
+    refused(model, loop, match="the model did not read it")
 
 
 def test_a_cache_that_cannot_count_is_refused(model):
@@ -205,30 +215,32 @@ def test_prompts_of_one_token_and_one_step(model):
 
 @pytest.mark.parametrize("first", [1, 5])
 def test_a_loop_that_forgets_its_cache_is_refused(model, first):
-    ids = prompts(2, 8)
     message = "one token per text and no cache.*right after a prompt"
-    with pytest.raises(RecordingError, match=message), record(model):
-        model(ids[:, :first])
-        for t in range(first, 8):
-            model(ids[:, t : t + 1])
+    refused(model, forgetful, first, 1, match=message)
 
 
 @pytest.mark.parametrize("length", [1, 2])
 def test_a_mask_of_more_tokens_than_are_fed_is_refused(model, length):
     ids = prompts(2, 6)
-    message = f"{length} token.*an attention mask for {5 + length} and no cache"
-    with pytest.raises(RecordingError, match=message), record(model):
+
+    def loop(model):
         model(ids[:, :5], attention_mask=torch.ones(2, 5))
         model(ids[:, :length], attention_mask=torch.ones(2, 5 + length))
+
+    message = f"{length} token.*an attention mask for {5 + length} and no cache"
+    refused(model, loop, match=message)
 
 
 @pytest.mark.parametrize("length", [1, 2])
 def test_positions_that_do_not_begin_at_zero_are_refused(model, length):
     ids = prompts(2, 7)
-    with pytest.raises(RecordingError, match="positions that begin at 5"), record(model):
+
+    def loop(model):
         model(ids[:, :5])
         positions = torch.arange(5, 5 + length).expand(2, -1)
         model(ids[:, 5 : 5 + length], position_ids=positions)
+
+    refused(model, loop, match="positions that begin at 5")
 
 
 def test_positions_of_padding_do_not_count(model):

@@ -30,8 +30,7 @@ def test_the_error_is_of_both_kinds():
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_tokens_that_the_model_does_not_have_are_refused(loaded, batch_size):
-    model, tokenizer = loaded
-    tokenizer.add_tokens(["blue!"])
+    loaded[1].add_tokens(["blue!"])
     texts = [PROMPTS[0], "why is it blue!"]
     where = "1 to 1" if batch_size == 1 else "0 to 1"
     message = f"token 24 of prompts {where}, but LlamaForCausalLM has tokens 0 to 23 only"

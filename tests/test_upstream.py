@@ -62,9 +62,7 @@ def test_generate_reads_the_prompt_and_then_one_token_each(name, cache):
     assert all(len(call.caches) == 1 for call in calls), "the cache is not found among arguments"
     assert all(call.caches[0] is calls[0].caches[0] for call in calls)
     assert upstream.cached_tokens(calls[0].caches[0]) == 7
-    assert not any(call.strangers for call in calls), (
-        "generate passes kinds of objects unknown here"
-    )
+    assert not any(call.strangers for call in calls), "generate passes unknown objects"
     assert all(upstream.keeps_a_cache(model, call) for call in calls)
     assert all(call.positions for call in calls), "positions have another name"
     assert calls[0].mask is not None
