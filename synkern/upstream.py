@@ -10,7 +10,10 @@ Files under kernels/ cannot import this one. What they read so:
   kernel, `triton.compiler.ASTSource` and its arguments, `triton.backends.compiler.GPUTarget`,
   `triton.knobs.nvidia.dump_ptxas_log` and `triton.knobs.compilation.always_compile`; of what is
   compiled `asm["ttir"]`, `asm["amdgcn"]` and `metadata.shared`, and the words of ptxas' log.
-- kernels/cupy_backend/launcher.py: names in `cupy.cuda.Device(...).attributes`.
+- kernels/cupy_backend/launcher.py (its test runs where CuPy does): names in `cupy.cuda.Device(...).attributes`.
+
+And synkern/study_recording.py states `_attn_implementation` and `_commit_hash` of a configuration
+and `is_quantized` of a model, and hides the progress bars of `transformers.utils.logging`.
 """
 
 from __future__ import annotations
@@ -265,7 +268,7 @@ def has_learned_positions(model: Any) -> bool:
     Told by an embedding, beside that of the tokens, of as many rows as the context has tokens; some
     tables begin with a few rows more.
     """
-    length, tokens = context_length(model), model.get_input_embeddings()
+    length, tokens = context_length(model), _token_embedding(model)
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
     return length is not None and any(
         isinstance(module, nn.Embedding)
@@ -277,7 +280,18 @@ def has_learned_positions(model: Any) -> bool:
 
 def vocabulary_size(model: Any) -> int:
     """The number of token ids that a model can read."""
-    return int(model.get_input_embeddings().num_embeddings)
+    table = getattr(_token_embedding(model), "weight", None)
+    if isinstance(table, Tensor) and table.dim() == 2:
+        return table.shape[0]
+    return int(text_config(model).vocab_size)
+
+
+def _token_embedding(model: Any) -> Any:
+    """The module that turns token ids into vectors; None where a model does not tell."""
+    try:
+        return model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 # --- transformers: the attention interface -------------------------------------------------------
@@ -357,7 +371,7 @@ def inputs_device(model: Any) -> torch.device:
     accelerate leaves the weights that it offloads on the device "meta" and says in hooks of its own
     where they are put to compute.
     """
-    for module in (model, model.get_input_embeddings(), *model.modules()):
+    for module in (model, _token_embedding(model), *model.modules()):
         hook = getattr(module, "_hf_hook", None)
         for each in getattr(hook, "hooks", (hook,)):
             device = getattr(each, "execution_device", None)

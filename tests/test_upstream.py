@@ -201,6 +201,9 @@ def test_what_from_pretrained_says_of_weights(model, tmp_path):
 def test_attributes_that_a_study_states(model, tmp_path):
     assert model.config._attn_implementation == "sdpa"
     assert not getattr(model, "is_quantized", False)
+    logging = importlib.import_module("transformers.utils.logging")
+    for name in ("is_progress_bar_enabled", "disable_progress_bar", "enable_progress_bar"):
+        assert callable(getattr(logging, name))
     tiny_study.save_model(tmp_path, chat_template=tiny_study.CHAT)
     assert tf.AutoTokenizer.from_pretrained(tmp_path).chat_template == tiny_study.CHAT
 
