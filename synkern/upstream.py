@@ -4,13 +4,12 @@ Names of arguments, fields and configuration entries, private attributes, the or
 are called: a library may change each of them in any release. Each has a test of its own in
 tests/test_upstream.py, which says what has moved.
 
-Files under kernels/ cannot import this one. What they read so:
+Files under kernels/ cannot import this one. What they read so (CuPy they use as documented):
 
 - kernels/triton_backend/ahead.py, which compiles for GPUs that are not there: `arg_names` of a
   kernel, `triton.compiler.ASTSource` and its arguments, `triton.backends.compiler.GPUTarget`,
   `triton.knobs.nvidia.dump_ptxas_log` and `triton.knobs.compilation.always_compile`; of what is
   compiled `asm["ttir"]`, `asm["amdgcn"]` and `metadata.shared`, and the words of ptxas' log.
-- kernels/cupy_backend/launcher.py (its test runs where CuPy does): names in `cupy.cuda.Device(...).attributes`.
 
 And synkern/study_recording.py states `_attn_implementation` and `_commit_hash` of a configuration
 and `is_quantized` of a model, and hides the progress bars of `transformers.utils.logging`.
