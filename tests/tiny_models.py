@@ -1,6 +1,7 @@
 """Tiny random models of many architectures, and an independent reading of their heads."""
 
 import contextlib
+import inspect
 
 import torch
 import transformers as tf
@@ -140,6 +141,24 @@ def prompts(rows, length, seed=0):
     """Token ids (rows, length) without special tokens."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(6, VOCAB, (rows, length), generator=generator)
+
+
+def cache_argument(model):
+    """The name under which a model takes its cache; transformers 5.24 renamed it."""
+    model = getattr(model, "_orig_mod", model)  # inside torch.compile
+    forward = (model if isinstance(model, type) else type(model)).forward
+    names = inspect.signature(forward).parameters
+    return next(name for name in ("cache", "past_key_values") if name in names)
+
+
+def cache_of(output):
+    """The cache in the output of a model."""
+    return next(value for value in output.values() if isinstance(value, tf.Cache))
+
+
+def go_on(model, ids, cache, **options):
+    """Feed tokens to a model that goes on from a cache; the cache afterwards."""
+    return cache_of(model(ids, **{cache_argument(model): cache}, **options))
 
 
 def generate(model, ids, steps, **options):

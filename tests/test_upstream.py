@@ -1,0 +1,285 @@
+"""What is read of other libraries beyond their promises: one test for each thing.
+
+Where one of these fails after an update, the library has moved: mend synkern/upstream.py (or the
+file that its docstring names), not the test alone.
+"""
+
+import functools
+import importlib
+import inspect
+from types import SimpleNamespace
+
+import accelerate
+import pytest
+import tiny_study
+import torch
+import transformers as tf
+import triton
+from tiny_models import ARCHITECTURES, build, cache_of, gemma3_multimodal, generate, prompts
+from torch import nn
+from torch.nn.modules import module as everywhere
+
+from synkern import upstream
+
+
+@pytest.fixture
+def model():
+    return build("llama")
+
+
+# transformers: calls
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_arguments_of_forward(name):
+    taken = upstream.forward_arguments(build(name))
+    for argument in (upstream.INPUT_IDS, upstream.INPUT_EMBEDS, upstream.MASK, upstream.USE_CACHE):
+        assert argument in taken, f"forward of {name} has another name for {argument}"
+    assert upstream.POSITIONS in taken
+    assert upstream.LAST_LOGITS_ONLY in taken
+
+
+def seen_calls(model, **options):
+    """How generate calls a model: as read here."""
+    calls = []
+    names = list(upstream.forward_arguments(model))
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: calls.append(upstream.read_call(names, args, kwargs)),
+        with_kwargs=True,
+    )
+    mask = torch.ones(2, 5, dtype=torch.long)
+    mask[0, :2] = 0
+    generate(model, prompts(2, 5), 3, attention_mask=mask, **options)
+    return calls
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_generate_reads_the_prompt_and_then_one_token_each(name, cache):
+    model = build(name)
+    calls = seen_calls(model, cache_implementation=cache)
+    assert [tuple(call.ids.shape) for call in calls] == [(2, 5), (2, 1), (2, 1)]
+    assert all(len(call.caches) == 1 for call in calls), "the cache is not found among arguments"
+    assert all(call.caches[0] is calls[0].caches[0] for call in calls)
+    assert upstream.cached_tokens(calls[0].caches[0]) == 7
+    assert not any(call.strangers for call in calls), "generate passes unknown objects"
+    assert all(upstream.keeps_a_cache(model, call) for call in calls)
+    assert all(call.positions for call in calls), "positions have another name"
+    assert calls[0].mask is not None
+
+
+def test_caches_are_told_by_their_kind(model):
+    out = model(prompts(1, 4))
+    cache = cache_of(out)
+    assert upstream.caches_in(out) == (cache,)
+    assert upstream.caches_in(({"a": [cache, (cache,)]}, 3, torch.ones(2), model)) == (cache,)
+    counting = SimpleNamespace(get_seq_length=lambda: 3)
+    assert upstream.caches_in([counting, cache]) == (counting, cache)
+    kinds = (tf.DynamicCache, tf.StaticCache, tf.EncoderDecoderCache)
+    assert all(issubclass(kind, tf.Cache) for kind in kinds)
+    assert upstream.cached_tokens(cache) == 4
+    assert upstream.cached_tokens(tf.DynamicCache()) == 0
+    assert upstream.cached_tokens(tf.StaticCache(model.config, max_cache_len=8)) == 0
+
+
+def test_data_are_no_strangers():
+    data = {
+        "mask": {"full_attention": torch.ones(1)},
+        "none": None,
+        "pair": (torch.ones(1), torch.ones(1)),
+        "dtype": torch.float32,
+        "flag": True,
+    }
+    found = upstream.read_call([], (), {k: v for k, v in data.items() if k != "mask"})
+    assert found.strangers == ()
+    legacy = {"memory": ((torch.ones(1), torch.ones(1)),), "state": object()}
+    found = upstream.read_call([], (), legacy)
+    assert found.strangers == ("memory (tuple)", "state (object)")
+
+
+def test_packed_rows_have_their_bounds_in_an_argument():
+    kinds = importlib.import_module("transformers.modeling_flash_attention_utils")
+    assert upstream._PACKED in kinds.FlashAttentionKwargs.__annotations__
+
+
+def test_outputs_of_generate(model):
+    ids = prompts(1, 4)
+    plain = generate(model, ids, 3)
+    assert torch.equal(upstream.generated_sequences(plain), plain)
+    whole = generate(model, ids, 3, return_dict_in_generate=True)
+    assert torch.equal(upstream.generated_sequences(whole), plain)
+
+
+@pytest.mark.parametrize(
+    "name", [*upstream.REFUSED_SETTINGS, *upstream.ENDING_SETTINGS, upstream.CACHE_KIND]
+)
+def test_settings_of_generate(name):
+    arguments = inspect.signature(tf.GenerationMixin.generate).parameters
+    assert name in arguments or hasattr(tf.GenerationConfig(), name), f"{name} has another name"
+    left = getattr(tf.GenerationConfig(), name, None)
+    assert left in upstream.REFUSED_SETTINGS.get(name, (None,)), "what leaves it off has changed"
+
+
+def test_the_cache_that_packs_has_this_name():
+    kinds = tf.generation.configuration_utils.ALL_CACHE_IMPLEMENTATIONS
+    assert upstream.PACKING_CACHE in (*kinds, "paged")
+    assert "static" in kinds
+
+
+@pytest.mark.parametrize("name", upstream.EXTENDED_PER_TOKEN)
+def test_values_per_token_are_extended_as_generate_does(model, name):
+    value = torch.tensor([[4, 5, 6, 7, 8]])
+    given = {name: value, "attention_mask": torch.ones(1, 5)}
+    output = tf.modeling_outputs.CausalLMOutputWithPast(logits=torch.ones(1, 1, 3))
+    made = model._update_model_kwargs_for_generation(output, given, is_encoder_decoder=False)
+    last = upstream.EXTENDED_PER_TOKEN[name](value[:, -1:])
+    assert torch.equal(made[name], torch.cat([value, last], dim=-1))
+
+
+# transformers: configurations
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_configuration_of_the_text_part(name):
+    model = build(name)
+    assert upstream.context_length(model) == 128
+    assert upstream.vocabulary_size(model) == 100
+    assert upstream.has_learned_positions(model) == (name == "gpt2")
+
+
+def test_a_context_that_is_not_named():
+    nothing = SimpleNamespace(max_position_embeddings=None)
+    for config in (nothing, SimpleNamespace()):
+        config.get_text_config = lambda config=config, **_: config
+        assert upstream.context_length(SimpleNamespace(config=config)) is None
+
+
+def test_special_tokens_and_placeholders():
+    model_class, config = gemma3_multimodal()
+    model = SimpleNamespace(config=config)
+    assert {0, 1, 2, 3, 4, 5} <= upstream.special_tokens(model)
+    assert {(p.token, p.kind) for p in upstream.placeholders(model)} == {(3, "image")}
+    place = upstream.placeholders(model)[0]
+    assert place.is_carried_by("pixel_values")
+    assert not place.is_carried_by("token_type_ids")
+    taken = inspect.signature(model_class.forward).parameters
+    assert any(place.is_carried_by(name) for name in taken)
+
+
+def test_positions_that_depend_on_images():
+    assert callable(tf.Qwen2VLModel.get_rope_index)
+    assert not upstream.places_images_itself(build("gemma3-multimodal"))
+
+
+# transformers: attention, loading
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_attention_interface_is_asked_at_every_call(name, attention):
+    model, seen = build(name, attention), []
+    before = tf.modeling_utils.AttentionInterface.get_interface
+    with upstream.observed_attention(lambda module, output: seen.append((module, output))):
+        model(prompts(2, 3))
+    _, layers, heads, width, _ = ARCHITECTURES[name]
+    assert [tuple(output.shape) for _, output in seen] == [(2, 3, heads, width)] * layers
+    assert [upstream.layer_index(module) for module, _ in seen] == list(range(layers))
+    assert tf.modeling_utils.AttentionInterface.get_interface is before
+
+
+def test_what_from_pretrained_says_of_weights(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    _, said = tf.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    for key in (
+        upstream.MISSING_WEIGHTS,
+        upstream.UNUSED_WEIGHTS,
+        upstream.WEIGHTS_OF_OTHER_SHAPE,
+    ):
+        assert not said[key]
+
+
+def test_attributes_that_a_study_states(model, tmp_path):
+    assert model.config._attn_implementation == "sdpa"
+    assert not getattr(model, "is_quantized", False)
+    logging = importlib.import_module("transformers.utils.logging")
+    for name in ("is_progress_bar_enabled", "disable_progress_bar", "enable_progress_bar"):
+        assert callable(getattr(logging, name))
+    tiny_study.save_model(tmp_path, chat_template=tiny_study.CHAT)
+    assert tf.AutoTokenizer.from_pretrained(tmp_path).chat_template == tiny_study.CHAT
+
+
+# torch
+
+
+def test_compiled_models_are_told():
+    in_place, forward, layer, generating = (build("llama") for _ in range(4))
+    assert not upstream.is_compiled(in_place)
+    in_place.compile(backend="eager")
+    forward.forward = torch.compile(forward.forward, backend="eager")
+    layer.model.layers[1].compile(backend="eager")
+    generating.get_compiled_call(tf.CompileConfig(backend="eager"))
+    wrapped = torch.compile(build("llama"), backend="eager")
+    for compiled in (in_place, forward, layer, generating, wrapped):
+        assert upstream.is_compiled(compiled)
+
+
+def test_where_hooks_are_kept():
+    module = nn.Linear(2, 2)
+
+    def hook(*_):
+        return None
+
+    handles = [
+        module.register_forward_hook(hook),
+        module.register_forward_pre_hook(hook),
+        everywhere.register_module_forward_hook(hook),
+        everywhere.register_module_forward_pre_hook(hook),
+    ]
+    try:
+        kept = upstream.forward_hooks([module])
+        assert [list(hooks.values()) for hooks in kept] == [[hook]] * 4
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def test_hooks_that_run_a_model_are_told():
+    linear = torch.nn.utils.spectral_norm(nn.Linear(2, 2))
+    assert all(upstream.runs_the_model(hook) for hook in linear._forward_pre_hooks.values())
+    assert upstream.runs_the_model(functools.partial(tf.PreTrainedModel.eval, None))
+    assert not upstream.runs_the_model(lambda *_: None)
+    assert not upstream.runs_the_model(functools.partial(print))
+    assert not upstream.runs_the_model(SimpleNamespace())
+
+
+# accelerate
+
+
+def test_where_accelerate_computes(model):
+    assert upstream.inputs_device(model) == torch.device("cpu")
+    accelerate.cpu_offload(model, execution_device="cpu")
+    assert model.device.type == "meta"
+    assert upstream.inputs_device(model) == torch.device("cpu")
+    for hook in ("cuda:1", torch.device("cuda", 2)):
+        model._hf_hook = SimpleNamespace(execution_device=hook)
+        assert upstream.inputs_device(model) == torch.device(hook)
+        model._hf_hook = SimpleNamespace(hooks=(object(), SimpleNamespace(execution_device=hook)))
+        assert upstream.inputs_device(model) == torch.device(hook)
+
+
+# triton and its compiler (kernels/triton_backend/ahead.py)
+
+
+def test_what_is_read_of_triton():
+    target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
+    assert (target.backend, target.arch, target.warp_size) == ("cuda", 90, 32)
+    taken = list(inspect.signature(triton.compiler.ASTSource).parameters)
+    assert taken[:4] == ["fn", "signature", "constexprs", "attrs"]
+    assert "arg_names" in inspect.getsource(triton.runtime.jit.JITFunction)
+    for knobs, name in (
+        (triton.knobs.nvidia, "dump_ptxas_log"),
+        (triton.knobs.compilation, "always_compile"),
+    ):
+        assert hasattr(knobs, name)
+    taken = inspect.signature(triton.compile).parameters
+    assert {"target", "options"} <= set(taken)
