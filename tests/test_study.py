@@ -82,7 +82,7 @@ def ran(finished, monkeypatch):
     stages = []
 
     def as_finished(stage):
-        def run(settings, given, weights):
+        def run(settings, given, weights, batch_done=None):
             name = f"{stage} ({weights})"
             stages.append(name)
             stage_of = finished.description["stages"].get(name, {"arrays": []})
@@ -90,6 +90,7 @@ def ran(finished, monkeypatch):
 
         return run
 
+    monkeypatch.setattr(study, "_ask", lambda *args: None)  # of a model that need not be there
     monkeypatch.setattr(study, "record_heads", as_finished("recording"))
     monkeypatch.setattr(study, "analyse", as_finished("analysis"))
     monkeypatch.setattr(study, "compare_with_null", as_finished("null"))
@@ -399,6 +400,7 @@ def settings_of(**changes):
         device="cpu",
         batch_size=1,
         bootstrap=100,
+        trust_remote_code=False,
         progress=False,
     )
     return dataclasses.replace(settings, **changes)
@@ -552,6 +554,7 @@ CHANGES = {
     "device": ("cpu:0", ALL),
     "batch_size": (2, ALL),
     "bootstrap": (200, ANALYSES),
+    "trust_remote_code": (True, ALL),
     "progress": (True, ()),
 }
 
