@@ -30,9 +30,11 @@ import torch
 from numpy.typing import NDArray
 
 import synkern
+from synkern.findings import findings
 from synkern.profile import LayerProfile
 from synkern.prompts import Prompt
 from synkern.study_analysis import analyse, compare_with_null, profiles_from, try_out
+from synkern.study_choices import NONE
 from synkern.study_folder import (
     ArgumentError,  # noqa: F401  for those who catch it
     MissingPackageError,
@@ -42,7 +44,7 @@ from synkern.study_folder import (
 from synkern.study_plan import Clock, plan
 from synkern.study_recording import CONTROL, TRAINED, Models, record_heads
 from synkern.study_room import check_analysis, check_arguments, check_context, check_recording
-from synkern.study_settings import NONE, Settings, checked, checks_of_arguments
+from synkern.study_settings import Settings, checked, checks_of_arguments
 
 _SMOLLM2 = "smollm2-135m"
 # Packages whose version can change a recording, and an analysis.
@@ -277,9 +279,10 @@ def _reported(
     # Here, so that `import synkern.study` does not need matplotlib.
     report = importlib.import_module("synkern.report")
     description = folder.save(about | {"results": results})
+    about = about | {"summary": findings(description, profiles), "results": results}
     page = report.write_report(folder, description, profiles)
     seconds = {"report": round(time.perf_counter() - started, 3)}
-    description = folder.save(about | {"results": results, "seconds": seconds})
+    description = folder.save(about | {"seconds": seconds})
     _write_texts(folder, settings)
     return Study(
         out=folder.path,

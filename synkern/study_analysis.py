@@ -36,9 +36,10 @@ from synkern.profile import (
 )
 from synkern.result import PhiIDResult
 from synkern.scores import RANKINGS, node_means, tied_rank
+from synkern.study_choices import NONE
 from synkern.study_folder import StudyError
 from synkern.study_recording import TRAINED, Arrays, Facts, named
-from synkern.study_settings import NONE, Settings
+from synkern.study_settings import Settings
 
 Floats = NDArray[np.float64]
 

@@ -17,8 +17,9 @@ import torch
 
 from synkern import _memory
 from synkern.scores import RANKINGS
+from synkern.study_choices import NONE
 from synkern.study_folder import ArgumentError, StudyError
-from synkern.study_settings import NONE, Settings
+from synkern.study_settings import Settings
 
 # The least that a study of any model keeps of a generated token: its id, and a norm for each head
 # of a model with three layers.

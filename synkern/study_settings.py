@@ -12,24 +12,9 @@ from typing import Any
 
 import torch
 
-from synkern.nulls import NULLS
-from synkern.preprocess import PREPROCESSING
 from synkern.prompts import Prompt, load_prompts
+from synkern.study_choices import CHOICES, NONE
 from synkern.study_folder import ArgumentError
-
-NONE = "none"
-"""The choice of `detrend` and of `null` that does nothing."""
-
-CHOICES = {
-    "kind": ("gaussian", "discrete"),
-    "redundancy": ("MMI", "CCS"),
-    "average": ("trials", "moments", "concatenate"),
-    "detrend": (NONE, *PREPROCESSING),
-    "null": (NONE, *NULLS),
-    "dtype": ("float32", "float64", "bfloat16", "float16"),
-}
-"""What each of these arguments may be, its default first. Here and not of argparse, so that a call
-from Python is checked alike."""
 
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
