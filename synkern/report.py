@@ -29,7 +29,7 @@ from synkern.numerals import interval as _interval
 from synkern.numerals import number as _number
 from synkern.numerals import percent as _percent
 from synkern.profile import MEANS, MISSING_TOLERATED, LayerProfile
-from synkern.scores import PUBLISHED, node_means
+from synkern.scores import node_means
 from synkern.study_analysis import BASELINE, EXCESS, FALSE_DISCOVERIES, RAW
 from synkern.study_folder import StudyFolder
 
@@ -93,7 +93,6 @@ def write_report(
     page = environment.get_template("report.html.jinja").render(
         name=name,
         findings=findings(description, profiles),
-        published=called(PUBLISHED),
         study=description,
         figures=figures,
         rankings=[

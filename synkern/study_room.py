@@ -159,7 +159,7 @@ def check_analysis(settings: Settings, nodes: int, out: Path) -> None:
     _refuse_without(
         shutil.disk_usage(out).free,
         2 * kept * (2 if settings.control else 1) + _REPORT_BYTES,
-        f"the files of a study of {nodes} heads and {texts} prompts",
+        f"keeping a study of {nodes} heads and {texts} prompts",
         f"on the disk of {str(out)!r}",
         "make room, or name a folder on another disk",
     )

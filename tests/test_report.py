@@ -20,6 +20,7 @@ from synkern.figures import (
     pair_matrices,
     synergy_curves,
 )
+from synkern.findings import findings
 from synkern.profile import layer_profiles
 from synkern.report import FALSE_POSITIVES, write_report
 from synkern.scores import RANKINGS
@@ -180,6 +181,36 @@ def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, pr
     assert "undefined" in page
     assert not re.search(r"−0\.0+(?!\d)", page)
     assert "lag 2 tokens" in page
+
+
+@pytest.mark.parametrize("name", ["a$b", "$\\frac$", "100%_{x}^$y$ \\\\ $"])
+def test_no_name_of_a_model_is_a_formula(tmp_path, arrays, profiles, name):
+    trained = {"trained": {r: p for r, p in profiles["trained"].items() if "excess" not in r}}
+    # As set by a matplotlibrc of the user.
+    with mpl.rc_context({"text.usetex": True, "axes.formatter.use_mathtext": True}):
+        figure = layer_profile_curves({f"{name} trained": trained["trained"]}, f"{name}: title")
+        assert report._png(figure).startswith(PNG)
+    assert figure.get_suptitle() == f"{name}: title"
+    page = page_of(tmp_path, arrays, profiles, model=f"models/{name}")
+    assert f"Synergy over depth: {name}" in page
+
+
+def test_the_page_begins_with_three_sentences(tmp_path, arrays, profiles):
+    page = page_of(tmp_path, arrays, profiles)
+    sentences = findings(description(), profiles)
+    start = page.index("Does synergy peak")
+    assert page[:start].rstrip().endswith(" ".join(" ".join(sentences).split()))
+    assert "trust-remote-code" not in page
+    allowed = page_of(tmp_path, arrays, profiles, trust_remote_code=True)
+    assert "Python code that comes with the model was allowed to run" in allowed
+
+
+def test_the_ranking_of_the_published_figures_comes_first_and_is_marked(tmp_path, arrays, profiles):
+    page = page_of(tmp_path, arrays, profiles)
+    rows = re.findall(
+        r"trained (mean difference \(as published\)|rank difference|balance) [+−]", page
+    )
+    assert rows == ["mean difference (as published)", "rank difference", "balance"]
 
 
 def test_the_page_of_a_study_without_control_does_not_speak_of_it(tmp_path, arrays, profiles):
