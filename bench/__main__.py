@@ -3,6 +3,7 @@
 accuracy             errors of every backend and dtype, by atom        results/accuracy.json
 scaling              time and memory against size; threads             results/scaling.json
 study                the recorder's overhead; stages of a study        results/study.json
+busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
 smoke                all of these on tiny inputs: a rehearsal, in less than two minutes
@@ -97,6 +98,17 @@ def study(options: argparse.Namespace) -> int:
     return 0
 
 
+def busy(options: argparse.Namespace) -> int:
+    """Measure a study on a quiet machine and on a busy one, and save."""
+    from bench import busy as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found = suite.measure(_say(), options.study, options.loops, spinning=options.spinning)
+    run.tables = {"busy": found}
+    run.save(options.out or RESULTS / "busy.json")
+    return int(found["ratio"] > 3)
+
+
 def report(options: argparse.Namespace) -> int:
     """Render what is committed."""
     from bench import report as page  # noqa: PLC0415
@@ -177,6 +189,12 @@ def main() -> int:
     one.add_argument("--max-prompts", type=int, help="of the study; all 60 by default")
     one.set_defaults(run=study)
 
+    one = commands.add_parser("busy", help=busy.__doc__)
+    one.add_argument("--loops", type=int, default=2, help="processes that never rest")
+    one.add_argument("--spinning", action="store_true", help="let waiting threads spin")
+    one.add_argument("study", nargs="*", help="arguments of the study, after --")
+    one.set_defaults(run=busy)
+
     one = commands.add_parser("report", help=report.__doc__)
     one.add_argument("--results", type=Path, default=RESULTS)
     one.add_argument("--no-figures", action="store_true")
@@ -193,7 +211,7 @@ def main() -> int:
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
-    for name in ("accuracy", "scaling", "study"):
+    for name in ("accuracy", "scaling", "study", "busy"):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     return int(options.run(options))

@@ -28,6 +28,19 @@ _POINTS = tuple(_BELOW)
 ATOMS: tuple[str, ...] = tuple(f"{source}t{target}" for source in _POINTS for target in _POINTS)
 """Names of the 16 atoms, source then target, in phyid's order: rtr rtx rty rts xtr ... sts."""
 
+_WORDS = {
+    "r": "redundancy",
+    "x": "unique information of x",
+    "y": "unique information of y",
+    "s": "synergy",
+}
+
+
+def long_name(atom: str) -> str:
+    """An atom in words, such as "synergy to redundancy" for `str`."""
+    source, target = atom.split("t")
+    return f"{_WORDS[source]} to {_WORDS[target]}"
+
 
 def zeta_matrix() -> npt.NDArray[np.int64]:
     """Matrix of the order on the product lattice: cumulative quantities = zeta_matrix() @ atoms.

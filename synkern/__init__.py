@@ -8,19 +8,24 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
 """
 
-from synkern.decompose import phiid
-from synkern.dropin import calc_PhiID
-from synkern.kernels.lattice import ATOMS
-from synkern.local import phiid_local
-from synkern.moments import LaggedMoments
-from synkern.node_means import NodeMeans
-from synkern.nulls import NullTest, null_test
-from synkern.persistence import persistence_reference
-from synkern.recorder import record
-from synkern.recording import Node, Recording
-from synkern.replayer import replay
-from synkern.result import PhiIDResult
-from synkern.scores import RANKINGS, NodeScores, node_scores
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synkern.decompose import phiid
+    from synkern.dropin import calc_PhiID
+    from synkern.kernels.lattice import ATOMS
+    from synkern.local import phiid_local
+    from synkern.moments import LaggedMoments
+    from synkern.node_means import NodeMeans
+    from synkern.nulls import NullTest, null_test
+    from synkern.persistence import persistence_reference
+    from synkern.recorder import record
+    from synkern.recording import Node, Recording
+    from synkern.replayer import replay
+    from synkern.result import PhiIDResult
+    from synkern.scores import RANKINGS, NodeScores, node_scores
 
 __version__ = "0.1.0"
 
@@ -43,3 +48,40 @@ __all__ = [
     "record",
     "replay",
 ]
+
+# Imported when first used: torch alone takes seconds, and the command has to set what OpenMP reads
+# from the environment before torch is loaded.
+_HOMES = {
+    "ATOMS": "kernels.lattice",
+    "LaggedMoments": "moments",
+    "Node": "recording",
+    "NodeMeans": "node_means",
+    "NodeScores": "scores",
+    "NullTest": "nulls",
+    "PhiIDResult": "result",
+    "RANKINGS": "scores",
+    "Recording": "recording",
+    "calc_PhiID": "dropin",
+    "node_scores": "scores",
+    "null_test": "nulls",
+    "persistence_reference": "persistence",
+    "phiid": "decompose",
+    "phiid_local": "local",
+    "record": "recorder",
+    "replay": "replayer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if home := _HOMES.get(name):
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+    # `synkern.measures` and the like work without an import of their own.
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,81 +1,103 @@
-"""How much memory a computation may still take, so that it can be refused instead of killed."""
+"""Whether what is about to be computed fits into memory, asked before the work begins."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-_CGROUPS = Path("/sys/fs/cgroup")
-# Files of version 2 and of version 1: the limit, what is used of it, and by what name the part of
-# that which the kernel would give back (pages of files not in use) stands in `memory.stat`.
-_GROUP_FILES = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
+import torch
+
+from synkern._arrays import is_cupy
+
+_UNASKED = 64 << 20
+"""Bytes below which nobody asks: files of the system take longer to read than small arrays."""
 
 
-def available() -> int | None:
-    """Bytes that this process can take before the machine or its container runs out of memory.
+def require(needed: int, array: Any, what: str, ways: str) -> None:
+    """Refuse what does not fit where an array is.
 
-    The least of what the machine has free and of what the limits of the process's control groups
-    (those of a container or a batch job) and of its address space leave. None where the system does
-    not say.
+    Args:
+        needed: bytes of the output and of what has to be beside it.
+        array: of the library and on the device that will hold it.
+        what: said of what needs it.
+        ways: what would fit, for the message.
+
+    Raises:
+        MemoryError: less is free.
     """
-    return min(_all_limits(), default=None)
+    if needed < _UNASKED:
+        return
+    free = available(array)
+    if free is not None and needed > free:
+        raise MemoryError(f"{what} take {_size(needed)}, and {_size(free)} are free; take {ways}")
 
 
-def said(size: float) -> str:
-    """A number of bytes for people to read, in decimal units."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:,.3g} {unit}" if size < 1e15 else f"{size / factor:,.0f} {unit}"
-    return f"{max(size, 0) / 1e3:.0f} kB"
+def available(array: Any = None) -> int | None:
+    """Free bytes on the device of an array, or in host memory; None where nobody can say."""
+    if isinstance(array, torch.Tensor) and array.device.type == "cuda":
+        device = array.device
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + cached)
+    if is_cupy(array):
+        cupy = importlib.import_module("cupy")
+        with array.device:
+            pool = cupy.get_default_memory_pool()
+            return int(cupy.cuda.Device().mem_info[0] + pool.free_bytes())
+    if isinstance(array, torch.Tensor) and array.device.type != "cpu":
+        return None
+    return min(_host(), default=None)
 
 
-def _all_limits() -> Iterator[int]:
-    with suppress(OSError, ValueError, KeyError):
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        yield 1024 * int(fields["MemAvailable"].split()[0])
-    if not Path("/proc/meminfo").exists():
-        # Elsewhere than on Linux only what is built in is known, not what is free.
-        with suppress(OSError, ValueError, AttributeError):
-            yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for folder in _groups():
-        for limit, used, reclaimable in _GROUP_FILES:
-            with suppress(OSError, ValueError):
-                most = int((folder / limit).read_text("utf-8"))  # "max" is no limit
-                left = most - int((folder / used).read_text("utf-8"))
-                yield max(0, left + _stat(folder / "memory.stat", reclaimable))
-    with suppress(ImportError, OSError, ValueError):
-        import resource  # noqa: PLC0415  there is none on Windows
-
-        most = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if most != resource.RLIM_INFINITY:
-            pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
-            yield max(0, most - pages * resource.getpagesize())
+def _host() -> Iterator[int]:
+    """What the machine, the container and the limits of this process leave, in bytes."""
+    # Files that do not exist, or say something else, on other systems.
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        lines = (line.split() for line in Path("/proc/meminfo").read_text("ascii").splitlines())
+        kilobytes = {words[0].rstrip(":"): int(words[1]) for words in lines}
+        yield 1024 * (kilobytes["MemAvailable"] + kilobytes.get("SwapFree", 0))
+    for limit, used, cache in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            free = int(limit.read_text("ascii")) - int(used.read_text("ascii"))
+            yield max(0, free) + _reclaimable(cache)
+    with contextlib.suppress(OSError, ValueError, ImportError):
+        resource = importlib.import_module("resource")
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+            yield max(0, soft - pages * os.sysconf("SC_PAGE_SIZE"))
 
 
-def _groups() -> Iterator[Path]:
-    """The control groups of this process and those above, whose limits count as well."""
-    lines: list[str] = []
-    with suppress(OSError, ValueError):
-        lines = Path("/proc/self/cgroup").read_text("utf-8").splitlines()
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = _CGROUPS / "memory" if controllers else _CGROUPS
-        folder = root / path.lstrip("/")
-        # Inside a container the path may be one of the host, and the root is the container's own.
-        yield from (f for f in (folder, *folder.parents) if f == root or root in f.parents)
+def _groups() -> Iterator[tuple[Path, Path, Path]]:
+    """Files of the control groups of this process: limit, use, statistics."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text("utf-8", "replace").splitlines():
+            _, controllers, name = line.split(":", 2)
+            if not controllers:  # version 2: the limit of any group above counts
+                root, names = Path("/sys/fs/cgroup"), ("memory.max", "memory.current")
+            elif "memory" in controllers.split(","):
+                root = Path("/sys/fs/cgroup/memory")
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            else:
+                continue
+            place = root / name.lstrip("/")
+            for folder in (place, *place.parents):
+                yield folder / names[0], folder / names[1], folder / "memory.stat"
+                if folder == root:
+                    break
 
 
-def _stat(file: Path, name: str) -> int:
-    with suppress(OSError, ValueError):
-        for line in file.read_text("utf-8").splitlines():
-            if line.startswith(f"{name} "):
-                return int(line.split()[1])
+def _reclaimable(statistics: Path) -> int:
+    """Bytes of files that the group keeps in memory and gives back when asked."""
+    for line in statistics.read_text("ascii").splitlines():
+        name, value = line.split()
+        if name in ("inactive_file", "total_inactive_file"):
+            return int(value)
     return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"

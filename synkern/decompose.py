@@ -12,7 +12,9 @@ from typing import Any, Literal, TypedDict, Unpack, cast, overload
 import torch
 
 import synkern._checks as check
+import synkern._memory as memory
 from synkern._arrays import Incoming, incoming, like, placed, to_numpy
+from synkern._names import node_names, unnamed
 from synkern.backends import Backend, Work, select
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
@@ -38,6 +40,7 @@ class CommonOptions(TypedDict, total=False):
     unit: Literal["nats", "bits"] | None
     backend: str
     dtype: Literal["float64", "float32"]
+    node_names: Sequence[Any] | None
 
 
 class _PhiidOptions(CommonOptions, total=False):
@@ -87,6 +90,7 @@ def phiid(
     unit: Literal["nats", "bits"] | None = None,
     backend: str = "auto",
     dtype: Literal["float64", "float32"] = "float64",
+    node_names: Sequence[Any] | None = None,
 ) -> PhiIDResult | NodeMeans | dict[int, PhiIDResult] | dict[int, NodeMeans]:
     """Integrated information decomposition of every pair of nodes, or of chosen ones.
 
@@ -98,8 +102,8 @@ def phiid(
     Args:
         series: (trials, time, nodes) or (time, nodes), real and finite: NumPy, torch (any device;
             gradients flow, but none from degenerate pairs), CuPy or JAX through DLPack (JAX keeps
-            float64 only with jax_enable_x64), or nested lists. Or `LaggedMoments` gathered from
-            one, if Gaussian and MMI.
+            float64 only with jax_enable_x64), or nested lists. Axes with names (xarray) are put in
+            this order by them. Or `LaggedMoments` gathered from one, if Gaussian and MMI.
         tau: lag in samples, 1 by default; or several. Moments have lags of their own, and are
             decomposed at all of them by default.
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": every node is one
@@ -127,6 +131,8 @@ def phiid(
             "float32": 1e-5, with pairs that would miss it, as those of persistent nodes do,
             computed in float64: it saves memory, and time only where most pairs are benign.
             Discrete atoms are computed in float64 and rounded on output.
+        node_names: a name for each node, which the result keeps; by default those that the series
+            has: columns of a frame, coordinates of an xarray.
 
     Returns:
         `PhiIDResult`: by atom name (nodes, nodes), or (trials, nodes, nodes) with average=None; the
@@ -143,6 +149,7 @@ def phiid(
         ValueError: bad shape, NaN in the series, tau too long, unknown option or backend; nodes
             that do not exist; moments for an estimator that needs the data.
         TypeError: series does not hold real numbers; pairs are not whole numbers.
+        MemoryError: the atoms asked for do not fit; the message says what does.
 
     Warns:
         UserWarning: fewer than 30 samples; degenerate pairs.
@@ -161,6 +168,7 @@ def phiid(
         unit=unit,
         backend=backend,
         dtype=dtype,
+        node_names=node_names,
     )
     result = decompose(series, tau, ESTIMATORS[kind, redundancy], options)
     for one in result.values() if isinstance(result, dict) else (result,):
@@ -182,6 +190,7 @@ class Options:
     unit: str | None
     backend: str
     dtype: str
+    node_names: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError on unknown or contrary choices."""
@@ -210,6 +219,7 @@ class _Source:
         given: an array of the caller's.
         like: the same as the backend's kind, where the data are.
         restore: turns the backend's arrays into the caller's kind.
+        node_names: a name for each node, if there are any.
     """
 
     backend: Backend
@@ -218,6 +228,7 @@ class _Source:
     given: Any
     like: Any
     restore: Callable[[Any], Any]
+    node_names: tuple[str, ...] | None
 
 
 def decompose(
@@ -238,6 +249,8 @@ def decompose(
 
 
 def _series_source(series: Any, lags: Sequence[int], options: Options, work: Work) -> _Source:
+    named = unnamed(series, "series")
+    series = named.array
     chosen = select(options.backend, series, work)
     if options.reduce and isinstance(series, torch.Tensor) and series.requires_grad:
         raise ValueError(
@@ -247,7 +260,9 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
     array, restore = incoming(series, chosen.arrays, argument="series")
     with placed(series, array):
         array = check.series(sys.modules[chosen.arrays], array, max(lags))
-    return _Source(chosen, lambda lag: array, tuple(array.shape), series, array, restore)
+    shape = tuple(array.shape)
+    names = node_names(options.node_names, named, shape[2])
+    return _Source(chosen, lambda lag: array, shape, series, array, restore, names)
 
 
 def _moments_source(
@@ -282,6 +297,7 @@ def _moments_source(
         past,
         taken.array,
         lambda array: moments.restore(taken.restore(array)),
+        node_names(options.node_names, moments.named, moments.shape[2]),
     )
 
 
@@ -291,6 +307,7 @@ def _at_lag(
     names = options.names
     if selection is not None:  # Its pairs may be asked for the other way round.
         names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
+    _refuse_too_large(source, len(names), options, selection)
     found = source.backend.run(
         source.data(lag),
         estimator=estimator,
@@ -314,6 +331,7 @@ def _at_lag(
         "shape": source.shape,
         "constant": to_numpy(found.constant),
         "rescued": found.rescued,
+        "node_names": source.node_names,
     }
     factor = _FACTOR.get((estimator.unit, unit), 1.0)
     if options.reduce == "nodes":
@@ -329,6 +347,26 @@ def _at_lag(
         flagged=to_numpy(found.flagged),
         pairs=None if selection is None else selection.asked,
         **common,
+    )
+
+
+def _refuse_too_large(
+    source: _Source, atoms: int, options: Options, selection: Selection | None
+) -> None:
+    """Raise MemoryError where the matrices of the atoms have no room; see `synkern._memory`."""
+    trials, _, nodes = source.shape
+    if options.reduce == "nodes":
+        return
+    kept = trials if options.average is None else 1
+    entries = nodes * nodes if selection is None else len(selection.pairs)
+    size = {"float64": 8, "float32": 4}[options.dtype]
+    apart = ", average='trials' in place of None" if kept > 1 else ""
+    memory.require(
+        atoms * kept * entries * size,
+        source.like,
+        f"{atoms} atoms of {entries:,} pairs x {kept} trials",
+        f"reduce='nodes' for means by node, pairs= for some of the pairs{apart}, fewer atoms, or "
+        "dtype='float32'",
     )
 
 

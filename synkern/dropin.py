@@ -7,12 +7,13 @@ atoms of many pairs at every sample `synkern.phiid_local`.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+from synkern._arrays import incoming
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -58,7 +59,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     mean over samples is the information itself.
 
     Args:
-        src: first series, (time,), real and finite.
+        src: first series, (time,) or one column (time, 1), real and finite: any kind of array, a
+            pandas Series or a frame of one column.
         trg: second series, as long.
         tau: lag in samples.
         kind: "gaussian": informations of jointly Gaussian variables, in nats. "discrete": of bits,
@@ -77,16 +79,18 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         of a constant series are 0.
 
     Raises:
-        ValueError: series of different length, not finite, too short for tau; unknown options.
+        ValueError: series of different length, not finite, too short for tau, of several columns;
+            a tensor that requires a gradient; unknown options.
+        TypeError: series that do not hold real numbers (text, complex, masked).
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     tau = check.lag(tau)
-    first, second = np.asarray(src, np.float64), np.asarray(trg, np.float64)
-    if first.ndim != 1 or first.shape != second.shape:
+    first, second = _column(src, "src"), _column(trg, "trg")
+    if first.shape != second.shape:
         raise ValueError(
-            "src and trg must be two series of one length, (time,) each; "
-            f"got shapes {first.shape} and {second.shape}"
+            "src and trg must be two series of one length; got shapes "
+            f"{first.shape} and {second.shape}"
         )
     both = np.array((first, second))
     check.series(np, both.T, tau)
@@ -105,6 +109,19 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         "R_res": {name: redundancies[k] for name, k in _REDUNDANCIES},
         "rtr": redundancies[0],
     }
+
+
+def _column(series: Any, argument: str) -> Values:
+    """One series as float64 (time,)."""
+    taken: Any = np.asarray(incoming(series, "numpy", argument=argument).array, np.float64)
+    if taken.ndim == 2 and taken.shape[1] == 1:
+        taken = taken[:, 0]
+    if taken.ndim != 1:
+        raise ValueError(
+            f"{argument} must be one series, (time,) or (time, 1); got shape {taken.shape}: for "
+            "several nodes use synkern.phiid"
+        )
+    return cast("Values", taken)
 
 
 def _gaussian(variables: Values, redundancy: str) -> Local:

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
+import synkern._memory as memory
 from synkern._arrays import incoming, placed, to_numpy
+from synkern._names import unnamed
 from synkern.backends import Work, select
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
@@ -79,6 +81,8 @@ def phiid_local(
             with other nodes.
         TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
 
+        MemoryError: the atoms do not fit.
+
     Warns:
         UserWarning: fewer than 30 samples; degenerate pairs.
     """
@@ -86,7 +90,7 @@ def phiid_local(
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
-    series = _detached(series)
+    series = _detached(unnamed(series, "series").array)
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
     data, restore = incoming(series, library, argument="series")
     xp: Any = sys.modules[library]
@@ -94,7 +98,7 @@ def phiid_local(
     with placed(series, data):
         data = _float64(check.series(xp, data, tau))
         if fit is not None:
-            taken = incoming(_detached(fit), library, argument="fit").array
+            taken = incoming(_detached(unnamed(fit, "fit").array), library, argument="fit").array
             try:
                 fit = _as_fit(check.series(xp, taken, tau), data)
             except ValueError as error:
@@ -102,6 +106,13 @@ def phiid_local(
         chosen = check.node_pairs(pairs, data.shape[-1])
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
+        sizes = (data.shape[0], len(chosen), len(ATOMS), data.shape[1] - tau)
+        memory.require(
+            8 * math.prod(sizes),
+            data,
+            f"{sizes[2]} atoms of {sizes[1]:,} pairs x {sizes[0]} trials x {sizes[3]:,} samples",
+            "some of the pairs or trials at a time, or averages from phiid(pairs=...)",
+        )
 
         atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
         factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))

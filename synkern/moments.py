@@ -12,6 +12,7 @@ import torch
 import synkern._checks as check
 import synkern.kernels.moments as kernel
 from synkern._arrays import ArrayKind, incoming, is_cupy, native, placed
+from synkern._names import Named, unnamed
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -48,6 +49,8 @@ class LaggedMoments:
         self._time = 0
         self._shape: tuple[int, int] | None = None  # trials, nodes
         self._complete = False
+        self.named = Named(None, None, lambda array: array)
+        """The last chunk whose nodes had names; for `phiid`."""
         self._library: ArrayKind = "numpy"
         self._restore: Callable[[Any], Any] = lambda array: array
 
@@ -75,6 +78,8 @@ class LaggedMoments:
             ValueError: bad shape, NaN or infinity; trials or nodes other than before.
             TypeError: not real numbers; another kind of array than before.
         """
+        named = unnamed(chunk, "chunk")
+        chunk = named.array
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
         library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
@@ -83,9 +88,11 @@ class LaggedMoments:
         detached = chunk.detach() if isinstance(chunk, torch.Tensor) else chunk
         array, restore = incoming(detached, library, argument="chunk")
         with placed(chunk, array):
-            return self._update(array, library, restore)
+            self._update(array, library, restore)
+        self.named = self.named if named.nodes is None else named
+        return self
 
-    def _update(self, array: Any, library: ArrayKind, restore: Callable[[Any], Any]) -> Self:
+    def _update(self, array: Any, library: ArrayKind, restore: Callable[[Any], Any]) -> None:
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise ValueError(
                 "chunk must be (time, nodes) or (trials, time, nodes), nothing empty; got shape "
@@ -107,7 +114,6 @@ class LaggedMoments:
         self._pending.append(_copy(array))
         if sum(chunk.shape[1] for chunk in self._pending) >= PENDING:
             self._flush()
-        return self
 
     @classmethod
     def stack(cls, parts: Sequence[LaggedMoments]) -> LaggedMoments:
@@ -147,6 +153,7 @@ class LaggedMoments:
         stacked._library, stacked._restore = first._library, first._restore
         stacked._time = max(part._time for part in parts)
         stacked._complete = True
+        stacked.named = next((p.named for p in parts if p.named.nodes), first.named)
         return stacked
 
     @property

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synkern.saving import Saved, require, require_decomposition, require_shape
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NodeMeans(Mapping[str, Any]):
+class NodeMeans(Saved, Mapping[str, Any]):
     """Mean of every atom over the pairs of each node that have a value.
 
     A mapping: `means["sts"]` is an array (nodes,), or (trials, nodes) with average=None, the node
@@ -33,6 +35,7 @@ class NodeMeans(Mapping[str, Any]):
         constant: (trials, nodes) bool NumPy array: the node does not vary.
         degenerate: number of (trial, pair) by kind of degeneracy, as in `PhiIDResult`.
         rescued: number of (trial, pair) recomputed from the data by a stable factorisation.
+        node_names: a name for each node; None where the series had none and none were given.
     """
 
     arrays: Mapping[str, Any]
@@ -49,6 +52,7 @@ class NodeMeans(Mapping[str, Any]):
     constant: npt.NDArray[np.bool_]
     degenerate: Mapping[str, int]
     rescued: int
+    node_names: tuple[str, ...] | None = None
 
     # A mapping compares by content, which for arrays has no truth value.
     __eq__ = object.__eq__
@@ -80,3 +84,23 @@ class NodeMeans(Mapping[str, Any]):
             f"{self.unit}, {self.dtype} on {self.backend}, "
             f"{sum(self.degenerate.values())} degenerate)"
         )
+
+    @classmethod
+    def _plain_fields(cls) -> tuple[str, ...]:
+        return ("degenerate",)
+
+    def _check_loaded(self) -> None:
+        require_decomposition(self)
+        trials, _, nodes = self.shape
+        shape = (trials, nodes) if self.average is None else (nodes,)
+        require_shape(self.constant, "constant", "b", (trials, nodes), (1, nodes))
+        require_shape(self.pairs, "pairs", "iu", shape)
+        for name, value in self.arrays.items():
+            require_shape(value, name, "f", shape)
+        if self.balance is not None:
+            require_shape(self.balance, "balance", "f", shape)
+        counts = isinstance(self.degenerate, Mapping) and all(
+            isinstance(kind, str) and type(count) is int and count >= 0
+            for kind, count in self.degenerate.items()
+        )
+        require(counts, "degenerate does not count")

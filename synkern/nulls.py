@@ -42,20 +42,35 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
+import synkern._memory as memory
 from synkern._arrays import incoming, like, native, to_numpy
+from synkern._names import node_names as chosen_names
+from synkern._names import unnamed
 from synkern.decompose import phiid
+from synkern.saving import (
+    Saved,
+    require,
+    require_atoms,
+    require_count,
+    require_names,
+    require_options,
+    require_shape,
+)
 
 Floats = npt.NDArray[np.float64]
 
 _SAME = 1e-9
 """Values nearer than this (nats) count as equal: the promise of the estimator."""
 
+_MATRICES = 14
+"""Of an atom at once: observed, a tally and its temporaries, p and q, and those of a surrogate."""
+
 _ENOUGH_TRIALS = 5
 """The fewest trials that can be paired in enough ways for a two-sided p of 0.05: 2 / 5!."""
 
 
-@dataclass(frozen=True, eq=False)
-class NullTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class NullTest(Saved):
     """Observed atoms against those of unrelated nodes.
 
     Arrays are (nodes, nodes) by atom name, of the kind of the series, NaN on the diagonal and
@@ -76,6 +91,7 @@ class NullTest:
         kind: estimator.
         redundancy: redundancy function.
         unit: of the observed atoms and the null's mean and deviation.
+        node_names: a name for each node; None where the series had none and none were given.
     """
 
     observed: Mapping[str, Any]
@@ -91,6 +107,43 @@ class NullTest:
     kind: str
     redundancy: str
     unit: str
+    node_names: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        """One line: atoms, null, options."""
+        nodes = next(iter(self.observed.values())).shape[0]
+        return (
+            f"NullTest({' '.join(self.observed)}; {nodes} nodes against {self.n} surrogates of "
+            f"{self.null!r}, seed={self.seed}, tau={self.tau}, {self.kind} {self.redundancy}, "
+            f"{self.unit}, {sum(self.without_value.values())} without value)"
+        )
+
+    @classmethod
+    def _plain_fields(cls) -> tuple[str, ...]:
+        return ("without_value",)
+
+    def _check_loaded(self) -> None:
+        require_atoms(self.observed)
+        require_options(
+            self,
+            null=tuple(NULLS),
+            kind=("gaussian", "discrete"),
+            redundancy=("MMI", "CCS"),
+            unit=("nats", "bits"),
+        )
+        require_count(self, n=19, seed=0, tau=1)
+        shape = np.shape(next(iter(self.observed.values())))
+        require(len(shape) == 2 and shape[0] == shape[1], f"the atoms have shape {shape}")
+        require_names(self.node_names, shape[0])
+        for field in ("observed", "null_mean", "null_sd", "p", "q", "without_value"):
+            by_atom = getattr(self, field)
+            same = isinstance(by_atom, Mapping) and list(by_atom) == list(self.observed)
+            require(same, f"{field} has other atoms than observed")
+            for name, value in by_atom.items():
+                if field == "without_value":
+                    require(type(value) is int and value >= 0, f"{field} of {name} is {value!r}")
+                else:
+                    require_shape(value, f"{field} of {name}", "f", shape)
 
 
 class _Recorded(NamedTuple):
@@ -230,6 +283,7 @@ def null_test(
     tau: int = 1,
     atoms: str | Sequence[str] = ("rtr", "sts"),
     block: int = 10,
+    node_names: Sequence[Any] | None = None,
     **options: Any,
 ) -> NullTest:
     """Test the trial-averaged atoms of every pair against those of unrelated nodes.
@@ -247,6 +301,7 @@ def null_test(
         tau: lag in samples.
         atoms: names of atoms (`synkern.ATOMS`) or "all".
         block: length of a block in samples, for null="block" only.
+        node_names: as in `phiid`.
         **options: of `phiid`: kind, redundancy, unit, backend.
 
     Returns:
@@ -263,6 +318,8 @@ def null_test(
     check.choice("null", null, tuple(NULLS))
     _check_options(null, options)
     names = check.atom_names(atoms)
+    named = unnamed(series, "series")
+    series = named.array
     kind = native(series)[0]
     xp = sys.modules[kind]
     detached = series.detach() if isinstance(series, torch.Tensor) else series
@@ -272,6 +329,14 @@ def null_test(
     whole = xp.asarray(array, dtype=xp.float64).reshape(first.shape)
     recorded = _Recorded(xp, whole, tau, block)
     _check_numbers(recorded, null, n, seed)
+    nodes = first.shape[2]
+    names_of_nodes = chosen_names(node_names, named, nodes)
+    memory.require(
+        8 * nodes * nodes * len(names) * _MATRICES,
+        array,
+        f"tests of {len(names)} atoms of {nodes} nodes",
+        "fewer atoms or nodes at a time",
+    )
 
     observed = {name: to_numpy(first[name]) for name in names}
     tally = {name: _Tally(value) for name, value in observed.items()}
@@ -306,6 +371,7 @@ def null_test(
         kind=first.kind,
         redundancy=first.redundancy,
         unit=first.unit,
+        node_names=names_of_nodes,
     )
 
 

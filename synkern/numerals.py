@@ -32,3 +32,11 @@ def percent(share: float | None) -> str:
     decimals = 0 if rest <= 0 or rest >= 10 else 1 - math.floor(math.log10(rest))
     text = f"{100 * share:.{decimals}f}"
     return f"{text.rstrip('0').rstrip('.') if decimals else text} %"
+
+
+def size(count: float) -> str:
+    """A number of bytes, in decimal units."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:,.{3 if count < 1000 * factor else 9}g} {unit}"
+    return f"{max(count, 0) / 1e3:.0f} kB"

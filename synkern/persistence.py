@@ -51,6 +51,7 @@ def persistence_reference(
     unit: Literal["nats", "bits"] | None = None,
     backend: str = "auto",
     dtype: Literal["float64", "float32"] = "float64",
+    node_names: Sequence[Any] | None = None,
 ) -> PhiIDResult | dict[int, PhiIDResult]:
     """What `phiid` (Gaussian, MMI) would give if nodes persisted but did not influence each other.
 
@@ -65,6 +66,7 @@ def persistence_reference(
         unit: "nats", the default, or "bits".
         backend: as in `phiid`.
         dtype: of arithmetic and output.
+        node_names: as in `phiid`.
 
     Returns:
         `PhiIDResult` as from `phiid`. NaN where a node is constant, and where no two AR(1) nodes
@@ -89,6 +91,7 @@ def persistence_reference(
         unit=unit,
         backend=backend,
         dtype=dtype,
+        node_names=node_names,
     )
     result: PhiIDResult | dict[int, PhiIDResult] = decompose(series, tau, PERSISTENCE, options)
     for one in result.values() if isinstance(result, dict) else (result,):

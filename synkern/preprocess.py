@@ -33,6 +33,7 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import incoming
+from synkern._names import keeps_names
 
 _ROUNDING = 16
 """Variation below this many units in the last place of a node's largest value counts as none."""
@@ -46,6 +47,7 @@ class _Series(NamedTuple):
     restore: Callable[[Any], Any]
 
 
+@keeps_names
 def detrend(series: Any, order: int = 1) -> Any:
     """Subtract the least-squares line or parabola over time from each node of each trial.
 
@@ -80,6 +82,7 @@ def detrend(series: Any, order: int = 1) -> Any:
     return s.restore(torch.where(_flat(residual, s.rounding), 0.0, residual))
 
 
+@keeps_names
 def difference(series: Any) -> Any:
     """Replace each value by its change since the time point before; one time point is lost.
 
@@ -105,6 +108,7 @@ def difference(series: Any) -> Any:
     return s.restore(torch.where(_flat(step, s.rounding), step.mean(-2, keepdim=True), step))
 
 
+@keeps_names
 def copula(series: Any) -> Any:
     """Give each node of each trial a Gaussian distribution over time, by ranks.
 
@@ -140,6 +144,7 @@ def copula(series: Any) -> Any:
     return s.restore(z.mT.contiguous())
 
 
+@keeps_names
 def zscore(series: Any) -> Any:
     """Centre each node of each trial over time and divide it by its standard deviation.
 

@@ -68,7 +68,7 @@ _CHUNK_BYTES = 400 * 2**20
 _MATRICES_PER_DRAW = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerProfile:
     """The profile of one ranking over depth, with a parabola fitted to it.
 
@@ -130,6 +130,16 @@ class LayerProfile:
     skipped_pair_trials: int
     missing_share: float
     skipped_nodes: int
+
+    def __repr__(self) -> str:
+        """One line: ranking, size, the quadratic term and the verdict."""
+        low, high = self.quadratic_interval
+        verdict = "inverted U" if self.inverted_u else "no inverted U"
+        return (
+            f"LayerProfile({self.ranking!r}; {len(self.scores)} nodes in {len(self.layers)} layers "
+            f"x {self.trials} trials, quadratic {self.quadratic:+.4f} [{low:+.4f}, {high:+.4f}], "
+            f"{verdict})"
+        )
 
     @property
     def complete(self) -> bool:

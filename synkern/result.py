@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,18 +15,22 @@ import numpy.typing as npt
 import synkern._checks as check
 from synkern._arrays import incoming, like, native, to_numpy
 from synkern.kernels.eager import lost_flags
+from synkern.kernels.lattice import long_name
 from synkern.kernels.stable import Outcome
 from synkern.measures import MEASURES
+from synkern.saving import (
+    Saved,
+    require,
+    require_decomposition,
+    require_shape,
+)
 
 if TYPE_CHECKING:
     import xarray
 
-_META = "synkern"  # name of the entry of a saved file that holds all but the arrays, as JSON
-_FORMAT = 1
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PhiIDResult(Mapping[str, Any]):
+class PhiIDResult(Saved, Mapping[str, Any]):
     """Atoms by name, with what they were computed from and how.
 
     A mapping: `result["sts"]` is a matrix, `list(result)` its atoms.
@@ -55,6 +56,7 @@ class PhiIDResult(Mapping[str, Any]):
             data by a stable factorisation; these are as good as any other.
         pairs: (..., 2) int64 NumPy array of the first and second node of chosen pairs; None where
             all were decomposed.
+        node_names: a name for each node; None where the series had none and none were given.
     """
 
     arrays: Mapping[str, Any]
@@ -70,6 +72,7 @@ class PhiIDResult(Mapping[str, Any]):
     flagged: npt.NDArray[np.int64]
     rescued: int
     pairs: npt.NDArray[np.int64] | None = None
+    node_names: tuple[str, ...] | None = None
 
     # A mapping compares by content, which for arrays has no truth value.
     __eq__ = object.__eq__
@@ -236,50 +239,13 @@ class PhiIDResult(Mapping[str, Any]):
         arrays = {name: _mean_of_known(value) for name, value in self.arrays.items()}
         return replace(self, arrays=arrays, average="trials")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to one `.npz` file, at exactly this path."""
-        meta = {f.name: getattr(self, f.name) for f in fields(self)}
-        of_arrays = {name: meta.pop(name) for name in ("constant", "flagged", "pairs")}
-        del meta["arrays"]
-        meta["format"] = _FORMAT
-        arrays = {atom: to_numpy(value) for atom, value in self.arrays.items()}
-        entries = {name: array for name, array in of_arrays.items() if array is not None}
-        entries[_META] = np.array(json.dumps(meta))
-        with open(path, "wb") as file:
-            np.savez(file, **entries, **arrays)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> PhiIDResult:
-        """Read what `save` wrote; the atoms are NumPy arrays, whatever they were before.
-
-        Raises:
-            ValueError: the file is not a saved result, or of a later format.
-        """
-        try:
-            file = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, zipfile.BadZipFile):
-            file = None
-        if not isinstance(file, np.lib.npyio.NpzFile) or _META not in file:
-            raise ValueError(f"{os.fspath(path)!r} is not a result saved by synkern")
-        with file:
-            meta = json.loads(str(file[_META]))
-            if (saved := meta.pop("format")) != _FORMAT:
-                raise ValueError(
-                    f"{os.fspath(path)!r} has format {saved}, this synkern reads {_FORMAT}; "
-                    "load it with the version that saved it"
-                )
-            arrays = {name: file[name] for name in file.files if name != _META}
-        meta["shape"] = tuple(meta["shape"])
-        meta |= {name: arrays.pop(name, None) for name in ("constant", "flagged", "pairs")}
-        return cls(arrays=arrays, **meta)
-
     def to_xarray(self, nodes: Sequence[Any] | None = None) -> xarray.Dataset:
         """One labelled variable per atom, dimensions `x` and `y` (and `trial`).
 
         Of chosen pairs, `pair` (or `pair_0`, `pair_1`, ...) with the coordinates `x` and `y`.
 
         Args:
-            nodes: a label for each node; numbers by default. Shown as strings.
+            nodes: a label for each node, shown as strings; by default `node_names`, or numbers.
 
         Raises:
             ImportError: xarray is not installed.
@@ -289,7 +255,8 @@ class PhiIDResult(Mapping[str, Any]):
             import xarray  # noqa: PLC0415
         except ImportError as error:
             raise ImportError("to_xarray needs xarray: pip install xarray") from error
-        labels = list(range(self.nodes)) if nodes is None else [str(node) for node in nodes]
+        given = self.node_names if nodes is None else nodes
+        labels = list(range(self.nodes)) if given is None else [str(node) for node in given]
         if len(labels) != self.nodes:
             raise ValueError(f"nodes has {len(labels)} labels for {self.nodes} nodes")
         coordinates: dict[str, Any] = {"x": labels, "y": labels}
@@ -301,9 +268,11 @@ class PhiIDResult(Mapping[str, Any]):
             coordinates = {name: (dims, at[self.pairs[..., k]]) for k, name in enumerate("xy")}
         if self.average is None:
             dims = ("trial", *dims)
-        attributes = {"units": self.unit}
         return xarray.Dataset(
-            {a: (dims, to_numpy(value), attributes) for a, value in self.arrays.items()},
+            {
+                atom: (dims, to_numpy(value), {"units": self.unit, "long_name": long_name(atom)})
+                for atom, value in self.arrays.items()
+            },
             coords=coordinates,
             attrs={
                 "tau": self.tau,
@@ -340,6 +309,34 @@ class PhiIDResult(Mapping[str, Any]):
         lost = np.concatenate([lost_flags(self.flagged), lost_flags(other.flagged)])
         place, count = np.unique(lost[:, :3], axis=0, return_counts=True)
         return np.unique(place[count == 1][:, 1:], axis=0)
+
+    @classmethod
+    def _arguments(
+        cls, meta: dict[str, Any], entries: Mapping[str, Any], saved: int
+    ) -> dict[str, Any]:
+        if saved > 1:
+            return super()._arguments(meta, entries, saved)
+        own = {name: entries[name] for name in ("constant", "flagged", "pairs") if name in entries}
+        atoms = {name: value for name, value in entries.items() if name not in own}
+        return {**meta, "shape": tuple(meta["shape"]), "arrays": atoms, **own}
+
+    def _check_loaded(self) -> None:
+        require_decomposition(self)
+        trials, _, nodes = self.shape
+        require_shape(self.constant, "constant", "b", (trials, nodes), (1, nodes))
+        require_shape(self.flagged, "flagged", "i", (len(self.flagged), 4))
+        trial, row, column, outcome = self.flagged.T
+        kept = (trial < len(self.constant)) & (row < nodes) & (column < nodes)
+        require(bool((kept & (self.flagged >= 0).all(-1)).all()), "flagged is out of range")
+        require(set(outcome.tolist()) <= set(Outcome), "flagged has an unknown outcome")
+        shape: tuple[int, ...] = (nodes, nodes)
+        if self.pairs is not None:
+            shape = self.pairs.shape[:-1]
+            require_shape(self.pairs, "pairs", "i", (*shape, 2))
+            require(bool(((self.pairs >= 0) & (self.pairs < nodes)).all()), "pairs name no nodes")
+        shape = (trials, *shape) if self.average is None else shape
+        for name, value in self.arrays.items():
+            require_shape(value, name, "f", shape)
 
     def _unordered(self) -> npt.NDArray[np.int64]:
         """(pairs, 2): each chosen pair of different nodes once, whatever its order."""

@@ -31,7 +31,7 @@ PUBLISHED = "mean_difference"
 """The ranking that the published figures of arXiv:2601.06851 show: what "as published" is here."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NodeScores:
     """Scores of every node, arrays (..., nodes) of the kind that the result holds.
 
@@ -42,6 +42,7 @@ class NodeScores:
         score: the ranking variable: ranks, nats or a share, by `ranking`.
         rank: tied rank of the score, 1 (most redundant) to nodes (most synergistic).
         pairs: number of pairs of the node that have a value.
+        node_names: a name for each node, as the result has them; None if it has none.
     """
 
     ranking: str
@@ -50,6 +51,12 @@ class NodeScores:
     score: Any
     rank: Any
     pairs: Any
+    node_names: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        """One line: ranking and shape."""
+        shape = " x ".join(map(str, self.score.shape))
+        return f"NodeScores({self.ranking!r} of {shape} nodes)"
 
 
 def node_scores(result: PhiIDResult | NodeMeans, ranking: str = "rank_difference") -> NodeScores:
@@ -88,7 +95,8 @@ def node_scores(result: PhiIDResult | NodeMeans, ranking: str = "rank_difference
         "rank": tied_rank(score),
         "pairs": pairs,
     }
-    return NodeScores(ranking, **{k: like(v, result["sts"]) for k, v in per_node.items()})
+    arrays = {name: like(value, result["sts"]) for name, value in per_node.items()}
+    return NodeScores(ranking, **arrays, node_names=result.node_names)
 
 
 def scores_from_matrices(sts: Floats, rtr: Floats, ranking: str) -> Floats:

@@ -100,6 +100,12 @@ def _by_label(which: str, groups: Any, nodes: int) -> Indices:
         raise ValueError(
             f"groups must hold a label for each node; got {len(labels)} for {nodes} nodes"
         )
+    missing = [node for node, label in enumerate(labels) if _is_missing(label)]
+    if missing:
+        raise ValueError(
+            f"groups has no label for {len(missing)} of {nodes} nodes, the first {missing[:5]}; "
+            "give them one, or leave these nodes out of the series"
+        )
     numbers = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     group = np.array([numbers[label] for label in labels])
     first, second = np.triu_indices(nodes, 1)
@@ -110,6 +116,14 @@ def _by_label(which: str, groups: Any, nodes: int) -> Indices:
             f"pairs={which!r} selects nothing: {nodes} nodes have {len(numbers)} different groups"
         )
     return np.stack([first[chosen], second[chosen]], -1)
+
+
+def _is_missing(label: Any) -> bool:
+    """None, NaN, and the NA and NaT of pandas: what is not even equal to itself, or says so."""
+    if label is None:
+        return True
+    same = label == label  # noqa: PLR0124
+    return not isinstance(same, bool | np.bool_) or not same
 
 
 def _bipartite(groups: Any, nodes: int) -> Indices:

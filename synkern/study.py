@@ -38,12 +38,12 @@ from synkern.study_choices import NONE
 from synkern.study_folder import (
     ArgumentError,  # noqa: F401  for those who catch it
     MissingPackageError,
-    StudyError,  # noqa: F401
+    StudyError,
     StudyFolder,
 )
-from synkern.study_plan import Clock, plan
+from synkern.study_plan import Clock, ask
 from synkern.study_recording import CONTROL, TRAINED, Models, record_heads
-from synkern.study_room import check_analysis, check_arguments, check_context, check_recording
+from synkern.study_room import check_arguments
 from synkern.study_settings import Settings, checked, checks_of_arguments
 
 _SMOLLM2 = "smollm2-135m"
@@ -58,7 +58,7 @@ _COMBINED = {
 _EXTRAS = {"transformers": "llm", "tqdm": "llm", "matplotlib": "plot", "jinja2": "plot"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A finished study.
 
@@ -79,6 +79,11 @@ class Study:
     profiles: dict[str, dict[str, LayerProfile]]
     report: Path
     reused: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """One line: folder, model, weights."""
+        model = self.description["parameters"]["model"]
+        return f"Study({str(self.out)!r}: {model}, weights {', '.join(self.profiles)})"
 
 
 def run_study(
@@ -217,7 +222,7 @@ def _study_in(folder: StudyFolder, settings: Settings) -> Study:
     kinds = ("recording", "analysis", *(("null",) if settings.null != NONE else ()))
     stages = [(s, w) for s in kinds for w in studied]
     to_do = [name for name in (_stage(s, w) for s, w in stages) if reasons[name] is not None]
-    _ask(settings, models, folder, to_do)
+    ask(settings, models, folder, to_do)
     clock = Clock(settings, to_do)
     for stage, weights in stages:
         name = _stage(stage, weights)
@@ -231,7 +236,13 @@ def _study_in(folder: StudyFolder, settings: Settings) -> Study:
             arrays, facts = record_heads(settings, models, weights, clock.batch_done)
         else:
             compute = analyse if stage == "analysis" else compare_with_null
-            arrays, facts = compute(settings, folder.arrays, weights)
+            try:
+                arrays, facts = compute(settings, folder.arrays, weights)
+            except MemoryError as error:
+                raise StudyError(
+                    f"{name}: there is not enough memory ({error}); use fewer prompts "
+                    "(max_prompts), or pool them (average = 'moments')"
+                ) from error
             for warning in facts["warnings"]:
                 settings.say(f"{name}: {warning}")
         finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -242,26 +253,6 @@ def _study_in(folder: StudyFolder, settings: Settings) -> Study:
         if stage == "recording":
             _write_texts(folder, settings)
     return _reported(folder, settings, about, studied, tuple(reused))
-
-
-def _ask(settings: Settings, models: Models, folder: StudyFolder, to_do: Sequence[str]) -> None:
-    """Say what is going to be done, if the model and the machine have room for it.
-
-    Raises:
-        StudyError: they do not.
-    """
-    recorded = f"{TRAINED}_layer"
-    if any(stage.startswith("recording") for stage in to_do):
-        settings.say(f"loading model {settings.model!r}")
-        model = models.inspect()
-        check_context(settings, model)
-        check_recording(settings, model)
-        nodes, layers = model.nodes, model.layers
-    else:
-        nodes, layers = len(folder.arrays[recorded]), len(np.unique(folder.arrays[recorded]))
-    if to_do:
-        check_analysis(settings, nodes, folder.path)
-    settings.say(plan(settings, nodes, layers, to_do))
 
 
 def _reported(

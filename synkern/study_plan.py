@@ -1,4 +1,7 @@
-"""What a study is about to do, and how long it will take once a batch of prompts has shown it."""
+"""What a study is about to do, and how long it will take once a batch of prompts has shown it.
+
+Said before the work begins, and only if there is room for it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,34 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from synkern.study_analysis import decompose, prepared
+from synkern.study_folder import StudyFolder
+from synkern.study_recording import TRAINED, Models
+from synkern.study_room import check_analysis, check_context, check_recording
 from synkern.study_settings import Settings
+
+
+def ask(settings: Settings, models: Models, folder: StudyFolder, to_do: Sequence[str]) -> None:
+    """Say what is going to be done, if the model and the machine have room for it.
+
+    Raises:
+        StudyError: they do not.
+    """
+    recorded = f"{TRAINED}_layer"
+    if any(stage.startswith("recording") for stage in to_do):
+        settings.say(f"loading model {settings.model!r}")
+        model = models.inspect()
+        check_context(settings, model)
+        check_recording(settings, model)
+        nodes, layers = model.nodes, model.layers
+    else:
+        nodes, layers = len(folder.arrays[recorded]), len(np.unique(folder.arrays[recorded]))
+    if to_do:
+        check_analysis(settings, nodes, folder.path)
+    settings.say(plan(settings, nodes, layers, to_do))
 
 
 def plan(settings: Settings, nodes: int, layers: int, to_do: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from synkern import _memory
+from synkern.numerals import size
 from synkern.scores import RANKINGS
 from synkern.study_choices import NONE
 from synkern.study_folder import ArgumentError, StudyError
@@ -81,8 +82,8 @@ def check_arguments(settings: Settings) -> None:
     ):
         if free is not None and needed > free:
             raise ArgumentError(
-                f"{what} takes at least {_memory.said(needed)} of memory, and "
-                f"{_memory.said(free)} are available; {remedy}"
+                f"{what} takes at least {size(needed)} of memory, and "
+                f"{size(free)} are available; {remedy}"
             )
 
 
@@ -118,11 +119,8 @@ def check_recording(settings: Settings, model: Model) -> None:
     norms = _COPIES_OF_NORMS * 4 * len(settings.prompts) * settings.new_tokens * model.nodes
     on_gpu = torch.device(settings.device).type == "cuda"
     if on_gpu:
-        free_gpu = torch.cuda.mem_get_info(settings.device)[0]
-        held = torch.cuda.memory_reserved(settings.device)
-        free_gpu += held - torch.cuda.memory_allocated(settings.device)
         _refuse_without(
-            free_gpu,
+            _memory.available(torch.empty(0, device=settings.device)),
             cache,
             f"the keys and values of batch_size = {batch} texts of {length} tokens",
             f"on {settings.device!r}",
@@ -196,6 +194,5 @@ def _kept_matrices(settings: Settings) -> int:
 def _refuse_without(free: int | None, needed: float, what: str, where: str, remedy: str) -> None:
     if free is not None and needed > free:
         raise StudyError(
-            f"{what} takes about {_memory.said(needed)} {where}, and {_memory.said(free)} are "
-            f"available; {remedy}"
+            f"{what} takes about {size(needed)} {where}, and {size(free)} are available; {remedy}"
         )

@@ -1,7 +1,9 @@
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 import synkern
 from synkern import ATOMS, calc_PhiID
@@ -148,7 +150,7 @@ def test_discrete_degenerate_series_have_values_as_in_phyid(rng, redundancy):
     ("arguments", "message"),
     [
         (([1.0] * 20, [1.0] * 19, 1), r"one length.*\(20,\) and \(19,\)"),
-        ((np.ones((20, 2)), np.ones((20, 2)), 1), r"two series"),
+        ((np.ones((20, 2)), np.ones((20, 2)), 1), r"one series.*several nodes"),
         ((range(20), range(20), 0), "tau must be a positive whole number.*0"),
         ((range(20), range(20), 17), "20 time points and tau = 17"),
         (([np.nan] * 40, range(40), 1), "NaN"),
@@ -165,3 +167,41 @@ def test_discrete_degenerate_series_have_values_as_in_phyid(rng, redundancy):
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         calc_PhiID(*arguments)
+
+
+def test_what_phyid_takes_with_a_meaning_is_taken(rng):
+    src, trg = rng.standard_normal((2, 60))
+    expected = calc_PhiID(src, trg, 1)[0]
+    for convert in (
+        lambda v: v[:, None],  # as loadmat gives it
+        pd.DataFrame,
+        pd.Series,
+        lambda v: pd.Series(v, index=np.arange(60)[::-1]),  # order is time, not the labels
+        torch.from_numpy,
+        list,
+    ):
+        found = calc_PhiID(convert(src), convert(trg), 1)[0]
+        for atom, values in expected.items():
+            np.testing.assert_array_equal(found[atom], values)
+    half = torch.from_numpy(src).bfloat16(), torch.from_numpy(trg).bfloat16()
+    same = calc_PhiID(*(v.double().numpy() for v in half), 1)[0]["sts"]
+    np.testing.assert_array_equal(calc_PhiID(*half, 1)[0]["sts"], same)
+
+
+@pytest.mark.parametrize(
+    ("convert", "error", "message"),
+    [
+        (lambda v: np.ma.masked_greater(v, 1), TypeError, "src is a masked array"),
+        (lambda v: v + 1j, TypeError, "src must hold real numbers.*complex"),
+        (lambda v: [str(k) for k in v], TypeError, "src must hold real numbers.*U"),
+        (lambda v: torch.tensor(v, requires_grad=True), ValueError, "src requires a gradient"),
+        (lambda v: v[None], ValueError, r"src must be one series.*\(1, 60\)"),
+        (lambda v: np.stack([v, v], 1), ValueError, r"src must be one series.*\(60, 2\)"),
+    ],
+)
+def test_what_would_lose_its_meaning_is_refused(rng, convert, error, message):
+    src, trg = rng.standard_normal((2, 60))
+    with pytest.raises(error, match=message):
+        calc_PhiID(convert(src), trg, 1)
+    with pytest.raises(error, match=message.replace("src", "trg")):
+        calc_PhiID(src, convert(trg), 1)

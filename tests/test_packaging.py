@@ -111,6 +111,27 @@ def test_hugging_face_kernels_is_importable_from_the_root():
 
 
 def test_importing_synkern_is_light():
-    heavy = {"transformers", "matplotlib", "cupy", "triton"}
+    heavy = {"torch", "numpy", "transformers", "matplotlib", "cupy", "triton"}
     code = f"import sys, synkern; print({heavy} & set(sys.modules))"
     assert run_python(code, cwd=ROOT) == "set()"
+
+
+def test_every_public_name_is_found_when_it_is_used():
+    code = """
+import synkern
+listed = set(dir(synkern))
+for name in synkern.__all__:
+    assert name in listed, name
+    value = getattr(synkern, name)
+    home = getattr(value, "__module__", "synkern")
+    assert home.startswith("synkern"), (name, home)
+assert synkern.measures.MEASURES and synkern.preprocess.PREPROCESSING
+for wrong in ("no_such_name", "_HOME"):
+    try:
+        getattr(synkern, wrong)
+    except AttributeError as error:
+        assert wrong in str(error)
+    else:
+        raise AssertionError(wrong)
+"""
+    run_python(code, cwd=ROOT)

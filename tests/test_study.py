@@ -90,7 +90,7 @@ def ran(finished, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(study, "_ask", lambda *args: None)  # of a model that need not be there
+    monkeypatch.setattr(study, "ask", lambda *args: None)  # of a model that need not be there
     monkeypatch.setattr(study, "record_heads", as_finished("recording"))
     monkeypatch.setattr(study, "analyse", as_finished("analysis"))
     monkeypatch.setattr(study, "compare_with_null", as_finished("null"))

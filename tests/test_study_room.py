@@ -10,7 +10,7 @@ import tiny_study
 import torch
 from test_study import settings_of
 
-from synkern import _memory, models, study_room
+from synkern import _memory, models, numerals, study_room
 from synkern.study import run_study
 from synkern.study_folder import ArgumentError, StudyError
 from synkern.study_plan import decompositions, plan
@@ -36,7 +36,7 @@ def recordings(monkeypatch):
 
 
 def free(monkeypatch, size):
-    monkeypatch.setattr(_memory, "available", lambda: size)
+    monkeypatch.setattr(_memory, "available", lambda array=None: size)
 
 
 def model_of(**changes):
@@ -189,28 +189,6 @@ def test_the_plan_comes_before_the_work_and_the_time_after_a_batch(
     assert "plan: all stages are there" in capsys.readouterr().err
 
 
-def test_memory_is_what_the_machine_and_its_limits_leave(monkeypatch, tmp_path):
-    assert 0 < _memory.available() < 2**50
-    for limit, used, stat, left in (
-        ("memory.max", "memory.current", "inactive_file 300\nfile 900\n", 1300),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file 200\n", 1200),
-    ):
-        group = tmp_path / limit
-        group.mkdir()
-        (group / limit).write_text("5000\n")
-        (group / used).write_text("4000\n")
-        (group / "memory.stat").write_text(stat)
-        monkeypatch.setattr(_memory, "_groups", lambda group=group: iter([group]))
-        assert _memory.available() == left
-        (group / limit).write_text("max\n")
-        assert _memory.available() > 10**6
-
-
-def test_the_groups_above_count_too(monkeypatch, tmp_path):
-    assert all(_memory._CGROUPS in (g, *g.parents) for g in _memory._groups())
-    assert _memory._CGROUPS in _memory._groups() or not list(_memory._groups())
-
-
 @pytest.mark.parametrize(
     ("size", "said"),
     [
@@ -219,4 +197,4 @@ def test_the_groups_above_count_too(monkeypatch, tmp_path):
     ],
 )
 def test_sizes_can_be_read(size, said):
-    assert _memory.said(size) == said
+    assert numerals.size(size) == said

@@ -1,0 +1,180 @@
+"""Series whose axes or nodes have names: xarray, pandas, polars.
+
+Names of axes decide which is time; names of nodes travel into the result.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
+
+_Step = TypeVar("_Step", bound=Callable[..., Any])
+
+# Names of axes without case, plural and separators, as `_plain` leaves them.
+_TIME = {"time", "t", "sample", "timepoint", "timestep", "timebin", "timestamp", "volume", "tr"}
+_TIME |= {"frame", "step", "token", "date", "datetime", "second", "ms", "bin"}
+_TRIAL = {"trial", "epoch", "event", "subject", "sub", "participant", "session", "run", "prompt"}
+_TRIAL |= {"text", "batch", "repetition", "rep", "condition", "segment"}
+_NODE = {"node", "region", "roi", "parcel", "area", "channel", "ch", "sensor", "electrode"}
+_NODE |= {"source", "vertex", "voxel", "unit", "neuron", "cell", "head", "expert", "layer"}
+_NODE |= {"feature", "variable", "component", "space"}
+
+
+class Named(NamedTuple):
+    """A series as arrays have it, and what its names say.
+
+    Attributes:
+        array: (trials, time, nodes) or (time, nodes), without names.
+        nodes: names of the nodes; None if they have none.
+        restore: gives an array of that shape, or with fewer time points at the start, its names
+            back.
+    """
+
+    array: Any
+    nodes: tuple[str, ...] | None
+    restore: Callable[[Any], Any]
+
+
+def unnamed(series: Any, argument: str) -> Named:
+    """Put the axes of a series in order by their names, and take the names off.
+
+    Args:
+        series: anything; what has no names comes back as it is.
+        argument: its name, for messages.
+
+    Raises:
+        ValueError: the axes have names that do not say which of them is time, or several do.
+    """
+    for library, take in _TAKERS.items():
+        if library in sys.modules and (named := take(sys.modules[library], series, argument)):
+            return named
+    return Named(series, None, _same)
+
+
+def node_names(names: Iterable[Any] | None, found: Named, nodes: int) -> tuple[str, ...] | None:
+    """The names of the nodes: those given, else those that the series had.
+
+    Raises:
+        ValueError: not one for each node.
+    """
+    if names is None:
+        return found.nodes
+    if isinstance(names, str):
+        raise ValueError(f"node_names must be a name for each node, a list; got {names!r}")
+    chosen = tuple(str(name) for name in names)
+    if len(chosen) != nodes:
+        raise ValueError(f"node_names has {len(chosen)} names for {nodes} nodes")
+    return chosen
+
+
+def keeps_names(step: _Step) -> _Step:
+    """Let a function of a series, and what else, take one with names and return one."""
+
+    @functools.wraps(step)
+    def on_named(*args: Any, **kwargs: Any) -> Any:
+        rest, options = list(args), dict(kwargs)
+        named = unnamed(rest.pop(0) if rest else options.pop("series"), "series")
+        return named.restore(step(named.array, *rest, **options))
+
+    return cast("_Step", on_named)
+
+
+def _same(array: Any) -> Any:
+    return array
+
+
+def _plain(name: Hashable) -> str:
+    kept = "".join(letter for letter in str(name).lower() if letter.isalnum())
+    return kept[:-1] if len(kept) > 2 and kept.endswith("s") and kept != "ms" else kept
+
+
+def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
+    """Which axis is trial (of three), time and node.
+
+    Raises:
+        ValueError: the names do not say.
+    """
+    plain = [_plain(name) for name in names]
+    said = f"{argument}: the axes {tuple(names)} of this {kind}"
+    remedy = (
+        "name them 'trial', 'time' and 'node', or pass the array without names, as "
+        "(trials, time, nodes) or (time, nodes)"
+    )
+    if len(names) not in (2, 3):
+        raise ValueError(f"{said} are {len(names)}, and a series has two or three; {remedy}")
+    roles: dict[str, list[int]] = {"trial": [], "time": [], "node": []}
+    for axis, name in enumerate(plain):
+        for role, known in (("trial", _TRIAL), ("time", _TIME), ("node", _NODE)):
+            if name in known:
+                roles[role].append(axis)
+    wanted = ["time", "node"] if len(names) == 2 else ["trial", "time", "node"]
+    unknown = [axis for axis in range(len(names)) if not any(axis in r for r in roles.values())]
+    if len(names) == 2 and roles["trial"] and len(roles["time"]) == 1:
+        roles["node"] += roles.pop("trial")  # Two axes, one of them time: the other are the nodes.
+    open_roles = [role for role in wanted if not roles[role]]
+    if len(unknown) == 1 and len(open_roles) == 1:
+        roles[open_roles[0]].append(unknown[0])
+    if any(len(roles[role]) != 1 for role in wanted):
+        raise ValueError(f"{said} do not say which is which; {remedy}")
+    return [roles[role][0] for role in wanted]
+
+
+def _of_xarray(xarray: Any, series: Any, argument: str) -> Named | None:
+    if isinstance(series, xarray.Dataset):
+        raise TypeError(
+            f"{argument} is an xarray.Dataset, of several variables; pass one of them, or "
+            "to_dataarray(dim='node')"
+        )
+    if not isinstance(series, xarray.DataArray):
+        return None
+    names = tuple(series.dims)
+    if names == tuple(f"dim_{axis}" for axis in range(len(names))):  # xarray's own, by position
+        ordered = series
+    else:
+        ordered = series.transpose(*(names[axis] for axis in _order(names, argument, "DataArray")))
+    node, time = ordered.dims[-1], ordered.dims[-2]
+    labels = tuple(map(str, ordered[node].values)) if node in ordered.coords else None
+
+    def restore(array: Any) -> Any:
+        late = ordered.isel({time: slice(ordered.sizes[time] - array.shape[-2], None)})
+        return late.copy(data=array)
+
+    return Named(ordered.data, labels, restore)
+
+
+def _of_pandas(pandas: Any, series: Any, argument: str) -> Named | None:
+    if not isinstance(series, pandas.DataFrame):
+        return None
+    names = (series.index.name, series.columns.name)
+    plain = [_plain(name) if name is not None else "" for name in names]
+    # Rows are time unless a name says otherwise.
+    turned = plain[1] in _TIME or plain[0] in _NODE
+    if turned and (plain[0] in _TIME or plain[1] in _NODE):
+        raise ValueError(
+            f"{argument}: the axes of this DataFrame have the names {names}, which contradict each "
+            "other; rows are time and columns nodes"
+        )
+    frame = series.T if turned else series
+    default = isinstance(frame.columns, pandas.RangeIndex)
+
+    def restore(array: Any) -> Any:
+        index = frame.index[len(frame.index) - array.shape[-2] :]
+        return pandas.DataFrame(array, index=index, columns=frame.columns)
+
+    return Named(frame, None if default else tuple(map(str, frame.columns)), restore)
+
+
+def _of_polars(polars: Any, series: Any, argument: str) -> Named | None:
+    del argument
+    if not isinstance(series, polars.DataFrame):
+        return None
+
+    def restore(array: Any) -> Any:
+        return polars.DataFrame(array, schema=series.columns)
+
+    return Named(series.to_numpy(), tuple(series.columns), restore)
+
+
+_TAKERS = {"xarray": _of_xarray, "pandas": _of_pandas, "polars": _of_polars}

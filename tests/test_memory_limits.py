@@ -1,0 +1,91 @@
+"""What does not fit is refused before it is begun, with what would fit."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import synkern
+from synkern import _memory
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """100 MB are free."""
+    monkeypatch.setattr(_memory, "_host", lambda: iter([10**12, 100 * 10**6]))
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy", "torch"])
+def test_matrices_are_refused_before_the_work(little, rng, backend):
+    series = rng.standard_normal((3, 12, 4000))
+    said = r"2 atoms of 16,000,000 pairs x 1 trials take 0.3 GB, and 0.1 GB are free; take"
+    with pytest.warns(UserWarning, match="samples"), pytest.raises(MemoryError, match=said) as info:
+        synkern.phiid(series, backend=backend)
+    for way in ("reduce='nodes'", "pairs=", "fewer atoms", "dtype='float32'"):
+        assert way in str(info.value)
+    with (
+        pytest.warns(UserWarning, match="samples"),
+        pytest.raises(MemoryError, match="x 3 trials.*average='trials'"),
+    ):
+        synkern.phiid(series, average=None, backend=backend)
+    with (
+        pytest.warns(UserWarning, match="samples"),
+        pytest.raises(MemoryError, match="16,000,000 pairs"),
+    ):
+        synkern.persistence_reference(series, backend=backend)
+
+
+def test_what_fits_goes_on(little, rng):
+    series = rng.standard_normal((1, 40, 300))
+    assert synkern.phiid(series, atoms="all")["sts"].shape == (300, 300)
+    assert synkern.phiid(rng.standard_normal((41, 3000)), pairs=[[0, 1]])["sts"].shape == (1,)
+
+
+def test_every_sample_of_many_pairs_is_refused(little, rng):
+    pairs = np.argwhere(~np.eye(100, dtype=bool))
+    with pytest.raises(MemoryError, match="16 atoms of 9,900 pairs x 1 trials x 99 samples take"):
+        synkern.phiid_local(rng.standard_normal((100, 100)), pairs)
+
+
+def test_null_tests_ask_for_their_tallies(little, rng):
+    with pytest.raises(MemoryError, match="tests of 16 atoms of 250 nodes take 0.1 GB"):
+        synkern.null_test(rng.standard_normal((5, 40, 250)), atoms="all", n=19)
+
+
+def test_control_groups_are_read(tmp_path, monkeypatch):
+    """Each group above counts; files in memory can be given back."""
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    for folder, limit, used in ((inner, "max", 5), (inner.parent, "3000", 1000)):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text("anon 900\ninactive_file 70\n")
+    files = [
+        tuple(folder / name for name in ("memory.max", "memory.current", "memory.stat"))
+        for folder in (inner, inner.parent, tmp_path)
+    ]
+    monkeypatch.setattr(_memory, "_groups", lambda: iter(files))
+    assert 2070 in list(_memory._host())
+    assert _memory.available() == 2070
+
+
+LIMITED = """
+import resource, numpy as np, synkern, warnings
+warnings.simplefilter("ignore")
+synkern.phiid(np.random.default_rng(0).standard_normal((40, 5)))
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 10**9,) * 2)
+try:
+    synkern.phiid(np.random.default_rng(0).standard_normal((8, 12000)))
+except MemoryError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
+def test_a_limit_of_the_process_counts():
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True
+    )
+    assert "144,000,000 pairs x 1 trials take 2.3 GB" in done.stdout
