@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 an argument that cannot be used, 130 interrupted.
     """
     try:
-        with _output():
-            options = _parser().parse_args(arguments)
+        options = _parser().parse_args(arguments)
         return int(options.run(options))
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
@@ -43,12 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(lost, 1) if str(lost) else 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Prints help as everything else is printed: argparse passes over what cannot be written."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help on standard output."""
+        _print(self.format_help().rstrip().splitlines())
+
+
+class _Version(argparse.Action):
+    """Prints the version, likewise."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print and end."""
+        _print([f"synkern {synkern.__version__}"])
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="synkern",
         description="Integrated information decomposition of all pairs of nodes.",
     )
-    parser.add_argument("--version", action="version", version=f"synkern {synkern.__version__}")
+    version = "show program's version number and exit"
+    parser.add_argument("--version", action=_Version, nargs=0, help=version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     study = commands.add_parser(

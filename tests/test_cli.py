@@ -265,9 +265,11 @@ def environment():
     return os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(synkern.__file__))}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["backends"]])
+@pytest.mark.parametrize("arguments", [["study", "--help"], ["--version"], ["backends"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_an_output_that_cannot_be_written_is_one_line(arguments, environment):
+def test_an_output_that_cannot_be_written_is_one_line(arguments, unbuffered, environment):
+    environment = environment | {"PYTHONUNBUFFERED": unbuffered}
     command = [sys.executable, "-m", "synkern", *arguments]
     with open("/dev/full", "w") as full:
         done = subprocess.run(

@@ -207,9 +207,8 @@ def test_the_page_begins_with_three_sentences(tmp_path, arrays, profiles):
 
 def test_the_ranking_of_the_published_figures_comes_first_and_is_marked(tmp_path, arrays, profiles):
     page = page_of(tmp_path, arrays, profiles)
-    rows = re.findall(
-        r"trained (mean difference \(as published\)|rank difference|balance) [+−]", page
-    )
+    pattern = r"trained(mean difference \(as published\)|rank difference|balance)[+−]"
+    rows = re.findall(pattern, page)
     assert rows == ["mean difference (as published)", "rank difference", "balance"]
 
 
