@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Integrated information decomposition of all pairs of nodes.",
     )
     version = "show program's version number and exit"
-    parser.add_argument("--version", action=_Version, nargs=0, help=version)
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help=version
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     study = commands.add_parser(
