@@ -143,7 +143,7 @@ def _of_null(description: Mapping[str, Any]) -> str:
 
 def _not_shown(description: Mapping[str, Any], trained: Mapping[str, LayerProfile]) -> str:
     follows = _analysis(description)["correlations"]["synergy, autocorrelation"]
-    persistence = "" if follows is None else f"; rank correlation {number(follows, 2)}"
+    correlation = "undefined" if follows is None else number(follows, 2)
     others = ", ".join(
         f"{called(ranking)}: {_in_short(trained[ranking])}"
         for ranking in RANKINGS
@@ -151,10 +151,10 @@ def _not_shown(description: Mapping[str, Any], trained: Mapping[str, LayerProfil
     )
     weights = "other random weights, " if description["parameters"]["control"] else ""
     return (
-        "Not shown: that heads work together (a head's synergy depends on its own persistence"
-        f"{persistence}); that other definitions agree ({others}); that other models, {weights}"
-        "or other kinds of prompts would give the same; or that the model needs these heads, as "
-        "none was switched off."
+        "Not shown: that heads work together (rank correlation of a head's synergy with its own "
+        f"persistence: {correlation}); that other definitions agree ({others}); that other models, "
+        f"{weights}or other kinds of prompts would give the same; or that the model needs these "
+        "heads, as none was switched off."
     )
 
 

@@ -140,6 +140,6 @@ def test_few_prompts_a_null_and_other_definitions_are_said():
     assert sentences[1].startswith("From only 4 prompts, too few to be sure of anything: ")
     assert "12 % of the pairs differ in synergy from null cross_trial" in sentences[1]
     assert "(rank difference: inverted U, balance: no inverted U)" in sentences[2]
-    assert "depends on its own persistence)" in sentences[2]
-    assert "persistence; rank correlation 0.99)" in said(profile())[2]
+    assert "with its own persistence: undefined)" in sentences[2]
+    assert "with its own persistence: 0.99)" in said(profile())[2]
     assert said(profile(), trials=10)[1].startswith("Found: ")
