@@ -199,7 +199,8 @@ def try_out(settings: Settings) -> None:
     rng = np.random.default_rng(0)
     decompose(replace(settings, tau=1), rng.normal(size=(1, 64, 4)))
     if settings.null != NONE:
-        few = rng.normal(size=(2, settings.new_tokens, 3))
+        # As many as there will be, or enough of them: what a null needs is a length at least.
+        few = rng.normal(size=(2, min(settings.new_tokens, 1000), 3))
         _null_test(replace(settings, null_draws=19), prepared(settings, few))
 
 

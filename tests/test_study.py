@@ -96,6 +96,7 @@ def ran(finished, monkeypatch):
     monkeypatch.setattr(study, "compare_with_null", as_finished("null"))
     monkeypatch.setattr(study, "_write_texts", lambda *args: None)
     monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr(study, "findings", lambda *args: [])
     return stages
 
 
@@ -347,6 +348,7 @@ def test_a_null_test_is_kept_while_what_it_depends_on_stays(model, tested, tmp_p
     assert again(model, out, **null, control=False).reused == (RECORDINGS[0], NULLS[0])
     monkeypatch.setattr(study, "compare_with_null", lambda *args: ({}, {"warnings": []}))
     monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr(study, "findings", lambda *args: [])
     for change in ({"null_draws": 40}, {"seed": 3}, {"tau": 2}, {"redundancy": "CCS"}):
         reused = again(model, out, **{**null, "control": False, **change}).reused
         assert NULLS[0] not in reused
