@@ -320,7 +320,13 @@ def _no_projection(model: Any, call: _AttentionCall) -> UnsupportedModelError:
         f"model: {type(model).__name__}: no layer takes the output of {names[call.module]} "
         f"({type(call.module).__name__}, {heads} heads of width {width}) as its input"
     )
-    if call.near_misses:
+    if not torch.isfinite(call.output).all():
+        what += (
+            f"; it holds {'NaN' if torch.isnan(call.output).any() else 'infinity'}, which equals "
+            "nothing: weights of the model are not finite, or its numbers are too large for "
+            f"{str(call.output.dtype).removeprefix('torch.')}"
+        )
+    elif call.near_misses:
         what += (
             f"; {names[call.near_misses[-1]]} takes one of the same shape but other values, so a "
             "gate or a norm lies between attention and output projection, and what the projection "

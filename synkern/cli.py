@@ -1,18 +1,27 @@
-"""The command `synkern`."""
+"""The command `synkern`.
+
+Only words are imported here: what computes, and with it torch, when a command needs it, so that
+help and mistakes are answered at once.
+"""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import synkern
-from synkern.backends import BACKENDS
-from synkern.study_folder import ArgumentError, StudyError
-from synkern.study_settings import CHOICES
+from synkern.study_choices import CHOICES
+
+
+class _OutputLostError(Exception):
+    """What was to be printed cannot be; the message says why, and is empty where nobody reads."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,20 +33,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 an argument that cannot be used, 130 interrupted.
     """
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return int(options.run(options))
     except KeyboardInterrupt:
-        print("\nsynkern: interrupted", file=sys.stderr)
-        return 130
+        return _failed("interrupted", 130)
+    except _OutputLostError as lost:
+        return _failed(lost, 1) if str(lost) else 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints help as everything else is printed: argparse passes over what cannot be written."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help on standard output."""
+        _print(self.format_help().rstrip().splitlines())
+
+
+class _Version(argparse.Action):
+    """Prints the version, likewise."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print and end."""
+        _print([f"synkern {synkern.__version__}"])
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="synkern",
         description="Integrated information decomposition of all pairs of nodes.",
     )
-    parser.add_argument("--version", action="version", version=f"synkern {synkern.__version__}")
+    version = "show program's version number and exit"
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help=version
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     study = commands.add_parser(
@@ -88,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=30, metavar="N", help="prompts answered at once")
     add("--bootstrap", type=int, default=1000, metavar="N", help="bootstrap draws")
     add(
+        "--trust-remote-code",
+        action="store_true",
+        help="let Python code that comes with the model run here, with all your rights",
+    )
+    add(
         "--quiet",
         action="store_false",
         dest="progress",
@@ -105,27 +140,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> int:
-    study = importlib.import_module("synkern.study")
+    # OpenMP reads it when torch is loaded: a thread that waits for another one sleeps. On a core
+    # that another process wants, spinning takes the model ten times as long; where nobody does,
+    # sleeping costs 4 %.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    errors = importlib.import_module("synkern.study_folder")
     arguments = {name: v for name, v in vars(options).items() if name not in ("command", "run")}
     # What an argument, a file or the installation explains; all else is a bug and keeps its
     # traceback.
     try:
-        done = study.run_study(**arguments)
-    except ArgumentError as error:
+        done = importlib.import_module("synkern.study").run_study(**arguments)
+    except errors.ArgumentError as error:
         return _failed(error, 2)
-    except (StudyError, OSError) as error:
+    except (errors.StudyError, OSError) as error:
         return _failed(error, 1)
     except KeyboardInterrupt:
         kept = f"finished stages are kept in {options.out}: run the same command to go on"
         return _failed(f"interrupted; {kept}", 130)
     stages = done.description["stages"]
-    print("quadratic term of each profile, slopes before and after its vertex (95 % intervals):")
+    lines = [*done.description["summary"], ""]
+    lines.append("quadratic term of each profile, slopes before and after its vertex (95 %):")
     for weights, profiles in done.profiles.items():
         for ranking, profile in profiles.items():
             verdict = "inverted U" if profile.inverted_u else "no inverted U"
             if not profile.complete:
                 verdict = f"{100 * profile.missing_share:.0f} % missing"
-            print(
+            lines.append(
                 f"  {weights:8} {ranking:16} {profile.quadratic:+.4f} "
                 f"{_interval(profile.quadratic_interval)}  "
                 f"before {_interval(profile.rise_interval)}  "
@@ -135,11 +175,12 @@ def _study(options: argparse.Namespace) -> int:
     for weights in done.profiles:
         absent = stages[f"analysis ({weights})"]["excess"]["absent"]
         if absent is not None:
-            print(f"no excess synergy, {weights}: {absent}")
+            lines.append(f"no excess synergy, {weights}: {absent}")
     for weights in done.profiles:
         if f"null ({weights})" in stages:
-            print(_null(weights, stages[f"null ({weights})"]))
-    print(f"report: {done.report}")
+            lines.append(_null(weights, stages[f"null ({weights})"]))
+    lines.append(f"report: {done.report}")
+    _print(lines)
     return 0
 
 
@@ -158,7 +199,7 @@ def _null(weights: str, test: Mapping[str, Any]) -> str:
 def _backends(options: argparse.Namespace) -> int:
     rows = [("BACKEND", "RUNS ON", "WHAT IT IS")]
     notes: list[str] = []
-    for backend in BACKENDS:
+    for backend in importlib.import_module("synkern.backends").BACKENDS:
         status = backend.status()
         runs_on = ", ".join(status.devices) if status.available else "not here"
         rows.append((backend.name, runs_on, backend.summary))
@@ -166,11 +207,8 @@ def _backends(options: argparse.Namespace) -> int:
             remedy = f"; what would help: {status.remedy}" if status.remedy else ""
             notes.append(f"{backend.name}: {status.why}{remedy}")
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for name, runs_on, summary in rows:
-        print(f"{name:{widths[0]}}  {runs_on:{widths[1]}}  {summary}")
-    if notes:
-        print()
-        print("\n".join(notes))
+    lines = [f"{n:{widths[0]}}  {runs_on:{widths[1]}}  {summary}" for n, runs_on, summary in rows]
+    _print([*lines, "", *notes] if notes else lines)
     return 0
 
 
@@ -179,7 +217,38 @@ def _interval(interval: tuple[float, float]) -> str:
     return f"[{low:+.4f}, {high:+.4f}]" if math.isfinite(low) else f"{'too few layers':18}"
 
 
+def _print(lines: Sequence[str]) -> None:
+    """Print lines, characters that the reader's encoding lacks as escapes.
+
+    Raises:
+        _OutputLostError: they cannot be written.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
+    with _output():
+        print(text)
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Find out here, not when Python ends, that what is printed cannot be written."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):
+            # Else Python tries to write the rest once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads = error.errno == errno.EPIPE
+        why = "" if nobody_reads else f"standard output cannot be written to ({error.strerror})"
+        raise _OutputLostError(why) from error
+
+
 def _failed(message: Any, code: int) -> int:
     # One line, also where a library explains itself in several.
-    print("synkern: error:", " ".join(str(message).split()), file=sys.stderr)
+    with suppress(OSError):
+        print("synkern: error:", " ".join(str(message).split()), file=sys.stderr)
     return code

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from synkern.profile import MEANS, LayerProfile
-from synkern.scores import node_means
+from synkern.scores import PUBLISHED, node_means
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +22,16 @@ _STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))
 # That of a mean difference is the unit of the atoms.
 _RANKING_UNITS = {"rank_difference": "rank difference", "balance": "share of synergy"}
 _MISSING = "#BDBDBD"
-_TEXT: Any = {"font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold"}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    # Names of models and nodes are text, whatever they hold: "$" begins no formula.
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
+}
+"""Holds while a figure is drawn and while it is saved."""
 
 
 def pair_matrices(
@@ -37,7 +46,7 @@ def pair_matrices(
         title: of the whole figure.
         unit: of both atoms.
     """
-    with mpl.rc_context(_TEXT):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.6), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         for axes, matrix, name in zip(
@@ -73,7 +82,7 @@ def excess_matrices(
     """
     shown = np.abs(excess[np.isfinite(excess)])
     top = float(np.percentile(shown, 99.5)) if len(shown) else 0.0
-    with mpl.rc_context(_TEXT):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.6), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         left, right = figure.subplots(1, 2)
@@ -151,7 +160,7 @@ def head_maps(
     """
     layers = np.unique(layer)
     row = np.searchsorted(layers, layer)
-    with mpl.rc_context(_TEXT):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 5), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         panels = figure.subplots(1, len(scores), squeeze=False)[0]
@@ -183,7 +192,7 @@ def layer_profile_curves(profiles: Mapping[str, Mapping[str, LayerProfile]], tit
         title: of the whole figure.
     """
     rankings = [r for r in next(iter(profiles.values())) if r not in MEANS]
-    with mpl.rc_context(_TEXT):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.3), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         panels = figure.subplots(1, len(rankings), squeeze=False, sharey=True)[0]
@@ -221,7 +230,7 @@ def synergy_curves(
     """
     columns = ["Synergy (sts)"]
     columns += ["Beyond persistence", "Without a reference"] if missing else []
-    with mpl.rc_context(_TEXT):
+    with mpl.rc_context(STYLE):
         height = 0.9 + 2.6 * len(profiles) if missing else 3.6
         figure = Figure(figsize=(10, height), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
@@ -299,7 +308,7 @@ def null_curves(
     """
     layers, index = np.unique(layer, return_inverse=True)
     depth = (layers - layers[0]) / (layers[-1] - layers[0])
-    with mpl.rc_context(_TEXT):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 6.2), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         grid = figure.subplots(2, 2, sharex=True, sharey="row")
@@ -381,7 +390,8 @@ def _by_layer(scores: NDArray[np.floating[Any]], index: NDArray[np.intp]) -> Flo
 
 
 def _words(ranking: str) -> str:
-    return ranking.replace("_", " ")
+    words = ranking.replace("_", " ")
+    return f"{words} (as published)" if ranking == PUBLISHED else words
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:

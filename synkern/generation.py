@@ -77,6 +77,7 @@ def record_answers(
     new_tokens: int,
     batch_size: int,
     progress: Callable[[int], None] = lambda tokens: None,
+    batch_done: Callable[[NDArray[np.float32]], None] = lambda series: None,
 ) -> Answers:
     """Let a model answer prompts, exactly `new_tokens` tokens each, and record its heads.
 
@@ -94,6 +95,7 @@ def record_answers(
             bfloat16 rounding depends on it: norms moved by up to 15 %, and some prompts were
             answered by other tokens.
         progress: called with the number of tokens generated since the last call.
+        batch_done: called with the series of every batch, (trials, time, nodes).
 
     Returns:
         `Answers`, one trial per prompt.
@@ -106,8 +108,6 @@ def record_answers(
         RuntimeError: the recording does not have one value per prompt and token.
     """
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
-    # A template writes the special tokens itself; a second start token would change the answers.
-    special = getattr(tokenizer, "chat_template", None) is None
     # Models may name several end tokens, beside the tokenizer's own.
     own_ends = token_ids(model.generation_config.eos_token_id)
     end_tokens = sorted({*own_ends, *token_ids(tokenizer.eos_token_id)})
@@ -118,7 +118,10 @@ def record_answers(
         for start in range(0, len(inputs), batch_size):
             batch = inputs[start : start + batch_size]
             encoded = tokenizer(
-                batch, return_tensors="pt", padding=True, add_special_tokens=special
+                batch,
+                return_tensors="pt",
+                padding=True,
+                add_special_tokens=_adds_special_tokens(tokenizer),
             ).to(inputs_device(model))
             _refuse_unreadable(model, encoded, start, new_tokens)
             suppressed = _EndSuppressed(end_tokens, len(batch), progress)
@@ -136,6 +139,7 @@ def record_answers(
                     f"{new_tokens} tokens and {len(nodes)} nodes were expected; does the model "
                     "generate one token per forward pass?"
                 )
+            batch_done(recorded)
             series.append(recorded)
             tokens.append(output[:, encoded["input_ids"].shape[1] :].cpu().numpy())
             ends.append(suppressed.natural_end)
@@ -149,6 +153,18 @@ def record_answers(
         inputs=tuple(inputs),
         natural_end=np.concatenate(ends),
     )
+
+
+def prompt_lengths(tokenizer: Any, prompts: Sequence[str]) -> tuple[int, ...]:
+    """How many tokens the model is given for each prompt, the chat template included."""
+    inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
+    encoded = tokenizer(inputs, add_special_tokens=_adds_special_tokens(tokenizer))
+    return tuple(len(ids) for ids in encoded["input_ids"])
+
+
+def _adds_special_tokens(tokenizer: Any) -> bool:
+    """A template writes them itself; a second start token would change the answers."""
+    return getattr(tokenizer, "chat_template", None) is None
 
 
 def _as_chat(tokenizer: Any, prompt: str) -> str:

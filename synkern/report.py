@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from synkern.figures import (
+    STYLE,
     excess_matrices,
     head_maps,
     layer_profile_curves,
@@ -22,6 +23,11 @@ from synkern.figures import (
     pair_matrices,
     synergy_curves,
 )
+from synkern.findings import called, findings
+from synkern.numerals import digits as _digits
+from synkern.numerals import interval as _interval
+from synkern.numerals import number as _number
+from synkern.numerals import percent as _percent
 from synkern.profile import MEANS, MISSING_TOLERATED, LayerProfile
 from synkern.scores import node_means
 from synkern.study_analysis import BASELINE, EXCESS, FALSE_DISCOVERIES, RAW
@@ -86,6 +92,7 @@ def write_report(
     )
     page = environment.get_template("report.html.jinja").render(
         name=name,
+        findings=findings(description, profiles),
         study=description,
         figures=figures,
         rankings=[
@@ -194,7 +201,7 @@ def _row(weights: str, profile: LayerProfile, digits: int = 3) -> dict[str, str]
     slopes = max(2, digits - 1)
     return {
         "weights": weights,
-        "ranking": _CALLED.get(profile.ranking, profile.ranking.replace("_", " ")),
+        "ranking": _CALLED.get(profile.ranking, called(profile.ranking)),
         "level": _number(float(np.nanmean(profile.scores)), digits, signed=True),
         "quadratic": f"{_number(profile.quadratic, digits, signed=True)} "
         + _interval(profile.quadratic_interval, digits),
@@ -223,34 +230,6 @@ def _levels(profiles: Mapping[str, LayerProfile]) -> dict[str, dict[str, str]]:
     return out
 
 
-def _digits(*values: float) -> int:
-    """Decimals that leave three figures of the largest value."""
-    largest = max(abs(value) for value in values)
-    return min(max(2 - math.floor(math.log10(largest)), 2), 6) if largest else 2
-
-
-def _interval(interval: tuple[float, float], digits: int = 2, signed: bool = True) -> str:
-    low, high = (_number(end, digits, signed) for end in interval)
-    return f"[{low}, {high}]" if not math.isnan(interval[0]) else "too few layers"
-
-
-def _number(value: float, digits: int, signed: bool = False) -> str:
-    if not math.isfinite(value):
-        return "−∞" if value < 0 else "∞"
-    # "z": no minus before a zero.
-    return f"{value:{'+' if signed else ''}z.{digits}f}".replace("-", "−")
-
-
-def _percent(share: float | None) -> str:
-    """As many digits as it takes not to call something nothing, or not all of it all."""
-    if share is None:
-        return "undefined"
-    rest = 100 * min(share, 1 - share)
-    digits = 0 if rest <= 0 or rest >= 10 else 1 - math.floor(math.log10(rest))
-    text = f"{100 * share:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if digits else text} %"
-
-
 def _stages(
     description: Mapping[str, Any], kind: str, profiles: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
@@ -264,5 +243,6 @@ def _weights(weights: str) -> str:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with mpl.rc_context(STYLE):  # ticks and their labels come about here
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()

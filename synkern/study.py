@@ -30,17 +30,21 @@ import torch
 from numpy.typing import NDArray
 
 import synkern
+from synkern.findings import findings
 from synkern.profile import LayerProfile
 from synkern.prompts import Prompt
 from synkern.study_analysis import analyse, compare_with_null, profiles_from, try_out
+from synkern.study_choices import NONE
 from synkern.study_folder import (
     ArgumentError,  # noqa: F401  for those who catch it
     MissingPackageError,
-    StudyError,  # noqa: F401
+    StudyError,
     StudyFolder,
 )
+from synkern.study_plan import Clock, ask
 from synkern.study_recording import CONTROL, TRAINED, Models, record_heads
-from synkern.study_settings import NONE, Settings, checked, checks_of_arguments
+from synkern.study_room import check_arguments
+from synkern.study_settings import Settings, checked, checks_of_arguments
 
 _SMOLLM2 = "smollm2-135m"
 # Packages whose version can change a recording, and an analysis.
@@ -103,6 +107,7 @@ def run_study(
     device: str = "auto",
     batch_size: int = 30,
     bootstrap: int = 1000,
+    trust_remote_code: bool = False,
     progress: bool = True,
 ) -> Study:
     """Map synergy and redundancy of a language model's attention heads over depth.
@@ -158,15 +163,19 @@ def run_study(
         device: where the model runs; "auto" is "cuda" where there is one, else "cpu".
         batch_size: prompts answered at once.
         bootstrap: number of bootstrap draws, at least 100.
-        progress: show progress bars, and say on standard error what is done and what is reused.
+        trust_remote_code: let Python code that comes with the model run, with all rights of the
+            user; the report says so. Without it such a model is refused.
+        progress: show progress bars, and say on standard error what is planned, done and reused.
 
     Raises:
-        ArgumentError: a ValueError: an argument that cannot be used.
+        ArgumentError: a ValueError: an argument that cannot be used, or asks for more memory than
+            there is.
         TypeError: prompts that are not strings.
         OSError: no such file of prompts, or a file that cannot be written.
         MissingPackageError: an ImportError: a package of the extras `llm` or `plot` is missing.
-        StudyError: the folder is not a study's; the model cannot be loaded or recorded, or gives
-            nothing to decompose.
+        StudyError: the folder is not a study's, cannot be written to, or another study is at work
+            in it; the model cannot be loaded or recorded, or gives nothing to decompose; a text is
+            longer than its context; there is not enough memory or disk.
     """
     given = Settings(
         model=str(model),
@@ -186,14 +195,21 @@ def run_study(
         device=device,
         batch_size=batch_size,
         bootstrap=bootstrap,
+        trust_remote_code=trust_remote_code,
         progress=progress,
     )
     settings = checked(given, prompts, max_prompts)
     _check_extras()
+    check_arguments(settings)
     with checks_of_arguments():
         try_out(settings)
 
-    folder = StudyFolder.open(out)
+    with StudyFolder.locked(out) as folder:
+        return _study_in(folder, settings)
+
+
+def _study_in(folder: StudyFolder, settings: Settings) -> Study:
+    """The stages one after the other, and the report."""
     about = _about(settings)
     keys = _keys(settings, about["environment"])
     reasons = {stage: folder.difference(stage, key) for stage, key in keys.items()}
@@ -201,10 +217,14 @@ def run_study(
         folder.drop(stage)  # in memory: on disk it stays until another has taken its place
     reused = []
     models = Models(settings)
-    studied = (TRAINED, CONTROL) if control else (TRAINED,)
+    studied = (TRAINED, CONTROL) if settings.control else (TRAINED,)
     # All recordings come first: they are what an interruption must not cost again.
     kinds = ("recording", "analysis", *(("null",) if settings.null != NONE else ()))
-    for stage, weights in [(s, w) for s in kinds for w in studied]:
+    stages = [(s, w) for s in kinds for w in studied]
+    to_do = [name for name in (_stage(s, w) for s, w in stages) if reasons[name] is not None]
+    ask(settings, models, folder, to_do)
+    clock = Clock(settings, to_do)
+    for stage, weights in stages:
         name = _stage(stage, weights)
         reason = reasons[name]
         if reason is None:
@@ -213,10 +233,16 @@ def run_study(
             continue
         settings.say(f"{name}: " + ("starting" if not reason else f"again, as {reason}"))
         if stage == "recording":
-            arrays, facts = record_heads(settings, models, weights)
+            arrays, facts = record_heads(settings, models, weights, clock.batch_done)
         else:
             compute = analyse if stage == "analysis" else compare_with_null
-            arrays, facts = compute(settings, folder.arrays, weights)
+            try:
+                arrays, facts = compute(settings, folder.arrays, weights)
+            except MemoryError as error:
+                raise StudyError(
+                    f"{name}: there is not enough memory ({error}); use fewer prompts "
+                    "(max_prompts), or pool them (average = 'moments')"
+                ) from error
             for warning in facts["warnings"]:
                 settings.say(f"{name}: {warning}")
         finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -226,7 +252,17 @@ def run_study(
         folder.save(about)
         if stage == "recording":
             _write_texts(folder, settings)
+    return _reported(folder, settings, about, studied, tuple(reused))
 
+
+def _reported(
+    folder: StudyFolder,
+    settings: Settings,
+    about: dict[str, Any],
+    studied: Sequence[str],
+    reused: tuple[str, ...],
+) -> Study:
+    """The results of all stages, in study.json and on the page."""
     profiles = {weights: profiles_from(folder.arrays, weights) for weights in studied}
     results = {w: {r: _result(p) for r, p in profiles[w].items()} for w in studied}
     started = time.perf_counter()
@@ -234,9 +270,10 @@ def run_study(
     # Here, so that `import synkern.study` does not need matplotlib.
     report = importlib.import_module("synkern.report")
     description = folder.save(about | {"results": results})
+    about = about | {"summary": findings(description, profiles), "results": results}
     page = report.write_report(folder, description, profiles)
     seconds = {"report": round(time.perf_counter() - started, 3)}
-    description = folder.save(about | {"results": results, "seconds": seconds})
+    description = folder.save(about | {"seconds": seconds})
     _write_texts(folder, settings)
     return Study(
         out=folder.path,
@@ -244,7 +281,7 @@ def run_study(
         arrays=dict(folder.arrays),
         profiles=profiles,
         report=page,
-        reused=tuple(reused),
+        reused=reused,
     )
 
 
@@ -255,7 +292,7 @@ def _stage(stage: str, weights: str) -> str:
 def _keys(settings: Settings, environment: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """For each stage all that its arrays depend on."""
     values = settings.parameters() | environment
-    answering = ("model", "new_tokens", "dtype", "device", "batch_size")
+    answering = ("model", "new_tokens", "dtype", "device", "batch_size", "trust_remote_code")
     recording = {
         "model files": _files_fingerprint(settings.model),
         "prompts": _prompts_digest(settings.prompts),

@@ -36,9 +36,10 @@ from synkern.profile import (
 )
 from synkern.result import PhiIDResult
 from synkern.scores import RANKINGS, node_means, tied_rank
+from synkern.study_choices import NONE
 from synkern.study_folder import StudyError
 from synkern.study_recording import TRAINED, Arrays, Facts, named
-from synkern.study_settings import NONE, Settings
+from synkern.study_settings import Settings
 
 Floats = NDArray[np.float64]
 
@@ -198,7 +199,8 @@ def try_out(settings: Settings) -> None:
     rng = np.random.default_rng(0)
     decompose(replace(settings, tau=1), rng.normal(size=(1, 64, 4)))
     if settings.null != NONE:
-        few = rng.normal(size=(2, settings.new_tokens, 3))
+        # As many as there will be, or enough of them: what a null needs is a length at least.
+        few = rng.normal(size=(2, min(settings.new_tokens, 1000), 3))
         _null_test(replace(settings, null_draws=19), prepared(settings, few))
 
 

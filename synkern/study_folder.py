@@ -2,24 +2,32 @@
 
 `study.npz` holds the arrays, and under `metadata` the JSON text that `study.json` shows to readers.
 Both travel in one file, replaced in one step, so a study that is interrupted at any moment leaves
-a folder in which arrays and their description agree.
+a folder in which arrays and their description agree. A digest of both tells a file that was changed
+by other hands, whose arrays need not be what their description says.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FORMAT = {"format": "synkern study", "format_version": 2}
+from synkern.study_lock import LOCK, FolderInUseError, FolderLock
+
+_FORMAT = {"format": "synkern study", "format_version": 3}
+# Of all of the metadata but itself, and of all arrays.
+_DIGEST = "sha256"
 _TEMPORARY = ".unfinished-"
 # What a report leaves in the folder.
 _PICTURES = ("profiles", "synergy", "null", "heads_*", "pairs_*", "excess_*")
@@ -33,8 +41,13 @@ _UNREADABLE = (
     TypeError,
     AttributeError,
     RuntimeError,
+    MemoryError,
     zipfile.BadZipFile,
     zlib.error,
+)
+_DAMAGED = (
+    "this file was changed or damaged: move it away (a study cannot go on from it), or name "
+    "another folder"
 )
 
 
@@ -63,54 +76,67 @@ class StudyFolder:
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
+    @contextmanager
+    def locked(cls, path: str | Path) -> Iterator[StudyFolder]:
+        """`open` the folder while no other study can: found out before anything is computed.
+
+        Raises:
+            StudyError: as `open`; another study is at work in the folder; it cannot be written to.
+        """
+        folder = _usable(path)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(FolderLock(folder))
+            except FolderInUseError as error:
+                raise StudyError(f"out = {str(folder)!r}: {error}") from error
+            except OSError as error:
+                raise StudyError(
+                    f"out = {str(folder)!r} cannot be written to ({error.strerror or error}); make "
+                    "it writable, or name another folder"
+                ) from error
+            # Nobody else is here: what is unfinished is that of a study that was killed.
+            for left in folder.glob(f"{_TEMPORARY}*"):
+                with suppress(OSError):
+                    left.unlink()
+            yield cls.open(folder)
+
+    @classmethod
     def open(cls, path: str | Path) -> StudyFolder:
         """Open the folder of an earlier study, or make a new one.
 
         Raises:
             StudyError: the path is a file, the folder cannot be made or holds something else, or
-                its study.npz cannot be read.
+                its study.npz cannot be read, is of another version, or was changed.
         """
-        folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise StudyError(f"out = {str(folder)!r} is a file; name a folder")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StudyError(
-                f"out = {str(folder)!r} cannot be made ({error}); name another folder"
-            ) from error
+        folder = _usable(path)
         file = folder / "study.npz"
         if not file.exists():
-            others = sorted(p.name for p in folder.iterdir() if not p.name.startswith(_TEMPORARY))
-            if others:
-                raise StudyError(
-                    f"out = {str(folder)!r} holds {others[0]!r} but no study.npz, so it is not the "
-                    "folder of a study; name a new or an empty folder"
-                )
             return cls(folder)
-        remedy = "remove that file, or name another folder"
         try:
             # Opened here: given a path to a damaged file, np.load leaves it open.
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             metadata = json.loads(str(arrays.pop("metadata")))
-            stages = metadata["stages"]
             if any(metadata[name] != value for name, value in _FORMAT.items()):
                 raise StudyError(
                     f"{str(file)!r} was written in format {metadata['format']!r} version "
                     f"{metadata['format_version']!r}, this is {_FORMAT['format']!r} version "
-                    f"{_FORMAT['format_version']}; {remedy}"
+                    f"{_FORMAT['format_version']}; move it away, or name another folder"
                 )
-            missing = [
-                name for stage in stages.values() for name in stage["arrays"] if name not in arrays
-            ]
+            unchanged = metadata.pop(_DIGEST, None) == _digest(metadata, arrays)
+            stages = metadata["stages"]
+        except PermissionError as error:
+            raise StudyError(
+                f"{str(file)!r} cannot be read ({error.strerror}); make it readable, or name "
+                "another folder"
+            ) from error
         except _UNREADABLE as e:
             raise StudyError(
-                f"{str(file)!r} cannot be read as the arrays of a study "
-                f"({type(e).__name__}: {e}); {remedy}"
+                f"{str(file)!r} cannot be read as the arrays of a study ({type(e).__name__}: "
+                f"{e}); {_DAMAGED}"
             ) from e
-        if missing:
-            raise StudyError(f"{str(file)!r} lacks the array {missing[0]!r}; {remedy}")
+        if not unchanged:
+            raise StudyError(f"{str(file)!r} is not as a study has left it; {_DAMAGED}")
         return cls(folder, stages, arrays)
 
     def difference(self, stage: str, key: Mapping[str, Any]) -> str | None:
@@ -150,27 +176,73 @@ class StudyFolder:
         """
         metadata = {**_FORMAT, **description, "stages": self.stages}
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary = self.path / f"{_TEMPORARY}study.npz"
-        with temporary.open("wb") as file:
-            # Typed as if it had an argument `allow_pickle` to fill before the arrays.
-            np.savez(file, metadata=np.array(text), **self.arrays)  # type: ignore[arg-type]
-        os.replace(temporary, self.path / "study.npz")
-        self.write("study.json", text + "\n")
         loaded: dict[str, Any] = json.loads(text)
+        # JSON may lose what a tuple is: the digest is of what will be read.
+        signed = json.dumps({_DIGEST: _digest(loaded, self.arrays), **loaded}, ensure_ascii=False)
+        with self._replacing("study.npz") as file:
+            # Typed as if it had an argument `allow_pickle` to fill before the arrays.
+            np.savez(file, metadata=np.array(signed), **self.arrays)  # type: ignore[arg-type]
+        self.write("study.json", text + "\n")
         return loaded
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file of the folder in one step; text as UTF-8."""
-        temporary = self.path / f"{_TEMPORARY}{name}"
         data = content.encode("utf-8") if isinstance(content, str) else content
-        temporary.write_bytes(data)
-        os.replace(temporary, self.path / name)
+        with self._replacing(name) as file:
+            file.write(data)
+
+    @contextmanager
+    def _replacing(self, name: str) -> Iterator[BinaryIO]:
+        """A new file, which takes the place of `name` when the block is done."""
+        # A name that nobody can have guessed, and never a file that is there: no link is followed.
+        temporary = self.path / f"{_TEMPORARY}{secrets.token_hex(8)}-{name}"
+        try:
+            with temporary.open("xb") as file:
+                yield file
+            os.replace(temporary, self.path / name)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
     def remove_report(self) -> None:
         """Remove the page and the figures of a report, such as one that shows replaced stages."""
         for pattern in _REPORT:
             for file in self.path.glob(pattern):
                 file.unlink()
+
+
+def _usable(path: str | Path) -> Path:
+    """The folder, made if missing, if it is that of a study or empty."""
+    if path == "" or "\0" in str(path):
+        raise ArgumentError(f"out = {str(path)!r} is no name of a folder; name one")
+    folder = Path(path)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise StudyError(f"out = {str(folder)!r} is a file; name a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(p.name for p in folder.iterdir())
+    except OSError as error:
+        raise StudyError(
+            f"out = {str(folder)!r} cannot be made or read ({error}); name another folder"
+        ) from error
+    others = [name for name in found if name != LOCK and not name.startswith(_TEMPORARY)]
+    if others and "study.npz" not in others:
+        raise StudyError(
+            f"out = {str(folder)!r} holds {others[0]!r} but no study.npz, so it is not the "
+            "folder of a study; name a new or an empty folder"
+        )
+    return folder
+
+
+def _digest(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of metadata as JSON gives them back, and of the arrays: names, types, and bytes."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\0{name}\0{array.dtype.str}{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _short(value: Any) -> str:

@@ -13,7 +13,7 @@ import json
 import pickle
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synkern.attention import UnsupportedModelError
+from synkern.attention import UnsupportedModelError, find_output_projections
 from synkern.decoding import RecordingError
 from synkern.study_folder import MissingPackageError, StudyError
+from synkern.study_room import Model, cache_bytes_of, context_of
 from synkern.study_settings import Settings
 
 TRAINED = "trained"
@@ -55,7 +56,10 @@ class Models:
         try:
             with _loading_bars(settings.progress):
                 loaded: tuple[Any, Any] = models.load(
-                    settings.model, dtype=settings.dtype, device=settings.device
+                    settings.model,
+                    dtype=settings.dtype,
+                    device=settings.device,
+                    trust_remote_code=settings.trust_remote_code,
                 )
         except ImportError as error:
             raise MissingPackageError(
@@ -87,6 +91,28 @@ class Models:
             )
         return loaded
 
+    def inspect(self) -> Model:
+        """What decides how much a study takes: its heads, its context, the lengths of the prompts.
+
+        Raises:
+            StudyError: the model cannot be loaded, or its heads cannot be read.
+        """
+        settings = self._settings
+        model, tokenizer = self._loaded
+        generation = importlib.import_module("synkern.generation")
+        with _explained(settings):
+            heads = [p for p in find_output_projections(model) for _ in range(p.heads)]
+            lengths = generation.prompt_lengths(tokenizer, [p.text for p in settings.prompts])
+        config = model.config.get_text_config(decoder=True)
+        layers = len({head.layer for head in heads})
+        return Model(
+            nodes=len(heads),
+            layers=layers,
+            context=context_of(config),
+            cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
+            prompt_tokens=lengths,
+        )
+
     def get(self, weights: str) -> tuple[Any, Any]:
         """The model with `weights`, and the tokenizer."""
         model, tokenizer = self._loaded
@@ -115,41 +141,60 @@ def _loading_bars(shown: bool) -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def record_heads(settings: Settings, models: Models, weights: str) -> tuple[Arrays, Facts]:
+@contextmanager
+def _explained(settings: Settings) -> Iterator[None]:
+    """Say of what a model or its tokenizer raises whose fault it is, and what would help."""
+    jinja2 = importlib.import_module("jinja2")
+    try:
+        yield
+    except (UnsupportedModelError, RecordingError) as error:
+        raise StudyError(f"model {settings.model!r} cannot be recorded: {error}") from error
+    except jinja2.TemplateError as error:
+        raise StudyError(
+            f"the chat template of model {settings.model!r} cannot be used with one turn of "
+            f"the user ({type(error).__name__}: {error}); correct or remove it in the model's "
+            "folder"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise StudyError(
+            f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
+        ) from error
+
+
+def record_heads(
+    settings: Settings,
+    models: Models,
+    weights: str,
+    batch_done: Callable[[NDArray[Any], float], None],
+) -> tuple[Arrays, Facts]:
     """Let the model answer the prompts and record its heads.
+
+    Args:
+        settings: of the study.
+        models: of the study.
+        weights: whose heads.
+        batch_done: called with the series of every batch, (trials, time, nodes), and the seconds
+            since the model began to answer.
 
     Raises:
         StudyError: the model cannot be loaded, recorded, or held in memory, or its chat template
             cannot be used.
     """
     generation = importlib.import_module("synkern.generation")
-    jinja2 = importlib.import_module("jinja2")
     started = time.perf_counter()
     model, tokenizer = models.get(weights)
     loaded = time.perf_counter()
     total = len(settings.prompts) * settings.new_tokens
-    with settings.bar(f"{weights}: answering", total, "token") as bar:
-        try:
-            answers = generation.record_answers(
-                model,
-                tokenizer,
-                [prompt.text for prompt in settings.prompts],
-                new_tokens=settings.new_tokens,
-                batch_size=settings.batch_size,
-                progress=bar.update,
-            )
-        except (UnsupportedModelError, RecordingError) as error:
-            raise StudyError(f"model {settings.model!r} cannot be recorded: {error}") from error
-        except jinja2.TemplateError as error:
-            raise StudyError(
-                f"the chat template of model {settings.model!r} cannot be used with one turn of "
-                f"the user ({type(error).__name__}: {error}); correct or remove it in the model's "
-                "folder"
-            ) from error
-        except torch.OutOfMemoryError as error:
-            raise StudyError(
-                f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
-            ) from error
+    with settings.bar(f"{weights}: answering", total, "token") as bar, _explained(settings):
+        answers = generation.record_answers(
+            model,
+            tokenizer,
+            [prompt.text for prompt in settings.prompts],
+            new_tokens=settings.new_tokens,
+            batch_size=settings.batch_size,
+            progress=bar.update,
+            batch_done=lambda series: batch_done(series, time.perf_counter() - loaded),
+        )
     finished = time.perf_counter()
     template = getattr(tokenizer, "chat_template", None)
     facts: Facts = {

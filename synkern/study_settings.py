@@ -5,31 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from synkern.nulls import NULLS
-from synkern.preprocess import PREPROCESSING
 from synkern.prompts import Prompt, load_prompts
+from synkern.study_choices import CHOICES, NONE
 from synkern.study_folder import ArgumentError
-
-NONE = "none"
-"""The choice of `detrend` and of `null` that does nothing."""
-
-CHOICES = {
-    "kind": ("gaussian", "discrete"),
-    "redundancy": ("MMI", "CCS"),
-    "average": ("trials", "moments", "concatenate"),
-    "detrend": (NONE, *PREPROCESSING),
-    "null": (NONE, *NULLS),
-    "dtype": ("float32", "float64", "bfloat16", "float16"),
-}
-"""What each of these arguments may be, its default first. Here and not of argparse, so that a call
-from Python is checked alike."""
 
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
@@ -62,6 +47,7 @@ class Settings:
     device: str
     batch_size: int
     bootstrap: int
+    trust_remote_code: bool
     progress: bool
 
     def parameters(self) -> dict[str, Any]:
@@ -93,7 +79,9 @@ class Settings:
     def say(self, message: str) -> None:
         """A line on standard error."""
         if self.progress:
-            print(message, file=sys.stderr, flush=True)
+            # A study goes on without a reader, or with a log on a full disk.
+            with suppress(OSError, ValueError):
+                print(message, file=sys.stderr, flush=True)
 
     def bar(self, label: str, total: int, unit: str) -> Any:
         """A progress bar on standard error; a context manager with `update(count)`."""
@@ -115,6 +103,10 @@ def checked(
         TypeError: prompts that are not strings.
         OSError: no such file of prompts.
     """
+    _text("model", given.model)
+    for name in ("control", "trust_remote_code", "progress"):
+        if not isinstance(getattr(given, name), bool):
+            raise ArgumentError(f"{name} = {getattr(given, name)!r}; give True or False")
     with checks_of_arguments():
         chosen = _prompts(prompts, max_prompts)
     for name, least in (("new_tokens", 1), ("tau", 1), ("batch_size", 1)):
@@ -190,6 +182,12 @@ def _integer(name: str, value: int, least: int, most: int | None = None) -> None
         raise ArgumentError(f"{name} = {value!r}; give an integer of at least {least}")
     if most is not None and value > most:
         raise ArgumentError(f"{name} = {value!r}; give an integer of at most {most}")
+
+
+def _text(name: str, value: str) -> None:
+    """Refuse what no file can be called and no file can hold."""
+    if not value or "\0" in value or value != value.encode("utf-8", "ignore").decode("utf-8"):
+        raise ArgumentError(f"{name} = {value!r} is no name; give one, as readable text")
 
 
 def _device(device: str) -> str:

@@ -288,3 +288,16 @@ def test_the_model_computes_as_before():
         before = model(ids).logits
         find_output_projections(model)
         assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_not_blamed_on_a_gate(value):
+    model = build("llama")
+    weight = model.model.layers[1].self_attn.v_proj.weight
+    with torch.no_grad():
+        weight.fill_(value)
+    with pytest.raises(
+        UnsupportedModelError, match="weights of the model are not finite"
+    ) as refused:
+        find_output_projections(model)
+    assert "gate" not in str(refused.value)

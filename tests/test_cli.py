@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,9 +12,10 @@ import pytest
 import tiny_study
 import torch
 import transformers as tf
+from test_study import settings_of
 
 import synkern
-from synkern import generation, models
+from synkern import cli, generation, models
 from synkern.backends import BACKENDS
 from synkern.cli import main
 from synkern.profile import MEANS
@@ -69,6 +71,10 @@ def test_a_study_ends_with_its_numbers_and_the_report(model, prompts, tmp_path, 
         for ranking in (*synkern.RANKINGS, *MEANS)
     ]
     assert printed.endswith(f"report: {out / 'report.html'}\n")
+    # The three sentences that the page begins with.
+    summary = json.loads((out / "study.json").read_text())["summary"]
+    assert printed.startswith("\n".join(summary) + "\n\n")
+    assert [sentence.split()[0] for sentence in summary] == ["Studied:", "From", "Not"]
     assert (out / "report.html").is_file()
 
     assert study(*arguments, "--no-control", "--quiet") == 0
@@ -140,6 +146,12 @@ def test_quiet_leaves_the_bars_of_transformers_as_they_were(model, prompts, tmp_
         (["--device", "meta"], "device = 'meta' cannot be used here"),
         (["--kind", "binary"], "kind = 'binary'; choose from gaussian, discrete"),
         (["--null-draws", "50"], "null_draws = 50 but null = 'none'"),
+        (["--new-tokens", "1000000000"], "new_tokens = 1000000000 for each of 60 prompts takes at"),
+        (["--model", ""], "model = '' is no name"),
+        (["--model", "a\0b"], r"model = 'a\x00b' is no name"),
+        (["--model", "m\udcff"], r"model = 'm\udcff' is no name"),
+        (["--out", ""], "out = '' is no name of a folder"),
+        (["--out", "a\0b"], r"out = 'a\x00b' is no name of a folder"),
     ],
 )
 def test_a_bad_argument_ends_with_code_2(tmp_path, capsys, arguments, message):
@@ -229,6 +241,8 @@ def test_a_foreign_folder_or_a_missing_file_ends_with_code_1(tmp_path, capsys):
     assert "no study.npz" in capsys.readouterr().err
     assert study("--out", tmp_path, "--prompts", tmp_path / "absent.txt") == 1
     assert "no file" in capsys.readouterr().err
+    assert study("--out", tmp_path, "--prompts", "") == 1
+    assert "'' is no name of a file" in capsys.readouterr().err
     assert study("--out", tmp_path / "new", "--model", tmp_path / "absent") == 1
     assert "absent" in capsys.readouterr().err
 
@@ -243,6 +257,116 @@ def test_backends_lists_every_one_and_what_would_help(capsys):
         assert (", ".join(status.devices) or "not here") in row
         assert status.why is None or f"{backend.name}: {status.why}" in printed
         assert status.remedy is None or status.remedy in printed
+
+
+@pytest.fixture(scope="module")
+def environment():
+    """Of a process of its own, which finds the package wherever it is."""
+    return os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(synkern.__file__))}
+
+
+@pytest.mark.parametrize("arguments", [["study", "--help"], ["--version"], ["backends"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_an_output_that_cannot_be_written_is_one_line(arguments, unbuffered, environment):
+    environment = environment | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "synkern", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "synkern: error: standard output cannot be written to (No space left on device)\n"
+    )
+
+
+def test_a_reader_that_has_gone_is_told_nothing(environment):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "synkern", "backends"]
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, env=environment
+    )
+    os.close(writing)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_threads_of_torch_sleep_while_they_wait(environment, tmp_path):
+    """OpenMP is told before torch loads it, unless the user has told it otherwise."""
+    line = [sys.executable, "-m", "synkern", "study", "--model", str(tmp_path), "--out", "out"]
+    for said, shown in ((None, "PASSIVE"), ("active", "ACTIVE")):
+        given = {**environment, "OMP_DISPLAY_ENV": "true"} | (
+            {"OMP_WAIT_POLICY": said} if said else {}
+        )
+        if said is None:
+            given.pop("OMP_WAIT_POLICY", None)
+        done = subprocess.run(
+            line, cwd=tmp_path, env=given, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert f"OMP_WAIT_POLICY = '{shown}'" in done.stderr
+
+
+def test_help_and_mistakes_do_not_wait_for_torch(environment):
+    program = (
+        "import sys\nfrom synkern.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print({'torch', 'numpy'} & set(sys.modules), file=sys.stderr)"
+    )
+    for arguments in (["--help"], ["study", "--help"], ["study"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        assert done.stderr.endswith("set()\n")
+
+
+def test_code_of_others_runs_only_where_it_is_asked_for(prompts, tmp_path, monkeypatch, capsys):
+    given = []
+
+    def load(*args, **kwargs):
+        given.append(kwargs.get("trust_remote_code", False))
+        raise ValueError("has custom code")
+
+    monkeypatch.setattr(models, "load", load)
+    arguments = ("--model", "evil", "--prompts", prompts, "--quiet", "--out", tmp_path / "out")
+    assert study(*arguments) == study(*arguments, "--trust-remote-code") == 1
+    assert given == [False, True]
+
+
+def test_what_the_output_cannot_show_is_escaped(capsysbinary, monkeypatch):
+    class Narrow:
+        encoding = "ascii"
+        text = ""
+
+        def write(self, text):
+            self.text += text.encode("ascii").decode()
+
+        def flush(self):
+            pass
+
+    narrow = Narrow()
+    monkeypatch.setattr(sys, "stdout", narrow)
+    cli._print(["sts \u2212 rtr", "out\udcff"])
+    assert narrow.text == "sts \\u2212 rtr\nout\\udcff\n"
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_a_study(monkeypatch):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    settings_of(progress=True).say("on its way")
+    assert main(["study", "--out", ""]) == 2
 
 
 def test_the_version_is_printed_and_the_module_is_the_command():

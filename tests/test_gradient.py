@@ -6,7 +6,7 @@ from synkern.kernels.estimators import GaussianMMI
 import synkern
 from synkern.kernels import ccs
 
-pytestmark = pytest.mark.filterwarnings("ignore:series has:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*below 30:UserWarning")
 
 
 def off_diagonal(series, **options):

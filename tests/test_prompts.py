@@ -1,3 +1,5 @@
+import os
+import threading
 from collections import Counter
 
 import pytest
@@ -67,3 +69,66 @@ def test_other_bad_sources_are_explained(tmp_path):
         load_prompts(["a", 2])
     with pytest.raises(ValueError, match="prompts 0 and 1 of the list"):
         load_prompts(["a", "a"])
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e"])
+def test_only_line_ends_part_prompts(tmp_path, inside):
+    file = tmp_path / "p.txt"
+    file.write_bytes(f"one{inside}line\nsecond\rthird\r\nfourth".encode())
+    texts = [prompt.text for prompt in load_prompts(file)]
+    assert texts == [f"one{inside}line", "second", "third", "fourth"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("why?\n{how}\n", [("", "why?"), ("", "{how}")]),
+        ('{"a": ["why?"],\n "b": ["how"]}', [("a", "why?"), ("b", "how")]),
+        ("{not json}\nhow", [("", "{not json}"), ("", "how")]),
+    ],
+)
+def test_prompts_come_through_a_pipe(tmp_path, content, expected):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(content,))
+    writer.start()
+    assert [(p.category, p.text) for p in load_prompts(pipe)] == expected
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": ["b", "c \\ud800"]}', r"prompt 1 of .*p\.json' holds '\\ud800' at character 2"),
+        ('{"\\udfff": ["b"]}', r"the category of prompt 0 of .* holds '\\udfff'"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"a": [' + "9" * 5000 + "]}", "integer string conversion"),
+    ],
+)
+def test_json_that_is_no_text_is_explained(tmp_path, content, message):
+    file = tmp_path / "p.json"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message) as refused:
+        load_prompts(file)
+    str(refused.value).encode("utf-8")  # what is said of it can be printed
+
+
+def test_half_a_character_in_a_list_is_refused():
+    with pytest.raises(ValueError, match=r"prompt 1 of the list given holds '\\udc41'"):
+        load_prompts(["a", "b\udc41"])
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("", FileNotFoundError, "'' is no name of a file"),
+        ("a\0b", FileNotFoundError, r"'a\\x00b' is no name of a file"),
+        ("/", IsADirectoryError, r"'/' cannot be read \(Is a directory\)"),
+        ("x" * 300, OSError, "cannot be read .*too long"),
+        ("/dev/zero", ValueError, "more than 1,000 bytes"),
+    ],
+)
+def test_what_is_no_file_of_prompts_is_explained(source, error, message, monkeypatch):
+    monkeypatch.setattr("synkern.prompts._MOST_BYTES", 1000)
+    with pytest.raises(error, match=message):
+        load_prompts(source)

@@ -20,6 +20,7 @@ from synkern.figures import (
     pair_matrices,
     synergy_curves,
 )
+from synkern.findings import findings
 from synkern.profile import layer_profiles
 from synkern.report import FALSE_POSITIVES, write_report
 from synkern.scores import RANKINGS
@@ -120,8 +121,8 @@ def description(**parameters):
             "synergy, redundancy": -0.0001,
             "synergy, autocorrelation": None,
             "redundancy, autocorrelation": 0.31,
-            "rank_difference, mean_difference": 0.42,
-            "rank_difference, balance": 0.53,
+            "mean_difference, rank_difference": 0.42,
+            "mean_difference, balance": 0.53,
             "excess synergy, autocorrelation": -0.64,
         },
         "unit": "nats",
@@ -138,7 +139,7 @@ def description(**parameters):
     return {
         "parameters": {"model": "a/b<i>", "new_tokens": 40, "tau": 2, "seed": 0, "control": True}
         | {"kind": "gaussian", "redundancy": "MMI", "average": "trials", "detrend": "none"}
-        | {"null": "none", "bootstrap": 1000}
+        | {"trust_remote_code": False, "null": "none", "bootstrap": 1000}
         | parameters,
         "prompts": {"count": 6, "sha256": "0" * 64},
         "environment": {"synkern": "0", "gpu": None},
@@ -182,6 +183,35 @@ def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, pr
     assert "lag 2 tokens" in page
 
 
+@pytest.mark.parametrize("name", ["a$b", "$\\frac$", "100%_{x}^$y$ \\\\ $"])
+def test_no_name_of_a_model_is_a_formula(tmp_path, arrays, profiles, name):
+    trained = {"trained": {r: p for r, p in profiles["trained"].items() if "excess" not in r}}
+    # As set by a matplotlibrc of the user.
+    with mpl.rc_context({"text.usetex": True, "axes.formatter.use_mathtext": True}):
+        figure = layer_profile_curves({f"{name} trained": trained["trained"]}, f"{name}: title")
+        assert report._png(figure).startswith(PNG)
+    assert figure.get_suptitle() == f"{name}: title"
+    page = page_of(tmp_path, arrays, profiles, model=f"models/{name}")
+    assert f"Synergy over depth: {name}" in page
+
+
+def test_the_page_begins_with_three_sentences(tmp_path, arrays, profiles):
+    page = page_of(tmp_path, arrays, profiles)
+    sentences = findings(description(), profiles)
+    start = page.index("Does synergy peak")
+    assert page[:start].rstrip().endswith(" ".join(" ".join(sentences).split()))
+    assert "trust-remote-code" not in page
+    allowed = page_of(tmp_path, arrays, profiles, trust_remote_code=True)
+    assert "Python code that comes with the model was allowed to run" in allowed
+
+
+def test_the_ranking_of_the_published_figures_comes_first_and_is_marked(tmp_path, arrays, profiles):
+    page = page_of(tmp_path, arrays, profiles)
+    pattern = r"trained(mean difference \(as published\)|rank difference|balance)[+−]"
+    rows = re.findall(pattern, page)
+    assert rows == ["mean difference (as published)", "rank difference", "balance"]
+
+
 def test_the_page_of_a_study_without_control_does_not_speak_of_it(tmp_path, arrays, profiles):
     trained = {"trained": profiles["trained"]}
     folder = StudyFolder(tmp_path, arrays=arrays)
@@ -216,7 +246,8 @@ def test_head_maps_put_every_node_where_it_is():
     scores = {"rank_difference": np.arange(11.0) - 5, "mean_difference": np.arange(11.0)}
     figure = head_maps(scores, LAYER, HEAD, "title")
     panels = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in panels] == ["rank difference", "mean difference"]
+    titles = ["rank difference", "mean difference (as published)"]
+    assert [axes.get_title() for axes in panels] == titles
     grid = panels[0].images[0].get_array().filled(np.nan)
     assert grid.shape == (4, 3)
     assert grid[3, 2] == 5
@@ -230,7 +261,8 @@ def test_head_maps_put_every_node_where_it_is():
 def test_profile_curves_can_be_told_apart_without_colour(profiles):
     figure = layer_profile_curves(profiles, "title")
     panels = figure.axes
-    assert [axes.get_title() for axes in panels] == [r.replace("_", " ") for r in RANKINGS]
+    titles = ["mean difference (as published)", "rank difference", "balance"]
+    assert [axes.get_title() for axes in panels] == titles
     for axes, ranking in zip(panels, RANKINGS, strict=True):
         lines = {line.get_label(): line for line in axes.lines}
         assert lines["trained"].get_linestyle() != lines["random"].get_linestyle()
@@ -263,7 +295,7 @@ def test_under_every_figure_stands_what_it_cannot_show_with_numbers_of_the_run(
 ):
     page = page_of(tmp_path, arrays, profiles)
     assert page.count("Can show") == page.count("Cannot show") == 8
-    assert "rank difference and mean difference: 0.42 (trained weights), 0.42 (random" in page
+    assert "mean difference and rank difference: 0.42 (trained weights), 0.42 (random" in page
     assert "rank correlation undefined for synergy, 0.31 for redundancy" in page
     assert "Below zero are 3 pairs in synergy and 4 in redundancy, of 55" in page
     assert "All this is of one model, 6 prompts, lag 2" in page

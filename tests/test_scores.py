@@ -82,7 +82,7 @@ def test_ties_share_their_mean_rank():
 
 
 def test_unknown_ranking(result):
-    with pytest.raises(ValueError, match="ranking must be one of 'rank_difference'.*'gradient'"):
+    with pytest.raises(ValueError, match="ranking must be one of 'mean_difference'.*'gradient'"):
         synkern.node_scores(result, ranking="gradient")
 
 

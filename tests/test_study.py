@@ -82,7 +82,7 @@ def ran(finished, monkeypatch):
     stages = []
 
     def as_finished(stage):
-        def run(settings, given, weights):
+        def run(settings, given, weights, batch_done=None):
             name = f"{stage} ({weights})"
             stages.append(name)
             stage_of = finished.description["stages"].get(name, {"arrays": []})
@@ -90,11 +90,13 @@ def ran(finished, monkeypatch):
 
         return run
 
+    monkeypatch.setattr(study, "ask", lambda *args: None)  # of a model that need not be there
     monkeypatch.setattr(study, "record_heads", as_finished("recording"))
     monkeypatch.setattr(study, "analyse", as_finished("analysis"))
     monkeypatch.setattr(study, "compare_with_null", as_finished("null"))
     monkeypatch.setattr(study, "_write_texts", lambda *args: None)
     monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr(study, "findings", lambda *args: [])
     return stages
 
 
@@ -346,6 +348,7 @@ def test_a_null_test_is_kept_while_what_it_depends_on_stays(model, tested, tmp_p
     assert again(model, out, **null, control=False).reused == (RECORDINGS[0], NULLS[0])
     monkeypatch.setattr(study, "compare_with_null", lambda *args: ({}, {"warnings": []}))
     monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr(study, "findings", lambda *args: [])
     for change in ({"null_draws": 40}, {"seed": 3}, {"tau": 2}, {"redundancy": "CCS"}):
         reused = again(model, out, **{**null, "control": False, **change}).reused
         assert NULLS[0] not in reused
@@ -399,6 +402,7 @@ def settings_of(**changes):
         device="cpu",
         batch_size=1,
         bootstrap=100,
+        trust_remote_code=False,
         progress=False,
     )
     return dataclasses.replace(settings, **changes)
@@ -552,6 +556,7 @@ CHANGES = {
     "device": ("cpu:0", ALL),
     "batch_size": (2, ALL),
     "bootstrap": (200, ANALYSES),
+    "trust_remote_code": (True, ALL),
     "progress": (True, ()),
 }
 

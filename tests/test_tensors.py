@@ -22,7 +22,7 @@ from synkern._warnings import collected, warn
 from synkern.kernels import chosen
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:series has:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*have no persistence reference:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*have a value in other trials:UserWarning"),
@@ -212,7 +212,7 @@ def test_missing_values_and_text_are_refused_by_column(rng):
     frame = pd.DataFrame(rng.standard_normal((50, 3)), columns=list("abc")).convert_dtypes()
     frame.loc[[7, 9], "b"] = pd.NA
     with pytest.raises(
-        ValueError, match="column 'b' of series has 2 missing.*first in row 7.*fill"
+        ValueError, match="column 'b' of series has 2 missing.*first in row 7.*mask="
     ):
         synkern.phiid(frame)
     frame["b"] = "1.5"

@@ -7,7 +7,7 @@ import synkern
 from synkern import preprocess
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:series has:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
     pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),

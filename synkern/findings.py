@@ -1,0 +1,176 @@
+"""A study in three sentences: what was studied, what was found under the controls, what remains.
+
+They are made from the numbers of the run, whatever those say, for a reader who reads no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synkern.numerals import digits, interval, number, percent
+from synkern.profile import LayerProfile
+from synkern.scores import PUBLISHED, RANKINGS
+from synkern.study_analysis import BASELINE, EXCESS
+from synkern.study_choices import NONE
+from synkern.study_recording import CONTROL, TRAINED
+
+FEW_PROMPTS = 10
+"""Below this number of prompts, intervals over them are too narrow."""
+
+_ESTIMATORS = {"gaussian": "Gaussian estimator", "discrete": "discrete estimator"}
+_PREPARED = {
+    "linear": "less a straight line over time",
+    "quadratic": "less a parabola over time",
+    "difference": "as its change from token to token",
+    "copula": "by the normal quantiles of its ranks",
+    "zscore": "in standard deviations",
+}
+
+
+def findings(
+    description: Mapping[str, Any], profiles: Mapping[str, Mapping[str, LayerProfile]]
+) -> list[str]:
+    """What was studied, what was found under the controls, and what it does not show.
+
+    Args:
+        description: what study.json holds: parameters and stages.
+        profiles: by weights, then by ranking; those of the trained weights are needed.
+
+    Returns:
+        Three sentences.
+    """
+    found = [_verdict(profiles[TRAINED][PUBLISHED]), _of_control(profiles)]
+    found += [_beyond_persistence(description, profiles[TRAINED]), _of_null(description)]
+    trials = _analysis(description)["trials"]
+    few = trials < FEW_PROMPTS
+    prefix = f"From only {trials} prompts, too few to be sure of anything: " if few else "Found: "
+    return [
+        _studied(description),
+        prefix + "; ".join(part for part in found if part) + ".",
+        _not_shown(description, profiles[TRAINED]),
+    ]
+
+
+def called(ranking: str) -> str:
+    """The name of a ranking for readers; that of the published figures is marked."""
+    words = ranking.replace("_", " ")
+    return f"{words} (as published)" if ranking == PUBLISHED else words
+
+
+def _studied(description: Mapping[str, Any]) -> str:
+    parameters, analysis = description["parameters"], _analysis(description)
+    tau, detrend = parameters["tau"], parameters["detrend"]
+    prepared = f", each series {_PREPARED[detrend]}" if detrend != NONE else ""
+    pooled = "" if parameters["average"] == "trials" else ", all prompts pooled"
+    return (
+        f"Studied: while {Path(parameters['model']).name or parameters['model']} answered "
+        f"{analysis['trials']} prompts with {parameters['new_tokens']} tokens each, all "
+        f"{analysis['pairs']:,} pairs of its {analysis['nodes']} attention heads were decomposed "
+        f"({_ESTIMATORS[parameters['kind']]}, {parameters['redundancy']} redundancy, lag {tau} "
+        f"token{'s' if tau > 1 else ''}{pooled}{prepared}), to see whether synergy outweighs "
+        "redundancy most in the middle layers, by mean difference (sts − rtr), the ranking of the "
+        "published figures."
+    )
+
+
+def _verdict(profile: LayerProfile) -> str:
+    term = _term(profile)
+    if not profile.complete:
+        missing = percent(profile.missing_share)
+        return f"the trained model gives no answer, as {missing} of its values are missing"
+    if profile.inverted_u:
+        return f"the trained model's profile over depth is an inverted U ({term})"
+    if profile.quadratic_interval[1] < 0:
+        return (
+            f"the trained model's profile over depth bends down ({term}), but not so that it "
+            "surely rises, falls, and bends more than shuffled layers do: no inverted U"
+        )
+    if profile.quadratic_interval[0] > 0:
+        return f"the trained model's profile over depth bends up, with no peak inside ({term})"
+    return f"the trained model's profile over depth has no sure bend ({term})"
+
+
+def _of_control(profiles: Mapping[str, Mapping[str, LayerProfile]]) -> str:
+    if CONTROL not in profiles:
+        return (
+            "there was no control, so this may be owed to the architecture instead of the training"
+        )
+    control, trained = profiles[CONTROL][PUBLISHED], profiles[TRAINED][PUBLISHED]
+    term = _term(control)
+    if not control.complete:
+        missing = percent(control.missing_share)
+        return f"random weights give no answer, as {missing} of their values are missing"
+    if control.inverted_u:
+        as_well = " as well, so that it is no sign of training" if trained.inverted_u else ""
+        return f"random weights show an inverted U{as_well} ({term})"
+    if control.quadratic_interval[1] < 0:
+        return f"random weights bend down, too, without being an inverted U ({term})"
+    either = "" if trained.inverted_u else " either"
+    return f"random weights show no inverted U{either} ({term})"
+
+
+def _beyond_persistence(description: Mapping[str, Any], trained: Mapping[str, LayerProfile]) -> str:
+    if _analysis(description)["excess"]["absent"] is not None or EXCESS not in trained:
+        return "how much of it the persistence of single heads explains could not be asked here"
+    excess, unrelated = trained[EXCESS], trained[BASELINE]
+    if not (excess.complete and unrelated.complete):
+        missing = percent(max(excess.missing_share, unrelated.missing_share))
+        return (
+            f"beyond the persistence of single heads there is no answer, as {missing} of the "
+            "values are missing"
+        )
+    low, high = excess.quadratic_interval
+    terms = f"{_term(excess)}, unrelated heads {_term(unrelated, named=False)}"
+    if high < unrelated.quadratic_interval[0]:
+        left = "synergy still bends down more than that of unrelated heads"
+    elif low > unrelated.quadratic_interval[1]:
+        left = "the middle layers have less synergy than unrelated heads would"
+    else:
+        left = "synergy bends no more than that of unrelated heads"
+    return f"beyond the persistence of single heads, {left} ({terms})"
+
+
+def _of_null(description: Mapping[str, Any]) -> str:
+    null = description["parameters"]["null"]
+    if null == NONE:
+        return ""
+    test = description["stages"][f"null ({TRAINED})"]
+    share = test["atoms"]["sts"]["share_q"]
+    return f"{percent(share)} of the pairs differ in synergy from null {null}"
+
+
+def _not_shown(description: Mapping[str, Any], trained: Mapping[str, LayerProfile]) -> str:
+    follows = _analysis(description)["correlations"]["synergy, autocorrelation"]
+    correlation = "undefined" if follows is None else number(follows, 2)
+    others = ", ".join(
+        f"{called(ranking)}: {_in_short(trained[ranking])}"
+        for ranking in RANKINGS
+        if ranking != PUBLISHED
+    )
+    weights = "other random weights, " if description["parameters"]["control"] else ""
+    return (
+        "Not shown: that heads work together (rank correlation of a head's synergy with its own "
+        f"persistence: {correlation}); that other definitions agree ({others}); that other models, "
+        f"{weights}or other kinds of prompts would give the same; or that the model needs these "
+        "heads, as none was switched off."
+    )
+
+
+def _in_short(profile: LayerProfile) -> str:
+    if not profile.complete:
+        return "no answer"
+    return "inverted U" if profile.inverted_u else "no inverted U"
+
+
+def _term(profile: LayerProfile, named: bool = True) -> str:
+    ends = profile.quadratic_interval
+    decimals = max(3, digits(profile.quadratic, *ends))
+    term = f"{number(profile.quadratic, decimals, signed=True)} {interval(ends, decimals)}"
+    return f"quadratic term {term}" if named else term
+
+
+def _analysis(description: Mapping[str, Any]) -> Mapping[str, Any]:
+    analysis: Mapping[str, Any] = description["stages"][f"analysis ({TRAINED})"]
+    return analysis

@@ -1,0 +1,160 @@
+"""One study at a time in a folder: a lock that names its owner and dies with it.
+
+The lock is a file in the folder that says who works there. Its owner holds the operating system's
+lock on it as well, which ends with the process, however it ends, so that a study that was killed
+leaves a file but no lock. Where the file system has no such locks, and between machines that share
+a folder, the file alone decides.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+LOCK = ".study.lock"
+"""Name of the lock in the folder."""
+
+# What flock raises where another holds the lock.
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+# What it raises where there are no locks, such as on some network file systems.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class FolderInUseError(Exception):
+    """Another study works in the folder; the message says which."""
+
+
+@dataclass(frozen=True)
+class _Owner:
+    pid: int
+    host: str
+    since: float  # seconds since the epoch
+
+    def __str__(self) -> str:
+        age = max(0, round(time.time() - self.since))
+        parts = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+        size, unit = next((p for p in parts if age >= p[0]), parts[-1])
+        return f"process {self.pid} on {self.host!r}, for {age // size} {unit}"
+
+    @property
+    def here(self) -> bool:
+        return self.host == socket.gethostname()
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process of this number runs here, as far as one can tell."""
+        if os.name == "nt":
+            return True  # to ask with signal 0 would send one
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except (OSError, OverflowError):
+            return True  # somebody else's
+        return True
+
+
+class FolderLock:
+    """A lock of a folder, a context manager. Whoever enters holds it until the block is left."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is locked yet."""
+        self._file = folder / LOCK
+        self._descriptor = -1
+
+    def __enter__(self) -> FolderLock:
+        """Take the lock.
+
+        Raises:
+            FolderInUseError: another study has it.
+            OSError: the folder cannot be written to.
+        """
+        while not self._taken():
+            pass
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the folder to others."""
+        # Removed while locked: who opened it meanwhile finds out in `_taken`.
+        with suppress(OSError):
+            self._file.unlink()
+        os.close(self._descriptor)
+
+    def _taken(self) -> bool:
+        """Whether the lock could be taken; else its file has just been removed by its owner."""
+        # Not through a link that somebody has planted.
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(self._file, flags, 0o666)
+        try:
+            lock = _lock(descriptor)
+            owner = _owner(descriptor)
+            if lock is not False and not self._is_in_place(descriptor):
+                os.close(descriptor)
+                return False
+            elsewhere = owner is not None and not owner.here
+            running = lock is None and owner is not None and owner.alive
+            if lock is False or elsewhere or running:
+                raise FolderInUseError(self._said(owner, certain=lock is False))
+            me = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps(me).encode())
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        """Whether the file that was opened is still the one that the next study will open."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._file.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+
+    def _said(self, owner: _Owner | None, certain: bool) -> str:
+        by = "another process" if owner is None else str(owner)
+        remedy = "wait for it, or name another folder"
+        if not certain:
+            remedy += f"; if it runs no longer, remove {str(self._file)!r}"
+        return f"another study is at work there ({by}); {remedy}"
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Take the system's lock: True, False if another has it, None where there are no locks."""
+    try:
+        fcntl: Any = importlib.import_module("fcntl")
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _owner(descriptor: int) -> _Owner | None:
+    """Who the file says has the lock; None for an empty or an unreadable one."""
+    try:
+        said = json.loads(os.read(descriptor, 4096))
+        return _Owner(int(said["pid"]), str(said["host"]), float(said["since"]))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None

@@ -1,0 +1,200 @@
+"""What a study asks before it works: the model's context, memory, disk; and what it plans."""
+
+import re
+import shutil
+from collections import namedtuple
+from types import SimpleNamespace
+
+import pytest
+import tiny_study
+import torch
+from test_study import settings_of
+
+from synkern import _memory, models, numerals, study_room
+from synkern.study import run_study
+from synkern.study_folder import ArgumentError, StudyError
+from synkern.study_plan import decompositions, plan
+from synkern.study_room import Model, cache_bytes_of, context_of
+
+GB = 10**9
+ASKED = settings_of(prompts=("",) * 60, new_tokens=100, batch_size=30, bootstrap=1000)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_study.save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """Makes recordings impossible."""
+
+    def record(*args, **kwargs):
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr("synkern.generation.record_answers", record)
+
+
+def free(monkeypatch, size):
+    monkeypatch.setattr(_memory, "available", lambda array=None: size)
+
+
+def model_of(**changes):
+    chosen = {"nodes": 270, "layers": 30, "context": 8192, "cache_bytes": 45 * 1024}
+    return Model(**chosen | {"prompt_tokens": (40, 57, 31)} | changes)
+
+
+def test_tokens_beyond_memory_are_refused_before_anything_is_loaded(tmp_path, capsys):
+    with pytest.raises(ArgumentError) as refused:
+        run_study("no/such/model", out=tmp_path / "out", new_tokens=10**9, null="block")
+    message = str(refused.value)
+    # 60 prompts of 20 bytes a token.
+    assert "new_tokens = 1000000000 for each of 60 prompts takes at least 1.2 TB" in message
+    assert re.search(r"and [\d.]+ [GT]B are available; lower new_tokens, or use fewer", message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_draws_beyond_memory_are_refused(monkeypatch, tmp_path):
+    free(monkeypatch, 10 * GB)
+    with pytest.raises(ArgumentError, match=r"bootstrap = 100000000 with 5 prompts takes at least"):
+        run_study("no/such/model", **tiny_study.ARGUMENTS | {"bootstrap": 10**8}, out=tmp_path)
+
+
+@pytest.mark.parametrize("new_tokens", [125, 126, 300])
+def test_a_text_longer_than_the_context_is_refused(model, tmp_path, recordings, new_tokens):
+    # The longest prompt has 7 words, the model's context is 128 tokens.
+    arguments = tiny_study.ARGUMENTS | {"new_tokens": new_tokens}
+    message = (
+        rf"prompt 2 has 7 tokens, so that with new_tokens = {new_tokens} its text has "
+        rf"{7 + new_tokens}, and the context of model .* is 128 tokens; lower new_tokens to 121"
+    )
+    with pytest.raises(StudyError, match=message):
+        run_study(model, out=tmp_path, **arguments)
+    with pytest.raises(AssertionError, match="the model was asked"):
+        run_study(model, out=tmp_path, **arguments | {"new_tokens": 121})
+
+
+def test_a_prompt_that_fills_the_context_itself_has_another_remedy(model, tmp_path, recordings):
+    prompts = ["the cat", "the dog " * 100]
+    with pytest.raises(StudyError, match=r"prompt 1 has 200 tokens.* 128 tokens; shorten the pro"):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS | {"prompts": prompts})
+
+
+def test_a_chat_template_counts(tmp_path, recordings):
+    folder = tiny_study.save_model(tmp_path / "model", chat_template=tiny_study.CHAT)
+    with pytest.raises(StudyError, match="prompt 2 has 9 tokens"):
+        run_study(folder, out=tmp_path / "out", **tiny_study.ARGUMENTS | {"new_tokens": 120})
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({}, None),
+        ({"max_position_embeddings": None}, None),
+        ({"max_position_embeddings": 2048}, 2048),
+        # The factor is on top of what is stated,
+        ({"max_position_embeddings": 32, "rope_parameters": {"factor": 4.0}}, 128),
+        # or in it already.
+        (
+            {
+                "max_position_embeddings": 128,
+                "rope_scaling": {"factor": 4, "original_max_position_embeddings": 32},
+            },
+            128,
+        ),
+        ({"max_position_embeddings": 64, "rope_parameters": {"factor": None}}, 64),
+    ],
+)
+def test_the_context_is_what_the_configuration_says(config, tokens):
+    assert context_of(SimpleNamespace(**config)) == tokens
+
+
+def test_keys_and_values_are_those_of_the_cache(model):
+    loaded, _ = models.load(model, device="cpu")
+    cache = loaded(input_ids=torch.arange(4, 14)[None]).past_key_values
+    measured = sum(tensor.nbytes for layer in cache.layers for tensor in (layer.keys, layer.values))
+    assert cache_bytes_of(loaded.config, 4, 4) * 10 == measured
+
+
+def test_a_recording_that_does_not_fit_is_refused_with_both_numbers(monkeypatch):
+    # 30 texts of 157 tokens: 217 MB of keys and values, one layer of thirty twice, and 26 MB.
+    needed = 30 * 157 * 45 * 1024 * 31 / 30 + 16 * 60 * 100 * 270
+    free(monkeypatch, int(needed) + 1)
+    study_room.check_recording(ASKED, model_of())
+    free(monkeypatch, int(needed) - 1)
+    message = (
+        r"recording 270 heads at new_tokens = 100 in batches of batch_size = 30 \(texts of up to "
+        r"157 tokens\) takes about 250 MB of memory, and 250 MB are available; lower batch_size"
+    )
+    with pytest.raises(StudyError, match=message):
+        study_room.check_recording(ASKED, model_of())
+    free(monkeypatch, None)  # nothing is known
+    study_room.check_recording(ASKED, model_of())
+
+
+def test_decompositions_that_do_not_fit_are_refused_with_both_numbers(monkeypatch, tmp_path):
+    matrix = 8 * 1152**2
+    free(monkeypatch, 324 * matrix)
+    study_room.check_analysis(ASKED, 1152, tmp_path)
+    free(monkeypatch, 323 * matrix)
+    message = r"all pairs of 1152 heads for 60 prompts takes about 3.44 GB of memory, and 3.43 GB"
+    with pytest.raises(StudyError, match=message):
+        study_room.check_analysis(ASKED, 1152, tmp_path)
+    study_room.check_analysis(settings_of(average="moments", prompts=("",) * 60), 1152, tmp_path)
+
+
+def test_a_full_disk_is_found_before(monkeypatch, tmp_path, model, recordings):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 10**6))
+    with pytest.raises(StudyError, match=r"keeping .* takes about 8.*on the disk.* and 1 MB"):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS)
+
+
+def test_the_plan_says_what_will_be_done():
+    stages = ("recording (trained)", "recording (random)", "analysis (trained)")
+    said = plan(ASKED, 270, 30, stages)
+    assert said == (
+        "plan: record 270 heads in 30 layers while 60 prompts are answered with 100 tokens each, "
+        "for trained and random weights; decompose 36,315 pairs of heads (2,178,900 "
+        "decompositions) with 1,000 bootstrap draws, for trained weights"
+    )
+    nulled = settings_of(prompts=("",) * 60, null="block", null_draws=99)
+    said = plan(nulled, 270, 30, ["null (random)"])
+    assert "null block (99 draws, 215,711,100 decompositions), for random weights" in said
+    assert plan(ASKED, 270, 30, ()) == "plan: all stages are there; draw the report"
+    assert decompositions(ASKED, stages) == 60 * 5
+    assert decompositions(nulled, ["null (random)"]) == 60 * 100
+    pooled = settings_of(prompts=("",) * 60, average="moments", bootstrap=100)
+    assert decompositions(pooled, ["analysis (trained)"]) == 60 * 101
+    assert "as many for each bootstrap draw" in plan(pooled, 270, 30, ["analysis (trained)"])
+
+
+def test_the_plan_comes_before_the_work_and_the_time_after_a_batch(
+    model, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    arguments = tiny_study.ARGUMENTS | {"progress": True, "control": False}
+    run_study(model, out=tmp_path, **arguments)
+    lines = capsys.readouterr().err.splitlines()
+    said = [line for line in lines if line.startswith(("plan", "recording", "analysis"))]
+    assert said[0].startswith(
+        "plan: record 8 heads in 4 layers while 5 prompts are answered with 3"
+    )
+    assert said[1] == "recording (trained): starting"
+    number = r"\d+ s"
+    timed = rf"plan: 3 texts took {number}; about {number} to come \({number} recording, {number} d"
+    assert re.match(timed, said[2])
+    assert said[3] == "analysis (trained): starting"
+    run_study(model, out=tmp_path, **arguments)
+    assert "plan: all stages are there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        *[(0, "0 kB"), (12_345, "12 kB"), (2.34e6, "2.34 MB"), (25e9, "25 GB")],
+        *[(1.2e12, "1.2 TB"), (7.3e18, "7,300,000 TB")],
+    ],
+)
+def test_sizes_can_be_read(size, said):
+    assert numerals.size(size) == said
