@@ -38,8 +38,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .lattice import ATOMS, moebius_matrix
-from .mmi import Array, Lambdas
+from .mmi import Array, Correlations, Lambdas
 from .stable import VANISHED, Outcome, lambdas_from_data
+from .uncorrelated import correlated
 
 SETS: tuple[str, ...] = tuple("x y a b xy ab xa xb ya yb xya xyb xab yab xyab".split())  # noqa: SIM905
 """The sets of variables that have an entropy: x, y of the past, a, b of the future."""
@@ -304,6 +305,8 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
         entropies[(outcome == Outcome.CONSTANT) | (outcome == Outcome.DETERMINISTIC)] = math.nan
     differences = _constant(xp, _DIFFERENCES, entropies)
     informations, means = differences @ entropies, expected @ differences.T
+    if redundancy == "CCS":
+        informations = informations * _signed(xp, fitted)[..., None]
     redundancies, atoms = _decompose(xp, informations, means, redundancy)
     return Local(entropies, informations, redundancies, atoms, outcome)
 
@@ -335,6 +338,15 @@ def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
     means = (xp.where(seen, informations, 0.0) @ counts[..., None])[..., 0] / samples
     redundancies, atoms = _decompose(xp, informations, means, redundancy)
     return Local(entropies, informations, redundancies, atoms, None)
+
+
+def _signed(xp: Any, fitted: Array) -> Array:
+    """(pairs, 9): 0 for informations that are zero but for rounding, 1 for others."""
+    products = fitted @ xp.swapaxes(fitted, -1, -2)
+    pairs = ((0, 1), (2, 3), (0, 2), (0, 3), (1, 2), (1, 3))
+    c = Correlations(*(products[:, u, v] for u, v in pairs))
+    signed = correlated(xp, c, fitted.shape[-1])
+    return xp.asarray(xp.stack(list(signed), -1), dtype=xp.float64)
 
 
 def _triangle(xp: Any, matrix: Array) -> Array:

@@ -126,7 +126,7 @@ def phiid(
         dtype: of arithmetic and output. "float64": error at most 1e-9 nats for ordinary pairs.
             "float32": 1e-5, with pairs that would miss it, as those of persistent nodes do,
             computed in float64: it saves memory, and time only where most pairs are benign.
-            Discrete atoms are computed in float64 and rounded on output.
+            CCS and discrete atoms are computed in float64 and rounded on output.
 
     Returns:
         `PhiIDResult`: by atom name (nodes, nodes), or (trials, nodes, nodes) with average=None; the
