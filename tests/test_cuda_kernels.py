@@ -236,6 +236,18 @@ def test_matrices_as_in_numpy(launcher, rng, kind, names, moments, nodes, dtype)
 
 
 @pytest.mark.parametrize("dtype", BOUND)
+def test_an_information_of_zero_has_no_sign(launcher, rng, dtype):
+    values = rng.integers(-1, 2, (3, 21, 19)).astype(float)
+    estimator, features = features_of(("gaussian", "CCS"), values)
+    lagged = features.past @ features.future.swapaxes(1, 2)
+    assert (np.abs(lagged) < 1e-12).sum() > 20
+    wanted, keys = expected(estimator, features, ATOMS, dtype)
+    found, marks = Run(launcher, estimator, features, ATOMS, dtype).matrices(1)
+    close(found, wanted, dtype, 1)
+    assert marks.tolist() == keys.tolist()
+
+
+@pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize(("kind", "names", "moments"), GAUSSIAN)
 def test_what_is_not_trusted_is_left_out_and_listed(launcher, rng, kind, names, moments, dtype):
     estimator, features = features_of(kind, series(rng, 5, 60, 19, degenerate=True))
