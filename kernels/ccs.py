@@ -2,7 +2,8 @@
 
 CCS redundancy is pointwise (Ince, Entropy 19, 318, 2017): at one sample it is the co-information
 s = i1 + i2 - i12 where i1, i2, i12 and s all have one sign, and nothing elsewhere; so it needs the
-local informations at every sample. With unit vectors of n samples a local information is
+local informations at every sample. Which of them are zero, and have no sign, is decided once for a
+pair (`kernels.uncorrelated`). With unit vectors of n samples a local information is
 
     i(u; v) = I(u; v) + (n - 1)/2 [d(v) - d(v | u)],
 

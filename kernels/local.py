@@ -23,7 +23,8 @@ state of four bits only, so they are computed for its 16 values and looked up at
 MMI takes, pointwise, the local information of the source whose mean is least. CCS (Ince, Entropy
 19, 318, 2017) takes the co-information i1 + i2 - i12 at samples where it and i1, i2, i12 have one
 sign, and nothing elsewhere; the double redundancy likewise with the double co-information, which
-is the rtr at which sts would be zero.
+is the rtr at which sts would be zero. An information that is zero has no sign; which Gaussian ones
+are zero but for rounding is decided once for a pair (`kernels.uncorrelated`).
 
 Functions are written for NumPy, torch and CuPy (`xp`), without loops over pairs or samples.
 """

@@ -105,7 +105,8 @@ def phiid(
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": every node is one
             bit, above its mean or not.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
-            "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017).
+            "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017). A local information
+            that is zero but for rounding, as between uncorrelated whole numbers, has no sign.
         atoms: names of atoms (`synkern.ATOMS`), source then target, or "all". `rtr` is the
             redundancy and `sts` the synergy that persist.
         average: "trials": mean over the trials in which the pair has a value. "moments":
