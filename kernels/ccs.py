@@ -2,7 +2,8 @@
 
 CCS redundancy is pointwise (Ince, Entropy 19, 318, 2017): at one sample it is the co-information
 s = i1 + i2 - i12 where i1, i2, i12 and s all have one sign, and nothing elsewhere; so it needs the
-local informations at every sample. With unit vectors of n samples a local information is
+local informations at every sample. Which of them are zero, and have no sign, is decided once for a
+pair (`kernels.uncorrelated`). With unit vectors of n samples a local information is
 
     i(u; v) = I(u; v) + (n - 1)/2 [d(v) - d(v | u)],
 
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 
 from .eager import Library
 from .mmi import Array, Correlations, Lambdas, informations, invert
+from .uncorrelated import correlated
 
 PART_ELEMENTS = 1 << 15
 """Entries times samples that a CPU takes at a time: arrays of 1 to 3 MB, 14 MB in all."""
@@ -48,6 +50,17 @@ _INNOVATIONS = ("a_x", "a_y", "a_xy", "b_x", "b_y", "b_xy", "x_ab", "y_ab", "b_x
 # Points of the product lattice: redundancies of the sources about each target, of the targets about
 # each source, and of both.
 _POINTS = ("rtx", "rty", "rts", "xtr", "ytr", "str", "rtr")
+# The informations at each whose signs have to agree; where none of these is zero, nor is the third
+# one, of all sources or about all targets.
+_PARTS = {
+    "rtx": ("x_a", "y_a"),
+    "rty": ("x_b", "y_b"),
+    "rts": ("x_ab", "y_ab"),
+    "xtr": ("x_a", "x_b"),
+    "ytr": ("y_a", "y_b"),
+    "str": ("xy_a", "xy_b"),
+    "rtr": ("x_a", "x_b", "y_a", "y_b"),
+}
 
 
 def atoms(
@@ -86,7 +99,11 @@ def atoms(
         local = _local_informations(xp, (x, y, a, b), weights[place], table[place], half)
         shared = _redundancies(lib, local)
         means[place] = xp.concatenate([values.mean(-1) for values in shared], -1)
-    redundancies = {point: means[..., k] for k, point in enumerate(_POINTS)}
+    signed = correlated(xp, c, row.past.shape[-1])
+    redundancies = {
+        point: lib.keep(means[..., k], _all(getattr(signed, name) for name in _PARTS[point]))
+        for k, point in enumerate(_POINTS)
+    }
     return invert(redundancies, mean, names)
 
 
@@ -170,4 +187,8 @@ def _redundancies(lib: Library, local: Array) -> tuple[Array, Array, Array]:
 def _agree(signs: Sequence[Array]) -> Array:
     """Where all of some masks are alike."""
     first, *others = signs
-    return functools.reduce(operator.and_, [first == other for other in others])
+    return _all(first == other for other in others)
+
+
+def _all(masks: Iterable[Array]) -> Array:
+    return functools.reduce(operator.and_, masks)

@@ -127,7 +127,10 @@ class Estimator(Protocol):
         """`Features` of (trials, time, nodes) in any real dtype; see `segments.standardise`."""
 
     def tolerance(self, features: Any) -> Mapping[str, float]:
-        """Error in nats that `block` may leave in an atom, by dtype of the arithmetic."""
+        """Error in nats that `block` may leave in an atom, by dtype of the arithmetic.
+
+        One that has "float64" alone computes in it whatever the dtype of the output.
+        """
 
     def tile_entries(self, features: Any) -> int:
         """(trial, pair) entries of a tile whose temporaries fit the cache."""
@@ -288,15 +291,18 @@ def block(
 ) -> tuple[list[Array], Array]:
     """Atoms of a tile, zero where they cannot be trusted or no pair stands, and the unresolved.
 
-    In float32 the pairs that would miss its tolerance are promoted: taken from float64.
+    In float32 the pairs that would miss its tolerance are promoted: taken from float64; all of an
+    estimator that has no float32.
     """
     xp = lib.xp
     pairs = pair_mask(lib, features, tile)
     done = lib.zeros(tuple(pairs.shape), "bool", features.past)
     values: list[Array] = [lib.zeros((1,), request.dtype, features.past)] * len(request.names)
+    tolerances = request.estimator.tolerance(features)
     for dtype in ("float32", "float64") if request.dtype == "float32" else ("float64",):
-        tolerance = request.estimator.tolerance(features)[dtype]
-        limit = smallest_trusted(features.samples, dtype, tolerance)
+        if dtype not in tolerances:
+            continue
+        limit = smallest_trusted(features.samples, dtype, tolerances[dtype])
         if limit >= 1:  # More than any conditional variance: float32 cannot do any pair.
             continue
         found = request.estimator.block(lib, features, tile, request.names, dtype)

@@ -33,6 +33,9 @@ STRICT = {"float64": 1e-9, "float32": 1e-5}
 LOOSE = {"float64": 1e-6, "float32": 1e-5}
 """The same where nothing better is to be had."""
 
+_EXACT = {"float64": STRICT["float64"]}
+"""The same of estimators that have no arithmetic in float32; their output is rounded."""
+
 
 @dataclass(frozen=True)
 class _Gaussian:
@@ -133,14 +136,18 @@ class PersistenceMMI(GaussianMMI):
 
 
 class GaussianCCS(_Gaussian):
-    """Jointly Gaussian variables, common change in surprisal: from every sample."""
+    """Jointly Gaussian variables, common change in surprisal: from every sample.
+
+    In float64 whatever is asked: a sign decides whether a sample counts at all, and one that
+    float32 turns moves the average by more than its tolerance.
+    """
 
     gathered_cost = 1.5
 
     def tolerance(self, features: Segments) -> Mapping[str, float]:
         """Strict: the data are at hand for what would miss it."""
         del features
-        return STRICT
+        return _EXACT
 
     def tile_entries(self, features: Segments) -> int:
         """Some 100 numbers an entry; the backward pass records tens per sample, 50 to 100 MB."""
@@ -157,7 +164,8 @@ class GaussianCCS(_Gaussian):
         use: Array | None = None,
     ) -> Values:
         """From correlations and samples of all rows with all columns."""
-        x, a, y, b = features.rectangle(lib, tile, dtype)
+        del dtype
+        x, a, y, b = features.rectangle(lib, tile, "float64")
         c = _masked(lib.xp, correlations(lib.xp, x, a, y, b), use)
         v, variance = mmi.lambdas(lib.xp, c)
         entries = max(1, ccs.PART_ELEMENTS // x.shape[-1])
@@ -194,7 +202,7 @@ class Discrete:
     def tolerance(self, features: Bits) -> Mapping[str, float]:
         """Counts are exact: nothing to tolerate."""
         del features
-        return STRICT
+        return _EXACT
 
     def tile_entries(self, features: Bits) -> int:
         """`discrete_tile` cuts tiles into parts that suit the device."""
@@ -210,7 +218,7 @@ class Discrete:
         dtype: str,
         use: Array | None = None,
     ) -> Values:
-        """From the counts of all rows with all columns; exact, so in float64 whatever is asked."""
+        """From the counts of all rows with all columns."""
         del dtype, use
         return Values(discrete_tile(lib, features, tile, names, self.redundancy), None)
 

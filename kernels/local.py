@@ -23,7 +23,8 @@ state of four bits only, so they are computed for its 16 values and looked up at
 MMI takes, pointwise, the local information of the source whose mean is least. CCS (Ince, Entropy
 19, 318, 2017) takes the co-information i1 + i2 - i12 at samples where it and i1, i2, i12 have one
 sign, and nothing elsewhere; the double redundancy likewise with the double co-information, which
-is the rtr at which sts would be zero.
+is the rtr at which sts would be zero. An information that is zero has no sign; which Gaussian ones
+are zero but for rounding is decided once for a pair (`kernels.uncorrelated`).
 
 Functions are written for NumPy, torch and CuPy (`xp`), without loops over pairs or samples.
 """
@@ -38,8 +39,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .lattice import ATOMS, moebius_matrix
-from .mmi import Array, Lambdas
+from .mmi import Array, Correlations, Lambdas
 from .stable import VANISHED, Outcome, resolve
+from .steady import in_float64
+from .uncorrelated import correlated
 
 SETS: tuple[str, ...] = tuple("x y a b xy ab xa xb ya yb xya xyb xab yab xyab".split())  # noqa: SIM905
 """The sets of variables that have an entropy: x, y of the past, a, b of the future."""
@@ -314,6 +317,8 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
         entropies[(outcome == Outcome.CONSTANT) | (outcome == Outcome.DETERMINISTIC)] = math.nan
     differences = _constant(xp, _DIFFERENCES, entropies)
     informations, means = differences @ entropies, expected @ differences.T
+    if redundancy == "CCS":
+        informations = informations * _signed(xp, fitted)[..., None]
     redundancies, atoms = _decompose(xp, informations, means, redundancy)
     return Local(entropies, informations, redundancies, atoms, outcome)
 
@@ -345,6 +350,15 @@ def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
     means = (xp.where(seen, informations, 0.0) @ counts[..., None])[..., 0] / samples
     redundancies, atoms = _decompose(xp, informations, means, redundancy)
     return Local(entropies, informations, redundancies, atoms, None)
+
+
+def _signed(xp: Any, fitted: Array) -> Array:
+    """(pairs, 9): 0 for informations that are zero but for rounding, 1 for others."""
+    products = fitted @ xp.swapaxes(fitted, -1, -2)
+    pairs = ((0, 1), (2, 3), (0, 2), (0, 3), (1, 2), (1, 3))
+    c = Correlations(*(products[:, u, v] for u, v in pairs))
+    signed = correlated(xp, c, fitted.shape[-1])
+    return in_float64(xp.stack(list(signed), -1))
 
 
 def _triangle(xp: Any, matrix: Array) -> Array:

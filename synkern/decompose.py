@@ -116,7 +116,8 @@ def phiid(
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": every node is one
             bit, above its mean or not.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
-            "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017).
+            "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017). A local information
+            that is zero but for rounding, as between uncorrelated whole numbers, has no sign.
         mask: None, or (time,) or (trials, time) truth values, True where a sample is valid, the
             same for all nodes. A (past, future) pair of samples counts where both are valid; what
             the series holds elsewhere, NaN for instance, is not looked at. Trials of unequal
@@ -142,7 +143,7 @@ def phiid(
         dtype: of arithmetic and output. "float64": error at most 1e-9 nats for ordinary pairs.
             "float32": 1e-5, with pairs that would miss it, as those of persistent nodes do,
             computed in float64: it saves memory, and time only where most pairs are benign.
-            Discrete atoms are computed in float64 and rounded on output.
+            CCS and discrete atoms are computed in float64 and rounded on output.
         node_names: a name for each node, which the result keeps; by default those that the series
             has: columns of a frame, coordinates of an xarray.
 

@@ -67,6 +67,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
             each variable above its mean or not, in bits.
         redundancy: "MMI": pointwise, the local information of the source whose mean is least.
             "CCS": common change in surprisal, the co-information where all terms have one sign.
+            A term that is zero, as many are in whole numbers, has none; phyid takes the sign of
+            its rounding error, and its atoms of such series differ by up to some tenths of a nat.
 
     Returns:
         `atoms_res`: by atom name, float64 (time - tau,). `calc_res`: `h_res`, the 15 local

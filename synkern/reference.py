@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern.kernels.lattice import ATOMS, zeta_matrix
+from synkern.kernels.uncorrelated import resolution
 
 Series = npt.NDArray[np.float64] | Sequence[float]
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
@@ -86,9 +87,15 @@ def local_pair(
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
     variables = _variables(x, y, tau)
     surprisal = _gaussian(variables) if kind == "gaussian" else _discrete(variables)
+    correlation = _correlation(variables) if kind == "gaussian" else None
 
     def information(source: str, target: str) -> Values:
-        return surprisal(source) + surprisal(target) - surprisal(source + target)
+        found = surprisal(source) + surprisal(target) - surprisal(source + target)
+        if correlation is not None:
+            # Uncorrelated, Gaussian variables are independent: no sample of one tells of the other.
+            between = correlation[np.ix_(_index(source), _index(target))]
+            found *= np.abs(between).max() > resolution(len(found))
+        return found
 
     cumulative = (_mmi if redundancy == "MMI" else _ccs)(information)
     atoms = np.linalg.solve(zeta_matrix(), np.stack([cumulative[atom] for atom in ATOMS]))

@@ -12,7 +12,7 @@ from synkern.kernels.lattice import ATOMS, zeta_matrix
 DIGITS = 80
 NOTHING = mpmath.mpf("1e-50")
 """Variance of a unit vector that is left over by rounding alone. Of float64 series that are not
-exactly dependent far more is left, about 1e-32."""
+exactly dependent far more is left, about 1e-32. So is it with informations that are not zero."""
 
 _BITS = 320  # of fixed-point numbers: Python's integers are ten times faster than mpmath's floats
 _PAIRS = tuple(itertools.combinations_with_replacement(range(4), 2))
@@ -192,8 +192,8 @@ def _ccs(information: _Informations) -> dict[str, mpmath.mpf]:
 
 
 def _common(parts: list[np.ndarray], change: np.ndarray) -> np.ndarray:
-    every = np.array([*parts, change])
-    return np.where((every > 0).all(0) | (every < 0).all(0), change, 0)
+    every, zero = np.array([*parts, change]), _fixed(NOTHING)
+    return np.where((every > zero).all(0) | (every < -zero).all(0), change, 0)
 
 
 def _fixed(value: mpmath.mpf) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from synkern.kernels.lattice import ATOMS, moebius_matrix
 from synkern.kernels.mmi import Correlations, atoms, lambdas
+from synkern.kernels.uncorrelated import resolution
 
 from synkern.kernels import cpu_build
 
@@ -136,6 +137,12 @@ def test_a_pair_by_sixty_digits(header, rng):
             singles = [determinant(i, j) for i in (0, 1) for j in (2, 3)]
             rtr = -mpmath.log(max(singles)) / 2
         assert abs(float(rtr) - two[0, k]) < 1e-14
+
+
+def test_a_correlation_of_zero_is_the_same_number_as_in_python(header):
+    header.resolution_float64.restype = ctypes.c_double
+    for samples in (7, 99, 12345, 10**7):
+        assert header.resolution_float64(ctypes.c_double(samples)) == resolution(samples)
 
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])

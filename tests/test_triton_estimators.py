@@ -230,6 +230,15 @@ def test_chosen_pairs(rng):
             np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*degenerate")
+def test_an_information_of_zero_has_no_sign(rng):
+    series = rng.integers(-1, 2, (2, 12, 12)).astype(float)
+    past, future = (v - v.mean(1, keepdims=True) for v in (series[:, :-4], series[:, 4:]))
+    covariances = past.swapaxes(1, 2) @ future
+    assert (np.abs(covariances) < 1e-12).sum() > 4
+    compare(series, 1e-12, tau=4, redundancy="CCS", atoms="all", average=None)
+
+
 def test_gradient_of_ccs_is_that_of_the_torch_backend(rng):
     values = rng.standard_normal((2, 40, 4))
     gradients = []

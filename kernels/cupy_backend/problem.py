@@ -29,7 +29,8 @@ class Problem:
 
     Attributes:
         kernel: without its template arguments.
-        real: the type of arithmetic, or of the output where that is exact, "double" or "float".
+        real: the type of arithmetic, or of the output alone where arithmetic is always double or
+            exact (CCS, discrete): "double" or "float".
         choice: the other template argument, "" if there is none.
         arrays: of every trial.
         table: of all trials, if there is one.
@@ -66,8 +67,8 @@ class Problem:
     @property
     def node_sums(self) -> str:
         """Name expression of the kernel that writes sums by node, in float64 whatever `real` is."""
-        exact = self.kernel == "discrete"
-        return self._expression("_nodes", "" if exact else self.real, self.choice)
+        of_output = self.kernel in ("ccs", "discrete")
+        return self._expression("_nodes", "" if of_output else self.real, self.choice)
 
     @property
     def shape(self) -> Shape:
@@ -105,7 +106,8 @@ class Problem:
         return (*read, *outputs, *marks, *sizes, *marking, *rest)
 
     def _expression(self, suffix: str, *template: str) -> str:
-        return f"phiid::{self.kernel}{suffix}<{', '.join(filter(None, template))}>"
+        arguments = ", ".join(filter(None, template))
+        return f"phiid::{self.kernel}{suffix}" + (f"<{arguments}>" if arguments else "")
 
 
 def problem(lib: DeviceLibrary, features: Any, request: Request) -> Problem:
@@ -139,18 +141,18 @@ def problem(lib: DeviceLibrary, features: Any, request: Request) -> Problem:
             **common
             | {"table": (table.surprisal if estimator.redundancy == "CCS" else table.entropy,)},
         )
-    limits = _limits(features, request)
     if isinstance(estimator, GaussianCCS):
         return Problem(
             kernel="ccs",
             choice="",
             arrays=_of_segments(lib, features),
             samples=(features.samples,),
-            limits=limits,
+            limits=(_trusted(features, request, "float64"),),
             **common,
         )
     if not isinstance(estimator, GaussianMMI):
         raise TypeError(f"no kernel for {estimator!r}")
+    limits = (_trusted(features, request, dtype) for dtype in (request.dtype, "float64"))
     mmi: dict[str, Any] = {
         "choice": "phiid::Two" if two else "phiid::All",
         "limits": (*limits, int(isinstance(estimator, PersistenceMMI))),
@@ -208,15 +210,12 @@ def _words(lib: DeviceLibrary, bits: Bits) -> Array:
     return found.view("uint64")
 
 
-def _limits(features: Any, request: Request) -> tuple[float, float]:
-    """Least variance trusted in the dtype of the request and in float64."""
-    tolerance = request.estimator.tolerance(features)
-    own, double = (
-        smallest_trusted(features.samples, dtype, tolerance[dtype])
-        for dtype in (request.dtype, "float64")
-    )
+def _trusted(features: Any, request: Request, dtype: str) -> float:
+    """Least variance trusted in arithmetic of a dtype."""
+    tolerance = request.estimator.tolerance(features)[dtype]
+    least = smallest_trusted(features.samples, dtype, tolerance)
     # Above 1 no pair is trusted; 2 keeps rounding out of it.
-    return own if own < 1 else 2.0, double
+    return least if least < 1 else 2.0
 
 
 @functools.cache

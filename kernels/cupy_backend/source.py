@@ -52,11 +52,8 @@ SHAPES: dict[str, Shape] = {
         for real in ("double", "float")
         for atoms, shape in (("Two", TWO), ("All", ALL))
     },
-    **{
-        f"phiid::ccs{nodes}<{real}>": POINTWISE
-        for nodes in ("", "_nodes")
-        for real in ("double", "float")
-    },
+    **{f"phiid::ccs<{real}>": POINTWISE for real in ("double", "float")},
+    "phiid::ccs_nodes": POINTWISE,
     **{
         f"phiid::discrete<{real}, {ccs}>": POINTWISE
         for real in ("double", "float")
@@ -70,7 +67,7 @@ TOTALS = "phiid::node_totals"
 """The name expression of the kernel that adds up what the others have by tile."""
 
 NAMES: tuple[str, ...] = (*SHAPES, TOTALS)
-"""All name expressions; of `node_totals`, which is no template, NVRTC takes its name. A kernel
+"""All name expressions; of what is no template NVRTC takes the name. A kernel
 takes 0.3 to 1.3 s to compile, all of them 20: ask for those that are launched."""
 
 

@@ -101,8 +101,10 @@ class Ccs : public Sum {
                          int(data_.samples - t));
             add_to(total, last);
         }
+        const double samples = double(data_.samples);
         double quantities[16];
-        cumulative(forms.mean, averaged(total, double(data_.samples)), quantities);
+        cumulative(forms.mean, where_correlated(forms, samples, averaged(total, samples)),
+                   quantities);
         for (int q = 0; q < 16; ++q) to[q * ENTRIES] += quantities[q];
     }
 

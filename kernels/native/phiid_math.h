@@ -291,6 +291,27 @@ PHIID_FN LocalForms<Real> local_forms(const Correlations<Real>& c, const Lambdas
     return f;
 }
 
+// Magnitude up to which a correlation across time is zero; kernels/uncorrelated.py derives it.
+PHIID_FN double resolution(double samples) { return (samples + 65536) * 2.220446049250313e-16; }
+
+// Redundancies without those that hang on the sign of an information which is zero but for
+// rounding, at all samples alike: source and target are uncorrelated. See kernels/uncorrelated.py.
+template <class Real>
+PHIID_FN Redundancies<Real> where_correlated(const LocalForms<Real>& f, double samples,
+                                             const Redundancies<Real>& r) {
+    const Real zero = constant<Real>(0), least_r = constant<Real>(resolution(samples));
+    const auto differs = [&](Real value) { return (value > least_r) | (value < zero - least_r); };
+    const auto x_a = differs(f.a_x), x_b = differs(f.b_x);
+    const auto y_a = differs(f.a_y), y_b = differs(f.b_y);
+    return {x_a & x_b & y_a & y_b ? r.rtr : zero,
+            x_a & y_a ? r.rtx : zero,
+            x_b & y_b ? r.rty : zero,
+            (x_a | x_b) & (y_a | y_b) ? r.rts : zero,
+            x_a & x_b ? r.xtr : zero,
+            y_a & y_b ? r.ytr : zero,
+            (x_a | y_a) & (x_b | y_b) ? r.str : zero};
+}
+
 // Common changes at a sample (or some) of unit vectors.
 template <class Form, class Real>
 PHIID_FN Redundancies<Real> changes(const LocalForms<Form>& f, Real x, Real y, Real a, Real b) {

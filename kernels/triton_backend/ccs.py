@@ -3,7 +3,9 @@
 A program has one tile of pairs and one chunk of trials. For every trial it forms the correlations,
 eliminates, keeps the coefficients of the ten innovations, their weights and the nine mean
 informations of a pair, and goes through the samples once more: innovations, local informations,
-their signs and redundancies exist for one sample at a time (formulas: `kernels.ccs`).
+their signs and redundancies exist for one sample at a time (formulas: `kernels.ccs`). What hangs on
+the sign of an information that is zero but for rounding (`kernels.uncorrelated`) is left out of a
+pair's redundancies once, after its samples.
 
 All arithmetic is float64, whatever the output: a sign decides whether a sample counts at all, and
 one that float32 turns moves the average by more than its tolerance.
@@ -21,9 +23,10 @@ import torch
 import triton
 import triton.language as tl
 
+from .. import uncorrelated
 from .arithmetic import filled, minors, trusted
 from .lattice_sums import added, common_changes, cumulative, with_atoms
-from .launch import Launch, launch_tiles, limits
+from .launch import Launch, bits, launch_tiles, limits
 from .tiles import any_of, fold, limit_from, mark, pairs, store_values, varying
 
 LAUNCH = Launch(16, 8)
@@ -62,11 +65,11 @@ def correlations(past, future, own, trial, samples, rows, columns, nodes, zero):
 
 
 @triton.jit
-def masked(c, ok):
-    """The correlations where they are trusted, 0 elsewhere: nothing there is divided by zero."""
+def masked(values, masks):
+    """Values where their masks are true, 0 elsewhere."""
     out = ()
-    for n in tl.static_range(len(c)):
-        out = out + (tl.where(ok, c[n], tl.zeros(ok.shape, c[n].dtype)),)
+    for n in tl.static_range(len(values)):
+        out = out + (tl.where(masks[n], values[n], tl.zeros(masks[n].shape, values[n].dtype)),)
     return out
 
 
@@ -179,7 +182,34 @@ def local_informations(point, c, k, w, means, half):
     )
 
 
-@triton.jit(do_not_specialize=["trials", "samples", "chunk_trials", "capacity", "limit"])
+@triton.jit
+def where_correlated(shared, c, zero):
+    """Redundancies in the order of `lattice_sums`, 0 where one of their informations is zero.
+
+    Args:
+        shared: sums over samples.
+        c: correlations.
+        zero: magnitude up to which one across time is zero.
+    """
+    x_a = tl.abs(c[2]) > zero
+    x_b = tl.abs(c[3]) > zero
+    y_a = tl.abs(c[4]) > zero
+    y_b = tl.abs(c[5]) > zero
+    signed = (
+        x_a & x_b & y_a & y_b,
+        x_a & y_a,
+        x_b & y_b,
+        (x_a | x_b) & (y_a | y_b),
+        x_a & x_b,
+        y_a & y_b,
+        (x_a | y_a) & (x_b | y_b),
+    )
+    return masked(shared, signed)
+
+
+@triton.jit(
+    do_not_specialize=["trials", "samples", "chunk_trials", "capacity", "limit", "resolution"]
+)
 def ccs_kernel(
     past,  # (trials, samples, nodes) float64, contiguous
     future,  # likewise
@@ -196,6 +226,7 @@ def ccs_kernel(
     chunk_trials,
     capacity,
     limit,  # bits of a float64, as a float argument would be a float32
+    resolution,  # likewise: magnitude up to which a correlation across time is zero
     SIGNS: tl.constexpr,
     MIRRORS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -215,7 +246,7 @@ def ccs_kernel(
         raw = correlations(past, future, own, trial, samples, rows, columns, nodes, zero)
         wanted = stands & varying(constant, trial, rows, columns, nodes)
         ok = wanted & trusted(minors(raw), limit_from(limit, tl.float64))
-        c = masked(raw, ok)
+        c = masked(raw, (ok, ok, ok, ok, ok, ok))
         m = minors(c)
         k = coefficients(c, m)
         w = weights(m, half)
@@ -230,6 +261,7 @@ def ccs_kernel(
                 above = above + (i[n] > 0,)
                 below = below + (i[n] <= 0,)
             shared = added(shared, common_changes(i, above, below))
+        shared = where_correlated(shared, c, limit_from(resolution, tl.float64))
         redundancies = ()
         for n in tl.static_range(7):
             redundancies = redundancies + (shared[n] / samples,)
@@ -281,6 +313,7 @@ def fill(
             "samples": samples,
             "capacity": len(marked),
             "limit": limits(samples, "float64")[0],
+            "resolution": bits(uncorrelated.resolution(samples)),
         },
         constant,
         names=names,

@@ -44,3 +44,4 @@ EXPORT void ln_float64(const double* from, long n, double* to) {
 EXPORT void ln_float32(const float* from, long n, float* to) {
     logarithms<float, Floats>(from, n, to);
 }
+EXPORT double resolution_float64(double samples) { return resolution(samples); }

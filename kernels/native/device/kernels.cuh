@@ -25,7 +25,8 @@
 //                     first_trial on. Node sums list a pair once, with the first trial of its chunk
 //     count           (1,) raised by the number of marks, also of those without room; zero before
 //     chunk_trials    trials that are summed: 1 keeps them apart
-//     limit           smallest conditional variance trusted in arithmetic of type Real
+//     limit           smallest conditional variance trusted in arithmetic of type Real, of double
+//                     in CCS
 //     limit_double    the same in double, for what Real = float does not trust; otherwise unused
 //     alone           not 0: as if nodes did not influence each other (`PersistenceMMI`)
 //
@@ -78,16 +79,16 @@ mmi_moments(const double* xy, const double* ab, const double* xb, const double* 
     decompose(estimator, Matrices<Real, Atoms>{out}, task);
 }
 
-// Gaussian CCS. Real: float or double.
+// Gaussian CCS. Real is the type of the output alone.
 template <class Real>
 PHIID_KERNEL(Pointwise::THREADS)
 ccs(const double* past, const double* future, const double* own, const unsigned char* constant,
     const double* weights, const Index* mirror, Real* out, Index* marked, Count* count,
     Index trials, Index nodes, Index samples, Index names, Index chunk_trials, Index first_trial,
-    Index capacity, double limit, double limit_double) {
+    Index capacity, double limit) {
     const Task task{constant, weights, mirror,       marked,      count,   trials,
                     nodes,    names,   chunk_trials, first_trial, capacity};
-    const Ccs<Real> estimator{{past, future, nodes, samples}, own, limit, limit_double};
+    const Ccs estimator{{past, future, nodes, samples}, own, limit};
     decompose(estimator, Matrices<Real, Pointwise>{out}, task);
 }
 
@@ -135,17 +136,15 @@ mmi_moments_nodes(const double* xy, const double* ab, const double* xb, const do
     decompose(estimator, NodeSums<Atoms>{by_row, by_column, band, band_tiles, rtr, sts}, task);
 }
 
-template <class Real>
 PHIID_KERNEL(Pointwise::THREADS)
 ccs_nodes(const double* past, const double* future, const double* own,
           const unsigned char* constant, const double* weights, const Index* mirror,
           double* by_row, double* by_column, Index* marked, Count* count, Index trials,
           Index nodes, Index samples, Index names, Index chunk_trials, Index first_trial,
-          Index capacity, double limit, double limit_double, Index band, Index band_tiles,
-          Index rtr, Index sts) {
+          Index capacity, double limit, Index band, Index band_tiles, Index rtr, Index sts) {
     const Task task{constant, weights, mirror,       marked,      count,   trials,
                     nodes,    names,   chunk_trials, first_trial, capacity};
-    const Ccs<Real> estimator{{past, future, nodes, samples}, own, limit, limit_double};
+    const Ccs estimator{{past, future, nodes, samples}, own, limit};
     decompose(estimator, NodeSums<Pointwise>{by_row, by_column, band, band_tiles, rtr, sts}, task);
 }
 

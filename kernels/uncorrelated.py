@@ -1,0 +1,63 @@
+"""Which local informations of Gaussian variables are zero, and so have no sign.
+
+CCS keeps a common change in surprisal where all local informations in it have one sign. One that is
+exactly zero has none: a sign taken from its rounding error would keep or drop a whole change by
+chance, and every library rounds otherwise. It happens on whole numbers, counts, bits and spikes.
+
+Which are zero can be told from the correlations. The series are floating-point numbers, that is
+fractions, and so are the squared distances in a local information
+
+    i(u; v) = -1/2 log Λ + (n - 1)/2 [d(v) - d(v | u)],
+
+and Λ. The logarithm of a fraction other than 1 is no fraction (Lindemann): i is zero at a sample
+only if Λ = 1, that is where every correlation between u and v is zero; and then it is zero at every
+sample, as d(v | u) = d(v). So one decision for a pair settles all of its samples, it costs nothing
+at a sample, and it needs no tolerance for informations that differ by orders of magnitude.
+
+What is left is when a correlation is zero but for rounding: `resolution`. Of continuous series a
+pair has one below it with a probability of about 5e-11 sqrt(n).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .mmi import Correlations, Lambdas
+
+DEVIATIONS = 1 << 16
+"""Largest distance from zero, in standard deviations, whose rounding `resolution` allows for."""
+
+
+def resolution(samples: int) -> float:
+    """Magnitude up to which a correlation across time is zero.
+
+    With u = eps / 2, each bounded by Cauchy and Schwarz for unit vectors of n samples:
+
+    - their inner product is off by n u, in whatever order it is summed;
+    - their entries are off by 4 u each (centred twice, divided by peak and by norm): 8 u;
+    - so are the series themselves, by u times their distance from zero in standard deviations:
+      0.1 + 0.001 k is no whole number of thousandths. Up to `DEVIATIONS` for either.
+
+    Together (n + 8 + 2 DEVIATIONS) u; (2 n + 2 DEVIATIONS) u is returned. Measured where whole
+    numbers k have a correlation of zero, with 7 to 1,000 samples: 4e-16; kept as 300 + 0.01 k,
+    18,000 deviations from zero: 2e-12.
+
+    `native/phiid_math.h` has the same number, under the same name.
+    """
+    return float((samples + DEVIATIONS) * np.finfo(np.float64).eps)
+
+
+def correlated(xp: Any, c: Correlations, samples: int) -> Lambdas:
+    """Of each information, whether it is not zero at every sample: masks that broadcast.
+
+    Args:
+        xp: numpy or torch.
+        c: correlations in float64.
+        samples: what they are taken over.
+    """
+    zero = resolution(samples)
+    x_a, x_b, y_a, y_b = (xp.abs(r) > zero for r in (c.xa, c.xb, c.ya, c.yb))
+    xy_a, xy_b, x_ab, y_ab = x_a | y_a, x_b | y_b, x_a | x_b, y_a | y_b
+    return Lambdas(x_a, x_b, y_a, y_b, xy_a, xy_b, x_ab, y_ab, xy_a | xy_b)
