@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+from synkern.kernels.above_mean import above_mean
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -115,7 +116,6 @@ def _gaussian(variables: Values, redundancy: str) -> Local:
 
 
 def _discrete(variables: Values, redundancy: str) -> Local:
-    bits = variables > variables.sum(-1, keepdims=True) / variables.shape[-1]
-    states = (bits * _STATE).sum(0)
+    states = (above_mean(np, variables) * _STATE).sum(0)
     found = discrete(np, states[None], redundancy)
     return Local(*(part[0].take(states, 1) for part in found[:4]), None)
