@@ -54,19 +54,16 @@ def above_mean(xp: Any, fitted: Array, values: Array | None = None) -> Array:
     if values is None:
         values = fitted
     n = fitted.shape[-1]
-    with np.errstate(over="ignore", invalid="ignore"):  # A mean beyond the range decides nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
         mean = fitted.sum(-1) / n
         peak = xp.maximum(xp.amax(fitted, -1), -xp.amin(fitted, -1))
-        # Of the sum, its quotient and the limits below less than n + 2 roundings, taken twice; and
-        # one of a subnormal number.
-        error = peak * ((n + 2) * 2.0**-52) + 2.0**-1073
-        known = xp.isfinite(mean)
-        lower = xp.where(known, mean - error, -math.inf)
-        upper = xp.where(known, mean + error, math.inf)
-    above = values > upper[..., None]
-    undecided = above != (values >= lower[..., None])
-    if bool(undecided.any()):
-        _settle(xp, fitted, values, above, undecided)
+        # Of the sum, its quotient and the limits below less than n + 2 roundings, taken twice; one
+        # of a subnormal number; NaN where the sum overflows, beside which nothing is decided.
+        error = peak * ((n + 2) * 2.0**-52) + 2.0**-1073 + (mean - mean)
+        above = values > (mean + error)[..., None]
+        decided = above | (values < (mean - error)[..., None])
+    if not bool(decided.all()):
+        _settle(xp, fitted, values, above, ~decided)
     return above
 
 
@@ -95,7 +92,7 @@ def _exceed(xp: Any, fitted: Array, values: Array, row: Array) -> Array:
     """
     n = fitted.shape[-1]
     width = (2**53 // (5 * n)).bit_length() - 1
-    peak = max(float(xp.abs(part).max()) for part in (fitted, values))
+    peak = max(xp.abs(part).max().item() for part in (fitted, values))
     top = math.frexp(peak)[1]  # all below 2^top
     sums = [digit.sum(-1) for digit in _digits(xp, fitted, top, width)]
     balance: Any = 0.0 * values

@@ -182,7 +182,8 @@ def _binarised(xp: Any, segment: Array) -> tuple[Array, Array]:
     constant = xp.amax(segment, -1) == xp.amin(segment, -1)
     above = above_mean(xp, segment) & ~constant[..., None]
     exact = xp.float32 if segment.shape[-1] <= 1 << 24 else xp.float64
-    return xp.asarray(above, dtype=exact), constant
+    # Not `asarray`: torch's moves to its default device.
+    return xp.zeros_like(above, dtype=exact) + above, constant
 
 
 def _indicators(xp: Any, past: Array, future: Array, both: Array) -> Array:

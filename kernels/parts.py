@@ -44,6 +44,7 @@ def parts(tile: Tile, entries: int, rows: int, like: Array) -> Iterator[Part]:
 
 
 def on_cpu(array: Array) -> bool:
+    """Whether an array of NumPy, torch or CuPy is in host memory."""
     # The devices of CuPy are GPUs, and have no type.
     return isinstance(array, np.ndarray) or getattr(array.device, "type", "cuda") == "cpu"
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict, Unpack, cast, overload
 import torch
 
 import synkern._checks as check
+import synkern._states as states
 from synkern._arrays import Incoming, incoming, like, placed, to_numpy
 from synkern.backends import Backend, Work, select
 from synkern.kernels.eager import Estimator
@@ -103,7 +104,9 @@ def phiid(
         tau: lag in samples, 1 by default; or several. Moments have lags of their own, and are
             decomposed at all of them by default.
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": every node is one
-            bit, above its mean or not.
+            bit, above its mean or not: past and future each about its own mean, decided exactly, so
+            that a sample equal to the mean is not above it. (phyid lets rounding decide there.)
+            Nodes of more than two states are not supported; binarise them as you see fit.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
             "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017).
         atoms: names of atoms (`synkern.ATOMS`), source then target, or "all". `rtr` is the
@@ -145,7 +148,8 @@ def phiid(
         TypeError: series does not hold real numbers; pairs are not whole numbers.
 
     Warns:
-        UserWarning: fewer than 30 samples; degenerate pairs.
+        UserWarning: fewer than 30 samples; degenerate pairs; if discrete, nodes that take three to
+            20 levels, each five times or more on average, of which two states are made.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -233,6 +237,8 @@ def decompose(
     source = (_moments_source if moments else _series_source)(series, lags, options, work)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
+        if options.kind == "discrete":
+            states.warn_of_many(source.like, None if selection is None else selection.pairs)
         results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
     return results if isinstance(tau, Iterable) else results[lags[0]]
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+import synkern._states as states
 from synkern.kernels.above_mean import above_mean
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
@@ -63,7 +64,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         trg: second series, as long.
         tau: lag in samples.
         kind: "gaussian": informations of jointly Gaussian variables, in nats. "discrete": of bits,
-            each variable above its mean or not, in bits.
+            each variable above its mean or not, in bits. A sample equal to the mean is not above
+            it, which is decided exactly; phyid lets rounding decide, and may differ there.
         redundancy: "MMI": pointwise, the local information of the source whose mean is least.
             "CCS": common change in surprisal, the co-information where all terms have one sign.
 
@@ -92,6 +94,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     both = np.array((first, second))
     check.series(np, both.T, tau)
 
+    if kind == "discrete":
+        states.warn_of_many(both.T[None])
     variables = np.concatenate((both[:, :-tau], both[:, tau:]))
     found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
     if found.outcome is not None and found.outcome[0]:
@@ -116,6 +120,6 @@ def _gaussian(variables: Values, redundancy: str) -> Local:
 
 
 def _discrete(variables: Values, redundancy: str) -> Local:
-    states = (above_mean(np, variables) * _STATE).sum(0)
-    found = discrete(np, states[None], redundancy)
-    return Local(*(part[0].take(states, 1) for part in found[:4]), None)
+    joint = (above_mean(np, variables) * _STATE).sum(0)
+    found = discrete(np, joint[None], redundancy)
+    return Local(*(part[0].take(joint, 1) for part in found[:4]), None)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
+import synkern._states as states
 from synkern._arrays import incoming, placed, to_numpy
 from synkern.backends import Work, select
 from synkern.kernels import local as kernel
@@ -54,7 +55,7 @@ def phiid_local(
         pairs: (pairs, 2) whole numbers: first node (x), second node (y) of each pair.
         tau: lag in samples.
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": of bits, each
-            variable above its mean or not.
+            variable above its mean (of what is fitted) or not, as in `phiid`.
         redundancy: "MMI": at every sample, the local information of the source whose mean is least
             (over the samples fitted). "CCS": common change in surprisal, the co-information where
             all its terms have one sign.
@@ -80,7 +81,8 @@ def phiid_local(
         TypeError: series that do not hold real numbers, or pairs that are not whole numbers.
 
     Warns:
-        UserWarning: fewer than 30 samples; degenerate pairs.
+        UserWarning: fewer than 30 samples; degenerate pairs; if discrete, nodes of more than two
+            states, as in `phiid`.
     """
     check.choice("kind", kind, tuple(_OWN_UNIT))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -103,6 +105,8 @@ def phiid_local(
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
 
+        if kind == "discrete":
+            states.warn_of_many(data, chosen)
         atoms, outcome = _atoms(xp, data, fit, chosen, tau, kind, redundancy)
         factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))
         if factor is not None:

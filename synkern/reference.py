@@ -125,7 +125,7 @@ def _discrete(variables: Variables) -> Callable[[str], Values]:
     bits = {name: _above_mean(values) for name, values in variables.items()}
 
     def surprisal(names: str) -> Values:
-        states = sum(bits[name].astype(np.int64) << k for k, name in enumerate(names))
+        states = np.sum([bits[name].astype(np.int64) << k for k, name in enumerate(names)], 0)
         share = np.bincount(states) / len(states)
         return np.asarray(-np.log2(share[states]))
 
