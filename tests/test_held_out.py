@@ -25,6 +25,8 @@ def cases():
                 yield pytest.param(series, (entry["tau"], kind, redundancy), local, id=name)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning")  # counts
+
 held_out = pytest.mark.parametrize(("series", "options", "local"), [*cases()])
 
 
