@@ -25,7 +25,8 @@ def cases():
                 yield pytest.param(series, (entry["tau"], kind, redundancy), local, id=name)
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning")  # counts
+# One of them holds counts.
+pytestmark = pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning")
 
 held_out = pytest.mark.parametrize(("series", "options", "local"), [*cases()])
 
