@@ -81,6 +81,10 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
 
     Raises:
         ValueError: series of different length, not finite, too short for tau; unknown options.
+
+    Warns:
+        UserWarning: fewer than 30 samples; a degenerate pair; if discrete, series of more than two
+            states, as in `synkern.phiid`.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
