@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .above_mean import above_mean
 from .eager import RESCUE_ELEMENTS, Library, Tile
 from .lattice import ATOMS, moebius_matrix
 from .mmi import Array
@@ -94,6 +95,8 @@ class Bits(NamedTuple):
 def binarise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Bits:
     """Bits of past and future: 1 above the mean, each about its own mean, as phyid does.
 
+    A sample that equals the mean exactly is not above it; see `above_mean`.
+
     Args:
         xp: numpy or torch.
         series: (trials, time, nodes) float64, finite.
@@ -109,8 +112,8 @@ def binarise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Bit
 
 def _bits(xp: Any, segment: Array, pooled: str | None) -> tuple[Array, Array]:
     if pooled != "moments":
-        return _above_mean(xp, join(xp, segment, pooled))
-    bits, constant = _above_mean(xp, segment)
+        return _binarised(xp, join(xp, segment, pooled))
+    bits, constant = _binarised(xp, segment)
     return join(xp, bits, "concatenate"), constant.all(0)[None]
 
 
@@ -174,12 +177,10 @@ def discrete_pairs(
     return result
 
 
-def _above_mean(xp: Any, segment: Array) -> tuple[Array, Array]:
+def _binarised(xp: Any, segment: Array) -> tuple[Array, Array]:
+    """Bits by row, and the rows whose bits are all one: 0, as nothing exceeds its own mean."""
     constant = xp.amax(segment, -1) == xp.amin(segment, -1)
-    # The sum over a large offset is rounded, in an order that is the library's own; centring first
-    # leaves a mean that rounding does not move across a sample.
-    centred = segment - segment.mean(-1)[..., None]
-    above = (centred > centred.mean(-1)[..., None]) & ~constant[..., None]
+    above = above_mean(xp, segment) & ~constant[..., None]
     exact = xp.float32 if segment.shape[-1] <= 1 << 24 else xp.float64
     # Not `asarray`: torch's moves to its default device.
     return xp.zeros_like(above, dtype=exact) + above, constant

@@ -38,6 +38,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .above_mean import above_mean
 from .lattice import ATOMS, moebius_matrix
 from .mmi import Array, Correlations, Lambdas
 from .stable import VANISHED, Outcome, resolve
@@ -264,13 +265,16 @@ def symbols(xp: Any, v: Variables) -> Variables:
 
     Returns:
         (groups, nodes, samples) and (groups, nodes, points) int64 in {0, 1, 4, 5}: the past above
-        its mean counts 1, the future 4. Both means are those of what is fitted.
+        its mean counts 1, the future 4. Both means are those of what is fitted; what equals one
+        exactly is not above it.
     """
-    mean = v.fitted.mean(-1)[..., None]
-    fitted, evaluated = (
-        above[..., 0, :, :] * 1 + above[..., 1, :, :] * 4 for above in (part > mean for part in v)
-    )
-    return Variables(fitted, evaluated)
+
+    def states(values: Array) -> Array:
+        above = above_mean(xp, v.fitted, values)
+        return above[..., 0, :, :] * 1 + above[..., 1, :, :] * 4
+
+    fitted = states(v.fitted)
+    return Variables(fitted, fitted if v.evaluated is v.fitted else states(v.evaluated))
 
 
 # ---- Entropies and informations ------------------------------------------------------------------

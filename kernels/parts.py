@@ -35,7 +35,7 @@ def parts(tile: Tile, entries: int, rows: int, like: Array) -> Iterator[Part]:
         rows: in a part, at most; fewer follow the diagonal more closely.
         like: an array on the device.
     """
-    for part in _cut(tile, entries, rows) if _on_cpu(like) else [tile]:
+    for part in _cut(tile, entries, rows) if on_cpu(like) else [tile]:
         trials, rows_, columns = (
             slice(inner.start - outer.start, inner.stop - outer.start)
             for inner, outer in zip(part, tile, strict=True)
@@ -43,7 +43,8 @@ def parts(tile: Tile, entries: int, rows: int, like: Array) -> Iterator[Part]:
         yield Part(part, (trials, rows_, columns))
 
 
-def _on_cpu(array: Array) -> bool:
+def on_cpu(array: Array) -> bool:
+    """Whether an array of NumPy, torch or CuPy is in host memory."""
     # The devices of CuPy are GPUs, and have no type.
     return isinstance(array, np.ndarray) or getattr(array.device, "type", "cuda") == "cpu"
 

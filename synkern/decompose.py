@@ -13,6 +13,7 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
+import synkern._states as states
 from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
 from synkern._names import node_names, unnamed
 from synkern._tensors import run_whole
@@ -114,7 +115,9 @@ def phiid(
         tau: lag in samples, 1 by default; or several. Moments have lags of their own, and are
             decomposed at all of them by default.
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": every node is one
-            bit, above its mean or not.
+            bit, above its mean or not: past and future each about its own mean, decided exactly, so
+            that a sample equal to the mean is not above it. (phyid lets rounding decide there.)
+            Nodes of more than two states are not supported; binarise them as you see fit.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
             "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017). A local information
             that is zero but for rounding, as between uncorrelated whole numbers, has no sign.
@@ -178,7 +181,9 @@ def phiid(
     Warns:
         UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; degenerate
             pairs of nodes; nodes that vary by less than 1e-12 of what the others do (the middle one
-            of a trial), as rounding errors do from which an offset was taken.
+            of a trial), as rounding errors do from which an offset was taken; if discrete, nodes
+            that take three to 20 levels, each five times or more on average, of which two states
+            are made.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -275,6 +280,8 @@ def decompose(
     source = (_moments_source if moments else _series_source)(series, lags, options, work)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
+        if options.kind == "discrete":
+            states.warn_of_many(source.like, None if selection is None else selection.pairs)
         results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
     return results if check.several(tau) else results[lags[0]]
 

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+import synkern._states as states
 from synkern._arrays import incoming, spacing
 from synkern._warnings import warn
+from synkern.kernels.above_mean import above_mean
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.local import (
     INFORMATIONS,
@@ -64,7 +66,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         trg: second series, as long.
         tau: lag in samples.
         kind: "gaussian": informations of jointly Gaussian variables, in nats. "discrete": of bits,
-            each variable above its mean or not, in bits.
+            each variable above its mean or not, in bits. A sample equal to the mean is not above
+            it, which is decided exactly; phyid lets rounding decide, and may differ there.
         redundancy: "MMI": pointwise, the local information of the source whose mean is least.
             "CCS": common change in surprisal, the co-information where all terms have one sign.
             A term that is zero, as many are in whole numbers, has none; phyid takes the sign of
@@ -84,6 +87,10 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         ValueError: series of different length, not finite, too short for tau, of several columns;
             a tensor that requires a gradient; unknown options.
         TypeError: series that do not hold real numbers (text, complex, masked).
+
+    Warns:
+        UserWarning: fewer than 30 samples; a degenerate pair; if discrete, series of more than two
+            states, as in `synkern.phiid`.
     """
     check.choice("kind", kind, ("gaussian", "discrete"))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -99,6 +106,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     steady = check.steady_nodes(np, both.T[None], [tau], None, max(spacing(src), spacing(trg)))
     both = steady(tau)[0].T
 
+    if kind == "discrete":
+        states.warn_of_many(both.T[None])
     variables = np.concatenate((both[:, :-tau], both[:, tau:]))
     found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
     if found.outcome is not None and found.outcome[0]:
@@ -135,7 +144,6 @@ def _gaussian(variables: Values, redundancy: str) -> Local:
 
 
 def _discrete(variables: Values, redundancy: str) -> Local:
-    bits = variables > variables.sum(-1, keepdims=True) / variables.shape[-1]
-    states = (bits * _STATE).sum(0)
-    found = discrete(np, states[None], redundancy)
-    return Local(*(part[0].take(states, 1) for part in found[:4]), None)
+    joint = (above_mean(np, variables) * _STATE).sum(0)
+    found = discrete(np, joint[None], redundancy)
+    return Local(*(part[0].take(joint, 1) for part in found[:4]), None)

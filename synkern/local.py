@@ -13,6 +13,7 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
+import synkern._states as states
 from synkern._arrays import in_float64, incoming, like, placed, spacing, to_numpy
 from synkern._names import unnamed
 from synkern._tensors import outside_transforms
@@ -62,7 +63,7 @@ def phiid_local(
         pairs: (pairs, 2) whole numbers: first node (x), second node (y) of each pair.
         tau: lag in samples.
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": of bits, each
-            variable above its mean or not.
+            variable above its mean (of what is fitted) or not, as in `phiid`.
         redundancy: "MMI": at every sample, the local information of the source whose mean is least
             (over the samples fitted). "CCS": common change in surprisal, the co-information where
             all its terms have one sign.
@@ -95,7 +96,8 @@ def phiid_local(
         MemoryError: the atoms do not fit.
 
     Warns:
-        UserWarning: fewer than 30 of these; degenerate pairs; nodes that may hold rounding alone.
+        UserWarning: fewer than 30 of these; degenerate pairs; nodes that may hold rounding alone; if
+            discrete, nodes of more than two states, as in `phiid`.
     """
     check.choice("kind", kind, tuple(_OWN_UNIT))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
@@ -134,6 +136,8 @@ def phiid_local(
             "some of the pairs or trials at a time, or averages from phiid(pairs=...)",
         )
 
+        if kind == "discrete":
+            states.warn_of_many(whole, chosen)
         parts = [_atoms(xp, batch, fitted, chosen, kind, redundancy) for batch in given]
         atoms = _in_place(xp, data, tau, given, [part for part, _ in parts])
         factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))

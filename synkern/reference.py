@@ -129,14 +129,23 @@ def _gaussian(variables: Variables) -> Callable[[str], Values]:
 
 def _discrete(variables: Variables) -> Callable[[str], Values]:
     """Minus the logarithm to base 2 of the share of samples in the same state."""
-    bits = {name: values > values.mean() for name, values in variables.items()}
+    bits = {name: _above_mean(values) for name, values in variables.items()}
 
     def surprisal(names: str) -> Values:
-        states = sum(bits[name].astype(np.int64) << k for k, name in enumerate(names))
+        states = np.sum([bits[name].astype(np.int64) << k for k, name in enumerate(names)], 0)
         share = np.bincount(states) / len(states)
         return np.asarray(-np.log2(share[states]))
 
     return surprisal
+
+
+def _above_mean(values: Values) -> npt.NDArray[np.bool_]:
+    """Whether n x exceeds the sum, in whole numbers of the finest unit that the values need."""
+    ratios = [value.as_integer_ratio() for value in values.tolist()]
+    unit = max(denominator for _, denominator in ratios)  # All of them are powers of two.
+    whole = [numerator * (unit // denominator) for numerator, denominator in ratios]
+    total = sum(whole)
+    return np.array([len(whole) * number > total for number in whole])
 
 
 def _correlation(variables: Variables) -> Values:

@@ -16,7 +16,7 @@ import numpy as np
 FUNCTIONS = """
 abs amax amin arange argmax argsort ascontiguousarray bincount broadcast_to clip concatenate cumsum
 diagonal exp2 floor isfinite isnan log log2 maximum minimum moveaxis ones ones_like searchsorted
-sign sort sqrt stack swapaxes triu unique where zeros zeros_like
+sign sort sqrt stack swapaxes triu trunc unique where zeros zeros_like
 """.split()  # noqa: SIM905
 METHODS = """
 all any argmin astype copy max mean min ravel reshape sum swapaxes tolist view

@@ -112,6 +112,23 @@ def test_sizes(cupy, rng, kind, redundancy, shape):
     assert_same(found, expected, 1e-12 if shape[1] > 6 else 1e-9)
 
 
+@pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
+@pytest.mark.parametrize("average", ["trials", "moments", "concatenate"])
+def test_samples_at_the_mean(cupy, rng, redundancy, average):
+    """Of every node a third, where the rounding of the mean would decide."""
+    series = rng.permuted(np.tile(np.resize([0.1, 0.2, 0.3], (60, 1)), (2, 1, 5)), axis=1)
+    series = np.concatenate([series, series[:, :1]], 1)
+    options = {"kind": "discrete", "redundancy": redundancy, "average": average, "atoms": "all"}
+    found = decomposed(cupy.asarray(series), **options)
+    assert_same(found, decomposed(series, backend="numpy", **options))
+    pairs, options = [[0, 1], [3, 2]], {"kind": "discrete", "redundancy": redundancy}
+    with pytest.warns(UserWarning, match="4 of 5 nodes take more than two levels"):
+        local = synkern.phiid_local(cupy.asarray(series), pairs, **options)
+    # The tenths of float64 make a mean that is a little less than its two tenths.
+    expected = synkern.phiid_local(series >= 0.2, pairs, **options)
+    np.testing.assert_allclose(local.get(), expected, rtol=0, atol=1e-12)
+
+
 @variants
 @pytest.mark.parametrize("average", ["trials", None])
 def test_float32(cupy, heads, kind, redundancy, average):

@@ -73,7 +73,10 @@ def test_local_entropies_are_those_of_the_fitted_gaussian(rng):
 def test_local_entropies_are_those_of_counted_bits():
     x = [0, 0, 0, 1, 0, 0, 0, 1]
     y = [0, 1, 0, 1, 5, 5, 0, 0]
-    with pytest.warns(UserWarning, match="bias"):
+    with (
+        pytest.warns(UserWarning, match="bias"),
+        pytest.warns(UserWarning, match="1 of 2 nodes take more than two levels .node 1: 0, 1, 5"),
+    ):
         _, calc = calc_PhiID(x * 2, y * 2, 8, "discrete")
     np.testing.assert_allclose(calc["h_res"]["h_p1"][:4], -np.log2([6 / 8] * 3 + [2 / 8]))
     # States (x, y) of the first half: 00 00 00 10 01 01 00 10, as y's mean is 1.5.

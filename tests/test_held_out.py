@@ -25,6 +25,9 @@ def cases():
                 yield pytest.param(series, (entry["tau"], kind, redundancy), local, id=name)
 
 
+# One of them holds counts.
+pytestmark = pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning")
+
 held_out = pytest.mark.parametrize(("series", "options", "local"), [*cases()])
 
 

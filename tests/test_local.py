@@ -321,6 +321,7 @@ def test_input_is_left_alone(series):
     np.testing.assert_array_equal(series, kept)
 
 
+@pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning")
 def test_kinds_of_array(series):
     expected = phiid_local(series[0], [[0, 1], [2, 3]])
     assert isinstance(phiid_local(series[0].tolist(), [(0, 1)]), np.ndarray)

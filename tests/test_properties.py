@@ -21,6 +21,7 @@ import synkern
 from synkern import ATOMS
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
 ]
