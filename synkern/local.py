@@ -96,8 +96,8 @@ def phiid_local(
         MemoryError: the atoms do not fit.
 
     Warns:
-        UserWarning: fewer than 30 of these; degenerate pairs; nodes that may hold rounding alone; if
-            discrete, nodes of more than two states, as in `phiid`.
+        UserWarning: fewer than 30 of these; degenerate pairs; nodes that may hold rounding alone;
+            if discrete, nodes of more than two states, as in `phiid`.
     """
     check.choice("kind", kind, tuple(_OWN_UNIT))
     check.choice("redundancy", redundancy, ("MMI", "CCS"))
