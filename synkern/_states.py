@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from synkern._arrays import like, to_numpy
+from synkern._tensors import as_numpy
 from synkern._warnings import warn
 
 MOST_LEVELS = 20
@@ -73,7 +74,10 @@ def _values(series: Any, nodes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 def _sorted(values: Any) -> npt.NDArray[np.float64]:
     """On the host, along the first axis."""
-    host = to_numpy(values.double() if isinstance(values, torch.Tensor) else values)
+    if isinstance(values, torch.Tensor):
+        host = as_numpy(values.detach().double().cpu(), "series")
+    else:
+        host = to_numpy(values)
     return np.sort(host.astype(np.float64), axis=0)
 
 

@@ -22,7 +22,10 @@ from synkern.kernels.eager import request_for
 import synkern
 from synkern import backends
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning"),
+]
 
 SUITES = (test_conditioning, test_degenerate, test_duplicates, test_held_out, test_phiid)
 LEFT_OUT = {

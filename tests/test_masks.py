@@ -195,6 +195,7 @@ def test_degenerate_over_valid_samples(mask, holes, backend, average):
 
 
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning")
 @pytest.mark.parametrize("kind", ["gaussian", "discrete"])
 def test_constant_in_every_trial_but_of_unequal_level(mask, holes, backend, kind):
     """About their own means such trials are constant, whatever rounding makes of the mean."""
@@ -358,6 +359,7 @@ def test_null_of_samples_that_all_trials_have(rng):
         synkern.null_test(series, mask=mask)
 
 
+@pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 @pytest.mark.parametrize("average", ["trials", None, "moments", "concatenate"])
 @pytest.mark.parametrize("kind", ["gaussian", "discrete"])

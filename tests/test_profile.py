@@ -314,7 +314,7 @@ def test_the_result_depends_on_the_seed_alone(monkeypatch):
         ({"layers": LAYER // 5}, "names 2 layer"),
         ({"bootstrap": 10}, "bootstrap = 10; give an integer of at least 100"),
         ({"confidence": 95}, "confidence = 95"),
-        ({"rankings": ["mean"]}, r"rankings = \['mean'\]; choose from rank_difference"),
+        ({"rankings": ["mean"]}, r"rankings = \['mean'\]; choose from mean_difference"),
     ],
 )
 def test_bad_arguments_are_explained(change, message):
