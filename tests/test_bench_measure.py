@@ -108,7 +108,9 @@ def test_the_output_of_the_last_round_is_what_is_checked():
     assert calls
 
 
-@pytest.mark.parametrize("name", ["NumPy loop", "torch.compile"])
+@pytest.mark.parametrize(
+    "name", ["NumPy loop", pytest.param("torch.compile", marks=pytest.mark.proof)]
+)
 def test_peers_without_a_package_are_right(name):
     way = next(p for p in peers.peers() if p.name == name)
     assert way.obstacle() is None

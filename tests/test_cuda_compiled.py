@@ -11,6 +11,8 @@ import pytest
 from synkern.kernels.cupy_backend import ahead
 from synkern.kernels.cupy_backend.source import NAMES, TOTALS
 
+pytestmark = pytest.mark.proof
+
 TABLE = json.loads(Path(__file__).with_name("data").joinpath("cuda_compiled.json").read_text())
 
 # Every kernel for the GPU whose registers they were fitted to; for the others one of each dtype.

@@ -423,6 +423,7 @@ SANITIZERS = {
 }
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_sanitizers_are_silent(library, rng, tmp_path, sanitizer):
     defect, report = SANITIZERS[sanitizer]

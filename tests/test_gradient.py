@@ -32,7 +32,10 @@ def test_gradcheck_through_several_tiles(monkeypatch):
     assert torch.autograd.gradcheck(off_diagonal, (series,), fast_mode=True)
 
 
-@pytest.mark.parametrize("elements", [1, 100, ccs.PART_ELEMENTS])
+@pytest.mark.parametrize(
+    "elements",
+    [*(pytest.param(size, marks=pytest.mark.proof) for size in (1, 100)), ccs.PART_ELEMENTS],
+)
 def test_gradcheck_of_common_change_in_surprisal(monkeypatch, elements):
     """Redundancy has kinks where a sign changes, but none within a finite difference here."""
     monkeypatch.setattr(ccs, "PART_ELEMENTS", elements)

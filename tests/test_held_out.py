@@ -63,6 +63,7 @@ INTERPRETED = [
 ]
 
 
+@pytest.mark.proof
 @pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
 @pytest.mark.parametrize(("series", "options", "local"), INTERPRETED)
 def test_triton_kernels(series, options, local):

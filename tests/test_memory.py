@@ -22,6 +22,7 @@ print(peak() - before - sum(value.nbytes for value in result.values()))
 """
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("backend", "constant"), [("numpy", "constant"), ("torch", "varying")])
 def test_two_thousand_nodes_within_a_gigabyte(backend, constant):
     """All 16 atoms, averaged over 4 trials. Moments of all pairs alone would be 770 MB."""

@@ -145,6 +145,7 @@ def test_a_correlation_of_zero_is_the_same_number_as_in_python(header):
         assert header.resolution_float64(ctypes.c_double(samples)) == resolution(samples)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_sanitizers_are_silent_and_threads_change_nothing(tmp_path, sanitizer):
     flags = [flag for flag in cpu_build.FLAGS if flag not in ("-O2", "-shared", "-fPIC")]

@@ -39,7 +39,7 @@ def test_golden_averages(variant, backend):
 
 
 @pytest.mark.parametrize("tile_entries", [1, 700, 1 << 16])
-@pytest.mark.parametrize("nodes", [2, 3, 17, 37])
+@pytest.mark.parametrize("nodes", [2, 3, 17, pytest.param(37, marks=pytest.mark.proof)])
 def test_every_pair_of_every_trial_equals_the_reference(
     rng, backend, nodes, tile_entries, monkeypatch
 ):

@@ -792,6 +792,7 @@ def loop(model, sequences, prompt):
             cache = go_on(model, sequences[:, t : t + 1], cache)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("how", ["module", "layers"])
 def test_a_model_compiled_and_run_before(shallow, how):
     usual, sequences = recorded(shallow, prompts(2, 5), steps=2)

@@ -67,6 +67,7 @@ def compare(series, tolerance, **options):
     return found
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("golden", OTHER_GOLDEN, ids=lambda c: f"{c.name}-{c.kind}-{c.redundancy}")
 def test_golden_averages(golden):
     options = {"kind": golden.kind, "redundancy": golden.redundancy, "tau": golden.tau}
@@ -89,6 +90,7 @@ def test_sums_equal_the_reference(rng, kind, redundancy, per_trial):
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.proof
 # Nodes on both sides of a tile and two; samples on both sides of a word and of two words.
 @others
 @pytest.mark.parametrize(
@@ -120,6 +122,7 @@ def test_odd_sizes(rng, kind, redundancy, nodes, trials, time):
     torch.testing.assert_close(apart.sum(1), whole, rtol=0, atol=1e-12 * trials)
 
 
+@pytest.mark.proof
 @others
 @pytest.mark.parametrize("average", ["trials", "moments", "concatenate", None])
 def test_recorded_heads(heads, kind, redundancy, average):
@@ -128,6 +131,7 @@ def test_recorded_heads(heads, kind, redundancy, average):
     compare(series, 1e-12, atoms=["xtr", "sts", "stx"], **options)
 
 
+@pytest.mark.proof
 @others
 def test_float32_is_the_float64_result_rounded(rng, kind, redundancy):
     series = torch.from_numpy(rng.standard_normal((2, 40, 6)))
@@ -138,6 +142,7 @@ def test_float32_is_the_float64_result_rounded(rng, kind, redundancy):
     assert torch.equal(single, double.to(torch.float32))
 
 
+@pytest.mark.proof
 @others
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 @pytest.mark.parametrize("average", ["trials", None])

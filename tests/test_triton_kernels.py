@@ -54,6 +54,7 @@ def reference(series, tau, names):
     return out
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("per_trial", [False, True])
 @pytest.mark.parametrize("names", [FEW, SOME, ATOMS], ids=len)
