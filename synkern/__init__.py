@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from synkern.decompose import phiid
     from synkern.dropin import calc_PhiID
     from synkern.kernels.cpu_threads import limit_threads
-    from synkern.kernels.lattice import ATOMS
+    from synkern.kernels.lattice import ATOMS, long_name
     from synkern.local import phiid_local
     from synkern.masks import lagged_pairs, stack_trials
     from synkern.moments import LaggedMoments
@@ -45,6 +45,7 @@ __all__ = [
     "calc_PhiID",
     "lagged_pairs",
     "limit_threads",
+    "long_name",
     "node_scores",
     "null_test",
     "persistence_reference",
@@ -70,6 +71,7 @@ _HOMES = {
     "calc_PhiID": "dropin",
     "lagged_pairs": "masks",
     "limit_threads": "kernels.cpu_threads",
+    "long_name": "kernels.lattice",
     "node_scores": "scores",
     "null_test": "nulls",
     "persistence_reference": "persistence",
