@@ -55,7 +55,11 @@ def test_a_limit_on_openmp_is_seen_through_torch(monkeypatch):
     monkeypatch.undo()
     cpu_threads._torch_began_with.cache_clear()
     loaded = Path("/proc/self/maps").read_text().split()
-    openmp = ctypes.CDLL(next(path for path in loaded if "omp" in path and ".so" in path))
+    openmp = ctypes.CDLL(
+        next(
+            path for path in loaded if Path(path).name.startswith(("libgomp", "libomp", "libiomp"))
+        )
+    )
     before = torch.get_num_threads()
     openmp.omp_set_num_threads(before + 3)
     try:
