@@ -311,7 +311,7 @@ def spacing(array: Any) -> float:
 def to_numpy(array: Any) -> Any:
     """A backend's or a caller's array as NumPy, copied from its device where it must be."""
     if isinstance(array, torch.Tensor):
-        return array.detach().resolve_conj().resolve_neg().cpu().numpy()
+        return as_numpy(array.detach().resolve_conj().resolve_neg().cpu(), "array")
     if _speaks_dlpack(array) and hasattr(array, "get"):  # CuPy copies only when asked to.
         return array.get()
     return np.asarray(array)
