@@ -2,8 +2,8 @@
 
 CCS redundancy is pointwise (Ince, Entropy 19, 318, 2017): at one sample it is the co-information
 s = i1 + i2 - i12 where i1, i2, i12 and s all have one sign, and nothing elsewhere; so it needs the
-local informations at every sample. Which of them are zero, and have no sign, is decided once for a
-pair (`kernels.uncorrelated`). With unit vectors of n samples a local information is
+local informations at every sample. Those that are zero but for rounding have no sign, be it at one
+sample or at all of a pair (`kernels.uncorrelated`). With unit vectors of n samples one is
 
     i(u; v) = I(u; v) + (n - 1)/2 [d(v) - d(v | u)],
 
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from .eager import Library
 from .mmi import Array, Correlations, Lambdas, informations, invert
-from .uncorrelated import correlated
+from .uncorrelated import correlated, local_resolution
 
 PART_ELEMENTS = 1 << 15
 """Entries times samples that a CPU takes at a time: arrays of 1 to 3 MB, 14 MB in all."""
@@ -89,7 +89,8 @@ def atoms(
     v = Lambdas(*(xp.broadcast_to(lam, shape) for lam in v))
     mean = Lambdas(*informations(xp, v))
     table = xp.stack([getattr(mean, name) for name in _TABLE], -1)
-    half = 0.5 * (row.past.shape[-1] - 1)
+    samples = row.past.shape[-1]
+    half, zero = 0.5 * (samples - 1), local_resolution(samples)
     weights = _weights(xp, c, v, half)
     means = xp.zeros_like(table[..., : len(_POINTS)])
     for place in places:
@@ -97,9 +98,9 @@ def atoms(
         x, a = (vectors[trials, rows, None] for vectors in row)
         y, b = (vectors[trials, None, columns] for vectors in column)
         local = _local_informations(xp, (x, y, a, b), weights[place], table[place], half)
-        shared = _redundancies(lib, local)
+        shared = _redundancies(lib, local, zero)
         means[place] = xp.concatenate([values.mean(-1) for values in shared], -1)
-    signed = correlated(xp, c, row.past.shape[-1])
+    signed = correlated(xp, c, samples)
     redundancies = {
         point: lib.keep(means[..., k], _all(getattr(signed, name) for name in _PARTS[point]))
         for k, point in enumerate(_POINTS)
@@ -167,27 +168,36 @@ def _local_informations(
     return local.reshape(*shape[:-1], 3, 3, shape[-1])
 
 
-def _redundancies(lib: Library, local: Array) -> tuple[Array, Array, Array]:
-    """Redundancies at every sample, (..., 3 or 1, samples), in the order of `_POINTS`."""
-    positive = local > 0
-    targets, signs_of_targets = ([t[..., k, :, :] for k in range(3)] for t in (local, positive))
-    sources, signs_of_sources = ([t[..., k, :] for k in range(3)] for t in (local, positive))
+def _redundancies(lib: Library, local: Array, zero: float) -> tuple[Array, Array, Array]:
+    """Redundancies at every sample, (..., 3 or 1, samples), in the order of `_POINTS`.
+
+    Local informations up to `zero` in magnitude have no sign.
+    """
+    signs = local > zero, local < -zero
+    targets = [local[..., k, :, :] for k in range(3)]
+    sources = [local[..., k, :] for k in range(3)]
     change_of_sources = sources[0] + sources[1] - sources[2]
     change_of_targets = targets[0] + targets[1] - targets[2]
-    of_sources = lib.keep(change_of_sources, _agree([*signs_of_sources, change_of_sources > 0]))
-    of_targets = lib.keep(change_of_targets, _agree([*signs_of_targets, change_of_targets > 0]))
+    of_sources = lib.keep(
+        change_of_sources,
+        _agree(change_of_sources, *([s[..., k, :] for k in range(3)] for s in signs)),
+    )
+    of_targets = lib.keep(
+        change_of_targets,
+        _agree(change_of_targets, *([s[..., k, :, :] for k in range(3)] for s in signs)),
+    )
     # The co-information of both lattices, of the sources' changes by target and of what is shared:
     # the redundancy for which, these given, there is no synergy.
     terms = of_sources + of_targets - change_of_sources
     change = terms[..., :1, :] + terms[..., 1:2, :] - terms[..., 2:, :]
-    singles = [signs[..., k : k + 1, :] for signs in signs_of_targets[:2] for k in range(2)]
-    return of_sources, of_targets, lib.keep(change, _agree([*singles, change > 0]))
+    places = [(k, slice(m, m + 1)) for k in range(2) for m in range(2)]
+    singles = ([s[..., k, m, :] for k, m in places] for s in signs)
+    return of_sources, of_targets, lib.keep(change, _agree(change, *singles))
 
 
-def _agree(signs: Sequence[Array]) -> Array:
-    """Where all of some masks are alike."""
-    first, *others = signs
-    return _all(first == other for other in others)
+def _agree(change: Array, positive: Sequence[Array], negative: Sequence[Array]) -> Array:
+    """Where a change has the sign of all that are in it."""
+    return _all([*positive, change > 0]) | _all([*negative, change < 0])
 
 
 def _all(masks: Iterable[Array]) -> Array:

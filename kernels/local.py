@@ -24,7 +24,7 @@ MMI takes, pointwise, the local information of the source whose mean is least. C
 19, 318, 2017) takes the co-information i1 + i2 - i12 at samples where it and i1, i2, i12 have one
 sign, and nothing elsewhere; the double redundancy likewise with the double co-information, which
 is the rtr at which sts would be zero. An information that is zero has no sign; which Gaussian ones
-are zero but for rounding is decided once for a pair (`kernels.uncorrelated`).
+are zero but for rounding: `kernels.uncorrelated`.
 
 Functions are written for NumPy, torch and CuPy (`xp`), without loops over pairs or samples.
 """
@@ -43,7 +43,7 @@ from .lattice import ATOMS, moebius_matrix
 from .mmi import Array, Correlations, Lambdas
 from .stable import VANISHED, Outcome, resolve
 from .steady import in_float64
-from .uncorrelated import correlated
+from .uncorrelated import correlated, local_resolution
 
 SETS: tuple[str, ...] = tuple("x y a b xy ab xa xb ya yb xya xyb xab yab xyab".split())  # noqa: SIM905
 """The sets of variables that have an entropy: x, y of the past, a, b of the future."""
@@ -323,6 +323,7 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     informations, means = differences @ entropies, expected @ differences.T
     if redundancy == "CCS":
         informations = informations * _signed(xp, fitted)[..., None]
+        informations = informations * (xp.abs(informations) > local_resolution(fitted.shape[-1]))
     redundancies, atoms = _decompose(xp, informations, means, redundancy)
     return Local(entropies, informations, redundancies, atoms, outcome)
 

@@ -101,6 +101,8 @@ def settled(xp: Any, series: Array, tau: int, pooled: str | None, spacing: float
     Returns:
         The series itself where no value has to change.
     """
+    if not spacing:  # Nothing is rounded; and truth values cannot be subtracted.
+        return series
     values = series.detach() if hasattr(series, "detach") else series
     maybe = _perhaps(xp, values, tau, spacing)
     if pooled is not None:

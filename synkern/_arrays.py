@@ -299,18 +299,19 @@ def spacing(array: Any) -> float:
     bfloat16) are wide enough for data to vary by one or two.
     """
     dtype = getattr(array, "dtype", None)
-    if isinstance(dtype, torch.dtype):
-        real = dtype.is_floating_point
-    else:  # bfloat16 is no kind of number to NumPy, and lists become float64
-        real = getattr(dtype, "kind", "f") == "f"
-    size = getattr(dtype, "itemsize", 8) if real else 0
+    if dtype is None:  # lists and frames, as NumPy takes them in; columns of several kinds: float64
+        dtype = np.asarray(array).dtype
+        dtype = np.dtype(np.float64) if dtype.kind == "O" else dtype
+    # bfloat16 is no kind of number to NumPy.
+    real = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
+    size = dtype.itemsize if real else 0
     return 0.0 if size < 4 else 2.0**-23 if size == 4 else 2.0**-52
 
 
 def to_numpy(array: Any) -> Any:
     """A backend's or a caller's array as NumPy, copied from its device where it must be."""
     if isinstance(array, torch.Tensor):
-        return array.detach().resolve_conj().resolve_neg().cpu().numpy()
+        return as_numpy(array.detach().resolve_conj().resolve_neg().cpu(), "array")
     if _speaks_dlpack(array) and hasattr(array, "get"):  # CuPy copies only when asked to.
         return array.get()
     return np.asarray(array)

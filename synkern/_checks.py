@@ -76,6 +76,8 @@ def samples(
     time: int, tau: int, *, trials: int = 1, pooled: str | None = None, hint: str = ""
 ) -> None:
     """As `pairs_of_samples`, of trials in which all samples are valid."""
+    if time - tau >= FEW_SAMPLES:  # Enough in each, hence in all of them together.
+        return
     pairs_of_samples(np.full(trials, time - tau), tau, pooled, time=time, hint=hint)
 
 

@@ -18,6 +18,7 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import in_float64, incoming, like, native
+from synkern.batches import only_valid
 from synkern.masks import Valid, valid_samples
 
 _ROUNDING = 16
@@ -52,7 +53,7 @@ def taken_in(series: Any, mask: Any, *, at_least: int) -> Gapped | None:
     """
     kind = native(series)[0]
     xp: Any = sys.modules[kind]
-    array, restore = incoming(series, kind, argument="series", offset_free=True)
+    array, restore = incoming(only_valid(series, mask), kind, argument="series", offset_free=True)
     valid = valid_samples(mask, array)
     if valid is None:
         return None

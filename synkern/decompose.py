@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
@@ -19,7 +20,7 @@ from synkern._names import node_names, unnamed
 from synkern._tensors import run_whole
 from synkern._warnings import collected, warn
 from synkern.backends import Backend, Work, select
-from synkern.batches import Batch, batches, decomposed, filled
+from synkern.batches import Batch, batches, decomposed, filled, only_valid
 from synkern.kernels.eager import Estimator
 from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
 from synkern.kernels.lattice import swap_nodes
@@ -295,6 +296,7 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
             f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
             "reduce the matrices of all pairs"
         )
+    series = only_valid(series, options.mask)
     array, restore = incoming(series, chosen.arrays, argument="series", offset_free=True)
     xp: Any = sys.modules[chosen.arrays]
     valid = valid_samples(options.mask, array)
@@ -304,9 +306,13 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
         whole = array if valid is None else filled(xp, array, valid)
         steady = check.steady_nodes(xp, whole, lags, options.pooled, step)
 
+    judged: set[int] = set()  # lags; on the way back a transform asks again
+
     def data(taken: Any, lag: int) -> list[Batch]:
         if valid is not None:
-            return batches(xp, taken, valid, lag, options.pooled, step, options.kind)
+            with collected() if lag in judged else contextlib.nullcontext():
+                judged.add(lag)
+                return batches(xp, taken, valid, lag, options.pooled, step, options.kind)
         if taken is array:
             return [Batch(steady(lag), lag)]
         with collected():  # What there is to be said of these values has been.

@@ -19,7 +19,7 @@ from synkern._names import unnamed
 from synkern._tensors import outside_transforms
 from synkern._warnings import warn
 from synkern.backends import Work, select
-from synkern.batches import Batch, batches, concatenated, filled
+from synkern.batches import Batch, batches, concatenated, filled, only_valid
 from synkern.kernels import local as kernel
 from synkern.kernels.lattice import ATOMS
 from synkern.kernels.stable import Outcome
@@ -105,6 +105,7 @@ def phiid_local(
     tau = check.lag(tau)
     series = outside_transforms(unnamed(series, "series").array, "series", "phiid_local")
     library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
+    series = only_valid(series, mask)
     # What is fitted elsewhere has to keep its offset from the series.
     data, restore = incoming(series, library, argument="series", offset_free=fit is None)
     xp: Any = sys.modules[library]
@@ -118,6 +119,7 @@ def phiid_local(
         steady = check.steady_nodes(xp, whole, [tau], None, spacing(series))
         if fit is not None:
             other = outside_transforms(unnamed(fit, "fit").array, "fit", "phiid_local")
+            other = only_valid(other, fit_mask, argument="fit_mask")
             taken = incoming(other, library, argument="fit").array
             fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
             given = _evaluated(data, valid, tau)

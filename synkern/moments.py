@@ -23,6 +23,7 @@ from synkern._arrays import (
 )
 from synkern._names import Named, unnamed
 from synkern._tensors import outside_transforms
+from synkern.batches import only_valid
 from synkern.masks import Valid, valid_samples
 
 PENDING = 64
@@ -106,7 +107,7 @@ class LaggedMoments:
         library: ArrayKind = "cupy" if is_cupy(chunk) else native(chunk)[0]
         if self._shape and library != self._library:
             raise TypeError(f"chunk is of {library}, those before it of {self._library}")
-        array, restore = incoming(detached, library, argument="chunk")
+        array, restore = incoming(only_valid(detached, mask), library, argument="chunk")
         with placed(chunk, array):
             self._update(array, mask, spacing(chunk), library, restore)
         self.named = self.named if named.nodes is None else named

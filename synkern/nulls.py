@@ -46,7 +46,7 @@ from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
 from synkern._tensors import outside_transforms
 from synkern._warnings import collected, warn
-from synkern.batches import of_common_samples
+from synkern.batches import of_common_samples, only_valid
 from synkern.decompose import phiid
 from synkern.kernels.steady import settled
 from synkern.saving import (
@@ -330,6 +330,7 @@ def null_test(
     detached = outside_transforms(named.array, "series", "null_test")
     kind = native(detached)[0]
     xp = sys.modules[kind]
+    detached = only_valid(detached, mask)
     array, restore = incoming(detached, kind, argument="series", offset_free=True)
     tau = check.lag(tau)
     array, lag, *_ = of_common_samples(xp, array, mask, tau)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern.kernels.lattice import ATOMS, zeta_matrix
-from synkern.kernels.uncorrelated import resolution
+from synkern.kernels.uncorrelated import local_resolution, resolution
 
 Series = npt.NDArray[np.float64] | Sequence[float]
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
@@ -95,6 +95,7 @@ def local_pair(
             # Uncorrelated, Gaussian variables are independent: no sample of one tells of the other.
             between = correlation[np.ix_(_index(source), _index(target))]
             found *= np.abs(between).max() > resolution(len(found))
+            found *= np.abs(found) > local_resolution(len(found))
         return found
 
     cumulative = (_mmi if redundancy == "MMI" else _ccs)(information)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synkern.kernels.lattice import ATOMS, moebius_matrix
 from synkern.kernels.mmi import Correlations, atoms, lambdas
-from synkern.kernels.uncorrelated import resolution
+from synkern.kernels.uncorrelated import local_resolution, resolution
 
 from synkern.kernels import cpu_build
 
@@ -139,10 +139,12 @@ def test_a_pair_by_sixty_digits(header, rng):
         assert abs(float(rtr) - two[0, k]) < 1e-14
 
 
-def test_a_correlation_of_zero_is_the_same_number_as_in_python(header):
-    header.resolution_float64.restype = ctypes.c_double
+@pytest.mark.parametrize("of", [resolution, local_resolution])
+def test_what_is_zero_is_the_same_number_as_in_python(header, of):
+    in_header = getattr(header, f"{of.__name__}_float64")
+    in_header.restype = ctypes.c_double
     for samples in (7, 99, 12345, 10**7):
-        assert header.resolution_float64(ctypes.c_double(samples)) == resolution(samples)
+        assert in_header(ctypes.c_double(samples)) == of(samples)
 
 
 @pytest.mark.proof

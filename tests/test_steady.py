@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from synkern.kernels.stable import Outcome
@@ -162,6 +163,17 @@ def test_float32_rounds_more_coarsely(rng, backend):
     whole = series + np.float32(0)
     whole[:, :, 3] = 2**22 + rng.integers(0, 2, TIME)
     assert not synkern.phiid(whole, backend=backend).constant.any()
+
+
+def test_lists_of_arrays_and_frames_keep_the_precision_of_their_values(rng):
+    series = rng.standard_normal((2, TIME, 3)).astype(np.float32)
+    series[..., 1] = np.float32(1000.1)
+    series[:, ::3, 1] = np.nextafter(np.float32(1000.1), np.float32(0))
+    for given in (list(series), pd.DataFrame(series[0])):
+        assert synkern.phiid(given).constant[:, 1].all()
+    assert not synkern.phiid(series.tolist()).constant.any()  # Numbers of Python are float64.
+    mixed = pd.DataFrame(series[0]).astype({0: np.float64})
+    assert not synkern.phiid(mixed).constant.any()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64, torch.uint8])

@@ -1,5 +1,6 @@
 """`torch.func` and forward mode: what has a gradient has it there too, the rest says what to do."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,8 @@ CASES = {
     "excess": lambda s: torch.nansum(
         synkern.phiid(s, average=None).excess(synkern.persistence_reference(s, average=None))["sts"]
     ),
+    "masked": lambda s: total(mask=s[..., 0].abs() < 1.5)(s),
+    "masked, pooled": total(mask=np.arange(20) % 11 > 0, average="moments"),
     "after preprocessing": lambda s: total()(preprocess.detrend(3 * s)),
 }
 
@@ -50,6 +53,12 @@ def test_func_grad_is_autograd(series, function):
     (expected,) = torch.autograd.grad(function(leaf), leaf)
     assert expected.any()
     torch.testing.assert_close(torch.func.grad(function)(series), expected, rtol=0, atol=0)
+
+
+def test_a_faint_node_is_told_of(series):
+    series[..., 1] *= 1e-14
+    with pytest.warns(UserWarning, match="node 1 varies by .* as rounding errors of"):
+        assert torch.func.grad(total())(series).isfinite().all()
 
 
 def test_auto_and_what_is_told_beside_the_atoms(series):

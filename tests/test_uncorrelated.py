@@ -71,6 +71,44 @@ def test_backends_agree_however_the_numbers_are_kept(whole, backend):
         assert_same(found[kept], expected[kept])
 
 
+# Correlations of zero that rounding of the values makes 1e-9, or 1e-10: far beyond `resolution`.
+COARSE = {
+    "standardised in float32": lambda v: ((v - v.mean(0)) / v.std(0)).astype(np.float32),
+    "tenths in float32": lambda v: ((v + 2) / 10).astype(np.float32),
+    "millions of deviations from zero": lambda v: (v + 2) / 10 + 3e5,
+}
+
+
+@pytest.fixture(params=COARSE)
+def coarse(request, rng):
+    """(time, nodes) of three levels, the middle one at the mean of past and future, nearly."""
+    levels = np.stack([rng.permutation(np.resize([-1.0, 0, 1], 21)) for _ in range(NODES)], 1)
+    series = COARSE[request.param](np.concatenate([levels, levels[:1]]))
+    unit = standardise(np, series[None].astype(float), 1)
+    lagged = np.abs(unit.past[0] @ unit.future[0].T)
+    of_values = (lagged > resolution(21)) & (lagged < 1e-7)
+    assert of_values.sum() > 5
+    return series
+
+
+def test_backends_agree_on_what_was_rounded_coarsely(coarse, backend):
+    assert_same(matrices(coarse, backend=backend), matrices(coarse, backend="numpy"))
+
+
+def test_paths_agree_on_what_was_rounded_coarsely(coarse):
+    pairs = [(i, j) for i in range(NODES) for j in range(i)]
+    local = synkern.phiid_local(coarse, pairs, redundancy="CCS").mean(-1)
+    found = np.stack([matrices(coarse)[:, i, j] for i, j in pairs[::40]])
+    assert_same(local[::40], found)
+    for (i, j), atoms in zip(pairs[::40], found, strict=True):
+        x, y = coarse[:, i].astype(float), coarse[:, j].astype(float)
+        of_phyid = calc_PhiID(coarse[:, i], coarse[:, j], 1, "gaussian", "CCS")[0]
+        assert_same([of_phyid[name].mean() for name in ATOMS], atoms)
+        if np.abs(x).max() < 1e6:  # The reference adds up what is that far from zero as it is.
+            reference = phiid_pair(x, y, 1, "gaussian", "CCS")
+            assert_same([reference[name] for name in ATOMS], atoms)
+
+
 @pytest.mark.filterwarnings("ignore:.*degenerate")
 def test_every_path_has_the_exact_atoms(whole):
     values, pairs = whole

@@ -218,21 +218,22 @@ PHIID_FN Redundancies<Real> averaged(const Redundancies<Real>& sum, Real samples
 }
 
 // The change where everything from `low` to `high`, and the change, has one sign; otherwise 0.
+// What does not exceed `none` in magnitude has no sign.
 template <class Real>
-PHIID_FN Real common(Real change, Real low, Real high) {
+PHIID_FN Real common(Real change, Real low, Real high, Real none) {
     const Real zero = constant<Real>(0);
-    return (least(low, change) > zero) | (most(high, change) < zero) ? change : zero;
+    return (least(low, change) > none) | (most(high, change) < zero - none) ? change : zero;
 }
 
-template <class Real>
-PHIID_FN Real common(Real change, Real one, Real two, Real both) {
-    return common(change, least(least(one, two), both), most(most(one, two), both));
-}
-
-// Common changes in surprisal from local informations; `sign` has numbers with their signs.
+// Common changes in surprisal from local informations; `sign` has numbers with their signs, and
+// those that do not exceed `none` in magnitude have none.
 template <class Real>
 PHIID_FN Redundancies<Real> common_changes(const Informations<Real>& i,
-                                           const Informations<Real>& sign) {
+                                           const Informations<Real>& sign, Real none) {
+    const auto common = [none](Real change, Real one, Real two, Real both) {
+        return phiid::common(change, least(least(one, two), both), most(most(one, two), both),
+                             none);
+    };
     Redundancies<Real> r;
     r.rtx = common(i.x_a + i.y_a - i.xy_a, sign.x_a, sign.y_a, sign.xy_a);
     r.rty = common(i.x_b + i.y_b - i.xy_b, sign.x_b, sign.y_b, sign.xy_b);
@@ -244,8 +245,8 @@ PHIID_FN Redundancies<Real> common_changes(const Informations<Real>& i,
     const Real change = (i.x_ab + i.y_ab + i.xy_a + i.xy_b - i.xy_ab) -
                         (i.x_a + i.x_b + i.y_a + i.y_b) + (r.rtx + r.rty - r.rts) +
                         (r.xtr + r.ytr - r.str);
-    r.rtr = common(change, least(least(sign.x_a, sign.x_b), least(sign.y_a, sign.y_b)),
-                   most(most(sign.x_a, sign.x_b), most(sign.y_a, sign.y_b)));
+    r.rtr = phiid::common(change, least(least(sign.x_a, sign.x_b), least(sign.y_a, sign.y_b)),
+                          most(most(sign.x_a, sign.x_b), most(sign.y_a, sign.y_b)), none);
     return r;
 }
 
@@ -294,6 +295,9 @@ PHIID_FN LocalForms<Real> local_forms(const Correlations<Real>& c, const Lambdas
 // Magnitude up to which a correlation across time is zero; kernels/uncorrelated.py derives it.
 PHIID_FN double resolution(double samples) { return (samples + 65536) * 2.220446049250313e-16; }
 
+// The same for a local information, at one sample.
+PHIID_FN double local_resolution(double samples) { return (samples + 64) * 2.220446049250313e-16; }
+
 // Redundancies without those that hang on the sign of an information which is zero but for
 // rounding, at all samples alike: source and target are uncorrelated. See kernels/uncorrelated.py.
 template <class Real>
@@ -335,7 +339,7 @@ PHIID_FN Redundancies<Real> changes(const LocalForms<Form>& f, Real x, Real y, R
     i.x_ab = f.mean.x_ab + of_x - f.of_x_ab * x_ab * x_ab;
     i.y_ab = f.mean.y_ab + of_y - f.of_y_ab * y_ab * y_ab;
     i.xy_ab = f.mean.xy_ab + of_a + f.of_b_a * b_a * b_a - of_a_xy - f.of_b_axy * b_axy * b_axy;
-    return common_changes(i, i);
+    return common_changes(i, i, constant<Real>(local_resolution(2 * f.half + 1)));
 }
 
 // ---- Discrete -----------------------------------------------------------------------------------
@@ -484,7 +488,7 @@ PHIID_FN void discrete_changes(const double* table, Real samples, const Counts<R
             excess(n.xy[uv], n.a[s], xay),   excess(n.xy[uv], n.b[t], xyb),
             excess(n.x[u], n.ab[st], xab),   excess(n.y[v], n.ab[st], ayb),
             excess(n.xy[uv], n.ab[st], all)};
-        const Redundancies<Real> r = common_changes(i, sign);
+        const Redundancies<Real> r = common_changes(i, sign, constant<Real>(0));
         const Real share = all / samples;
         mean.x_a = mean.x_a + share * i.x_a;
         mean.x_b = mean.x_b + share * i.x_b;

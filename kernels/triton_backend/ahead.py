@@ -88,6 +88,7 @@ _TYPES = {
     "limit": "i64",
     "limit_double": "i64",
     "resolution": "i64",
+    "local_resolution": "i64",
 }
 _DOUBLES = ("both", "own", "past", "future", "lagged", "by_row", "by_column", "series", "table")
 

@@ -4,8 +4,8 @@ A program has one tile of pairs and one chunk of trials. For every trial it form
 eliminates, keeps the coefficients of the ten innovations, their weights and the nine mean
 informations of a pair, and goes through the samples once more: innovations, local informations,
 their signs and redundancies exist for one sample at a time (formulas: `kernels.ccs`). What hangs on
-the sign of an information that is zero but for rounding (`kernels.uncorrelated`) is left out of a
-pair's redundancies once, after its samples.
+the sign of an information that is zero but for rounding at every sample (`kernels.uncorrelated`) is
+left out of a pair's redundancies once, after its samples.
 
 All arithmetic is float64, whatever the output: a sign decides whether a sample counts at all, and
 one that float32 turns moves the average by more than its tolerance.
@@ -208,7 +208,15 @@ def where_correlated(shared, c, zero):
 
 
 @triton.jit(
-    do_not_specialize=["trials", "samples", "chunk_trials", "capacity", "limit", "resolution"]
+    do_not_specialize=[
+        "trials",
+        "samples",
+        "chunk_trials",
+        "capacity",
+        "limit",
+        "resolution",
+        "local_resolution",
+    ]
 )
 def ccs_kernel(
     past,  # (trials, samples, nodes) float64, contiguous
@@ -227,6 +235,7 @@ def ccs_kernel(
     capacity,
     limit,  # bits of a float64, as a float argument would be a float32
     resolution,  # likewise: magnitude up to which a correlation across time is zero
+    local_resolution,  # likewise: a local information
     SIGNS: tl.constexpr,
     MIRRORS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -239,6 +248,7 @@ def ccs_kernel(
     half = tl.cast(samples - 1, tl.float64) / 2
 
     zero = tl.zeros((BLOCK, BLOCK), tl.float64)
+    none = limit_from(local_resolution, tl.float64)
     sums = filled(0, zero, len(MIRRORS))
     first = chunk * chunk_trials
     last = tl.minimum(first + chunk_trials, trials)
@@ -258,8 +268,8 @@ def ccs_kernel(
             above = ()
             below = ()
             for n in tl.static_range(9):
-                above = above + (i[n] > 0,)
-                below = below + (i[n] <= 0,)
+                above = above + (i[n] > none,)
+                below = below + (i[n] < -none,)
             shared = added(shared, common_changes(i, above, below))
         shared = where_correlated(shared, c, limit_from(resolution, tl.float64))
         redundancies = ()
@@ -314,6 +324,7 @@ def fill(
             "capacity": len(marked),
             "limit": limits(samples, "float64")[0],
             "resolution": bits(uncorrelated.resolution(samples)),
+            "local_resolution": bits(uncorrelated.local_resolution(samples)),
         },
         constant,
         names=names,

@@ -45,3 +45,4 @@ EXPORT void ln_float32(const float* from, long n, float* to) {
     logarithms<float, Floats>(from, n, to);
 }
 EXPORT double resolution_float64(double samples) { return resolution(samples); }
+EXPORT double local_resolution_float64(double samples) { return local_resolution(samples); }
