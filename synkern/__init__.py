@@ -13,6 +13,10 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+# Here, before two threads can ask for names below at once: until the code of this module has run,
+# it is no package to another thread.
+from synkern import kernels as kernels
+
 if TYPE_CHECKING:
     from synkern.decompose import phiid
     from synkern.dropin import calc_PhiID
@@ -87,7 +91,8 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     # `synkern.measures` and the like work without an import of their own.
-    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+    public = name.isidentifier() and not name.startswith("_")
+    if public and importlib.util.find_spec(f"{__name__}.{name}"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

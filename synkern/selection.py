@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,7 @@ def _selection(asked: Indices) -> Selection:
 
 
 def _by_label(which: str, groups: Any, nodes: int) -> Indices:
-    labels = list(to_numpy(groups) if hasattr(groups, "__dlpack__") else groups)
+    labels = _labels(groups)
     if len(labels) != nodes:
         raise ValueError(
             f"groups must hold a label for each node; got {len(labels)} for {nodes} nodes"
@@ -118,6 +118,27 @@ def _by_label(which: str, groups: Any, nodes: int) -> Indices:
     return np.stack([first[chosen], second[chosen]], -1)
 
 
+def _labels(groups: Any) -> list[Any]:
+    """Labels in the order of the nodes.
+
+    Raises:
+        TypeError: they have none, or are not labels.
+    """
+    # A set has no order, and a list of a mapping is that of its keys.
+    if isinstance(groups, Set | Mapping) or not isinstance(groups, Iterable):
+        raise TypeError(f"groups must be a label for each node, a list; got {groups!r}")
+    # An array of NumPy's may have a mask, which a list of it keeps.
+    other = hasattr(groups, "__dlpack__") and not isinstance(groups, np.ndarray)
+    labels = list(to_numpy(groups) if other else groups)
+    for node, label in enumerate(labels):
+        if not isinstance(label, Hashable) and label is not np.ma.masked:
+            raise TypeError(
+                f"groups must be a label for each node; that of node {node} is {label!r}, which "
+                "is none: a number or a text is"
+            )
+    return labels
+
+
 def _is_missing(label: Any) -> bool:
     """None, NaN, and the NA and NaT of pandas: what is not even equal to itself, or says so."""
     if label is None:
@@ -127,10 +148,11 @@ def _is_missing(label: Any) -> bool:
 
 
 def _bipartite(groups: Any, nodes: int) -> Indices:
-    if len(groups) != 2:
+    ordered = isinstance(groups, Sized) and not isinstance(groups, Set | Mapping)
+    if not ordered or len(groups) != 2:
         raise ValueError(
             "groups must be two lists of nodes, rows and columns, for pairs='bipartite'; got "
-            f"{len(groups)}"
+            + (f"{len(groups)}" if ordered else f"{groups!r}")
         )
     rows, columns = (check.node_indices("groups", group, nodes) for group in groups)
     asked = np.stack(np.broadcast_arrays(rows[:, None], columns), -1)

@@ -116,6 +116,27 @@ def test_importing_synkern_is_light():
     assert run_python(code, cwd=ROOT) == "set()"
 
 
+def test_threads_may_be_the_first_to_ask_for_names():
+    """`synkern.kernels` says at run time that it is a package: before it does, it is none."""
+    code = """
+import sys, synkern
+assert hasattr(sys.modules["synkern.kernels"], "__path__")
+import threading
+failed, names = [], synkern.__all__
+start = threading.Barrier(len(names))
+def ask(name):
+    start.wait()
+    try:
+        getattr(synkern, name)
+    except BaseException as error:
+        failed.append((name, error))
+threads = [threading.Thread(target=ask, args=[name]) for name in names]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(failed)"""
+    assert run_python(code, cwd=ROOT) == "[]"
+
+
 def test_every_public_name_is_found_when_it_is_used():
     code = """
 import synkern
@@ -126,7 +147,7 @@ for name in synkern.__all__:
     home = getattr(value, "__module__", "synkern")
     assert home.startswith("synkern"), (name, home)
 assert synkern.measures.MEASURES and synkern.preprocess.PREPROCESSING
-for wrong in ("no_such_name", "_HOME"):
+for wrong in ("no_such_name", "_HOME", "measures.no_such_name", "no.module", ""):
     try:
         getattr(synkern, wrong)
     except AttributeError as error:
