@@ -11,6 +11,7 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 
 import importlib
 import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 # Here, before two threads can ask for names below at once: until the code of this module has run,
@@ -83,6 +84,11 @@ _HOMES = {
     "replay": "replayer",
     "stack_trials": "masks",
 }
+
+
+if "torch" in sys.modules:
+    # Notes torch's number of threads, to know later whether it was lowered.
+    importlib.import_module(f"{__name__}.kernels.cpu_threads")
 
 
 def __getattr__(name: str) -> Any:
