@@ -91,16 +91,19 @@ if "torch" in sys.modules:
     importlib.import_module(f"{__name__}.kernels.cpu_threads")
 
 
-def __getattr__(name: str) -> Any:
-    if home := _HOMES.get(name):
-        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-        globals()[name] = value
-        return value
-    # `synkern.measures` and the like work without an import of their own.
-    public = name.isidentifier() and not name.startswith("_")
-    if public and importlib.util.find_spec(f"{__name__}.{name}"):
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Not for type checkers, to which the imports above say all: to them it would have any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if home := _HOMES.get(name):
+            value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+            globals()[name] = value
+            return value
+        # `synkern.measures` and the like work without an import of their own.
+        public = name.isidentifier() and not name.startswith("_")
+        if public and importlib.util.find_spec(f"{__name__}.{name}"):
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
