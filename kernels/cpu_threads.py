@@ -70,15 +70,29 @@ def _of_openmp() -> int | None:
 
 
 def _of_torch(cores: int) -> int | None:
-    """Torch's number of threads, where it is not torch's own choice: a thread for a physical core.
-
-    A physical core is rarely more than two of those that the system counts.
-    """
+    """Torch's number of threads, where it is not torch's own choice: one for each physical core."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "get_num_threads"):
         return None
     count = int(torch.get_num_threads())
-    return count if count < _torch_began_with(torch) or 2 * count < cores else None
+    if count < _torch_began_with(torch):
+        return count
+    # It may have been lowered before it was first seen.
+    return count if count < cores and count < _physical_cores(cores) else None
+
+
+@functools.cache
+def _physical_cores(cores: int) -> int:
+    """How many physical cores those are that this process may run on.
+
+    Where the system does not say: at least half, as one is rarely more than two of what it counts.
+    """
+    with suppress(OSError, AttributeError):
+        devices = Path("/sys/devices/system/cpu")
+        shared = "topology/thread_siblings_list"
+        places = (devices / f"cpu{k}" / shared for k in os.sched_getaffinity(0))
+        return len({place.read_text("ascii") for place in places})
+    return -(-cores // 2)
 
 
 @functools.cache

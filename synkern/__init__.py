@@ -11,7 +11,12 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 
 import importlib
 import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
+
+# Here, before two threads can ask for names below at once: until the code of this module has run,
+# it is no package to another thread.
+from synkern import kernels as kernels
 
 if TYPE_CHECKING:
     from synkern.decompose import phiid
@@ -83,15 +88,24 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if home := _HOMES.get(name):
-        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-        globals()[name] = value
-        return value
-    # `synkern.measures` and the like work without an import of their own.
-    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if "torch" in sys.modules:
+    # Notes torch's number of threads, to know later whether it was lowered.
+    importlib.import_module(f"{__name__}.kernels.cpu_threads")
+
+
+# Not for type checkers, to which the imports above say all: to them it would have any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if home := _HOMES.get(name):
+            value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+            globals()[name] = value
+            return value
+        # `synkern.measures` and the like work without an import of their own.
+        public = name.isidentifier() and not name.startswith("_")
+        if public and importlib.util.find_spec(f"{__name__}.{name}"):
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -94,6 +94,8 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = 
         ) from error
     if host.dtype.kind == "O" and hasattr(array, "isna"):
         host = _from_nullable(array, argument)
+    if host.dtype == object and not host.ndim:
+        _refuse_object(array, argument)
     _check_real(host.dtype.kind in "biuf", host.dtype, argument)
     host = exact(host, argument, offset_free=offset_free)
     if kind == "numpy":
@@ -336,7 +338,9 @@ def in_float64(array: Any) -> Any:
 
 def _speaks_dlpack(array: Any) -> bool:
     """Whether it is an array of another library than NumPy and torch that shares its memory."""
-    return hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray | torch.Tensor)
+    # Tracers of JAX have the first of these only, and no memory.
+    speaks = hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__")
+    return speaks and not isinstance(array, np.ndarray | torch.Tensor)
 
 
 def _namespace(array: Any, argument: str = "array") -> Any:
@@ -351,6 +355,15 @@ def _namespace(array: Any, argument: str = "array") -> Any:
             "torch.from_dlpack(array) to get torch tensors"
         )
     return module
+
+
+def _refuse_object(array: Any, argument: str) -> NoReturn:
+    """Raise TypeError on what is one object to NumPy, not an array: sparse, not yet computed."""
+    ways = [way for way in ("toarray", "todense", "collect", "compute") if hasattr(array, way)]
+    remedy = f"pass {argument}.{ways[0]}()" if ways else "pass one, of numbers"
+    raise TypeError(
+        f"{argument} must be an array of real numbers; got a {type(array).__name__}: {remedy}"
+    )
 
 
 def _check_real(real: bool, dtype: Any, argument: str) -> None:

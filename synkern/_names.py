@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, KeysView, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar, cast
 
 _Step = TypeVar("_Step", bound=Callable[..., Any])
@@ -57,13 +57,16 @@ def node_names(names: Iterable[Any] | None, found: Named, nodes: int) -> tuple[s
     """The names of the nodes: those given, else those that the series had.
 
     Raises:
-        ValueError: not one for each node.
+        ValueError: not one for each node, in order.
     """
     if names is None:
         return found.nodes
-    if isinstance(names, str):
+    # A set has no order, a mapping says more than the order, and a text is one name.
+    unordered = isinstance(names, Set | Mapping) and not isinstance(names, KeysView)
+    if unordered or isinstance(names, str | bytes) or not isinstance(names, Iterable):
         raise ValueError(f"node_names must be a name for each node, a list; got {names!r}")
-    chosen = tuple(str(name) for name in names)
+    listed = names.tolist() if hasattr(names, "tolist") else names
+    chosen = tuple(str(name) for name in listed)
     if len(chosen) != nodes:
         raise ValueError(f"node_names has {len(chosen)} names for {nodes} nodes")
     return chosen
@@ -127,6 +130,8 @@ def _of_xarray(xarray: Any, series: Any, argument: str) -> Named | None:
             f"{argument} is an xarray.Dataset, of several variables; pass one of them, or "
             "to_dataarray(dim='node')"
         )
+    if isinstance(series, xarray.Variable):  # a DataArray without coordinates
+        series = xarray.DataArray(series)
     if not isinstance(series, xarray.DataArray):
         return None
     names = tuple(series.dims)
@@ -147,16 +152,20 @@ def _of_xarray(xarray: Any, series: Any, argument: str) -> Named | None:
 def _of_pandas(pandas: Any, series: Any, argument: str) -> Named | None:
     if not isinstance(series, pandas.DataFrame):
         return None
-    names = (series.index.name, series.columns.name)
-    plain = [_plain(name) if name is not None else "" for name in names]
-    # Rows are time unless a name says otherwise.
-    turned = plain[1] in _TIME or plain[0] in _NODE
-    if turned and (plain[0] in _TIME or plain[1] in _NODE):
+    axes = (series.index, series.columns)
+    names = tuple(axis.name for axis in axes)
+    times = (pandas.DatetimeIndex, pandas.TimedeltaIndex, pandas.PeriodIndex)
+    is_time = [isinstance(axis, times) or _plain(axis.name) in _TIME for axis in axes]
+    is_node = [_plain(axis.name) in _NODE for axis in axes]
+    # Rows are time unless a name, or times as labels, say otherwise.
+    turned = (is_time[1] and not is_time[0]) or is_node[0]
+    if turned and (is_time[0] or is_node[1]):
         raise ValueError(
             f"{argument}: the axes of this DataFrame have the names {names}, which contradict each "
             "other; rows are time and columns nodes"
         )
     frame = series.T if turned else series
+    _refuse_trials_in_rows(frame.index, argument)
     default = isinstance(frame.columns, pandas.RangeIndex)
 
     def restore(array: Any) -> Any:
@@ -166,10 +175,26 @@ def _of_pandas(pandas: Any, series: Any, argument: str) -> Named | None:
     return Named(frame, None if default else tuple(map(str, frame.columns)), restore)
 
 
+def _refuse_trials_in_rows(rows: Any, argument: str) -> None:
+    """Raise ValueError where a level of the index of time says that trials follow each other."""
+    for level, name in enumerate(rows.names if rows.nlevels > 1 else ()):
+        count = rows.get_level_values(level).nunique(dropna=False)
+        if _plain(name) in _TRIAL and count > 1:
+            raise ValueError(
+                f"{argument}: the rows of this DataFrame are those of {count} different {name!r}, "
+                "one after the other, and a lag would reach from one into the next; make trials of "
+                f"them, synkern.stack_trials([part for _, part in frame.groupby(level={name!r})])"
+            )
+
+
 def _of_polars(polars: Any, series: Any, argument: str) -> Named | None:
-    del argument
     if not isinstance(series, polars.DataFrame):
         return None
+    for name, dtype in series.schema.items():
+        if not (dtype.is_numeric() or dtype == polars.Boolean):
+            raise TypeError(
+                f"column {name!r} of {argument} must hold real numbers; got dtype {dtype}"
+            )
 
     def restore(array: Any) -> Any:
         return polars.DataFrame(array, schema=series.columns)

@@ -281,6 +281,7 @@ def decompose(
     source = (_moments_source if moments else _series_source)(series, lags, options, work)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
+        _refuse_too_large(source, len(lags), options, selection)
         if options.kind == "discrete":
             states.warn_of_many(source.like, None if selection is None else selection.pairs)
         results = {lag: _at_lag(source, lag, estimator, options, selection) for lag in lags}
@@ -371,7 +372,6 @@ def _at_lag(
     names = options.names
     if selection is not None:  # Its pairs may be asked for the other way round.
         names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
-    _refuse_too_large(source, len(names), options, selection)
     run = functools.partial(
         source.backend.run, estimator=estimator, pooled=options.pooled, dtype=options.dtype
     )
@@ -421,22 +421,36 @@ def _at_lag(
 
 
 def _refuse_too_large(
-    source: _Source, atoms: int, options: Options, selection: Selection | None
+    source: _Source, lags: int, options: Options, selection: Selection | None
 ) -> None:
-    """Raise MemoryError where the matrices of the atoms have no room; see `synkern._memory`."""
-    trials, _, nodes = source.shape
+    """Raise MemoryError where the atoms have no room, and what is beside them in the last lag.
+
+    An atom comes with that of the exchanged nodes, and an average takes one matrix more while it is
+    formed. Chosen pairs are computed, each once, and then put in the order asked for.
+    """
     if options.reduce == "nodes":
         return
+    trials, _, nodes = source.shape
     kept = trials if options.average is None else 1
-    entries = nodes * nodes if selection is None else len(selection.pairs)
+    atoms = len(options.names)
+    computed = len({*options.names, *map(swap_nodes, options.names)})
+    if selection is None:
+        entries = nodes * nodes
+        held = atoms * entries
+        needed = held * (lags - 1) + max(computed, atoms + (kept == 1)) * entries
+    else:
+        entries = len(selection.pairs)
+        held = atoms * selection.place.size
+        needed = held * lags + computed * entries
     size = {"float64": 8, "float32": 4}[options.dtype]
     apart = ", average='trials' in place of None" if kept > 1 else ""
     memory.require(
-        atoms * kept * entries * size,
+        needed * kept * size,
         source.like,
-        f"{atoms} atoms of {entries:,} pairs x {kept} trials",
-        f"reduce='nodes' for means by node, pairs= for some of the pairs{apart}, fewer atoms, or "
-        "dtype='float32'",
+        f"{atoms} atoms of {entries:,} pairs x {kept} trials"
+        + (f" x {lags} lags" if lags > 1 else ""),
+        f"reduce='nodes' for means by node, pairs= for some of the pairs{apart}, fewer atoms"
+        f"{', fewer lags' if lags > 1 else ''}, or dtype='float32'",
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import synkern._checks as check
+import synkern._memory as memory
 import synkern.kernels.moments as kernel
 from synkern._arrays import (
     ArrayKind,
@@ -251,6 +252,8 @@ class LaggedMoments:
 
     def _add_pending(self) -> None:
         xp: Any = sys.modules[self._library]
+        if not self._sums:
+            self._refuse_too_large(self._pending[0])
         before = 0 if self._last is None else self._last.shape[1]
         parts = self._pending if self._last is None else [self._last, *self._pending]
         rows = xp.concatenate(parts, 1)
@@ -270,6 +273,16 @@ class LaggedMoments:
                 self._sums[lag] = new if old is None else kernel.merged(xp, old, new)
         self._last = _copy(rows[:, -max(self.lags) :])
         self._pending, self._valid = [], [valid[:, -max(self.lags) :]]
+
+    def _refuse_too_large(self, array: Any) -> None:
+        """Raise MemoryError where these, and those of a lag as correlations, have no room."""
+        trials, _, nodes = self.shape
+        memory.require(
+            3 * (len(self.lags) + 1) * trials * nodes * nodes * 8,
+            array,
+            f"moments of {nodes:,} nodes x {trials} trials x {len(self.lags)} lags",
+            "phiid of the series, with reduce='nodes' or pairs=, or fewer nodes, trials or lags",
+        )
 
 
 def _copy(array: Any) -> Any:

@@ -33,6 +33,8 @@ class Saved:
         entries: dict[str, Any] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # as options may be given
+                value = value.item()
             if isinstance(value, Mapping) and field.name not in self._plain_fields():
                 meta[field.name] = list(value)
                 entries |= {f"{field.name}/{key}": to_numpy(v) for key, v in value.items()}

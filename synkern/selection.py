@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+import synkern._memory as memory
 from synkern._arrays import like, to_numpy
 from synkern.kernels.lattice import swap_nodes
 
@@ -17,6 +18,9 @@ SELECTIONS = ("within", "between", "bipartite")
 """Selections with a name; they need `groups`."""
 
 Indices = npt.NDArray[np.int64]
+
+_BESIDE = 200
+"""Bytes for each pair that is chosen: its indices as asked for and in order, and the sorting."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def _selection(asked: Indices) -> Selection:
 
 
 def _by_label(which: str, groups: Any, nodes: int) -> Indices:
-    labels = list(to_numpy(groups) if hasattr(groups, "__dlpack__") else groups)
+    labels = _labels(groups)
     if len(labels) != nodes:
         raise ValueError(
             f"groups must hold a label for each node; got {len(labels)} for {nodes} nodes"
@@ -108,6 +112,10 @@ def _by_label(which: str, groups: Any, nodes: int) -> Indices:
         )
     numbers = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     group = np.array([numbers[label] for label in labels])
+    sizes = np.bincount(group)
+    within = int((sizes * (sizes - 1) // 2).sum())
+    count = within if which == "within" else nodes * (nodes - 1) // 2 - within
+    _refuse_too_many(count, which, nodes)
     first, second = np.triu_indices(nodes, 1)
     same = group[first] == group[second]
     chosen = same if which == "within" else ~same
@@ -116,6 +124,38 @@ def _by_label(which: str, groups: Any, nodes: int) -> Indices:
             f"pairs={which!r} selects nothing: {nodes} nodes have {len(numbers)} different groups"
         )
     return np.stack([first[chosen], second[chosen]], -1)
+
+
+def _refuse_too_many(count: int, which: str, nodes: int) -> None:
+    """Raise MemoryError where the list of pairs alone has no room."""
+    all_pairs = f" (the matrices of all pairs take {nodes * nodes * 8 / 1e9:,.1f} GB an atom)"
+    memory.require(
+        count * _BESIDE,
+        None,
+        f"the indices of {count:,} pairs, pairs={which!r},",
+        f"smaller groups, or all pairs{all_pairs}, or reduce='nodes'",
+    )
+
+
+def _labels(groups: Any) -> list[Any]:
+    """Labels in the order of the nodes.
+
+    Raises:
+        TypeError: they have none, or are not labels.
+    """
+    # A set has no order, and a list of a mapping is that of its keys.
+    if isinstance(groups, Set | Mapping) or not isinstance(groups, Iterable):
+        raise TypeError(f"groups must be a label for each node, a list; got {groups!r}")
+    # An array of NumPy's may have a mask, which a list of it keeps.
+    other = hasattr(groups, "__dlpack__") and not isinstance(groups, np.ndarray)
+    labels = list(to_numpy(groups) if other else groups)
+    for node, label in enumerate(labels):
+        if not isinstance(label, Hashable) and label is not np.ma.masked:
+            raise TypeError(
+                f"groups must be a label for each node; that of node {node} is {label!r}, which "
+                "is none: a number or a text is"
+            )
+    return labels
 
 
 def _is_missing(label: Any) -> bool:
@@ -127,12 +167,14 @@ def _is_missing(label: Any) -> bool:
 
 
 def _bipartite(groups: Any, nodes: int) -> Indices:
-    if len(groups) != 2:
+    ordered = isinstance(groups, Sized) and not isinstance(groups, Set | Mapping)
+    if not ordered or len(groups) != 2:
         raise ValueError(
             "groups must be two lists of nodes, rows and columns, for pairs='bipartite'; got "
-            f"{len(groups)}"
+            + (f"{len(groups)}" if ordered else f"{groups!r}")
         )
     rows, columns = (check.node_indices("groups", group, nodes) for group in groups)
+    _refuse_too_many(rows.size * columns.size, "bipartite", nodes)
     asked = np.stack(np.broadcast_arrays(rows[:, None], columns), -1)
     if not (asked[..., 0] != asked[..., 1]).any():
         raise ValueError("groups must make at least one pair of two different nodes")

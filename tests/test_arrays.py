@@ -124,3 +124,45 @@ def test_autocast_changes_nothing(series):
         torch.nansum(result["sts"]).backward()
     torch.testing.assert_close(result["sts"], expected["sts"], rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(tensor.grad, gradient, rtol=0, atol=0)
+
+
+class Sparse:
+    """As SciPy's: no array to NumPy, which makes one object of it."""
+
+    def toarray(self):
+        raise AssertionError("dense arrays are the caller's to make")
+
+
+class Lazy:
+    """As polars' and dask's, not yet computed."""
+
+    def collect(self):
+        raise AssertionError("work is the caller's to begin")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Sparse(), r"got a Sparse: pass series\.toarray\(\)"),
+        (Lazy(), r"got a Lazy: pass series\.collect\(\)"),
+        (None, "got a NoneType: pass one, of numbers"),
+        ({"a": [1.0]}, "got a dict: pass one, of numbers"),
+    ],
+)
+def test_what_is_one_object_to_numpy_is_named(given, message, backend):
+    with pytest.raises(TypeError, match=f"series must be an array of real numbers; {message}"):
+        synkern.phiid(given, backend=backend)
+
+
+def test_a_tracer_says_itself_that_it_has_no_values():
+    """Of JAX: it has __dlpack__ from its class, and no memory."""
+
+    class Tracer:
+        def __dlpack__(self):
+            raise AssertionError("there is no memory to share")
+
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("called on a traced array")
+
+    with pytest.raises(TypeError, match="called on a traced array"):
+        synkern.phiid(Tracer())

@@ -1,6 +1,9 @@
 """How many threads backend `cpu` takes: whoever may limit them is heeded."""
 
 import ctypes
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +20,7 @@ def sixteen_cores(monkeypatch):
     """A machine on which nobody has limited anything yet."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(cpu_threads, "_cores", lambda: 16)
+    monkeypatch.setattr(cpu_threads, "_physical_cores", lambda cores: 8)
     monkeypatch.setattr(cpu_threads, "_quota", lambda: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     cpu_threads._torch_began_with.cache_clear()
@@ -45,9 +49,37 @@ def test_threads_of_torch_are_heeded_where_they_were_lowered(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
     assert cpu_threads.threads() == 16
     # Lowered before it was first seen.
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    cpu_threads._torch_began_with.cache_clear()
-    assert cpu_threads.threads() == 1
+    for count in (1, 5, 7):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=count: n)
+        cpu_threads._torch_began_with.cache_clear()
+        assert cpu_threads.threads() == count
+
+
+@pytest.mark.parametrize("first", ["import torch, synkern", "import synkern, torch"])
+def test_threads_of_torch_may_be_lowered_before_anything_is_used(first):
+    code = f"""
+{first}
+torch.set_num_threads(1)
+synkern.limit_threads
+from synkern.kernels import cpu_threads
+assert cpu_threads._of_torch(16) == 1, cpu_threads._of_torch(16)
+began = cpu_threads._torch_began_with(torch)
+assert began == {"before" if first.startswith("import torch") else 1}, began
+"""
+    code = code.replace("import torch,", "import torch\nbefore = torch.get_num_threads()\nimport")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_physical_cores_are_no_more_than_the_others(monkeypatch):
+    monkeypatch.undo()
+    cores = cpu_threads._cores()
+    cpu_threads._physical_cores.cache_clear()
+    assert 1 <= cpu_threads._physical_cores(cores) <= cores
+    monkeypatch.setattr(cpu_threads, "Path", lambda _: Path("/nonexistent"))
+    cpu_threads._physical_cores.cache_clear()
+    assert [cpu_threads._physical_cores(n) for n in (1, 2, 3, 16)] == [1, 1, 2, 8]
+    cpu_threads._physical_cores.cache_clear()
 
 
 def test_a_limit_on_openmp_is_seen_through_torch(monkeypatch):

@@ -19,7 +19,7 @@ def little(monkeypatch):
 @pytest.mark.parametrize("backend", ["auto", "numpy", "torch"])
 def test_matrices_are_refused_before_the_work(little, rng, backend):
     series = rng.standard_normal((3, 12, 4000))
-    said = r"2 atoms of 16,000,000 pairs x 1 trials take 0.3 GB, and 0.1 GB are free; take"
+    said = r"2 atoms of 16,000,000 pairs x 1 trials take 0.4 GB, and 0.1 GB are free; take"
     with pytest.warns(UserWarning, match="samples"), pytest.raises(MemoryError, match=said) as info:
         synkern.phiid(series, backend=backend)
     for way in ("reduce='nodes'", "pairs=", "fewer atoms", "dtype='float32'"):
@@ -34,6 +34,43 @@ def test_matrices_are_refused_before_the_work(little, rng, backend):
         pytest.raises(MemoryError, match="16,000,000 pairs"),
     ):
         synkern.persistence_reference(series, backend=backend)
+
+
+def test_all_that_lies_beside_is_counted(little, rng):
+    """100 MB: 12.5 million numbers."""
+    series = rng.standard_normal((1, 40, 1900))  # 3.6 million pairs
+    for given, kept in ((series, 1), (rng.standard_normal((3, 40, 1200)), 3)):
+        pairs = f"{given.shape[-1] ** 2:,} pairs x {kept} trials"
+        for options in (
+            {"average": None, "atoms": ["rtx", "sty"]} if kept > 1 else {"atoms": ["rtx", "xtr"]},
+            {"average": None, "atoms": ["sts", "rtr", "str"]},
+            {"tau": [1, 2, 3, 4], "atoms": "sts", "average": None},
+        ):
+            with pytest.raises(MemoryError, match=pairs):
+                synkern.phiid(given, **options)
+    with pytest.raises(MemoryError, match="x 1 trials x 6 lags take 0.2 GB.*fewer lags"):
+        synkern.phiid(series, atoms="sts", tau=range(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "groups", "count"),
+    [
+        ("within", [0] * 1000 + [1] * 200, 519400),
+        ("between", [0] * 500 + [1] * 700 + [2] * 500, 500 * 700 + 500 * 500 + 700 * 500),
+        ("bipartite", [range(600), range(100, 1200)], 660000),
+    ],
+)
+def test_lists_of_pairs_are_refused_before_they_are_made(little, rng, pairs, groups, count):
+    series = rng.standard_normal((40, 1200 if pairs == "bipartite" else len(groups)))
+    with pytest.raises(MemoryError, match=f"the indices of {count:,} pairs, pairs='{pairs}', take"):
+        synkern.phiid(series, pairs=pairs, groups=groups)
+
+
+def test_matrices_of_moments_are_refused_before_they_are_made(little, rng):
+    gathered = synkern.LaggedMoments(tau=[1, 2])
+    said = "moments of 1,300 nodes x 1 trials x 2 lags take 0.1 GB.*reduce='nodes'"
+    with pytest.raises(MemoryError, match=said):
+        gathered.update(rng.standard_normal((70, 1300)))
 
 
 def test_what_fits_goes_on(little, rng):
@@ -88,4 +125,4 @@ def test_a_limit_of_the_process_counts():
     done = subprocess.run(
         [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True
     )
-    assert "144,000,000 pairs x 1 trials take 2.3 GB" in done.stdout
+    assert "144,000,000 pairs x 1 trials take 3.5 GB" in done.stdout

@@ -1,5 +1,8 @@
 """Names of axes decide what is time, and names of nodes travel into results."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +85,67 @@ def test_frames_may_be_turned_by_their_names(series):
         synkern.phiid(turned.rename_axis(columns="node"))
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.date_range("2020", periods=60, freq="2s"),
+        pd.timedelta_range("0s", periods=60, freq="2s"),
+        pd.period_range("2020", periods=60, freq="D"),
+    ],
+    ids=lambda times: type(times).__name__,
+)
+def test_labels_that_are_times_tell_the_axis_of_time(series, times):
+    frame = pd.DataFrame(series[0], index=times, columns=REGIONS)
+    expected = synkern.phiid(series[0])["rtr"]
+    for given in (frame, frame.T):
+        result = synkern.phiid(given)
+        np.testing.assert_array_equal(result["rtr"], expected)
+        assert result.node_names == tuple(REGIONS)
+    years = pd.DataFrame(series[0], index=times, columns=times[:3])
+    np.testing.assert_array_equal(synkern.phiid(years)["rtr"], expected)
+
+
+def test_a_variable_of_xarray_has_named_axes_too(series):
+    variable = xarray.Variable(("node", "time"), series[0].T)
+    np.testing.assert_array_equal(synkern.phiid(variable)["sts"], synkern.phiid(series[0])["sts"])
+
+
+def test_rows_of_several_trials_are_not_one_series(series):
+    """A lag would reach from the last sample of a subject to the first of the next."""
+    rows = pd.MultiIndex.from_product([range(5), range(60)], names=["Subject", "time"])
+    frame = pd.DataFrame(series.reshape(-1, 3), index=rows, columns=REGIONS)
+    for given in (frame, frame.T):
+        with pytest.raises(ValueError, match="those of 5 different 'Subject'.*stack_trials"):
+            synkern.phiid(given if given is frame else given.rename_axis("region"))
+    trials, mask = synkern.stack_trials([part for _, part in frame.groupby(level="Subject")])
+    found = synkern.phiid(trials, mask=mask)["sts"]
+    np.testing.assert_allclose(found, synkern.phiid(series)["sts"], rtol=1e-12)
+    one = frame.xs(3, drop_level=False)
+    np.testing.assert_array_equal(synkern.phiid(one)["sts"], synkern.phiid(series[3])["sts"])
+
+
+def test_columns_of_polars_that_hold_no_numbers_are_refused(series, monkeypatch):
+    """To its own arrays durations are numbers, of nanoseconds."""
+
+    class Kind(str):
+        def is_numeric(self):
+            return self == "Float64"
+
+    class Frame:
+        def __init__(self, **kinds):
+            self.schema, self.columns = kinds, list(kinds)
+
+        def to_numpy(self):
+            return series[0]
+
+    polars = SimpleNamespace(DataFrame=Frame, Boolean="Boolean")
+    monkeypatch.setitem(sys.modules, "polars", polars)
+    numbers = Frame(a=Kind("Float64"), b=Kind("Float64"), c=Kind("Boolean"))
+    assert synkern.phiid(numbers).node_names == ("a", "b", "c")
+    with pytest.raises(TypeError, match="column 'b' of series must hold real.*Duration"):
+        synkern.phiid(Frame(a=Kind("Float64"), b=Kind("Duration"), c=Kind("Float64")))
+
+
 def sources(series):
     """Series with names, of each kind, and the names."""
     last = series[0]
@@ -123,7 +187,16 @@ def test_names_can_be_given(series):
     assert synkern.phiid(frame, node_names=iter("abc")).node_names == ("a", "b", "c")
     assert synkern.phiid(series).node_names is None
     assert synkern.phiid(pd.DataFrame(series[0])).node_names is None
-    for wrong, message in ((["a"], "1 names for 3 nodes"), ("abc", "a list; got 'abc'")):
+    assert synkern.phiid(frame, node_names=torch.arange(3)).node_names == ("0", "1", "2")
+    assert synkern.phiid(frame, node_names=dict.fromkeys("abc").keys()).node_names == tuple("abc")
+    for wrong, message in (
+        (["a"], "1 names for 3 nodes"),
+        ("abc", "a list; got 'abc'"),
+        (b"abc", "a list; got b'abc'"),
+        ({"a", "b", "c"}, "a list; got {"),
+        ({"a": 0, "b": 1, "c": 2}, "a list; got {"),
+        (3, "a list; got 3"),
+    ):
         for call in (
             synkern.phiid,
             synkern.persistence_reference,
@@ -158,7 +231,30 @@ def test_labels_that_are_missing_are_refused_whatever_holds_them(rng):
         pd.Series([1, 1, 2, 2, None, None], dtype="Int64"),
         pd.to_datetime(pd.Series(["2020", "2020", "2021", "2021", None, None])),
         torch.tensor([1, 1, 2, 2, torch.nan, torch.nan]),
+        np.ma.array([1, 1, 2, 2, 2, 2], mask=[0, 0, 0, 0, 1, 1]),
     ):
         for which in ("within", "between"):
             with pytest.raises(ValueError, match=r"groups has no label for 2 of 6 nodes.*\[4, 5\]"):
                 synkern.phiid(series, pairs=which, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({0: "V", 1: "V", 2: "D"}, "a list; got {0"),  # a list of it has the keys alone
+        ({"V", "D", "M"}, "a list; got {"),
+        (3, "a list; got 3"),
+        ([[0], [0], [1]], r"that of node 0 is \[0\]"),
+        (np.zeros((3, 2)), "that of node 0 is array"),
+    ],
+)
+def test_groups_that_are_no_labels_in_order_are_refused(series, groups, message):
+    for which in ("within", "between"):
+        with pytest.raises(TypeError, match=message):
+            synkern.phiid(series, pairs=which, groups=groups)
+
+
+@pytest.mark.parametrize("groups", [{0: [0], 1: [1]}, 2, {(0,), (1, 2)}, [[0]]], ids=str)
+def test_bipartite_groups_that_are_not_two_lists_are_refused(series, groups):
+    with pytest.raises(ValueError, match="groups must be two lists of nodes"):
+        synkern.phiid(series, pairs="bipartite", groups=groups)

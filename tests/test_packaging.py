@@ -1,14 +1,18 @@
 """`synkern.kernels` is importable however synkern is had, and hides no other `kernels`."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import synkern
 
 ROOT = Path(__file__).parent.parent
 DEPENDENCIES = sysconfig.get_path("purelib")
@@ -56,7 +60,7 @@ def checkout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("synkern", "kernels"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
     return folder
 
@@ -78,14 +82,40 @@ def test_wheel(checkout, tmp_path):
     assert not [name for name in names if name.startswith(("kernels/", "tests/", "bench/"))]
     device = {path.name for path in (ROOT / "kernels" / "native" / "device").iterdir()}
     assert {f"synkern/kernels/native/device/{name}" for name in device} <= set(names)
-    for data in ("prompts.json", "report.html.jinja"):
-        assert f"synkern/data/{data}" in names
+    for data in ("data/prompts.json", "data/report.html.jinja", "py.typed"):
+        assert f"synkern/{data}" in names
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"synkern"}
 
     pip("install", wheel, "--target", tmp_path / "site")
     found = run_python(DECOMPOSE, tmp_path / "site", cwd=tmp_path)
     assert found == str(tmp_path / "site" / "synkern" / "kernels" / "lattice.py")
     backends = "from synkern.cli import main; main(['backends'])"
     assert "numpy" in run_python(backends, tmp_path / "site", cwd=tmp_path)
+
+
+def test_source_archive_gives_the_same_wheel(checkout, tmp_path):
+    build = f"from hatchling.build import build_sdist; print(build_sdist({str(tmp_path)!r}))"
+    archive = tmp_path / run_python(build, cwd=checkout)
+    with tarfile.open(archive) as files:
+        held = {name.partition("/")[2] for name in files.getnames()}
+    assert {"Makefile", "requirements.lock", "pyproject.toml", "synkern/py.typed"} <= held
+    pip("wheel", archive, "--wheel-dir", tmp_path / "from_archive")
+    pip("wheel", checkout, "--wheel-dir", tmp_path / "from_checkout")
+    first, second = (
+        sorted(zipfile.ZipFile(wheel).namelist()) for wheel in sorted(tmp_path.glob("from*/*.whl"))
+    )
+    assert first == second
+
+
+def test_type_checkers_see_every_public_name_at_its_home():
+    tree = ast.parse((ROOT / "synkern" / "__init__.py").read_text("utf-8"))
+    seen = {}
+    for block in (node for node in tree.body if isinstance(node, ast.If)):
+        for node in block.body:
+            if isinstance(node, ast.ImportFrom):
+                seen |= {name.name: node.module.removeprefix("synkern.") for name in node.names}
+    assert seen == synkern._HOMES
+    assert sorted(seen) == sorted(synkern.__all__)
 
 
 def test_editable_install(checkout, tmp_path):
@@ -116,6 +146,27 @@ def test_importing_synkern_is_light():
     assert run_python(code, cwd=ROOT) == "set()"
 
 
+def test_threads_may_be_the_first_to_ask_for_names():
+    """`synkern.kernels` says at run time that it is a package: before it does, it is none."""
+    code = """
+import sys, synkern
+assert hasattr(sys.modules["synkern.kernels"], "__path__")
+import threading
+failed, names = [], synkern.__all__
+start = threading.Barrier(len(names))
+def ask(name):
+    start.wait()
+    try:
+        getattr(synkern, name)
+    except BaseException as error:
+        failed.append((name, error))
+threads = [threading.Thread(target=ask, args=[name]) for name in names]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(failed)"""
+    assert run_python(code, cwd=ROOT) == "[]"
+
+
 def test_every_public_name_is_found_when_it_is_used():
     code = """
 import synkern
@@ -126,7 +177,7 @@ for name in synkern.__all__:
     home = getattr(value, "__module__", "synkern")
     assert home.startswith("synkern"), (name, home)
 assert synkern.measures.MEASURES and synkern.preprocess.PREPROCESSING
-for wrong in ("no_such_name", "_HOME"):
+for wrong in ("no_such_name", "_HOME", "measures.no_such_name", "no.module", ""):
     try:
         getattr(synkern, wrong)
     except AttributeError as error:

@@ -63,6 +63,21 @@ def test_save_and_load(series, tmp_path, number):
         np.testing.assert_array_equal(loaded.valid_trials(), result.valid_trials())
 
 
+def test_options_given_as_scalars_of_numpy_are_saved_as_what_they_are(series, tmp_path):
+    test = synkern.null_test(series, n=np.int64(19), seed=np.uint32(3), tau=np.int8(2))
+    test.save(tmp_path / "test.npz")
+    assert repr(synkern.NullTest.load(tmp_path / "test.npz")) == repr(test)
+    for options in ({"unit": np.str_("bits"), "average": np.str_("moments")}, {"reduce": "nodes"}):
+        result = synkern.phiid(
+            series, dtype=np.str_("float32"), kind=np.str_("gaussian"), **options
+        )
+        result.save(tmp_path / "one.npz")
+        loaded = type(result).load(tmp_path / "one.npz")
+        for name in ("kind", "average", "unit", "dtype"):
+            assert getattr(loaded, name) == getattr(result, name)
+        assert type(loaded.dtype) is type(loaded.unit) is str
+
+
 def test_repr_is_one_line_without_arrays(series):
     scores = synkern.node_scores(synkern.phiid(series))
     for result in (*results(series), scores):
