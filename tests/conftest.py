@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 # Read when triton is first imported: kernels run on the CPU, in NumPy. Tests that compile do so in
 # processes without it.
 os.environ["TRITON_INTERPRET"] = "1"
+
+# A shell starts what runs in the background without it, and then nothing that is sent arrives.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).with_name("data")
 
