@@ -7,7 +7,6 @@ found out after hours, by the end of the process, or not at all.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,20 +160,6 @@ def check_analysis(settings: Settings, nodes: int, out: Path) -> None:
         f"on the disk of {str(out)!r}",
         "make room, or name a folder on another disk",
     )
-
-
-def context_of(config: Any) -> int | None:
-    """Tokens that a model can take, by its configuration; None where it states no limit."""
-    most = getattr(config, "max_position_embeddings", None)
-    if not isinstance(most, int) or most <= 0:
-        return None
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
-    if isinstance(rope, Mapping):
-        # Stretched positions: some configurations state the limit before, some that after.
-        before, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
-        if isinstance(factor, int | float) and factor > 1:
-            most = max(most, int((before or most) * factor))
-    return most
 
 
 def cache_bytes_of(config: Any, layers: int, element: int) -> int:

@@ -56,6 +56,15 @@ def test_an_answer_beyond_the_context_is_refused(loaded, batch_size):
         answers(loaded, ["the cat", long], new_tokens=30, batch_size=batch_size)
 
 
+def test_stretched_positions_are_a_longer_context(tmp_path):
+    rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+    folder = tiny_study.save_model(tmp_path, max_position_embeddings=8, rope_parameters=rope)
+    stretched = load(folder)  # to 32 tokens; warnings are errors
+    assert answers(stretched, new_tokens=20).series.shape == (2, 20, 8)
+    with pytest.raises(PromptError, match="is longer than the 32"):
+        answers(stretched, new_tokens=30)
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

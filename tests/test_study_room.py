@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections import namedtuple
-from types import SimpleNamespace
 
 import pytest
 import tiny_study
@@ -14,7 +13,7 @@ from synkern import _memory, models, numerals, study_room
 from synkern.study import run_study
 from synkern.study_folder import ArgumentError, StudyError
 from synkern.study_plan import decompositions, plan
-from synkern.study_room import Model, cache_bytes_of, context_of
+from synkern.study_room import Model, cache_bytes_of
 
 GB = 10**9
 ASKED = settings_of(prompts=("",) * 60, new_tokens=100, batch_size=30, bootstrap=1000)
@@ -84,29 +83,6 @@ def test_a_chat_template_counts(tmp_path, recordings):
     folder = tiny_study.save_model(tmp_path / "model", chat_template=tiny_study.CHAT)
     with pytest.raises(StudyError, match="prompt 2 has 9 tokens"):
         run_study(folder, out=tmp_path / "out", **tiny_study.ARGUMENTS | {"new_tokens": 120})
-
-
-@pytest.mark.parametrize(
-    ("config", "tokens"),
-    [
-        ({}, None),
-        ({"max_position_embeddings": None}, None),
-        ({"max_position_embeddings": 2048}, 2048),
-        # The factor is on top of what is stated,
-        ({"max_position_embeddings": 32, "rope_parameters": {"factor": 4.0}}, 128),
-        # or in it already.
-        (
-            {
-                "max_position_embeddings": 128,
-                "rope_scaling": {"factor": 4, "original_max_position_embeddings": 32},
-            },
-            128,
-        ),
-        ({"max_position_embeddings": 64, "rope_parameters": {"factor": None}}, 64),
-    ],
-)
-def test_the_context_is_what_the_configuration_says(config, tokens):
-    assert context_of(SimpleNamespace(**config)) == tokens
 
 
 def test_keys_and_values_are_those_of_the_cache(model):

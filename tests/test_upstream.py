@@ -147,11 +147,29 @@ def test_configuration_of_the_text_part(name):
     assert upstream.has_learned_positions(model) == (name == "gpt2")
 
 
-def test_a_context_that_is_not_named():
-    nothing = SimpleNamespace(max_position_embeddings=None)
-    for config in (nothing, SimpleNamespace()):
-        config.get_text_config = lambda config=config, **_: config
-        assert upstream.context_length(SimpleNamespace(config=config)) is None
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({}, None),
+        ({"max_position_embeddings": None}, None),
+        ({"max_position_embeddings": 2048}, 2048),
+        # The factor is on top of what is stated,
+        ({"max_position_embeddings": 32, "rope_parameters": {"factor": 4.0}}, 128),
+        # or in it already.
+        (
+            {
+                "max_position_embeddings": 128,
+                "rope_scaling": {"factor": 4, "original_max_position_embeddings": 32},
+            },
+            128,
+        ),
+        ({"max_position_embeddings": 64, "rope_parameters": {"factor": None}}, 64),
+    ],
+)
+def test_the_context_is_what_the_configuration_says(config, tokens):
+    config = SimpleNamespace(**config)
+    config.get_text_config = lambda **_: config
+    assert upstream.context_length(SimpleNamespace(config=config)) == tokens
 
 
 def test_special_tokens_and_placeholders():
