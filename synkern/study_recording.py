@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import pickle
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +24,9 @@ from numpy.typing import NDArray
 from synkern.attention import UnsupportedModelError, find_output_projections
 from synkern.decoding import RecordingError
 from synkern.study_folder import MissingPackageError, StudyError
-from synkern.study_room import Model, cache_bytes_of, context_of
+from synkern.study_room import Model, cache_bytes_of
 from synkern.study_settings import Settings
+from synkern.upstream import context_length
 
 TRAINED = "trained"
 CONTROL = "random"
@@ -49,10 +49,6 @@ class Models:
     def _loaded(self) -> tuple[Any, Any]:
         models = importlib.import_module("synkern.models")
         settings = self._settings
-        unloadable = (
-            *(OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError),
-            importlib.import_module("safetensors").SafetensorError,
-        )
         try:
             with _loading_bars(settings.progress):
                 loaded: tuple[Any, Any] = models.load(
@@ -65,7 +61,7 @@ class Models:
             raise MissingPackageError(
                 f"model {settings.model!r} cannot be loaded: {_shortened(error)}"
             ) from error
-        except unloadable as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             raise StudyError(
                 f"model {settings.model!r} cannot be loaded ({_shortened(error)}); give "
                 "smollm2-135m, the folder of a transformers model, or a name on the hub"
@@ -108,7 +104,7 @@ class Models:
         return Model(
             nodes=len(heads),
             layers=layers,
-            context=context_of(config),
+            context=context_length(model),
             cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
             prompt_tokens=lengths,
         )
