@@ -26,7 +26,7 @@ from synkern.decoding import RecordingError
 from synkern.study_folder import MissingPackageError, StudyError
 from synkern.study_room import Model, cache_bytes_of
 from synkern.study_settings import Settings
-from synkern.upstream import context_length
+from synkern.upstream import context_length, is_out_of_memory
 
 TRAINED = "trained"
 CONTROL = "random"
@@ -107,6 +107,7 @@ class Models:
             context=context_length(model),
             cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
             prompt_tokens=lengths,
+            parameters=sum(p.numel() for p in model.parameters()),
         )
 
     def get(self, weights: str) -> tuple[Any, Any]:
@@ -155,6 +156,14 @@ def _explained(settings: Settings) -> Iterator[None]:
         raise StudyError(
             f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
         ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise StudyError(
+            f"model {settings.model!r} cannot be recorded: there is not enough memory "
+            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}) or new_tokens "
+            f"(now {settings.new_tokens}), use fewer prompts, or leave the control out"
+        ) from error
 
 
 def record_heads(
@@ -178,7 +187,8 @@ def record_heads(
     """
     generation = importlib.import_module("synkern.generation")
     started = time.perf_counter()
-    model, tokenizer = models.get(weights)
+    with _explained(settings):
+        model, tokenizer = models.get(weights)
     loaded = time.perf_counter()
     total = len(settings.prompts) * settings.new_tokens
     with settings.bar(f"{weights}: answering", total, "token") as bar, _explained(settings):

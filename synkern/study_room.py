@@ -50,6 +50,7 @@ class Model:
         context: tokens that it can take, prompt and answer together; None where it has no limit.
         cache_bytes: of the keys and values of one token in one text.
         prompt_tokens: length of every prompt inside the chat template, by prompt.
+        parameters: its weights.
     """
 
     nodes: int
@@ -57,6 +58,7 @@ class Model:
     context: int | None
     cache_bytes: int
     prompt_tokens: tuple[int, ...]
+    parameters: int
 
 
 def check_arguments(settings: Settings) -> None:
@@ -132,6 +134,21 @@ def check_recording(settings: Settings, model: Model) -> None:
         f"batch_size = {batch} (texts of up to {length} tokens)",
         "of memory",
         f"lower batch_size or new_tokens, or {_FEWER}",
+    )
+
+
+def check_control(model: Model) -> None:
+    """Refuse a control that does not fit into memory beside the model that is there already.
+
+    Raises:
+        StudyError: its weights are too large.
+    """
+    _refuse_without(
+        _memory.available(),
+        4 * model.parameters,  # drawn in float32, whatever they become
+        f"the control, {model.parameters:,} random weights beside the trained ones,",
+        "of memory",
+        "leave it out with --no-control (control=False)",
     )
 
 

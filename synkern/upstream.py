@@ -358,6 +358,11 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that host memory is not enough: torch has no kind of its own."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def forward_hooks(modules: Iterable[nn.Module]) -> list[dict[int, Any]]:
     """Where torch keeps the hooks that run with these modules: their own and those of all."""
     everywhere = importlib.import_module("torch.nn.modules.module")

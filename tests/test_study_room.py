@@ -40,7 +40,8 @@ def free(monkeypatch, size):
 
 def model_of(**changes):
     chosen = {"nodes": 270, "layers": 30, "context": 8192, "cache_bytes": 45 * 1024}
-    return Model(**chosen | {"prompt_tokens": (40, 57, 31)} | changes)
+    chosen |= {"prompt_tokens": (40, 57, 31), "parameters": 135_000_000}
+    return Model(**chosen | changes)
 
 
 def test_tokens_beyond_memory_are_refused_before_anything_is_loaded(tmp_path, capsys):
@@ -106,6 +107,37 @@ def test_a_recording_that_does_not_fit_is_refused_with_both_numbers(monkeypatch)
         study_room.check_recording(ASKED, model_of())
     free(monkeypatch, None)  # nothing is known
     study_room.check_recording(ASKED, model_of())
+
+
+def test_a_control_that_does_not_fit_is_refused_with_both_numbers(monkeypatch):
+    free(monkeypatch, 540_000_000)
+    study_room.check_control(model_of())
+    free(monkeypatch, 539_999_999)
+    message = r"control, 135,000,000 random weights .* about 540 MB of memory, and 540 MB .*no-cont"
+    with pytest.raises(StudyError, match=message):
+        study_room.check_control(model_of())
+
+
+def test_the_control_is_asked_about_before_the_model(model, monkeypatch, tmp_path, recordings):
+    def refuse(model):
+        raise StudyError(f"{model.parameters} weights more")
+
+    monkeypatch.setattr("synkern.study_plan.check_control", refuse)
+    with pytest.raises(StudyError, match=r"^\d{4,} weights more"):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS)
+    with pytest.raises(AssertionError, match="the model was asked"):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS, control=False)
+
+
+@pytest.mark.parametrize("place", ["generation.record_answers", "models.randomly_initialised"])
+def test_memory_that_ends_while_recording_is_explained(place, model, monkeypatch, tmp_path):
+    def too_much(*args, **kwargs):
+        return torch.empty(2**60)  # what torch itself says is what is read
+
+    monkeypatch.setattr(f"synkern.{place}", too_much)
+    message = r"there is not enough memory \(.*can't allocate.*lower batch_size \(now 3\) or"
+    with pytest.raises(StudyError, match=message):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS)
 
 
 def test_decompositions_that_do_not_fit_are_refused_with_both_numbers(monkeypatch, tmp_path):
