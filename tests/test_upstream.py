@@ -7,6 +7,7 @@ file that its docstring names), not the test alone.
 import functools
 import importlib
 import inspect
+import json
 from types import SimpleNamespace
 
 import accelerate
@@ -227,6 +228,24 @@ def test_attributes_that_a_study_states(model, tmp_path):
 
 
 # torch
+
+
+def test_a_model_that_wants_to_run_code(tmp_path):
+    (tmp_path / "mine.py").write_text("raise AssertionError")
+    auto = {"AutoConfig": "mine.Config"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": auto}))
+    with pytest.raises(ValueError, match="code") as caught:
+        tf.AutoConfig.from_pretrained(tmp_path, trust_remote_code=False)
+    assert upstream.wants_to_run_code(caught.value)
+    assert not upstream.wants_to_run_code(ValueError("no such model"))
+
+
+def test_memory_that_ends():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert upstream.is_out_of_memory(caught.value)
+    assert upstream.is_out_of_memory(MemoryError())
+    assert not upstream.is_out_of_memory(RuntimeError("shapes do not fit"))
 
 
 def test_compiled_models_are_told():
