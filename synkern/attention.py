@@ -79,8 +79,13 @@ def causal_lm(model: nn.Module) -> Any:
     Wrappers are `torch.compile`'s module, adapters and any `nn.Module` that holds such a model.
 
     Raises:
-        UnsupportedModelError: there is none, or it has an encoder.
+        UnsupportedModelError: `model` is no module, there is none in it, or it has an encoder.
     """
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(
+            f"model: {type(model).__name__} is no torch module; pass the model itself, as "
+            "synkern.models.load or from_pretrained returns it"
+        )
     pretrained = import_llm("transformers").PreTrainedModel
     candidates = [m for m in model.modules() if isinstance(m, pretrained)]
     found = next((m for m in candidates if m.can_generate()), candidates[0] if candidates else None)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from synkern._warnings import warn
 from synkern.upstream import (
     MISSING_WEIGHTS,
     UNUSED_WEIGHTS,
     WEIGHTS_OF_OTHER_SHAPE,
     import_llm,
+    wants_to_run_code,
 )
 
 _SHOWN = 3  # names of weights in a message
@@ -87,33 +89,66 @@ def read_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> An
     """Read the tokenizer of a model.
 
     Raises:
-        CheckpointError: its files are damaged.
+        CheckpointError: its files, or the model's configuration, are damaged.
         OSError: there are none, or they cannot be read.
         ValueError: it needs code of its own and `trust_remote_code` is off.
     """
-    tokenizers = import_llm("transformers").AutoTokenizer
+    transformers = import_llm("transformers")
     try:
-        return tokenizers.from_pretrained(**_named(source), trust_remote_code=trust_remote_code)
-    except json.JSONDecodeError as error:
-        raise _unreadable_tokenizer(source, error) from error
-    except (ImportError, OSError, ValueError):
+        with _damage_named(
+            f"the tokenizer of {source} cannot be read",
+            "put the tokenizer's files there again (tokenizer.json, tokenizer_config.json)",
+            source,
+        ):
+            return transformers.AutoTokenizer.from_pretrained(
+                **_named(source), trust_remote_code=trust_remote_code
+            )
+    except CheckpointError:
+        # A tokenizer is chosen by the model's configuration, whose mistakes show here first.
+        with _damage_named(*_unusable_config(source), source), suppress(OSError):
+            transformers.AutoConfig.from_pretrained(
+                **_named(source), trust_remote_code=trust_remote_code
+            )
         raise
-    except Exception as error:  # of whatever kind the parsers raise
-        raise _unreadable_tokenizer(source, error) from error
 
 
-def _unreadable_tokenizer(source: str | Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"name: the tokenizer of {source} cannot be read ({type(error).__name__}: {error}); put "
-        "the tokenizer's files there again (tokenizer.json, tokenizer_config.json)"
-    )
+@contextmanager
+def _damage_named(what: str, remedy: str, source: str | Path) -> Iterator[None]:
+    """Say of whatever a parser raises which file is at fault; what explains itself passes."""
+    damage: Exception
+    try:
+        yield
+        return
+    except (json.JSONDecodeError, UnicodeError) as error:
+        damage = error
+    except ValueError as error:
+        if not wants_to_run_code(error):
+            raise
+        raise ValueError(
+            f"name: {source} needs Python code that comes with it, which could do whatever you "
+            "can; if you have read and trust it, allow it with trust_remote_code=True "
+            "(--trust-remote-code)"
+        ) from error
+    except (ImportError, MemoryError, OSError, RuntimeError):
+        raise
+    except Exception as error:
+        damage = error
+    why = f"{type(damage).__name__}: {' '.join(str(damage).split())}"
+    raise CheckpointError(f"name: {what} ({why}); {remedy}") from damage
+
+
+def _unusable_config(source: str | Path) -> tuple[str, str]:
+    """What is wrong with a model whose configuration makes no model, and what would help."""
+    what = f"{source} cannot be read as its config.json or its list of weights says"
+    return what, "put these files there again, as they came with the weights"
 
 
 def read_model(source: str | Path, *, dtype: torch.dtype, trust_remote_code: bool = False) -> Any:
     """Read a causal language model, all of whose weights are in the files.
 
     Raises:
-        CheckpointError: weights are missing or have other shapes than the configuration says.
+        CheckpointError: weights are missing or have other shapes than the configuration says, or
+            the configuration makes no model.
         OSError: there is no such model, or it cannot be read.
         ValueError: it needs code of its own and `trust_remote_code` is off.
 
@@ -121,14 +156,15 @@ def read_model(source: str | Path, *, dtype: torch.dtype, trust_remote_code: boo
         UserWarning: the files hold more layers than the configuration says.
     """
     models = import_llm("transformers").AutoModelForCausalLM
-    model, loaded = models.from_pretrained(
-        **_named(source),
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        output_loading_info=True,
-        # Told and refused here, by name.
-        ignore_mismatched_sizes=True,
-    )
+    with _damage_named(*_unusable_config(source), source):
+        model, loaded = models.from_pretrained(
+            **_named(source),
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            # Told and refused here, by name.
+            ignore_mismatched_sizes=True,
+        )
     missing = sorted(loaded[MISSING_WEIGHTS])
     if missing:
         raise CheckpointError(
@@ -153,11 +189,9 @@ def _warn_of_further_layers(source: str | Path, model: Any, unused: Iterable[str
     kinds = {re.sub(r"\d+", "#", name) for name, _ in model.named_parameters()}
     further = sorted(name for name in unused if re.sub(r"\d+", "#", name) in kinds)
     if further:
-        warnings.warn(
+        warn(
             f"name: {source} holds {_some(further)} for which its config.json has no layers, so "
-            "the model is read without them",
-            UserWarning,
-            stacklevel=4,
+            "the model is read without them"
         )
 
 

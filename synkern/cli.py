@@ -249,6 +249,8 @@ def _output() -> Iterator[None]:
 
 def _failed(message: Any, code: int) -> int:
     # One line, also where a library explains itself in several.
+    if sys.stderr is None:  # print would take standard output instead
+        return code
     with suppress(OSError):
         print("synkern: error:", " ".join(str(message).split()), file=sys.stderr)
     return code

@@ -37,7 +37,7 @@ class GenerateCall:
         Raises:
             RecordingError: settings under which calls and tokens do not correspond, or under which
                 the ends of texts cannot be seen.
-            ValueError: prompts padded on the right.
+            ValueError: prompts padded on the right, or that are no tensor (texts, tokens).
         """
         names = list(inspect.signature(type(model).generate).parameters)[1:]
         self._given = dict(zip(names, args, strict=False)) | dict(kwargs)
@@ -61,6 +61,8 @@ class GenerateCall:
             refuse_right_padding(mask)
         ids = self._first_given("inputs", upstream.INPUT_IDS)
         embeds = self._first_given(upstream.INPUT_EMBEDS)
+        for name, texts in ((upstream.INPUT_IDS, ids), (upstream.INPUT_EMBEDS, embeds)):
+            refuse_no_texts(name, texts)
         self._prompt_length = ids.shape[1] if ids is not None else 0 if embeds is not None else 1
         prompt = embeds if ids is None else ids
         prompts = 1 if prompt is None else len(prompt)
@@ -131,13 +133,14 @@ class CallWatch:
 
         Raises:
             RecordingError: the call is neither, or cannot be told.
-            ValueError: a prompt padded on the right.
+            ValueError: a prompt padded on the right, or that is no tensor (texts, tokens).
         """
         call = upstream.read_call(self._names, args, kwargs)
         self._check_mode(call)
         fed = call.embeds if call.ids is None else call.ids
         if fed is None:
             raise RecordingError("the model was called with neither input_ids nor inputs_embeds")
+        refuse_no_texts(upstream.INPUT_IDS if call.embeds is None else upstream.INPUT_EMBEDS, fed)
         rows, length = fed.shape[0], fed.shape[1]
         if len(call.caches) > 1:
             raise RecordingError(
@@ -329,6 +332,31 @@ def _cached_tokens(cache: Any) -> int:
 
 def _named(strangers: tuple[str, ...]) -> str:
     return f" (but with {', '.join(strangers)})" if strangers else ""
+
+
+def refuse_no_texts(name: str, texts: Any) -> None:
+    """Check what a model is to read, if anything: at least a token of at least one text.
+
+    Raises:
+        ValueError: it is no tensor (texts, tokens, ...), or an empty one.
+    """
+    if texts is None:
+        return
+    if not isinstance(texts, Tensor):
+        raise ValueError(
+            f"{name}: {type(texts).__name__} is no tensor; give torch.tensor(...) of token ids "
+            "(texts, tokens)"
+        )
+    if texts.dim() < 2 or 0 in texts.shape[:2]:
+        raise ValueError(
+            f"{name}: shape {tuple(texts.shape)} holds no token of any text; give (texts, tokens), "
+            "and a single text as ids[None]"
+        )
+
+
+def setting_of(model: Any, name: str) -> Any:
+    """What a model's own generation settings say; None where it has none, as without a head."""
+    return getattr(getattr(model, "generation_config", None), name, None)
 
 
 def tokens_of_longest(mask: Any, length: int) -> int:

@@ -101,16 +101,14 @@ def record_answers(
         `Answers`, one trial per prompt.
 
     Raises:
-        PromptError: (a RecordingError and a ValueError) the chat template fails, the tokenizer
-            makes no tokens or tokens that the model does not have, or a prompt with its answer is
-            longer than the context that the model was made for.
+        PromptError: (a RecordingError and a ValueError) the chat template fails, an end
+            token is no token, the tokenizer makes no tokens or tokens that the model does not have,
+            or a prompt with its answer is longer than the context that the model was made for.
         jinja2.TemplateError: the chat template is malformed or refuses the prompt.
         RuntimeError: the recording does not have one value per prompt and token.
     """
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
-    # Models may name several end tokens, beside the tokenizer's own.
-    own_ends = token_ids(model.generation_config.eos_token_id)
-    end_tokens = sorted({*own_ends, *token_ids(tokenizer.eos_token_id)})
+    end_tokens = _end_tokens(model, tokenizer)
     series, tokens, ends = [], [], []
     nodes: tuple[Any, ...] = ()
     model.eval()
@@ -160,6 +158,23 @@ def prompt_lengths(tokenizer: Any, prompts: Sequence[str]) -> tuple[int, ...]:
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
     encoded = tokenizer(inputs, add_special_tokens=_adds_special_tokens(tokenizer))
     return tuple(len(ids) for ids in encoded["input_ids"])
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The end tokens that the model can write: its own, of which there may be several, and that of
+    its tokenizer.
+    """
+    named = {
+        *token_ids(model.generation_config.eos_token_id),
+        *token_ids(tokenizer.eos_token_id),
+    }
+    wrong = [token for token in named if not isinstance(token, int)]
+    if wrong:
+        raise PromptError(
+            f"eos_token_id of the model or its tokenizer is {wrong[0]!r}, which is no token; "
+            "correct generation_config.json, config.json or tokenizer_config.json"
+        )
+    return sorted(token for token in named if 0 <= token < vocabulary_size(model))
 
 
 def _adds_special_tokens(tokenizer: Any) -> bool:

@@ -52,7 +52,8 @@ def load(
     Raises:
         ImportError: a package is missing; the message names it.
         CheckpointError: (a ValueError) weights are missing, have other shapes than the
-            configuration says or are not finite, or the tokenizer's files are damaged.
+            configuration says or are not finite, or the files of the tokenizer or of the
+            configuration are damaged.
         ValueError: `dtype` is not a floating-point type, `name` is a file of another kind, or the
             model needs code of its own.
         OSError: there is no such model, or it cannot be read.

@@ -21,6 +21,7 @@ from synkern.decoding import (
     CallWatch,
     GenerateCall,
     RecordingError,
+    setting_of,
     token_ids,
     warn_of_context,
 )
@@ -79,7 +80,7 @@ def record(model: nn.Module) -> Iterator[Recording]:
             `stopping_criteria`), a text outgrows a table of learned positions or a norm is not
             finite; on entering, if the model is already being recorded; on leaving, if nothing was
             recorded or a generate still runs in a thread.
-        ValueError: prompts padded on the right.
+        ValueError: prompts padded on the right, or that are no tensor (texts, tokens).
 
     Warns:
         UserWarning: on leaving, if texts ended before the last step, or grew longer than the
@@ -108,7 +109,7 @@ class _Recorder:
         self._model = model
         self._projections = projections
         self._watch = CallWatch(model)
-        self._end_tokens = token_ids(model.generation_config.eos_token_id)
+        self._end_tokens = token_ids(setting_of(model, "eos_token_id"))
         self._held: list[list[Tensor]] = [[] for _ in projections]  # (trials, heads * width) each
         self._held_steps = 0  # calls of the model since norms were last taken
         self._run: _Run | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from synkern import upstream
 from synkern.attention import OutputProjection, causal_lm, find_output_projections
 from synkern.decoding import (
     RecordingError,
+    refuse_no_texts,
     refuse_right_padding,
     refuse_training,
+    setting_of,
     token_ids,
     tokens_of_longest,
     too_long,
@@ -70,9 +73,10 @@ def replay(
         RecordingError: the model is in training mode or being recorded, a norm is not finite, texts
             are longer than a table of learned positions, or an adapter prepends a soft prompt,
             which is no part of `sequences` (`record` reads it).
-        ValueError: shapes that do not fit, a mask missing, padding on the right; an entry of
-            `model_inputs` that the model does not take; tokens in place of an image, a video or a
-            sound that is not in `model_inputs`.
+        TypeError: `sequences` or a mask that is no tensor, `new_tokens` that is no integer.
+        ValueError: tokens that the model does not have, shapes that do not fit, a mask missing,
+            padding on the right; an entry of `model_inputs` that the model does not take; tokens in
+            place of an image, a video or a sound that is not in `model_inputs`.
 
     Warns:
         UserWarning: texts ended before the last step, or are longer than the context that the model
@@ -99,7 +103,7 @@ def replay(
     by_step = series.transpose(0, 1)
     refuse_not_finite(by_step, recording.nodes, first_step=1)
     if eos_token_id is None:
-        eos_token_id = language_model.generation_config.eos_token_id
+        eos_token_id = setting_of(language_model, "eos_token_id")
     lengths = text_lengths(sequences[:, -new_tokens:-1].T, token_ids(eos_token_id), by_step)
     runs = [(series, lengths)]
     recording.fill(runs)
@@ -233,14 +237,40 @@ def _read(
     return torch.cat([norms[i].to(device) for i in range(len(projections))], dim=-1)
 
 
+def _refuse_no_ids(model: Any, sequences: Any) -> None:
+    """Check that `sequences` are token ids (trials, tokens) of the model."""
+    if not isinstance(sequences, Tensor):
+        raise TypeError(
+            f"sequences: {type(sequences).__name__} is no tensor; give the sequences that generate "
+            "returns, or torch.tensor(...) of token ids"
+        )
+    if sequences.dim() != 2 or sequences.dtype not in (torch.int64, torch.int32):
+        raise ValueError(
+            "sequences: expected token ids (trials, prompt + new_tokens), int64 or int32, got "
+            f"{sequences.dtype} of shape {tuple(sequences.shape)}"
+        )
+    refuse_no_texts("sequences", sequences)
+    vocabulary = upstream.vocabulary_size(model)
+    unknown = (sequences < 0) | (sequences >= vocabulary)
+    for place in upstream.placeholders(model):  # which need not be among the tokens
+        unknown &= sequences != place.token
+    if bool(unknown.any()):
+        raise ValueError(
+            f"sequences: token {int(sequences[unknown][0])} is none of the tokens 0 to "
+            f"{vocabulary - 1} of {type(model).__name__}; give ids of the model's own tokenizer"
+        )
+
+
 def _checked_texts(
     model: Any, sequences: Tensor, new_tokens: int, attention_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The arguments of `replay`, checked, on the model's device, the mask as long as the texts."""
-    if sequences.dim() != 2 or sequences.is_floating_point():
-        raise ValueError(
-            f"sequences: expected token ids (trials, prompt + new_tokens), got {sequences.dtype} "
-            f"of shape {tuple(sequences.shape)}"
+    _refuse_no_ids(model, sequences)
+    if isinstance(new_tokens, bool) or not isinstance(new_tokens, Integral):
+        raise TypeError(f"new_tokens: {new_tokens!r} is no integer; give the number of tokens")
+    if attention_mask is not None and not isinstance(attention_mask, Tensor):
+        raise TypeError(
+            f"attention_mask: {type(attention_mask).__name__} is no tensor; give torch.tensor(...)"
         )
     trials, length = sequences.shape
     if not 1 <= new_tokens < length:
@@ -255,8 +285,8 @@ def _checked_texts(
                 f"attention_mask: missing for {trials} texts, which may be padded by any token; "
                 "pass that of the prompts, or torch.ones_like(sequences) if none is padded"
             )
-        config = model.generation_config
-        pads = {*token_ids(config.pad_token_id)} - {*token_ids(config.bos_token_id)}
+        pad, start = (setting_of(model, f"{kind}_token_id") for kind in ("pad", "bos"))
+        pads = {*token_ids(pad)} - {*token_ids(start)}
         if pads & set(sequences[:, 0].tolist()):
             raise ValueError(
                 "attention_mask: missing, while the text begins with the padding token; pass the "

@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 import synkern
+from synkern.checkpoint import located
 from synkern.findings import findings
 from synkern.profile import LayerProfile
 from synkern.prompts import Prompt
@@ -418,11 +419,15 @@ def _check_extras() -> None:
 
 
 def _files_fingerprint(model: str) -> str | None:
-    """A digest of what lies in a local model folder: names, sizes and times of change."""
-    folder = Path(model)
-    if not folder.is_dir():
+    """A digest of the files of a local model: names, sizes and times of change."""
+    try:
+        source = None if model == _SMOLLM2 else located(model)
+    except (OSError, ValueError):
+        return None  # why it cannot be loaded is said when it is
+    if not isinstance(source, Path):
         return None
-    files = sorted(file for file in folder.iterdir() if file.is_file())
+    found = source.iterdir() if source.is_dir() else [source]
+    files = sorted(file for file in found if file.is_file())
     return _digest([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
 
 

@@ -8,6 +8,7 @@ by other hands, whose arrays need not be what their description says.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -90,9 +91,10 @@ class StudyFolder:
             except FolderInUseError as error:
                 raise StudyError(f"out = {str(folder)!r}: {error}") from error
             except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
                 raise StudyError(
-                    f"out = {str(folder)!r} cannot be written to ({error.strerror or error}); make "
-                    "it writable, or name another folder"
+                    f"out = {str(folder)!r} cannot be written to ({error.strerror or error}); "
+                    f"{'make room there' if full else 'make it writable'}, or name another folder"
                 ) from error
             # Nobody else is here: what is unfinished is that of a study that was killed.
             for left in folder.glob(f"{_TEMPORARY}*"):

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import socket
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class FolderInUseError(Exception):
-    """Another study works in the folder; the message says which."""
+    """The folder is not free: another study works there, or something is in the lock's place."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            FolderInUseError: another study has it.
+            FolderInUseError: another study has it, or something else is in its place.
             OSError: the folder cannot be written to.
         """
         while not self._taken():
@@ -96,9 +97,10 @@ class FolderLock:
 
     def _taken(self) -> bool:
         """Whether the lock could be taken; else its file has just been removed by its owner."""
-        # Not through a link that somebody has planted.
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = os.open(self._file, flags, 0o666)
+        self._refuse_foreign()
+        # Not through a link that somebody has planted, nor waiting for what writes to a pipe.
+        safely = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | safely, 0o666)
         try:
             lock = _lock(descriptor)
             owner = _owner(descriptor)
@@ -118,6 +120,15 @@ class FolderLock:
             raise
         self._descriptor = descriptor
         return True
+
+    def _refuse_foreign(self) -> None:
+        """Check that no link, folder or pipe is where the lock belongs."""
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(self._file.lstat().st_mode):
+                raise FolderInUseError(
+                    f"{str(self._file)!r} is no file that a study has left; remove it, or name "
+                    "another folder"
+                )
 
     def _is_in_place(self, descriptor: int) -> bool:
         """Whether the file that was opened is still the one that the next study will open."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from synkern.study_analysis import decompose, prepared
 from synkern.study_folder import StudyFolder
-from synkern.study_recording import TRAINED, Models
-from synkern.study_room import check_analysis, check_context, check_recording
+from synkern.study_recording import CONTROL, TRAINED, Models
+from synkern.study_room import check_analysis, check_context, check_control, check_recording
 from synkern.study_settings import Settings
 
 
@@ -31,6 +31,8 @@ def ask(settings: Settings, models: Models, folder: StudyFolder, to_do: Sequence
         model = models.inspect()
         check_context(settings, model)
         check_recording(settings, model)
+        if any(stage.startswith("recording") and CONTROL in stage for stage in to_do):
+            check_control(model)
         nodes, layers = model.nodes, model.layers
     else:
         nodes, layers = len(folder.arrays[recorded]), len(np.unique(folder.arrays[recorded]))

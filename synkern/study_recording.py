@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import pickle
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +24,9 @@ from numpy.typing import NDArray
 from synkern.attention import UnsupportedModelError, find_output_projections
 from synkern.decoding import RecordingError
 from synkern.study_folder import MissingPackageError, StudyError
-from synkern.study_room import Model, cache_bytes_of, context_of
+from synkern.study_room import Model, cache_bytes_of
 from synkern.study_settings import Settings
+from synkern.upstream import context_length, is_out_of_memory
 
 TRAINED = "trained"
 CONTROL = "random"
@@ -49,10 +49,6 @@ class Models:
     def _loaded(self) -> tuple[Any, Any]:
         models = importlib.import_module("synkern.models")
         settings = self._settings
-        unloadable = (
-            *(OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError),
-            importlib.import_module("safetensors").SafetensorError,
-        )
         try:
             with _loading_bars(settings.progress):
                 loaded: tuple[Any, Any] = models.load(
@@ -65,7 +61,7 @@ class Models:
             raise MissingPackageError(
                 f"model {settings.model!r} cannot be loaded: {_shortened(error)}"
             ) from error
-        except unloadable as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             raise StudyError(
                 f"model {settings.model!r} cannot be loaded ({_shortened(error)}); give "
                 "smollm2-135m, the folder of a transformers model, or a name on the hub"
@@ -108,9 +104,10 @@ class Models:
         return Model(
             nodes=len(heads),
             layers=layers,
-            context=context_of(config),
+            context=context_length(model),
             cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
             prompt_tokens=lengths,
+            parameters=sum(p.numel() for p in model.parameters()),
         )
 
     def get(self, weights: str) -> tuple[Any, Any]:
@@ -159,6 +156,14 @@ def _explained(settings: Settings) -> Iterator[None]:
         raise StudyError(
             f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
         ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise StudyError(
+            f"model {settings.model!r} cannot be recorded: there is not enough memory "
+            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}) or new_tokens "
+            f"(now {settings.new_tokens}), use fewer prompts, or leave the control out"
+        ) from error
 
 
 def record_heads(
@@ -182,7 +187,8 @@ def record_heads(
     """
     generation = importlib.import_module("synkern.generation")
     started = time.perf_counter()
-    model, tokenizer = models.get(weights)
+    with _explained(settings):
+        model, tokenizer = models.get(weights)
     loaded = time.perf_counter()
     total = len(settings.prompts) * settings.new_tokens
     with settings.bar(f"{weights}: answering", total, "token") as bar, _explained(settings):

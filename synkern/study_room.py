@@ -7,7 +7,6 @@ found out after hours, by the end of the process, or not at all.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,7 @@ class Model:
         context: tokens that it can take, prompt and answer together; None where it has no limit.
         cache_bytes: of the keys and values of one token in one text.
         prompt_tokens: length of every prompt inside the chat template, by prompt.
+        parameters: its weights.
     """
 
     nodes: int
@@ -58,6 +58,7 @@ class Model:
     context: int | None
     cache_bytes: int
     prompt_tokens: tuple[int, ...]
+    parameters: int
 
 
 def check_arguments(settings: Settings) -> None:
@@ -136,6 +137,21 @@ def check_recording(settings: Settings, model: Model) -> None:
     )
 
 
+def check_control(model: Model) -> None:
+    """Refuse a control that does not fit into memory beside the model that is there already.
+
+    Raises:
+        StudyError: its weights are too large.
+    """
+    _refuse_without(
+        _memory.available(),
+        4 * model.parameters,  # drawn in float32, whatever they become
+        f"the control, {model.parameters:,} random weights beside the trained ones,",
+        "of memory",
+        "leave it out with --no-control (control=False)",
+    )
+
+
 def check_analysis(settings: Settings, nodes: int, out: Path) -> None:
     """Refuse a study whose decompositions do not fit into memory, or its files on the disk.
 
@@ -161,20 +177,6 @@ def check_analysis(settings: Settings, nodes: int, out: Path) -> None:
         f"on the disk of {str(out)!r}",
         "make room, or name a folder on another disk",
     )
-
-
-def context_of(config: Any) -> int | None:
-    """Tokens that a model can take, by its configuration; None where it states no limit."""
-    most = getattr(config, "max_position_embeddings", None)
-    if not isinstance(most, int) or most <= 0:
-        return None
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
-    if isinstance(rope, Mapping):
-        # Stretched positions: some configurations state the limit before, some that after.
-        before, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
-        if isinstance(factor, int | float) and factor > 1:
-            most = max(most, int((before or most) * factor))
-    return most
 
 
 def cache_bytes_of(config: Any, layers: int, element: int) -> int:

@@ -21,6 +21,8 @@ _FEWEST_SAMPLES = 5
 _FEWEST_DRAWS = 100
 # The largest that torch takes.
 _LARGEST_SEED = 2**64 - 1
+# Beyond it no array can be counted, and no size be told.
+_LARGEST = 2**63 - 1
 # null_test refuses fewer, whose p values cannot be small.
 _FEWEST_SURROGATES = 19
 _SURROGATES = 99
@@ -78,7 +80,7 @@ class Settings:
 
     def say(self, message: str) -> None:
         """A line on standard error."""
-        if self.progress:
+        if self.progress and sys.stderr is not None:  # print would take standard output instead
             # A study goes on without a reader, or with a log on a full disk.
             with suppress(OSError, ValueError):
                 print(message, file=sys.stderr, flush=True)
@@ -177,10 +179,10 @@ def _check_null(given: Settings) -> None:
         )
 
 
-def _integer(name: str, value: int, least: int, most: int | None = None) -> None:
+def _integer(name: str, value: int, least: int, most: int = _LARGEST) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ArgumentError(f"{name} = {value!r}; give an integer of at least {least}")
-    if most is not None and value > most:
+    if value > most:
         raise ArgumentError(f"{name} = {value!r}; give an integer of at most {most}")
 
 

@@ -75,6 +75,12 @@ MISSING_WEIGHTS = "missing_keys"
 UNUSED_WEIGHTS = "unexpected_keys"
 WEIGHTS_OF_OTHER_SHAPE = "mismatched_keys"
 
+
+def wants_to_run_code(error: Exception) -> bool:
+    """Whether from_pretrained refused a model as code that comes with it may not run."""
+    return isinstance(error, ValueError) and "trust_remote_code" in str(error)
+
+
 # --- packages whose hooks make a model run, rather than watch it ---------------------------------
 
 _RUNNING = ("torch.distributed", "torch.nn", "transformers", "accelerate", "deepspeed", "peft")
@@ -257,8 +263,17 @@ def places_images_itself(model: Any) -> bool:
 
 def context_length(model: Any) -> int | None:
     """The number of tokens that a model was made for; None where its configuration says none."""
-    length = getattr(text_config(model), "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 0 else None
+    config = text_config(model)
+    length = getattr(config, "max_position_embeddings", None)
+    if not isinstance(length, int) or length <= 0:
+        return None
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if isinstance(rope, Mapping):
+        # Stretched positions: some configurations state the length before, some that after.
+        before, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
+        if isinstance(factor, int | float) and factor > 1:
+            length = max(length, int((before or length) * factor))
+    return length
 
 
 def has_learned_positions(model: Any) -> bool:
@@ -341,6 +356,11 @@ def is_compiled(model: nn.Module) -> bool:
         or "_compiled_call" in module.__dict__  # generate() with a static cache
         for module in model.modules()
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that host memory is not enough: torch has no kind of its own."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def forward_hooks(modules: Iterable[nn.Module]) -> list[dict[int, Any]]:

@@ -163,7 +163,8 @@ def test_code_of_a_model_does_not_run(folder, sign, tokenizer):
     try:
         load(folder)
     except ValueError as error:
-        assert "trust_remote_code" in str(error)  # noqa: PT017
+        # Ours, which says what would help.
+        assert "if you have read and trust it" in str(error)  # noqa: PT017
     else:
         assert tokenizer  # transformers has a tokenizer of its own for these files
     assert not sign.exists()
@@ -187,6 +188,40 @@ def test_code_of_a_model_runs_where_that_is_allowed(folder, sign, tmp_path, monk
 def test_a_damaged_tokenizer_is_named(folder, content):
     (folder / "tokenizer.json").write_text(content)
     with pytest.raises(CheckpointError, match="the tokenizer of .*model cannot be read"):
+        load(folder)
+
+
+# Configurations
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        # The first three already end the tokenizer, whose files are not to blame.
+        *({"num_attention_heads": value} for value in (3, "two", None)),
+        *({"hidden_act": "nope"}, {"num_key_value_heads": 0}, {"pad_token_id": 999}),
+        {"rope_parameters": {"rope_type": "nope", "rope_theta": 1e4}},
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_named(folder, entries):
+    change(folder, "config.json", **entries)
+    with pytest.raises(CheckpointError, match=r"model cannot be read as its config.json .*put the"):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", ["{}", "[", "\0", "[1]"])
+def test_a_damaged_list_of_weights_is_named(folder, content):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(CheckpointError, match="or its list of weights says .*put these files"):
+        load(folder)
+
+
+@pytest.mark.parametrize("kept", [4, 3000])
+def test_truncated_weights_are_named(folder, kept):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match="SafetensorError: .*put these files there again"):
         load(folder)
 
 

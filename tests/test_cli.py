@@ -138,6 +138,10 @@ def test_quiet_leaves_the_bars_of_transformers_as_they_were(model, prompts, tmp_
     ("arguments", "message"),
     [
         (["--tau", "0"], "tau = 0; give an integer of at least 1"),
+        *(
+            ([f"--{name}", "9" * 400, "--null", "phase"], "99; give an integer of at most 9")
+            for name in ("new-tokens", "bootstrap", "batch-size", "null-draws", "max-prompts")
+        ),
         (["--new-tokens", "5", "--tau", "3"], "new_tokens = 5 with tau = 3 leaves 2 samples"),
         (["--backend", "abacus"], "abacus"),
         (["--dtype", "int4"], "dtype = 'int4'; choose from"),
@@ -367,6 +371,13 @@ def test_a_log_that_cannot_be_written_does_not_stop_a_study(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Full())
     settings_of(progress=True).say("on its way")
     assert main(["study", "--out", ""]) == 2
+
+
+def test_without_standard_error_messages_do_not_go_to_standard_output(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    settings_of(progress=True).say("on its way")
+    assert main(["study", "--out", ""]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_the_version_is_printed_and_the_module_is_the_command():

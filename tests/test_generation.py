@@ -1,5 +1,6 @@
 """What a tokenizer makes of prompts, before a model reads it."""
 
+import numpy as np
 import pytest
 import tiny_study
 
@@ -54,6 +55,29 @@ def test_an_answer_beyond_the_context_is_refused(loaded, batch_size):
     )
     with pytest.raises(PromptError, match=message):
         answers(loaded, ["the cat", long], new_tokens=30, batch_size=batch_size)
+
+
+def test_an_end_that_the_model_cannot_write_changes_nothing(loaded):
+    loaded[0].generation_config.eos_token_id = None
+    usual = answers(loaded)
+    loaded[0].generation_config.eos_token_id = [500, 24, -1]
+    np.testing.assert_array_equal(answers(loaded).tokens, usual.tokens)
+
+
+@pytest.mark.parametrize("end", ["x", [2, "x"]])
+def test_an_end_that_is_no_token_is_refused(loaded, end):
+    loaded[0].generation_config.eos_token_id = end
+    with pytest.raises(PromptError, match=r"eos_token_id of the model .* is 'x', which is no"):
+        answers(loaded)
+
+
+def test_stretched_positions_are_a_longer_context(tmp_path):
+    rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+    folder = tiny_study.save_model(tmp_path, max_position_embeddings=8, rope_parameters=rope)
+    stretched = load(folder)  # to 32 tokens; warnings are errors
+    assert answers(stretched, new_tokens=20).series.shape == (2, 20, 8)
+    with pytest.raises(PromptError, match="is longer than the 32"):
+        answers(stretched, new_tokens=30)
 
 
 @pytest.mark.parametrize(

@@ -658,6 +658,23 @@ def test_changed_prompts_or_a_changed_model_record_again(model, tmp_path, copy, 
     assert calls["record"] == 3
 
 
+def test_a_model_counts_as_changed_however_it_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(model, tmp_path / "mine")
+    gguf, builtin = tmp_path / "mine.gguf", tmp_path / "smollm2-135m"
+    gguf.write_bytes(b"1")
+    builtin.mkdir()  # a folder of this name is not what is loaded
+    for name, file in (("~/mine", "mine/config.json"), ("mine.gguf", gguf), (str(gguf), gguf)):
+        before = study._files_fingerprint(name)
+        with open(tmp_path / file, "a") as opened:
+            opened.write("\n")
+        assert before is not None
+        assert study._files_fingerprint(name) != before
+    for name in ("smollm2-135m", "hub/name", "./nowhere", "mine/config.json"):
+        assert study._files_fingerprint(name) is None
+
+
 def test_without_control_there_is_none(model, tmp_path, calls):
     study = again(model, tmp_path / "new", control=False)
     assert calls == {"record": 1, "phiid": 1}

@@ -143,14 +143,21 @@ def test_what_the_system_says_of_its_locks(number, held, monkeypatch, tmp_path):
         assert study_lock._lock(file.fileno()) is held
 
 
-def test_a_folder_that_cannot_be_written_to_is_found_at_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EACCES, r"cannot be written to \(Permission denied\); make it writable, or"),
+        (errno.ENOSPC, r"cannot be written to \(No space left on device\); make room there, or"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_to_is_found_at_once(
+    number, message, tmp_path, monkeypatch
+):
     def refuse(*args):
-        raise PermissionError(errno.EACCES, "Permission denied")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(study_lock.os, "open", refuse)
-    with pytest.raises(
-        StudyError, match=r"cannot be written to \(Permission denied\); make it wri"
-    ):
+    with pytest.raises(StudyError, match=message):
         enter(tmp_path / "new")
 
 
@@ -160,13 +167,20 @@ def test_a_planted_link_is_not_followed(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / LOCK).symlink_to(target)
-    with pytest.raises(StudyError, match="cannot be written to"):
+    with pytest.raises(StudyError, match="is no file that a study has left; remove it"):
         enter(out)
     (out / LOCK).unlink()
     (out / ".unfinished-study.npz").symlink_to(target)
     with StudyFolder.locked(out) as folder:
         folder.save({})
     assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, os.mkdir])
+def test_what_is_no_lock_is_named_and_not_waited_for(tmp_path, plant):
+    plant(tmp_path / LOCK)
+    with pytest.raises(StudyError, match=r"\.study\.lock' is no file that a study has left; remo"):
+        enter(tmp_path)
 
 
 def test_files_have_the_rights_that_the_user_gives_files(tmp_path):

@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections import namedtuple
-from types import SimpleNamespace
 
 import pytest
 import tiny_study
@@ -14,7 +13,7 @@ from synkern import _memory, models, numerals, study_room
 from synkern.study import run_study
 from synkern.study_folder import ArgumentError, StudyError
 from synkern.study_plan import decompositions, plan
-from synkern.study_room import Model, cache_bytes_of, context_of
+from synkern.study_room import Model, cache_bytes_of
 
 GB = 10**9
 ASKED = settings_of(prompts=("",) * 60, new_tokens=100, batch_size=30, bootstrap=1000)
@@ -41,7 +40,8 @@ def free(monkeypatch, size):
 
 def model_of(**changes):
     chosen = {"nodes": 270, "layers": 30, "context": 8192, "cache_bytes": 45 * 1024}
-    return Model(**chosen | {"prompt_tokens": (40, 57, 31)} | changes)
+    chosen |= {"prompt_tokens": (40, 57, 31), "parameters": 135_000_000}
+    return Model(**chosen | changes)
 
 
 def test_tokens_beyond_memory_are_refused_before_anything_is_loaded(tmp_path, capsys):
@@ -86,29 +86,6 @@ def test_a_chat_template_counts(tmp_path, recordings):
         run_study(folder, out=tmp_path / "out", **tiny_study.ARGUMENTS | {"new_tokens": 120})
 
 
-@pytest.mark.parametrize(
-    ("config", "tokens"),
-    [
-        ({}, None),
-        ({"max_position_embeddings": None}, None),
-        ({"max_position_embeddings": 2048}, 2048),
-        # The factor is on top of what is stated,
-        ({"max_position_embeddings": 32, "rope_parameters": {"factor": 4.0}}, 128),
-        # or in it already.
-        (
-            {
-                "max_position_embeddings": 128,
-                "rope_scaling": {"factor": 4, "original_max_position_embeddings": 32},
-            },
-            128,
-        ),
-        ({"max_position_embeddings": 64, "rope_parameters": {"factor": None}}, 64),
-    ],
-)
-def test_the_context_is_what_the_configuration_says(config, tokens):
-    assert context_of(SimpleNamespace(**config)) == tokens
-
-
 def test_keys_and_values_are_those_of_the_cache(model):
     loaded, _ = models.load(model, device="cpu")
     cache = loaded(input_ids=torch.arange(4, 14)[None]).past_key_values
@@ -130,6 +107,37 @@ def test_a_recording_that_does_not_fit_is_refused_with_both_numbers(monkeypatch)
         study_room.check_recording(ASKED, model_of())
     free(monkeypatch, None)  # nothing is known
     study_room.check_recording(ASKED, model_of())
+
+
+def test_a_control_that_does_not_fit_is_refused_with_both_numbers(monkeypatch):
+    free(monkeypatch, 540_000_000)
+    study_room.check_control(model_of())
+    free(monkeypatch, 539_999_999)
+    message = r"control, 135,000,000 random weights .* about 540 MB of memory, and 540 MB .*no-cont"
+    with pytest.raises(StudyError, match=message):
+        study_room.check_control(model_of())
+
+
+def test_the_control_is_asked_about_before_the_model(model, monkeypatch, tmp_path, recordings):
+    def refuse(model):
+        raise StudyError(f"{model.parameters} weights more")
+
+    monkeypatch.setattr("synkern.study_plan.check_control", refuse)
+    with pytest.raises(StudyError, match=r"^\d{4,} weights more"):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS)
+    with pytest.raises(AssertionError, match="the model was asked"):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS, control=False)
+
+
+@pytest.mark.parametrize("place", ["generation.record_answers", "models.randomly_initialised"])
+def test_memory_that_ends_while_recording_is_explained(place, model, monkeypatch, tmp_path):
+    def too_much(*args, **kwargs):
+        return torch.empty(2**60)  # what torch itself says is what is read
+
+    monkeypatch.setattr(f"synkern.{place}", too_much)
+    message = r"there is not enough memory \(.*can't allocate.*lower batch_size \(now 3\) or"
+    with pytest.raises(StudyError, match=message):
+        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS)
 
 
 def test_decompositions_that_do_not_fit_are_refused_with_both_numbers(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ file that its docstring names), not the test alone.
 import functools
 import importlib
 import inspect
+import json
 from types import SimpleNamespace
 
 import accelerate
@@ -147,11 +148,29 @@ def test_configuration_of_the_text_part(name):
     assert upstream.has_learned_positions(model) == (name == "gpt2")
 
 
-def test_a_context_that_is_not_named():
-    nothing = SimpleNamespace(max_position_embeddings=None)
-    for config in (nothing, SimpleNamespace()):
-        config.get_text_config = lambda config=config, **_: config
-        assert upstream.context_length(SimpleNamespace(config=config)) is None
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({}, None),
+        ({"max_position_embeddings": None}, None),
+        ({"max_position_embeddings": 2048}, 2048),
+        # The factor is on top of what is stated,
+        ({"max_position_embeddings": 32, "rope_parameters": {"factor": 4.0}}, 128),
+        # or in it already.
+        (
+            {
+                "max_position_embeddings": 128,
+                "rope_scaling": {"factor": 4, "original_max_position_embeddings": 32},
+            },
+            128,
+        ),
+        ({"max_position_embeddings": 64, "rope_parameters": {"factor": None}}, 64),
+    ],
+)
+def test_the_context_is_what_the_configuration_says(config, tokens):
+    config = SimpleNamespace(**config)
+    config.get_text_config = lambda **_: config
+    assert upstream.context_length(SimpleNamespace(config=config)) == tokens
 
 
 def test_special_tokens_and_placeholders():
@@ -209,6 +228,24 @@ def test_attributes_that_a_study_states(model, tmp_path):
 
 
 # torch
+
+
+def test_a_model_that_wants_to_run_code(tmp_path):
+    (tmp_path / "mine.py").write_text("raise AssertionError")
+    auto = {"AutoConfig": "mine.Config"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": auto}))
+    with pytest.raises(ValueError, match="code") as caught:
+        tf.AutoConfig.from_pretrained(tmp_path, trust_remote_code=False)
+    assert upstream.wants_to_run_code(caught.value)
+    assert not upstream.wants_to_run_code(ValueError("no such model"))
+
+
+def test_memory_that_ends():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert upstream.is_out_of_memory(caught.value)
+    assert upstream.is_out_of_memory(MemoryError())
+    assert not upstream.is_out_of_memory(RuntimeError("shapes do not fit"))
 
 
 def test_compiled_models_are_told():
