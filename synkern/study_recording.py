@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ class Models:
         models = importlib.import_module("synkern.models")
         settings = self._settings
         try:
-            with _loading_bars(settings.progress):
+            # Like our own bars: a log, which may be on a full disk, gets none.
+            with _loading_bars(settings.progress and _is_terminal(sys.stderr)):
                 loaded: tuple[Any, Any] = models.load(
                     settings.model,
                     dtype=settings.dtype,
@@ -122,6 +124,10 @@ class Models:
 def _shortened(error: Exception) -> str:
     """What went wrong, but not every class of model that would have been right."""
     return textwrap.shorten(str(error), 300, placeholder=" ...")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 @contextmanager

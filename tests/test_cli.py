@@ -19,6 +19,8 @@ from synkern import cli, generation, models
 from synkern.backends import BACKENDS
 from synkern.cli import main
 from synkern.profile import MEANS
+from synkern.prompts import Prompt
+from synkern.study_recording import Models
 
 
 @pytest.fixture(autouse=True)
@@ -371,6 +373,15 @@ def test_a_log_that_cannot_be_written_does_not_stop_a_study(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Full())
     settings_of(progress=True).say("on its way")
     assert main(["study", "--out", ""]) == 2
+
+
+def test_a_model_is_loaded_with_a_log_that_cannot_be_written(model, monkeypatch):
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        prompts = (Prompt("", "the cat"),)
+        shape = Models(settings_of(model=model, prompts=prompts, progress=True)).inspect()
+        monkeypatch.undo()
+    assert shape.nodes == 8
 
 
 def test_without_standard_error_messages_do_not_go_to_standard_output(monkeypatch, capsys):
