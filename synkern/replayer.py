@@ -47,9 +47,9 @@ def replay(
     """Read the head norms of finished texts in one forward pass.
 
     Gives what `record` gives for the same texts, up to rounding, and works however they were
-    written: by assisted decoding, beam search, another program or a person. Positions count from 0 at
-    the first token that is no padding, as in `generate`; a loop of one's own that left them to a
-    model which counts otherwise (RoBERTa, from 2) is replayed with them in `model_inputs`.
+    written: by assisted decoding, beam search, another program or a person. Positions count from 0
+    at the first token that is no padding, as in `generate`; a loop of one's own that left them to
+    a model which counts otherwise (RoBERTa, from 2) is replayed with them in `model_inputs`.
 
     Args:
         model: a decoder-only causal language model of transformers in evaluation mode, or a module

@@ -11,7 +11,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
     pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script"),
 ]
 
 
