@@ -1,1 +1,0 @@
-"""Data files that travel with the package."""
