@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.records import RESULTS, Run
+from bench.harness.records import RESULTS, Run
 
 
 def _say() -> Callable[[str], None]:
@@ -31,7 +31,7 @@ def _say() -> Callable[[str], None]:
 
 def accuracy(options: argparse.Namespace) -> int:
     """Measure, say what is broken, and save."""
-    from bench import accuracy as suite  # noqa: PLC0415
+    from bench.suites import accuracy as suite  # noqa: PLC0415
 
     say = _say()
     run = Run.start()
@@ -58,7 +58,7 @@ def accuracy(options: argparse.Namespace) -> int:
 
 def scaling(options: argparse.Namespace) -> int:
     """Measure all curves and save."""
-    from bench import scaling as suite  # noqa: PLC0415
+    from bench.suites import scaling as suite  # noqa: PLC0415
 
     say = _say()
     run = Run.start()
@@ -87,7 +87,7 @@ def scaling(options: argparse.Namespace) -> int:
 
 def study(options: argparse.Namespace) -> int:
     """Measure recording and a whole study, and save."""
-    from bench import study as suite  # noqa: PLC0415
+    from bench.suites import study as suite  # noqa: PLC0415
 
     say = _say()
     run = Run.start()
@@ -100,7 +100,7 @@ def study(options: argparse.Namespace) -> int:
 
 def busy(options: argparse.Namespace) -> int:
     """Measure a study on a quiet machine and on a busy one, and save."""
-    from bench import busy as suite  # noqa: PLC0415
+    from bench.harness import busy as suite  # noqa: PLC0415
 
     run = Run.start()
     found = suite.measure(_say(), options.study, options.loops, spinning=options.spinning)
@@ -111,7 +111,7 @@ def busy(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Render what is committed."""
-    from bench import report as page  # noqa: PLC0415
+    from bench.page import report as page  # noqa: PLC0415
 
     for path in page.write(page.load(options.results), figures=not options.no_figures):
         print(path)
@@ -120,7 +120,7 @@ def report(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Print ratios."""
-    from bench import compare as comparison  # noqa: PLC0415
+    from bench.harness import compare as comparison  # noqa: PLC0415
 
     print(comparison.main(options.a, options.b, options.k, options.sweeps, options.seconds, _say()))
     return 0
@@ -129,11 +129,11 @@ def compare(options: argparse.Namespace) -> int:
 def smoke(options: argparse.Namespace) -> int:
     """Rehearse every command on tiny inputs, and render what they leave elsewhere."""
     del options
-    from bench import accuracy as errors  # noqa: PLC0415
-    from bench import compare as comparison  # noqa: PLC0415
-    from bench import report as page  # noqa: PLC0415
-    from bench import scaling as growth  # noqa: PLC0415
-    from bench import study as stages  # noqa: PLC0415
+    from bench.harness import compare as comparison  # noqa: PLC0415
+    from bench.page import report as page  # noqa: PLC0415
+    from bench.suites import accuracy as errors  # noqa: PLC0415
+    from bench.suites import scaling as growth  # noqa: PLC0415
+    from bench.suites import study as stages  # noqa: PLC0415
 
     say = _say()
     run = Run.start()

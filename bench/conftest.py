@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench import measure, peers, roofline, shapes, ways
-from bench.measure import Case, Measurement
-from bench.records import Record, Run
-from bench.works import WORKS
+from bench.cases import contenders as ways
+from bench.cases import peers, shapes
+from bench.cases.workloads import WORKS
+from bench.harness import measure, roofline
+from bench.harness.measure import Case, Measurement
+from bench.harness.records import Record, Run
 
 PEER_SHAPES = ("SmolLM2-135M", "Brain parcellation", "Qwen3-8B", "Tiny")
 """Where all peers are measured; phyid, the unit of the page, is measured on all shapes."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .chosen import decompose_chosen
-from .eager import Estimator, Pairs, decompose, request_for, totals
-from .nodes import Nodes, decompose_nodes
+from .engine.all_pairs import Estimator, Pairs, decompose, request_for, totals
+from .engine.chosen_pairs import decompose_chosen
+from .engine.node_means import Nodes, decompose_nodes
 
 
 class _NumPy:

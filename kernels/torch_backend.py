@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from .chosen import decompose_chosen
-from .eager import (
+from .engine.all_pairs import (
     Estimator,
     Pairs,
     Request,
@@ -28,10 +27,11 @@ from .eager import (
     tiles,
     totals,
 )
-from .first_derivative import gradient
+from .engine.chosen_pairs import decompose_chosen
+from .engine.first_derivative import gradient
+from .engine.node_means import Nodes, decompose_nodes
+from .formulas.unit_vectors import Segments
 from .lattice import swap_nodes
-from .nodes import Nodes, decompose_nodes
-from .segments import Segments
 
 
 class _Torch:

@@ -10,30 +10,36 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 """
 
 import importlib
-import importlib.util
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # Here, before two threads can ask for names below at once: until the code of this module has run,
 # it is no package to another thread.
 from synkern import kernels as kernels
+from synkern._faces import face, moved
 
 if TYPE_CHECKING:
-    from synkern.decompose import phiid
-    from synkern.dropin import calc_PhiID
-    from synkern.kernels.cpu_threads import limit_threads
+    from synkern.analysis import (
+        RANKINGS,
+        NodeScores,
+        NullTest,
+        node_scores,
+        null_test,
+        persistence_reference,
+    )
+    from synkern.decomposition import (
+        LaggedMoments,
+        NodeMeans,
+        PhiIDResult,
+        calc_PhiID,
+        lagged_pairs,
+        phiid,
+        phiid_local,
+        stack_trials,
+    )
+    from synkern.kernels.cpu_backend.threads import limit_threads
     from synkern.kernels.lattice import ATOMS, long_name
-    from synkern.local import phiid_local
-    from synkern.masks import lagged_pairs, stack_trials
-    from synkern.moments import LaggedMoments
-    from synkern.node_means import NodeMeans
-    from synkern.nulls import NullTest, null_test
-    from synkern.persistence import persistence_reference
-    from synkern.recorder import record
-    from synkern.recording import Node, Recording
-    from synkern.replayer import replay
-    from synkern.result import PhiIDResult
-    from synkern.scores import RANKINGS, NodeScores, node_scores
+    from synkern.recording import Node, Recording, record, replay
 
 __version__ = "0.1.0"
 
@@ -61,52 +67,58 @@ __all__ = [
     "stack_trials",
 ]
 
-# Imported when first used: torch alone takes seconds, and the command has to set what OpenMP reads
-# from the environment before torch is loaded.
+# Imported when first used: the command has to set what OpenMP reads from the environment before
+# torch is loaded, and nobody should wait for what is not asked for.
 _HOMES = {
     "ATOMS": "kernels.lattice",
-    "LaggedMoments": "moments",
+    "LaggedMoments": "decomposition",
     "Node": "recording",
-    "NodeMeans": "node_means",
-    "NodeScores": "scores",
-    "NullTest": "nulls",
-    "PhiIDResult": "result",
-    "RANKINGS": "scores",
+    "NodeMeans": "decomposition",
+    "NodeScores": "analysis",
+    "NullTest": "analysis",
+    "PhiIDResult": "decomposition",
+    "RANKINGS": "analysis",
     "Recording": "recording",
-    "calc_PhiID": "dropin",
-    "lagged_pairs": "masks",
-    "limit_threads": "kernels.cpu_threads",
+    "calc_PhiID": "decomposition",
+    "lagged_pairs": "decomposition",
+    "limit_threads": "kernels.cpu_backend.threads",
     "long_name": "kernels.lattice",
-    "node_scores": "scores",
-    "null_test": "nulls",
-    "persistence_reference": "persistence",
-    "phiid": "decompose",
-    "phiid_local": "local",
-    "record": "recorder",
-    "replay": "replayer",
-    "stack_trials": "masks",
+    "node_scores": "analysis",
+    "null_test": "analysis",
+    "persistence_reference": "analysis",
+    "phiid": "decomposition",
+    "phiid_local": "decomposition",
+    "record": "recording",
+    "replay": "recording",
+    "stack_trials": "decomposition",
 }
+_FOLDERS = ("analysis", "decomposition", "models", "recording", "study")
 
 
 if "torch" in sys.modules:
     # Notes torch's number of threads, to know later whether it was lowered.
-    importlib.import_module(f"{__name__}.kernels.cpu_threads")
+    importlib.import_module(f"{__name__}.kernels.cpu_backend.threads")
 
+moved(
+    __name__,
+    {
+        "averages": "analysis",
+        "dropin": "decomposition",
+        "generation": "recording",
+        "measures": "decomposition",
+        "node_means": "decomposition",
+        "nulls": "analysis",
+        "persistence": "analysis",
+        "preprocess": "decomposition",
+        "profile": "analysis",
+        "recorder": "recording",
+        "reference": "decomposition",
+        "replayer": "recording",
+        "result": "decomposition",
+        "scores": "analysis",
+    },
+)
 
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if home := _HOMES.get(name):
-            value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-            globals()[name] = value
-            return value
-        # `synkern.measures` and the like work without an import of their own.
-        public = name.isidentifier() and not name.startswith("_")
-        if public and importlib.util.find_spec(f"{__name__}.{name}"):
-            return importlib.import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = face(__name__, _HOMES, _FOLDERS)

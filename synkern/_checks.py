@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from synkern._arrays import like, to_numpy
 from synkern._warnings import warn
+from synkern.kernels.formulas.steady import faint, plain, settled
 from synkern.kernels.lattice import ATOMS
-from synkern.kernels.steady import faint, plain, settled
 
 MIN_SAMPLES = 5
 """With fewer (past, future) pairs of samples the 4 x 4 covariance cannot have full rank."""
@@ -217,13 +217,13 @@ def steady_nodes(
 ) -> Callable[[int], Any]:
     """Make nodes constant that are so up to rounding, and warn of those that may be.
 
-    See `kernels.steady`.
+    See `formulas.steady`.
 
     Args:
         xp: numpy, torch or cupy.
         array: (trials, time, nodes), checked.
         lags: at which it is wanted.
-        pooled: see `kernels.steady.settled`.
+        pooled: see `formulas.steady.settled`.
         spacing: of its values, see `_arrays.spacing`.
 
     Returns:

@@ -12,7 +12,7 @@ import torch
 from torch.autograd import forward_ad
 
 from synkern._warnings import warn
-from synkern.kernels.first_derivative import REFUSAL, gradient
+from synkern.kernels.engine.first_derivative import REFUSAL, gradient
 
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _WHOLE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -170,7 +170,7 @@ def run_whole(run: Callable[[Any], Any], series: Any, *, differentiable: bool) -
     ordinary tensors, and its atoms get their gradient as one.
 
     Args:
-        run: backend with all its options, `kernels.eager.Pairs` of a series.
+        run: backend with all its options, `engine.all_pairs.Pairs` of a series.
         series: as the backend takes it.
         differentiable: whether the atoms have a gradient.
     """

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import synkern
-from synkern.study_choices import CHOICES
+from synkern.study.choices import CHOICES
 
 
 class _OutputLostError(Exception):
@@ -144,7 +144,7 @@ def _study(options: argparse.Namespace) -> int:
     # that another process wants, spinning takes the model ten times as long; where nobody does,
     # sleeping costs 4 %.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    errors = importlib.import_module("synkern.study_folder")
+    errors = importlib.import_module("synkern.study.folder")
     arguments = {name: v for name, v in vars(options).items() if name not in ("command", "run")}
     # What an argument, a file or the installation explains; all else is a bug and keeps its
     # traceback.
@@ -199,7 +199,7 @@ def _null(weights: str, test: Mapping[str, Any]) -> str:
 def _backends(options: argparse.Namespace) -> int:
     rows = [("BACKEND", "RUNS ON", "WHAT IT IS")]
     notes: list[str] = []
-    for backend in importlib.import_module("synkern.backends").BACKENDS:
+    for backend in importlib.import_module("synkern.decomposition.backends").BACKENDS:
         status = backend.status()
         runs_on = ", ".join(status.devices) if status.available else "not here"
         rows.append((backend.name, runs_on, backend.summary))

@@ -152,7 +152,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> Addresses:
 @pytest.fixture(scope="session")
 def built_library() -> Path:
     """Of backend `cpu`: a library that was really compiled."""
-    import first_use  # noqa: PLC0415
+    from support import first_use  # noqa: PLC0415
 
     first_use.forget()
     return first_use.cpu_build.library()
@@ -163,7 +163,7 @@ def library_cache(
     built_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """The folder of a user who has compiled nothing yet; the compiler copies."""
-    import first_use  # noqa: PLC0415
+    from support import first_use  # noqa: PLC0415
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", str(first_use.compiler(tmp_path, f'cp "{built_library}" "$output"')))

@@ -9,18 +9,20 @@ import subprocess
 import sys
 
 import pytest
-import tiny_study
 import torch
 import transformers as tf
-from test_study import settings_of
+from study.test_study import settings_of
 
 import synkern
-from synkern import cli, generation, models
-from synkern.backends import BACKENDS
+from support import tiny_study
+from synkern import cli
+from synkern.analysis.profile import MEANS
 from synkern.cli import main
-from synkern.profile import MEANS
-from synkern.prompts import Prompt
-from synkern.study_recording import Models
+from synkern.decomposition.backends import BACKENDS
+from synkern.models import language_model as models
+from synkern.recording import answers as generation
+from synkern.study.prompts import Prompt
+from synkern.study.stages.recording import Models
 
 
 @pytest.fixture(autouse=True)
@@ -401,7 +403,7 @@ def test_the_version_is_printed_and_the_module_is_the_command():
 def test_the_core_needs_none_of_the_extras():
     heavy = {"transformers", "matplotlib", "jinja2"}  # torch itself imports tqdm if it can
     program = (
-        "import sys, synkern, synkern.cli, synkern.profile, synkern.prompts, synkern.study\n"
+        "import sys, synkern.cli, synkern.analysis.profile, synkern.study.run\n"
         f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -77,12 +77,12 @@ def test_wheel(checkout, tmp_path):
     assert {
         "synkern/kernels/cupy_backend/probe.py",
         "synkern/kernels/native/device/kernels.cuh",
-        "synkern/kernels/native/host.cpp",
+        "synkern/kernels/native/host/host.cpp",
     } <= set(names)
     assert not [name for name in names if name.startswith(("kernels/", "tests/", "bench/"))]
     device = {path.name for path in (ROOT / "kernels" / "native" / "device").iterdir()}
     assert {f"synkern/kernels/native/device/{name}" for name in device} <= set(names)
-    for data in ("data/prompts.json", "data/report.html.jinja", "py.typed"):
+    for data in ("study/prompts.json", "study/report/templates/report.html.jinja", "py.typed"):
         assert f"synkern/{data}" in names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"synkern"}
 
@@ -176,7 +176,7 @@ for name in synkern.__all__:
     value = getattr(synkern, name)
     home = getattr(value, "__module__", "synkern")
     assert home.startswith("synkern"), (name, home)
-assert synkern.measures.MEASURES and synkern.preprocess.PREPROCESSING
+assert synkern.decomposition.MEASURES and synkern.decomposition.PREPROCESSING
 for wrong in ("no_such_name", "_HOME", "measures.no_such_name", "no.module", ""):
     try:
         getattr(synkern, wrong)

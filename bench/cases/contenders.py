@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 import synkern
-from bench.shapes import TAU
-from bench.works import WORKS, Work
-from synkern.backends import BACKENDS
-from synkern.backends import Work as Wanted
+from bench.cases.shapes import TAU
+from bench.cases.workloads import WORKS, Work
+from synkern.decomposition.backends import BACKENDS
+from synkern.decomposition.backends import Work as Wanted
 
 Values = Mapping[str, Any]
 Compute = Callable[[Any, "np.ndarray | None"], Any]

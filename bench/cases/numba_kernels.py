@@ -1,4 +1,4 @@
-"""The closed form in numba, a row of pairs at a time: a peer, see `bench.peers`."""
+"""The closed form in numba, a row of pairs at a time: a peer, see `bench.cases.peers`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numba
 import numpy as np
+
 from synkern.kernels.lattice import moebius_matrix
 
 _INVERSE = np.ascontiguousarray(moebius_matrix(), np.float64)

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from synkern.kernels.eager import smallest_trusted
-from synkern.kernels.estimators import STRICT
-from synkern.kernels.lattice import zeta_matrix
 
-from bench.shapes import TAU
-from bench.ways import Compute, Values, Way
-from bench.works import Work
+from bench.cases.contenders import Compute, Values, Way
+from bench.cases.shapes import TAU
+from bench.cases.workloads import Work
 from synkern import ATOMS
-from synkern.kernels import mmi
+from synkern.kernels.engine.all_pairs import smallest_trusted
+from synkern.kernels.formulas import mmi
+from synkern.kernels.formulas.estimators import STRICT
+from synkern.kernels.lattice import zeta_matrix
 
 PHYID = "SYNKERN_PHYID"
 """Environment variable with the path of a checkout of phyid."""
@@ -271,7 +271,7 @@ def _torch_compile(work: Work, dtype: str) -> Compute:
 def _numba(work: Work, dtype: str) -> Compute:
     """All pairs in parallel loops, products by BLAS: the closed form as a kernel engineer would."""
     del dtype
-    kernels = importlib.import_module("bench.numba_kernels")
+    kernels = importlib.import_module("bench.cases.numba_kernels")
     atoms = len(work.atoms)
 
     def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:

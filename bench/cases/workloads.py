@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.shapes import TAU
+from bench.cases.shapes import TAU
 from synkern import ATOMS
 
 _PRODUCTS = 8

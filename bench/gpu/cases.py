@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 GPU = torch.cuda.is_available()
@@ -20,9 +20,8 @@ if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # Before triton is imported.
 DEVICE = "cuda" if GPU else "cpu"
 
-from synkern.kernels.estimators import ESTIMATORS  # noqa: E402
-
 import synkern  # noqa: E402
+from synkern.kernels.formulas.estimators import ESTIMATORS  # noqa: E402
 
 NODES, TRIALS, TIME = (1152, 60, 100) if GPU else (40, 3, 30)
 STUDY = f"{NODES} nodes, {TRIALS} trials, {TIME} samples"

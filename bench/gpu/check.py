@@ -1,6 +1,6 @@
 """All that only a GPU can prove, in calls of at most ten minutes, from a bare checkout.
 
-    python bench/gpu_check.py [--out FOLDER] [--seconds 570] [--stages triton cupy-timing ...]
+    python -m bench.gpu.check [--out FOLDER] [--seconds 570] [--stages triton cupy-timing ...]
 
 Needs Python 3.11, torch, numpy and triton; the stages of `cupy` need CuPy. Nothing has to be
 installed or compiled first. Each stage writes FOLDER/<stage>.json as it ends, so that a run cut
@@ -17,8 +17,8 @@ one call for `environment roofline triton`, one for `cupy`, one for `speed`.
 | roofline    | measured copy bandwidth and float64 products, and the floor |
 | speed       | the benchmarks of the GPU backends; their records go to     |
 |             | FOLDER/records.json, which bench/results/ takes as it is    |
-| triton-...  | see gpu_check_triton.py                                     |
-| cupy-...    | see gpu_check_cupy.py                                       |
+| triton-...  | see check_triton.py                                     |
+| cupy-...    | see check_cupy.py                                       |
 """
 
 from __future__ import annotations
@@ -40,19 +40,16 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import gpu_check_cupy
-import gpu_check_triton
-import sweep_tiles
-from gpu_cases import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
-
-import bench.roofline
 import synkern
-from bench import shapes, ways
-from bench.measure import Case, Measurement, event_rounds, perf_counter_rounds
-from bench.records import Run
-from bench.works import WORKS
+from bench.cases import contenders as ways
+from bench.cases import shapes
+from bench.cases.workloads import WORKS
+from bench.gpu import check_cupy, check_triton
+from bench.gpu.cases import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
+from bench.harness import roofline as measured_roofline
+from bench.harness.measure import Case, Measurement, event_rounds, perf_counter_rounds
+from bench.harness.records import Run
+from bench.tables import sweep_tiles
 
 
 def environment(_: float) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def roofline(_: float) -> dict[str, Any]:
 def speed(seconds: float) -> dict[str, Any]:
     """As `make bench`, by events of the device; every time beside a check of that very output."""
     run = Run.start(DEVICE)
-    run.roofline = bench.roofline.measure(DEVICE)
+    run.roofline = measured_roofline.measure(DEVICE)
     # Large shapes last: what the time does not suffice for is left out, and said to be.
     every = [
         Case(way, work, shape, dtype)
@@ -143,8 +140,8 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     "environment": (environment, 10),
     "roofline": (roofline, 20),
     "speed": (speed, 300),
-    **gpu_check_triton.STAGES,
-    **gpu_check_cupy.STAGES,
+    **check_triton.STAGES,
+    **check_cupy.STAGES,
 }
 """With the seconds that each may take."""
 

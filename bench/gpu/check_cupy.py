@@ -33,14 +33,15 @@ import gpu_cases
 import numpy as np
 import torch
 from gpu_cases import GPU, ROOT, TWO, VARIANTS, NotRunError
-from synkern.kernels.cupy_backend import backend, launch, launcher, probe
-from synkern.kernels.cupy_backend.problem import problem
-from synkern.kernels.cupy_backend.source import NAMES
-from synkern.kernels.eager import request_for
-from synkern.kernels.estimators import ESTIMATORS
 
 import synkern
-from synkern import backends
+from synkern.decomposition import backends
+from synkern.kernels.cupy_backend import backend, launch, probe
+from synkern.kernels.cupy_backend import nvrtc as launcher
+from synkern.kernels.cupy_backend.problem import problem
+from synkern.kernels.cupy_backend.source import NAMES
+from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.formulas.estimators import ESTIMATORS
 
 STUDY = (60, 100, 1152)  # trials, time, nodes
 SANITIZED = """

@@ -29,13 +29,13 @@ import gpu_cases
 import sweep_tiles
 import torch
 from gpu_cases import DEVICE, GPU, NODES, ROOT, STUDY, TIME, TRIALS, NotRunError
-from synkern.kernels.eager import smallest_trusted
-from synkern.kernels.estimators import STRICT
-from synkern.kernels.segments import Segments, standardise
 
 import synkern
-from synkern.kernels import mmi
-from synkern.recording import head_norms
+from synkern.kernels.engine.all_pairs import smallest_trusted
+from synkern.kernels.formulas import mmi
+from synkern.kernels.formulas.estimators import STRICT
+from synkern.kernels.formulas.unit_vectors import Segments, standardise
+from synkern.recording.recording import head_norms
 
 SANITIZED = """
 import numpy, torch, warnings, synkern
@@ -92,7 +92,7 @@ def _forced(path: str) -> Iterator[None]:
 
 def norms(_: float) -> dict[str, Any]:
     """Held to whole-array operations on the same device."""
-    from synkern.kernels.triton_backend.head_norms import stacked_head_norms  # noqa: PLC0415
+    from synkern.kernels.triton_backend.norms import stacked_head_norms  # noqa: PLC0415
     from synkern.kernels.triton_backend.unit_vectors import unit_vectors  # noqa: PLC0415
 
     values = torch.from_numpy(gpu_cases.series("degenerate", 3, 60, 37)).to(DEVICE)

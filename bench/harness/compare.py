@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.records import ROOT, Record, Run
+from bench.harness.records import ROOT, Record, Run
 
 LEVEL = 0.95
 

@@ -7,6 +7,7 @@ import math
 
 import mpmath
 import numpy as np
+
 from synkern.kernels.lattice import ATOMS, zeta_matrix
 
 DIGITS = 80

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 import synkern
-from bench.records import Check
-from bench.shapes import TAU, Series
-from bench.works import Work
-from synkern.reference import phiid_pair
+from bench.cases.shapes import TAU, Series
+from bench.cases.workloads import Work
+from bench.harness.records import Check
+from synkern.decomposition.reference import phiid_pair
 
 PAIRS = 4
 """Sampled; all trials that were timed, all atoms that were asked for."""
@@ -70,7 +70,9 @@ def check(
         for place, true in zip(places, truth, strict=True)
         for atom in work.atoms
     ]
-    truth_name = "synkern.reference" + (" of moments about zero" if about_zero else "")
+    truth_name = "synkern.decomposition.reference" + (
+        " of moments about zero" if about_zero else ""
+    )
     return _compared(dtype, found, truth_name)
 
 
@@ -117,7 +119,7 @@ def _check_nodes(work: Work, dtype: str, series: Series, means: Values) -> Check
 
 
 def _compared(
-    dtype: str, found: list[tuple[float, float]], truth: str = "synkern.reference"
+    dtype: str, found: list[tuple[float, float]], truth: str = "synkern.decomposition.reference"
 ) -> Check:
     differences = [abs(value - true) for value, true in found]
     worst = max((math.inf if math.isnan(d) else d for d in differences), default=math.inf)

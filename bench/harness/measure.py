@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from bench import gate, roofline, shapes
-from bench.records import Check, Record
-from bench.shapes import SEEDS, Series, Shape
-from bench.ways import Way
-from bench.works import Work
+from bench.cases import shapes
+from bench.cases.contenders import Way
+from bench.cases.shapes import SEEDS, Series, Shape
+from bench.cases.workloads import Work
+from bench.harness import gate, roofline
+from bench.harness.records import Check, Record
 
 ROUNDS = 10
 """Most rounds of a sweep: more of them say no more."""

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 FORMAT = 1
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results"
 
 STATES = ("measured", "refused", "missing", "failed")
@@ -50,7 +50,7 @@ class Check:
     error: float
     tolerance: float
     compared: int
-    truth: str = "synkern.reference"
+    truth: str = "synkern.decomposition.reference"
 
     @property
     def passed(self) -> bool:
@@ -65,7 +65,7 @@ class Record:
     Attributes:
         way: what computed: a backend of synkern, or the name of a peer.
         peer: whether it is not synkern.
-        work: name of the work, see `bench.works`.
+        work: name of the work, see `bench.cases.workloads`.
         shape: name, nodes, trials, time.
         dtype: of arithmetic and output.
         device: "cpu" or "cuda".
@@ -75,7 +75,7 @@ class Record:
         sweeps: seconds of each round, by sweep over all that is measured; without a passed check
             there are none.
         seeds: of the inputs that took turns.
-        operations, bytes: of a round, by the model of `bench.works`.
+        operations, bytes: of a round, by the model of `bench.cases.workloads`.
         floor: seconds that the machine's measured roofline leaves at least, None without one.
         check: of the output of the last timed round of every sweep, the worst.
     """
@@ -168,7 +168,7 @@ class Run:
         versions: of what was installed.
         commit: of the checkout, with "+" if files differ from it.
         date: when it began, UTC.
-        roofline: bytes and operations a second, measured; see `bench.roofline`.
+        roofline: bytes and operations a second, measured; see `bench.harness.roofline`.
         records: of speed.
         tables: other results, by name, as they are.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.works import Work
+from bench.cases.workloads import Work
 
 COPIED = 1 << 28
 """Bytes: far more than any cache."""
@@ -44,7 +44,7 @@ def best(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
 
 def floor(work: Work, operations: float, moved: float, dtype: str, roof: dict[str, float]) -> float:
     """Seconds that nothing on this machine could be faster than."""
-    # Words of bits are as wide as float64; see `bench.works`.
+    # Words of bits are as wide as float64; see `bench.cases.workloads`.
     rate = roof["float64" if work.kind == "discrete" else dtype]
     return max(moved / roof["copy"], operations / rate)
 

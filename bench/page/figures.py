@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.records import Record, Run
+from bench.harness.records import Record, Run
 
 # Okabe and Ito's colours, told apart by every kind of colour vision; the markers differ too.
 _STYLES: dict[str, tuple[str, str]] = {

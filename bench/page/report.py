@@ -16,12 +16,16 @@ from typing import Any
 
 import jinja2
 
-from bench import compare, figures, scaling, shapes
-from bench.records import RESULTS, ROOT, Record, Run
-from bench.works import WORKS
+from bench.cases import shapes
+from bench.cases.workloads import WORKS
+from bench.harness import compare
+from bench.harness.records import RESULTS, ROOT, Record, Run
+from bench.page import figures
+from bench.suites import scaling
 from synkern import ATOMS
 
-HERE = Path(__file__).resolve().parent
+TEMPLATES = Path(__file__).resolve().parent
+HERE = TEMPLATES.parent
 PAGE = HERE / "README.md"
 README = ROOT / "README.md"
 FIGURES = HERE / "figures"
@@ -109,7 +113,7 @@ def headline(results: Results) -> str:
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,9 +2,9 @@
 
 Kinds of series, each a few pairs side by side in one call, so that what is checked is the path that
 all pairs take: `kinds`, and the heads of SmolLM2-135M, trained and with random weights, recorded
-here and now. The truth is `tests/extended_precision.py`: exact sums and 80 digits. Where that has
-no finite value, as for a constant node, a backend must not have one either; where it has one, a
-missing one is counted.
+here and now. The truth is `bench/harness/extended_precision.py`: exact sums and 80 digits. Where
+that has no finite value, as for a constant node, a backend must not have one either; where it has
+one, a missing one is counted.
 
 Backend `triton` is interpreted on the CPU where there is no GPU: as exact, but no measure of speed.
 """
@@ -26,10 +26,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Before triton is imported.
 
 import synkern
-from bench.conditioning import Case, ar1, exact_atoms, least_gaps, promise, truth
-from bench.gate import TOLERANCE
+from bench.harness.gate import TOLERANCE
+from bench.suites.conditioning import Case, ar1, exact_atoms, least_gaps, promise, truth
 from synkern import ATOMS
-from synkern.backends import BACKENDS, Work
+from synkern.decomposition.backends import BACKENDS, Work
 
 REDUNDANCIES = ("MMI", "CCS")
 DTYPES = ("float64", "float32")
@@ -115,9 +115,9 @@ def heads(trials: int, time_: int, draws: int, say: Callable[[str], None]) -> It
     """
     import transformers  # noqa: PLC0415
 
-    from synkern.generation import record_answers  # noqa: PLC0415
-    from synkern.models import load, randomly_initialised  # noqa: PLC0415
-    from synkern.prompts import load_prompts  # noqa: PLC0415
+    from synkern.models.language_model import load, randomly_initialised  # noqa: PLC0415
+    from synkern.recording.answers import record_answers  # noqa: PLC0415
+    from synkern.study.prompts import load_prompts  # noqa: PLC0415
 
     transformers.utils.logging.disable_progress_bar()
     model, tokenizer = load("smollm2-135m", device="cpu")

@@ -1,6 +1,6 @@
 """Errors on ill-conditioned pairs, against the definitions in exact sums and 80 decimal digits.
 
-    python bench/conditioning.py [--draws 8] [--recording FILE.npz] [--phyid PATH]
+    python -m bench.suites.conditioning [--draws 8] [--recording FILE.npz] [--phyid PATH]
                                  [--json FILE] [--markdown FILE]
 
 A case is a kind of pair, drawn several times; what is printed is the worst of all draws and all 16
@@ -33,17 +33,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from synkern.kernels.lattice import zeta_matrix
-from synkern.kernels.segments import standardise
-from synkern.kernels.stable import VANISHED
 
 import synkern
+from bench.harness.extended_precision import SingularError, exact_atoms, least_gaps, promise
 from synkern import ATOMS
 from synkern._checks import MIN_SAMPLES
-from synkern.kernels import mmi
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from extended_precision import SingularError, exact_atoms, least_gaps, promise
+from synkern.kernels.formulas import mmi
+from synkern.kernels.formulas.rescue import VANISHED
+from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.lattice import zeta_matrix
 
 Values = npt.NDArray[np.float64]
 
@@ -218,7 +216,7 @@ def _correlations(series: Values, tau: int, dtype: str = "float64") -> mmi.Corre
 
 
 def closed_form(case: Case, dtype: str) -> Values:
-    """The closed form of `kernels.mmi` (MMI) in one precision and without a rescue."""
+    """The closed form of `kernels.formulas.mmi` (MMI) in one precision and without a rescue."""
     c = mmi.Correlations(*(r[..., :1, -1:] for r in _correlations(case.series, case.tau, dtype)))
     found = mmi.atoms(np, mmi.lambdas(np, c)[0], ATOMS)
     return np.stack([atom[:, 0, 0] for atom in found], -1).astype(float)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 FIXED = {"nodes": 256, "time": 100, "trials": 4}
 STARTS = {"nodes": 64, "time": 50, "trials": 1}
@@ -68,7 +68,7 @@ def measure(curve: dict[str, str], seconds: float, most: float | None = None) ->
     Raises:
         RuntimeError: that process failed.
     """
-    line = [sys.executable, "-m", "bench.scaling", "--seconds", str(seconds)]
+    line = [sys.executable, "-m", "bench.suites.scaling", "--seconds", str(seconds)]
     line += [f"--{name}={value}" for name, value in curve.items()]
     ended, failed = None, None
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as child:
@@ -269,7 +269,7 @@ def _best(call: Callable[[], Any], repeats: int = 4) -> float:
 
 def cpu_backends() -> list[str]:
     """Those that compute on the CPU; a time of triton's interpreter says nothing."""
-    from synkern.backends import BACKENDS  # noqa: PLC0415
+    from synkern.decomposition.backends import BACKENDS  # noqa: PLC0415
 
     return [b.name for b in BACKENDS if "cpu" in b.status().devices and b.name != "triton"]
 

@@ -17,9 +17,9 @@ import torch
 import transformers
 
 import synkern
-from synkern.models import load
-from synkern.prompts import load_prompts
-from synkern.study import run_study
+from synkern.models.language_model import load
+from synkern.study.prompts import load_prompts
+from synkern.study.run import run_study
 
 TOKENS = 50
 PROMPTS = 6

@@ -11,7 +11,7 @@ the records have fewer.
 from __future__ import annotations
 
 from bench.conftest import event_rounds_or_none, weight
-from bench.measure import Measurement
+from bench.harness.measure import Measurement
 
 
 def test_speed(benchmark, session, roof, say, sweep, case):

@@ -1,13 +1,14 @@
 """Registers, spills and shared memory of every kernel, for GPUs that are not here.
 
-    python bench/compile_table.py triton            prints, for the triton that is installed
-    python bench/compile_table.py cupy              for NVRTC as it is installed; stack too
-    python bench/compile_table.py ... --write FILE  and puts its rows into the JSON file
-    python bench/compile_table.py ... --only ccs    variants with this in their name
+    python -m bench.tables.compile_table triton            prints, for the triton that is installed
+    python -m bench.tables.compile_table cupy              for NVRTC as it is installed; stack too
+    python -m bench.tables.compile_table ... --write FILE  and puts its rows into the JSON file
+    python -m bench.tables.compile_table ... --only ccs    variants with this in their name
 
 `tests/data/triton_compiled.json` and `tests/data/cuda_compiled.json` are the committed tables to
-which `tests/test_triton_compiled.py` and `tests/test_cuda_compiled.py` hold the kernels; write them
-again, with each version they name, when kernels or configurations change.
+which `tests/backends/triton/test_triton_compiled.py` and
+`tests/backends/cupy/test_cuda_compiled.py` hold the kernels; write them again, with each version
+they name, when kernels or configurations change.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from pathlib import Path
 
 if os.environ.pop("TRITON_INTERPRET", None):
     sys.exit("TRITON_INTERPRET is set, so that triton would interpret; unset it")
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 COLUMNS = {

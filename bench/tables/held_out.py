@@ -1,6 +1,6 @@
 """Writes tests/data/phyid_held_out.npz: what phyid finds for series that nothing was tuned on.
 
-    python bench/held_out.py --phyid PATH --trained FILE.npz --random FILE.npz OUT.npz
+    python -m bench.tables.held_out --phyid PATH --trained FILE.npz --random FILE.npz OUT.npz
 
 Needs a checkout of phyid, and two recordings with `norms` (trials, time, nodes), of a trained and a
 randomly initialised model. The file holds by case the series, `{case}_series` (time, 2), and for

@@ -1,6 +1,6 @@
-"""False-positive rates of the null tests on independent AR(1) nodes: the table in synkern.nulls.
+"""False-positive rates of the null tests on independent AR(1) nodes: the table in `analysis.nulls`.
 
-    python bench/null_sizes.py [--datasets 30] [--nodes 24] [--n 199] [--seed 0]
+    python -m bench.tables.null_sizes [--datasets 30] [--nodes 24] [--n 199] [--seed 0]
 
 Each data set holds so many independent nodes over 100 time points; its rate is the share of pairs
 with p <= 0.05. As pairs share nodes, the standard error is that of the mean over data sets.
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from synkern.nulls import NULLS, null_test
+from synkern.analysis.nulls import NULLS, null_test
 
 ATOMS = ("sts", "rtr")
 RHO = (0.5, 0.97)

@@ -1,6 +1,6 @@
 """Time every tile of the Triton kernels on the GPU at hand, and print the table ready to paste.
 
-    python bench/sweep_tiles.py [--only "float64 series few"] [--seconds 600] [--nodes 1152]
+    python -m bench.tables.sweep_tiles [--only "float64 series few"] [--seconds 600] [--nodes 1152]
 
 The first lines go in place of `LAUNCHES` in `kernels/triton_backend/launch.py`, those of other
 kernels in place of the constants that they name. Each candidate is compared with the first before
@@ -15,18 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from synkern.kernels.discrete import Bits
-from synkern.kernels.eager import request_for
-from synkern.kernels.estimators import ESTIMATORS
+from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.formulas.discrete import Bits
+from synkern.kernels.formulas.estimators import ESTIMATORS
+from synkern.kernels.formulas.unit_vectors import Segments, standardise
 from synkern.kernels.lattice import ATOMS
-from synkern.kernels.segments import Segments, standardise
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = {"few": ("rtr", "sts"), "many": ATOMS}
@@ -80,7 +77,8 @@ def device_ms(call: Any, repetitions: int = 7) -> float:
 def kernels(segments: Segments) -> Iterator[Kernel]:
     """All that have tiles of pairs."""
     # Imported here: whether triton compiles or interprets is decided by who imports it first.
-    from synkern.kernels.triton_backend import ccs, discrete, launch, nodes, plan  # noqa: PLC0415
+    from synkern.kernels.triton_backend import ccs, discrete, launch, plan  # noqa: PLC0415
+    from synkern.kernels.triton_backend import node_means as nodes  # noqa: PLC0415
 
     # Trials apart are as many outputs: a few show the same.
     some = Segments(*(v[:8] for v in segments))

@@ -21,10 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import cpu_library as native
-from .chosen import decompose_chosen
-from .discrete import Bits, tables_of
-from .eager import (
+from ..engine.all_pairs import (
     Estimator,
     Pairs,
     Request,
@@ -36,13 +33,16 @@ from .eager import (
     smallest_trusted,
     totals,
 )
-from .estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
-from .lattice import ATOMS, moebius_matrix, swap_nodes
-from .mmi import Lambdas
-from .moments import Moments
-from .nodes import Nodes, decompose_nodes
-from .numpy_backend import LIBRARY
-from .stable import Outcome, lambdas_from_data
+from ..engine.chosen_pairs import decompose_chosen
+from ..engine.node_means import Nodes, decompose_nodes
+from ..formulas.discrete import Bits, tables_of
+from ..formulas.estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
+from ..formulas.mmi import Lambdas
+from ..formulas.moments import Moments
+from ..formulas.rescue import Outcome, lambdas_from_data
+from ..lattice import ATOMS, moebius_matrix, swap_nodes
+from ..numpy_backend import LIBRARY
+from . import bindings as native
 
 _TILE = 64
 """Rows and columns of a tile; as in native/engine.h."""

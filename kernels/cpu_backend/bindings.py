@@ -1,4 +1,4 @@
-"""The compiled functions of `native/host.cpp`, as Python sees them."""
+"""The compiled functions of `kernels/native/host/host.cpp`, as Python sees them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import cpu_build as build
-from .cpu_cache import ELSEWHERE, BuildError
-from .cpu_threads import threads
+from . import build
+from .cache import ELSEWHERE, BuildError
+from .threads import threads
 
 _INT = ctypes.c_int64
 _POINTER = ctypes.c_void_p

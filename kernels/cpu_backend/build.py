@@ -1,4 +1,4 @@
-"""Compiles the sources in `native/` for this machine, once, into the user's cache.
+"""Compiles the sources in `kernels/native/` for this machine, once, into the user's cache.
 
 A library is named by a digest of what it depends on: sources, flags, compiler and processor. So it
 is never stale, and machines that share a home directory do not run each other's code. Where it is
@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from . import cpu_cache as cache
-from .cpu_cache import BuildError
+from . import cache
+from .cache import BuildError
 
-SOURCES = Path(__file__).with_name("native")
+SOURCES = Path(__file__).parents[1] / "native"
 
 FLAGS = (
     "-std=c++17",
@@ -170,7 +170,7 @@ def _build(command: Sequence[str], folder: Path, key: str) -> Path:
         prefix="build-", dir=folder, ignore_cleanup_errors=True
     ) as scratch:
         output = Path(scratch) / "cpu.so"
-        line = [*command, *flags(command), str(SOURCES / "host.cpp"), "-o", str(output)]
+        line = [*command, *flags(command), str(SOURCES / "host" / "host.cpp"), "-o", str(output)]
         failure = _failure(line, output)
         if failure is None:
             path = cache.put(folder, key, output)
@@ -236,9 +236,8 @@ def _digest(command: Sequence[str]) -> str:
     """Of all that the compiled code depends on."""
     digest = hashlib.sha256()
     try:
-        for source in sorted(SOURCES.iterdir()):
-            if source.suffix in (".h", ".cpp"):
-                digest.update(source.name.encode() + source.read_bytes())
+        for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("host/*")]):
+            digest.update(source.name.encode() + source.read_bytes())
     except OSError as error:
         raise BuildError(f"the sources cannot be read: {error}", "install synkern again") from error
     for part in (*command, *flags(command), _version(command), platform.platform(), _processor()):

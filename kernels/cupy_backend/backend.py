@@ -7,13 +7,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..chosen import decompose_chosen
-from ..eager import Estimator, Pairs, Request, Totals, decompose, request_for, rescue, totals
-from ..nodes import Nodes
+from ..engine.all_pairs import (
+    Estimator,
+    Pairs,
+    Request,
+    Totals,
+    decompose,
+    request_for,
+    rescue,
+    totals,
+)
+from ..engine.chosen_pairs import decompose_chosen
+from ..engine.node_means import Nodes
 from .launch import Device, matrices
-from .launcher import device_launcher
 from .library import cupy_library
-from .nodes import decompose_nodes, unpack
+from .node_means import decompose_nodes, unpack
+from .nvrtc import device_launcher
 from .problem import problem
 
 FEWEST_NODES = 3

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..mmi import Array
-from .launcher import Launcher
+from ..formulas.mmi import Array
 from .library import DeviceLibrary
+from .nvrtc import Launcher
 from .problem import Problem, from_moments, moments
 from .source import TOTALS, TOTALS_THREADS, TWO
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..mmi import Array
+from ..formulas.mmi import Array
 
 
 class DeviceLibrary:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..eager import RESCUE_ELEMENTS, Request, Tile, rescue_parts
+from ..engine.all_pairs import RESCUE_ELEMENTS, Request, Tile, rescue_parts
+from ..engine.node_means import Nodes, resolved
+from ..formulas.mmi import Array
+from ..formulas.rescue import Outcome
 from ..lattice import swap_nodes
-from ..mmi import Array
-from ..nodes import Nodes, resolved
-from ..stable import Outcome
 from . import launch
 from .launch import Device, band
 from .problem import problem

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..discrete import Bits, tables_of
-from ..eager import Request, smallest_trusted
-from ..estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
+from ..engine.all_pairs import Request, smallest_trusted
+from ..formulas.discrete import Bits, tables_of
+from ..formulas.estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
+from ..formulas.mmi import Array
+from ..formulas.moments import Moments
+from ..formulas.unit_vectors import Segments
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
-from ..mmi import Array
-from ..moments import Moments
-from ..segments import Segments
 from .library import DeviceLibrary
 from .source import SHAPES, Shape
 

@@ -7,8 +7,8 @@ Only tiles on and above the diagonal are computed: exchanging the nodes of a pai
 in the names of its atoms, so the lower half is the upper one, transposed and renamed. A tile holds
 some trials of a rectangle of pairs, few enough for its temporaries to stay in the cache; moments
 exist only tile by tile, so memory is a few times the input, plus the output, plus 40 bytes for each
-pair that is out of range. What is computed is an `Estimator`; see `kernels.estimators`. Chosen
-pairs go the same way, see `kernels.chosen`.
+pair that is out of range. What is computed is an `Estimator`; see `formulas.estimators`. Chosen
+pairs go the same way, see `engine.chosen_pairs`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .lattice import swap_nodes
-from .mmi import Array
-from .stable import Outcome
+from ..formulas.mmi import Array
+from ..formulas.rescue import Outcome
+from ..lattice import swap_nodes
 
 RESCUE_ELEMENTS = 1 << 20
 """Numbers gathered at a time for the stable path; bounds its memory to some 50 MB."""
@@ -106,7 +106,7 @@ class Features(Protocol):
 
 
 class Estimator(Protocol):
-    """What turns the series of two nodes into their atoms; see `kernels.estimators`."""
+    """What turns the series of two nodes into their atoms; see `formulas.estimators`."""
 
     @property
     def unit(self) -> str:
@@ -118,7 +118,7 @@ class Estimator(Protocol):
 
     @property
     def gathered_cost(self) -> float:
-        """Time of a pair that is gathered alone over that of one in a tile; see `kernels.chosen`.
+        """Time of a pair that is gathered alone over that of one in a tile; see `chosen_pairs`.
 
         Measured on one core, 100 samples, rtr and sts.
         """

@@ -11,7 +11,10 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from .eager import (
+from ..formulas.mmi import Array
+from ..formulas.rescue import Outcome
+from ..lattice import swap_nodes
+from .all_pairs import (
     Features,
     Library,
     Request,
@@ -22,9 +25,6 @@ from .eager import (
     rescue_parts,
     tiles,
 )
-from .lattice import swap_nodes
-from .mmi import Array
-from .stable import Outcome
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 CCS redundancy is pointwise (Ince, Entropy 19, 318, 2017): at one sample it is the co-information
 s = i1 + i2 - i12 where i1, i2, i12 and s all have one sign, and nothing elsewhere; so it needs the
 local informations at every sample. Those that are zero but for rounding have no sign, be it at one
-sample or at all of a pair (`kernels.uncorrelated`). With unit vectors of n samples one is
+sample or at all of a pair (`formulas.uncorrelated`). With unit vectors of n samples one is
 
     i(u; v) = I(u; v) + (n - 1)/2 [d(v) - d(v | u)],
 
 d(v) the squared value of v and d(v | u) that of its innovation, what is left of v once u is known,
 each divided by its variance. The innovations are linear in x, y, a, b and come from the elimination
-that gives the lambdas (`kernels.mmi`): per pair one product of a (10 x 4) with a (4 x samples)
+that gives the lambdas (`formulas.mmi`): per pair one product of a (10 x 4) with a (4 x samples)
 matrix. Sums, signs and averages are some 30 passes over 3 to 10 numbers per sample.
 
 Measured, one thread, 100 samples, ns a pair in torch / NumPy: 738 / 307 in a batched product of
@@ -27,7 +27,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .eager import Library
+from ..engine.all_pairs import Library
 from .mmi import Array, Correlations, Lambdas, informations, invert
 from .uncorrelated import correlated, local_resolution
 

@@ -33,12 +33,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engine.all_pairs import RESCUE_ELEMENTS, Library, Tile
+from ..lattice import ATOMS, moebius_matrix
 from .above_mean import above_mean
-from .eager import RESCUE_ELEMENTS, Library, Tile
-from .lattice import ATOMS, moebius_matrix
 from .mmi import Array
 from .parts import parts
-from .segments import join
+from .unit_vectors import join
 
 PART_ENTRIES = {"MMI": 1 << 14, "CCS": 1 << 13}
 """(trial, pair) entries that a CPU takes at a time; all states of 2^13 in float64 are 1 MB."""

@@ -2,9 +2,9 @@
 
 | kind     | redundancy | features of a node        | atoms of a pair                      | unit |
 |----------|------------|---------------------------|--------------------------------------|------|
-| gaussian | MMI        | unit vectors              | `kernels.mmi`, from six correlations | nats |
-| gaussian | CCS        | unit vectors              | `kernels.ccs`, from every sample     | nats |
-| discrete | MMI, CCS   | bits and their products   | `kernels.discrete`, from counts      | bits |
+| gaussian | MMI        | unit vectors              | `formulas.mmi`, from six correlations | nats |
+| gaussian | CCS        | unit vectors              | `formulas.ccs`, from every sample     | nats |
+| discrete | MMI, CCS   | bits and their products   | `formulas.discrete`, from counts      | bits |
 
 Gaussian MMI needs no more than the correlations, so its features may also be `Moments`; and its
 persistence reference is the same estimator on other correlations.
@@ -16,16 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine.all_pairs import Estimator, Library, Stable, Tile, Values
+from ..lattice import ATOMS
 from . import ccs, mmi
 from .discrete import Bits, binarise, discrete_pairs, discrete_tile
-from .eager import Estimator, Library, Stable, Tile, Values
-from .lattice import ATOMS
-from .local import gaussian
 from .mmi import Array, Correlations
 from .moments import Moments
 from .parts import parts
-from .segments import Segments, correlations, standardise
-from .stable import Outcome
+from .pointwise import gaussian
+from .rescue import Outcome
+from .unit_vectors import Segments, correlations, standardise
 
 STRICT = {"float64": 1e-9, "float32": 1e-5}
 """Error in nats that the closed form may leave in an atom, by dtype."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .lattice import ATOMS, moebius_matrix
+from ..lattice import ATOMS, moebius_matrix
 
 Array = Any  # numpy.ndarray or torch.Tensor
 

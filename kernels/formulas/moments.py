@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import steady
 from .mmi import Array, Correlations, Lambdas
-from .stable import Outcome
+from .rescue import Outcome
 
 if TYPE_CHECKING:
-    from .eager import Library, Tile
+    from ..engine.all_pairs import Library, Tile
 
 
 class Sums(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .eager import Tile
+from ..engine.all_pairs import Tile
 from .mmi import Array
 
 

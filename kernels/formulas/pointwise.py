@@ -24,7 +24,7 @@ MMI takes, pointwise, the local information of the source whose mean is least. C
 19, 318, 2017) takes the co-information i1 + i2 - i12 at samples where it and i1, i2, i12 have one
 sign, and nothing elsewhere; the double redundancy likewise with the double co-information, which
 is the rtr at which sts would be zero. An information that is zero has no sign; which Gaussian ones
-are zero but for rounding: `kernels.uncorrelated`.
+are zero but for rounding: `formulas.uncorrelated`.
 
 Functions are written for NumPy, torch and CuPy (`xp`), without loops over pairs or samples.
 """
@@ -38,10 +38,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..lattice import ATOMS, moebius_matrix
 from .above_mean import above_mean
-from .lattice import ATOMS, moebius_matrix
 from .mmi import Array, Correlations, Lambdas
-from .stable import VANISHED, Outcome, resolve
+from .rescue import VANISHED, Outcome, resolve
 from .steady import in_float64
 from .uncorrelated import correlated, local_resolution
 

@@ -20,7 +20,7 @@ class Outcome(IntEnum):
     """What became of a (trial, pair) that has no ordinary decomposition."""
 
     CONSTANT = 1
-    """A node does not vary, or no more than its values are rounded (`kernels.steady`): no
+    """A node does not vary, or no more than its values are rounded (`formulas.steady`): no
     correlation exists. Its atoms are NaN and left out of averages."""
     DETERMINISTIC = 2
     """The past fixes (part of) the future: infinite information. Or past and future depend on each

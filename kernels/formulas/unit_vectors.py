@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .mmi import Array, Correlations, Lambdas
-from .stable import lambdas_from_data
+from .rescue import lambdas_from_data
 
 if TYPE_CHECKING:
-    from .eager import Library, Tile
+    from ..engine.all_pairs import Library, Tile
 
 
 class Segments(NamedTuple):

@@ -1,5 +1,5 @@
 // Integrated information decomposition of one pair of nodes: the arithmetic that host and device
-// share. Formulas and notation: kernels/mmi.py, kernels/ccs.py, kernels/discrete.py.
+// share. Formulas and notation: kernels/formulas/mmi.py, kernels/formulas/ccs.py, kernels/formulas/discrete.py.
 //
 // Real is a floating-point number, or a vector of them whose lanes are pairs or samples. There are
 // no headers here, so that NVRTC compiles this text as it is. Whoever includes it defines before:
@@ -252,7 +252,7 @@ PHIID_FN Redundancies<Real> common_changes(const Informations<Real>& i,
 
 // ---- Gaussian, common change in surprisal -------------------------------------------------------
 
-// Local informations of a pair as squares of linear forms in its samples; see kernels/ccs.py.
+// Local informations of a pair as squares of linear forms in its samples; see kernels/formulas/ccs.py.
 // An innovation is what is left of a variable; its weight is (samples - 1) / 2 over its variance.
 template <class Real>
 struct LocalForms {
@@ -292,14 +292,14 @@ PHIID_FN LocalForms<Real> local_forms(const Correlations<Real>& c, const Lambdas
     return f;
 }
 
-// Magnitude up to which a correlation across time is zero; kernels/uncorrelated.py derives it.
+// Magnitude up to which a correlation across time is zero; kernels/formulas/uncorrelated.py derives it.
 PHIID_FN double resolution(double samples) { return (samples + 65536) * 2.220446049250313e-16; }
 
 // The same for a local information, at one sample.
 PHIID_FN double local_resolution(double samples) { return (samples + 64) * 2.220446049250313e-16; }
 
 // Redundancies without those that hang on the sign of an information which is zero but for
-// rounding, at all samples alike: source and target are uncorrelated. See kernels/uncorrelated.py.
+// rounding, at all samples alike: source and target are uncorrelated. See kernels/formulas/uncorrelated.py.
 template <class Real>
 PHIID_FN Redundancies<Real> where_correlated(const LocalForms<Real>& f, double samples,
                                              const Redundancies<Real>& r) {

@@ -16,14 +16,15 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 
 from ..lattice import ATOMS
-from . import ccs, discrete, head_norms, unit_vectors
-from .head_norms_kernel import head_norms_kernel
+from . import ccs, discrete, unit_vectors
+from . import norms as head_norms
+from .device.mmi_moments import mmi_moments_kernel
+from .device.mmi_nodes import mmi_nodes_kernel
+from .device.mmi_series import mmi_series_kernel
+from .device.norms import head_norms_kernel
+from .device.unit_vectors import unit_vectors_kernel
 from .launch import LAUNCHES, OPTIONS, Launch, atom_constants, constants, launch_for, options
-from .mmi_moments import mmi_moments_kernel
-from .mmi_nodes import mmi_nodes_kernel
-from .mmi_series import mmi_series_kernel
 from .plan import plan
-from .unit_vectors_kernel import unit_vectors_kernel
 
 TARGETS: dict[str, GPUTarget] = {
     **{f"sm_{sm}": GPUTarget("cuda", sm, 32) for sm in (80, 90, 100, 120)},

@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..chosen import decompose_chosen
-from ..discrete import Bits
-from ..eager import (
+from ..engine.all_pairs import (
     Estimator,
     Pairs,
     Request,
@@ -20,15 +18,17 @@ from ..eager import (
     rescue,
     rescue_parts,
 )
-from ..estimators import Discrete, GaussianCCS, PersistenceMMI
-from ..first_derivative import gradient
-from ..moments import Moments
-from ..nodes import Nodes
-from ..segments import Segments
+from ..engine.chosen_pairs import decompose_chosen
+from ..engine.first_derivative import gradient
+from ..engine.node_means import Nodes
+from ..formulas.discrete import Bits
+from ..formulas.estimators import Discrete, GaussianCCS, PersistenceMMI
+from ..formulas.moments import Moments
+from ..formulas.unit_vectors import Segments
 from ..torch_backend import _LIB, _totals_with_gradient, rescue_gradient
 from . import ccs, discrete
 from .launch import fill, fill_from_moments, path_for
-from .nodes import decompose_nodes
+from .node_means import decompose_nodes
 from .op import gaussian_mmi, unpack
 from .plan import plan
 from .unit_vectors import unit_vectors

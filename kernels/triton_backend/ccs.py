@@ -3,9 +3,9 @@
 A program has one tile of pairs and one chunk of trials. For every trial it forms the correlations,
 eliminates, keeps the coefficients of the ten innovations, their weights and the nine mean
 informations of a pair, and goes through the samples once more: innovations, local informations,
-their signs and redundancies exist for one sample at a time (formulas: `kernels.ccs`). What hangs on
-the sign of an information that is zero but for rounding at every sample (`kernels.uncorrelated`) is
-left out of a pair's redundancies once, after its samples.
+their signs and redundancies exist for one sample at a time (formulas: `formulas.ccs`). What hangs
+on the sign of an information that is zero but for rounding at every sample
+(`formulas.uncorrelated`) is left out of a pair's redundancies once, after its samples.
 
 All arithmetic is float64, whatever the output: a sign decides whether a sample counts at all, and
 one that float32 turns moves the average by more than its tolerance.
@@ -23,11 +23,11 @@ import torch
 import triton
 import triton.language as tl
 
-from .. import uncorrelated
-from .arithmetic import filled, minors, trusted
-from .lattice_sums import added, common_changes, cumulative, with_atoms
+from ..formulas import uncorrelated
+from .device.arithmetic import filled, minors, trusted
+from .device.lattice_sums import added, common_changes, cumulative, with_atoms
+from .device.tiles import any_of, fold, limit_from, mark, pairs, store_values, varying
 from .launch import Launch, bits, launch_tiles, limits
-from .tiles import any_of, fold, limit_from, mark, pairs, store_values, varying
 
 LAUNCH = Launch(16, 8)
 """One pair a thread: its 33 coefficients, weights and means and 7 sums are 80 registers. Source:
@@ -161,7 +161,7 @@ def innovations(point, c, k):
 
 @triton.jit
 def local_informations(point, c, k, w, means, half):
-    """At one sample: mean + (n - 1)/2 [d(v) - d(v | u)], see `kernels.ccs`."""
+    """At one sample: mean + (n - 1)/2 [d(v) - d(v | u)], see `formulas.ccs`."""
     x, a, y, b = point
     left = innovations(point, c, k)
     given = ()

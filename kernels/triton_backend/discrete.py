@@ -3,7 +3,7 @@
 A program has one tile of pairs and one chunk of trials. Bits of a node's past and future are packed
 32 samples to a word. Nine counts of ones, of x, a and their product with y, b and theirs, are the
 population counts of words, and the sixteen joint counts their differences with those of the nodes.
-An entropy is a sum over states of entries of a table by count, which `kernels.discrete` uses too;
+An entropy is a sum over states of entries of a table by count, which `formulas.discrete` uses too;
 CCS looks at the sixteen states one after the other.
 
 The population count is written with shifts, which any target has; LLVM knows it, and emits `popc`.
@@ -21,12 +21,12 @@ import torch
 import triton
 import triton.language as tl
 
-from ..discrete import RESOLUTION, Bits, tables_of
+from ..formulas.discrete import RESOLUTION, Bits, tables_of
 from ..torch_backend import _LIB
-from .arithmetic import filled
-from .lattice_sums import added, common_changes, cumulative, least, with_atoms
+from .device.arithmetic import filled
+from .device.lattice_sums import added, common_changes, cumulative, least, with_atoms
+from .device.tiles import fold, limit_from, pairs, store_values, varying
 from .launch import Launch, bits, launch_tiles
-from .tiles import fold, limit_from, pairs, store_values, varying
 
 LAUNCHES = {"MMI": Launch(16, 8), "CCS": Launch(16, 4)}
 """By redundancy. Source: ahead-of-time compilation for sm_90 with triton 3.6.0 and 3.9.0; of 8 x 8
@@ -283,7 +283,7 @@ def fill(
     """Launch on the device and current stream of the bits, without waiting.
 
     Args:
-        features: see `kernels.discrete.binarise`.
+        features: see `formulas.discrete.binarise`.
         redundancy: "MMI" or "CCS".
         names: atoms, closed under exchange of x and y.
         per_trial: keep trials apart.

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import torch
 
-from ..eager import Request, Tile, pair_mask, tiles
+from ..engine.all_pairs import Request, Tile, pair_mask, tiles
+from ..formulas.mmi import Correlations
+from ..formulas.unit_vectors import Segments
 from ..lattice import swap_nodes
-from ..mmi import Correlations
-from ..segments import Segments
 from ..torch_backend import _LIB
 from .plan import TERMS, coefficients
 

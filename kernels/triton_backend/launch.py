@@ -1,7 +1,7 @@
 """Which kernel, in which tiles, on how many programs: frozen values with their source.
 
-Nothing is tuned at a user's first call. `bench/sweep_tiles.py` measures the candidates on the
-machine at hand and prints the table below, ready to paste.
+Nothing is tuned at a user's first call. `bench/tables/sweep_tiles.py` measures the candidates on
+the machine at hand and prints the table below, ready to paste.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 import triton
 import triton.language as tl
 
-from ..eager import smallest_trusted
-from ..estimators import LOOSE, STRICT
+from ..engine.all_pairs import smallest_trusted
+from ..formulas.estimators import LOOSE, STRICT
+from ..formulas.moments import Moments
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
-from ..moments import Moments
-from .mmi_moments import mmi_moments_kernel
-from .mmi_series import mmi_series_kernel
+from .device.mmi_moments import mmi_moments_kernel
+from .device.mmi_series import mmi_series_kernel
 from .plan import Plan, group
 
 Path = Literal["series", "moments", "nodes"]

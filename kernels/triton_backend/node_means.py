@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from ..eager import RESCUE_ELEMENTS, Request, Tile
+from ..engine.all_pairs import RESCUE_ELEMENTS, Request, Tile
+from ..engine.node_means import Nodes, resolved
+from ..formulas.unit_vectors import Segments
 from ..lattice import swap_nodes
-from ..nodes import Nodes, resolved
-from ..segments import Segments
 from ..torch_backend import _LIB
 from . import launch as launching
+from .device.mmi_nodes import mmi_nodes_kernel
 from .launch import Launch, constants, limits, on_device, options
-from .mmi_nodes import mmi_nodes_kernel
 from .op import unpack
 from .plan import plan
 

@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .head_norms_kernel import head_norms_kernel
+from .device.norms import head_norms_kernel
 from .launch import OPTIONS, on_device
 
 ELEMENTS = 4096

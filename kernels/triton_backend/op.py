@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 import torch
 
-from ..eager import request_for
-from ..estimators import GaussianMMI
-from ..first_derivative import REFUSAL
-from ..segments import Segments
+from ..engine.all_pairs import request_for
+from ..engine.first_derivative import REFUSAL
+from ..formulas.estimators import GaussianMMI
+from ..formulas.unit_vectors import Segments
 from .gradient import series_gradient
 from .launch import fill, path_for
 from .plan import plan

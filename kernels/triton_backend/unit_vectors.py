@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import triton
 
-from ..segments import Segments, standardise
+from ..formulas.unit_vectors import Segments, standardise
+from .device.unit_vectors import unit_vectors_kernel
 from .launch import OPTIONS, on_device
-from .unit_vectors_kernel import unit_vectors_kernel
 
 LONGEST = 1024
 """Samples of a series that registers hold; longer ones are left to `segments.standardise`."""

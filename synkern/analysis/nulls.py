@@ -12,7 +12,7 @@ rate over the pairs of an atom (Benjamini and Hochberg, J. R. Stat. Soc. B 57, 2
 
 A null that does not keep a node's persistence finds relations between unrelated nodes. Share of
 pairs of independent AR(1) nodes with p <= 0.05, sts / rtr, at 100 time points, n = 199 and blocks
-of 10 (`bench/null_sizes.py`; standard errors 0.002 to 0.018, largest in column 2):
+of 10 (`bench/tables/null_sizes.py`; standard errors 0.002 to 0.018, largest in column 2):
 
 |               | one trial |             | mean of ten |             |
 | null          | rho 0.5   | rho 0.97    | rho 0.5     | rho 0.97    |
@@ -26,7 +26,7 @@ of 10 (`bench/null_sizes.py`; standard errors 0.002 to 0.018, largest in column 
 Chance averages out over trials and the bias of a null does not, so that more trials make a biased
 null worse. Use `cross_trial` where there are trials, and with a single one `row_shift`. What two
 nodes have beyond their persistence *at the lag-0 correlation they have* is another question:
-see `synkern.persistence`.
+see `synkern.analysis.persistence`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,9 @@ from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
 from synkern._tensors import outside_transforms
 from synkern._warnings import collected, warn
-from synkern.batches import of_common_samples, only_valid
-from synkern.decompose import phiid
-from synkern.kernels.steady import settled
-from synkern.saving import (
+from synkern.decomposition.batches import of_common_samples, only_valid
+from synkern.decomposition.decompose import phiid
+from synkern.decomposition.saving import (
     Saved,
     require,
     require_atoms,
@@ -58,6 +57,7 @@ from synkern.saving import (
     require_options,
     require_shape,
 )
+from synkern.kernels.formulas.steady import settled
 
 Floats = npt.NDArray[np.float64]
 

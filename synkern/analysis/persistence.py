@@ -2,7 +2,8 @@
 
 Two nodes that only persist, without any influence on each other, already have synergy and
 redundancy. The reference keeps their persistence and their lag-0 correlation; formula and limits:
-`synkern.kernels.estimators.PersistenceMMI`. What a result has beyond it is `PhiIDResult.excess`.
+`synkern.kernels.formulas.estimators.PersistenceMMI`. What a result has beyond it is
+`PhiIDResult.excess`.
 
 Nodes of unequal persistence cannot be AR(1) nodes and correlate beyond a limit. Such pairs have no
 reference: NaN, and counted. They are few where the nodes vary around a level (0.04 % of the trials
@@ -23,9 +24,9 @@ from typing import Any, Literal, Unpack, overload
 
 import synkern._checks as check
 from synkern._warnings import warn
-from synkern.decompose import CommonOptions, Options, decompose
-from synkern.kernels.estimators import PERSISTENCE
-from synkern.result import PhiIDResult
+from synkern.decomposition.decompose import CommonOptions, Options, decompose
+from synkern.decomposition.result import PhiIDResult
+from synkern.kernels.formulas.estimators import PERSISTENCE
 
 
 @overload

@@ -15,8 +15,9 @@ scaled score: -0.3 says that the middle lies 0.3 of the whole range of node scor
 (The coefficient of d**2 is four times that.) The vertex lies at d = 1/2 - slope / (4 quadratic).
 
 Uncertainty is over trials: trials are drawn with replacement, matrices averaged over the drawn
-trials (`synkern.averages`), and scores, scaling, layer means and fit computed anew for each draw.
-Intervals are percentiles over the draws (Efron and Tibshirani 1993, chapter 13). The nodes stay
+trials (`synkern.analysis.averages`), and scores, scaling, layer means and fit computed anew for
+each draw. Intervals are percentiles over the draws (Efron and Tibshirani 1993, chapter 13). The
+nodes stay
 fixed: the statement is about this model, answering other prompts of the same kind.
 
 A bend is not yet an inverted U: a profile that rises ever more slowly has one, and a vertex inside
@@ -45,8 +46,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synkern.averages import Averages, Floats
-from synkern.scores import RANKINGS, node_means, scores_from_matrices
+from synkern.analysis.averages import Averages, Floats
+from synkern.analysis.scores import RANKINGS, node_means, scores_from_matrices
 
 MEANS = {"synergy": "sts", "excess_synergy": "excess", "unrelated_excess": "excess"}
 """Scores beside the rankings: the mean over a node's pairs of the atom named. (`excess` is sts
@@ -184,7 +185,7 @@ def layer_profiles(
     Args:
         averages: of the atoms that the rankings are made of: `sts` and `rtr`, or one for a mean.
         layers: (nodes,) integer, the layer of each node.
-        rankings: names from `synkern.scores.RANKINGS` or `MEANS`.
+        rankings: names from `synkern.analysis.scores.RANKINGS` or `MEANS`.
         bootstrap: number of draws, at least 100.
         confidence: coverage of the intervals, above 0 and below 1.
         seed: seed of the draws and of the shuffles.

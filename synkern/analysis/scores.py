@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import like, to_numpy
-from synkern.node_means import NodeMeans
-from synkern.result import PhiIDResult
+from synkern.decomposition.node_means import NodeMeans
+from synkern.decomposition.result import PhiIDResult
 
 Floats = npt.NDArray[np.floating[Any]]
 

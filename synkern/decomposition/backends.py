@@ -18,9 +18,9 @@ import torch
 from synkern._arrays import ArrayKind, is_cupy, native
 from synkern._tensors import check_kind
 from synkern._warnings import warn
-from synkern.kernels.cpu_backend import run as run_cpu
-from synkern.kernels.cpu_library import load as load_cpu
-from synkern.kernels.cpu_library import obstacle as cpu_obstacle
+from synkern.kernels.cpu_backend.backend import run as run_cpu
+from synkern.kernels.cpu_backend.bindings import load as load_cpu
+from synkern.kernels.cpu_backend.bindings import obstacle as cpu_obstacle
 from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
@@ -75,8 +75,7 @@ class Backend:
         summary: one line.
         arrays: the kind of array it takes and returns.
         run: `run(series, *, estimator, tau, pooled, names, per_trial, dtype, pairs, reduce) ->
-            kernels.eager.Pairs | kernels.nodes.Nodes`, on a checked (trials, time, nodes) array or
-            on `kernels.moments.Moments`.
+            Pairs | Nodes`, on a checked (trials, time, nodes) array or on `Moments`.
         status: probes this machine, cheaply and without side effects.
         differentiable: whether gradients flow back to the series.
         automatic: kinds of device on which "auto" may choose it.

@@ -1,7 +1,8 @@
 """What a backend is handed at a lag, batch by batch, and how its results become one.
 
 Without a mask there is one batch, the series. With one, the pairs of samples whose two ends are
-valid are gathered to series of their own (see `synkern.masks`), trials with as many pairs together.
+valid are gathered to series of their own (see `synkern.decomposition.masks`), trials with as many
+pairs together.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import in_float64, is_cupy, like, to_numpy
-from synkern.kernels.discrete import binarise
-from synkern.kernels.eager import Pairs
+from synkern.decomposition.masks import Valid, valid_samples
+from synkern.kernels.engine.all_pairs import Pairs
+from synkern.kernels.engine.node_means import Nodes
+from synkern.kernels.formulas.discrete import binarise
+from synkern.kernels.formulas.steady import settled
+from synkern.kernels.formulas.unit_vectors import about_own_means, join
 from synkern.kernels.lattice import swap_nodes
-from synkern.kernels.nodes import Nodes
-from synkern.kernels.segments import about_own_means, join
-from synkern.kernels.steady import settled
-from synkern.masks import Valid, valid_samples
 
 HELD = 1 << 23
 """Atoms of single trials held at a time where trials differ in their pairs: 64 MB each."""

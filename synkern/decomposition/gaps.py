@@ -1,4 +1,4 @@
-"""The steps of `synkern.preprocess` where only some samples are valid.
+"""The steps of `synkern.decomposition.preprocess` where only some samples are valid.
 
 Trials that have as many valid samples (or changes between valid neighbours) are gathered, worked on
 as if there were no gaps, and put back, with NaN between them.
@@ -18,8 +18,8 @@ import torch
 
 import synkern._checks as check
 from synkern._arrays import in_float64, incoming, like, native
-from synkern.batches import only_valid
-from synkern.masks import Valid, valid_samples
+from synkern.decomposition.batches import only_valid
+from synkern.decomposition.masks import Valid, valid_samples
 
 _ROUNDING = 16
 """Units in the last place of a node's largest value below which variation is none."""

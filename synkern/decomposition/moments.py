@@ -11,7 +11,7 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-import synkern.kernels.moments as kernel
+import synkern.kernels.formulas.moments as kernel
 from synkern._arrays import (
     ArrayKind,
     incoming,
@@ -24,8 +24,8 @@ from synkern._arrays import (
 )
 from synkern._names import Named, unnamed
 from synkern._tensors import outside_transforms
-from synkern.batches import only_valid
-from synkern.masks import Valid, valid_samples
+from synkern.decomposition.batches import only_valid
+from synkern.decomposition.masks import Valid, valid_samples
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -35,7 +35,7 @@ class LaggedMoments:
     """Moments of a series that arrives in chunks of time, however long it gets.
 
     Holds three (trials, nodes, nodes) matrices for each lag, on the device of the chunks, and never
-    more than a few chunks of the series. Formula: `synkern.kernels.moments`.
+    more than a few chunks of the series. Formula: `synkern.kernels.formulas.moments`.
 
         moments = LaggedMoments(tau=1)
         for chunk in chunks:  # (time, nodes) or (trials, time, nodes)
@@ -63,7 +63,7 @@ class LaggedMoments:
         self._time = 0
         self._shape: tuple[int, int] | None = None  # trials, nodes
         self._gaps = False  # whether some sample was not valid
-        self._spacing = 0.0  # of the coarsest values, see `kernels.steady`
+        self._spacing = 0.0  # of the coarsest values, see `formulas.steady`
         self._complete = False
         self.named = Named(None, None, lambda array: array)
         """The last chunk whose nodes had names; for `phiid`."""

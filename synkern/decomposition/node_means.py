@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern.saving import Saved, require, require_decomposition, require_shape
+from synkern.decomposition.saving import Saved, require, require_decomposition, require_shape
 
 
 @dataclass(frozen=True, eq=False, repr=False)

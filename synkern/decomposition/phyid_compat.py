@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-import synkern._states as states
 from synkern._arrays import incoming, spacing
 from synkern._warnings import warn
-from synkern.kernels.above_mean import above_mean
-from synkern.kernels.lattice import ATOMS
-from synkern.kernels.local import (
+from synkern.decomposition import states
+from synkern.kernels.formulas.above_mean import above_mean
+from synkern.kernels.formulas.pointwise import (
     INFORMATIONS,
     REDUNDANCIES,
     SETS,
@@ -27,7 +26,8 @@ from synkern.kernels.local import (
     gaussian,
     unit_vectors,
 )
-from synkern.kernels.stable import Outcome
+from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.lattice import ATOMS
 
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
 

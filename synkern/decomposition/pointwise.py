@@ -13,18 +13,18 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-import synkern._states as states
 from synkern._arrays import in_float64, incoming, like, placed, spacing, to_numpy
 from synkern._names import unnamed
 from synkern._tensors import outside_transforms
 from synkern._warnings import warn
-from synkern.backends import Work, select
-from synkern.batches import Batch, batches, concatenated, filled, only_valid
-from synkern.kernels import local as kernel
+from synkern.decomposition import states
+from synkern.decomposition.backends import Work, select
+from synkern.decomposition.batches import Batch, batches, concatenated, filled, only_valid
+from synkern.decomposition.masks import Valid, valid_samples
+from synkern.kernels.formulas import pointwise as kernel
+from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.formulas.steady import settled
 from synkern.kernels.lattice import ATOMS
-from synkern.kernels.stable import Outcome
-from synkern.kernels.steady import settled
-from synkern.masks import Valid, valid_samples
 
 CHUNK_ELEMENTS = 1 << 18
 """Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""

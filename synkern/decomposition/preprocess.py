@@ -35,10 +35,10 @@ import numpy.typing as npt
 import torch
 
 import synkern._checks as check
-import synkern._gaps as gaps
 from synkern._arrays import in_float64, incoming, native, spacing
 from synkern._names import keeps_names
-from synkern.kernels.steady import constant
+from synkern.decomposition import gaps
+from synkern.kernels.formulas.steady import constant
 
 Array = Any  # numpy.ndarray or torch.Tensor
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+from synkern.kernels.formulas.uncorrelated import local_resolution, resolution
 from synkern.kernels.lattice import ATOMS, zeta_matrix
-from synkern.kernels.uncorrelated import local_resolution, resolution
 
 Series = npt.NDArray[np.float64] | Sequence[float]
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
@@ -50,7 +50,8 @@ def phiid_pair(
     Raises:
         ValueError: unknown kind or redundancy.
         numpy.linalg.LinAlgError: some of the four Gaussian variables determine another one: the
-            definitions give no number. What a backend makes of this is in `kernels.stable.Outcome`.
+            definitions give no number. What a backend makes of this is in
+            `formulas.rescue.Outcome`.
     """
     if (kind, redundancy) != ("gaussian", "MMI"):
         local = local_pair(x, y, tau, kind, redundancy)

@@ -14,16 +14,11 @@ import numpy.typing as npt
 import synkern._checks as check
 from synkern._arrays import incoming, like, native, to_numpy
 from synkern._warnings import warn
-from synkern.kernels.eager import lost_flags
+from synkern.decomposition.measures import MEASURES
+from synkern.decomposition.saving import Saved, require, require_decomposition, require_shape
+from synkern.kernels.engine.all_pairs import lost_flags
+from synkern.kernels.formulas.rescue import Outcome
 from synkern.kernels.lattice import long_name
-from synkern.kernels.stable import Outcome
-from synkern.measures import MEASURES
-from synkern.saving import (
-    Saved,
-    require,
-    require_decomposition,
-    require_shape,
-)
 
 if TYPE_CHECKING:
     import xarray
@@ -156,7 +151,7 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         """A derived measure of every pair.
 
         Args:
-            name: one of `synkern.measures.MEASURES`.
+            name: one of `synkern.decomposition.measures.MEASURES`.
 
         Returns:
             Array of the shape and kind of the atoms, in their unit. Entry [i, j] has node i as x

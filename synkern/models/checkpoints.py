@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from synkern._warnings import warn
-from synkern.upstream import (
+from synkern.models.upstream import (
     MISSING_WEIGHTS,
     UNUSED_WEIGHTS,
     WEIGHTS_OF_OTHER_SHAPE,

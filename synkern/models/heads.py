@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synkern.upstream import (
+from synkern.models.upstream import (
     forward_hooks,
     import_llm,
     inputs_device,
@@ -84,7 +84,7 @@ def causal_lm(model: nn.Module) -> Any:
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(
             f"model: {type(model).__name__} is no torch module; pass the model itself, as "
-            "synkern.models.load or from_pretrained returns it"
+            "synkern.models.language_model.load or from_pretrained returns it"
         )
     pretrained = import_llm("transformers").PreTrainedModel
     candidates = [m for m in model.modules() if isinstance(m, pretrained)]

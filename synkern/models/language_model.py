@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from synkern.checkpoint import (
+from synkern.models.checkpoints import (
     located,
     read_gguf,
     read_model,
     read_tokenizer,
     refuse_not_finite,
 )
-from synkern.upstream import import_llm, inputs_device
+from synkern.models.upstream import import_llm, inputs_device
 
 _SMOLLM2 = "smollm2-135m"
 

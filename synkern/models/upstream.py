@@ -2,7 +2,7 @@
 
 Names of arguments, fields and configuration entries, private attributes, the order in which things
 are called: a library may change each of them in any release. Each has a test of its own in
-tests/test_upstream.py, which says what has moved.
+tests/models/test_upstream.py, which says what has moved.
 
 Files under kernels/ cannot import this one. What they read so (CuPy they use as documented):
 
@@ -11,8 +11,9 @@ Files under kernels/ cannot import this one. What they read so (CuPy they use as
   `triton.knobs.nvidia.dump_ptxas_log` and `triton.knobs.compilation.always_compile`; of what is
   compiled `asm["ttir"]`, `asm["amdgcn"]` and `metadata.shared`, and the words of ptxas' log.
 
-And synkern/study_recording.py states `_attn_implementation` and `_commit_hash` of a configuration
-and `is_quantized` of a model, and hides the progress bars of `transformers.utils.logging`.
+And synkern/study/stages/recording.py states `_attn_implementation` and `_commit_hash` of a
+configuration and `is_quantized` of a model, and hides the progress bars of
+`transformers.utils.logging`.
 """
 
 from __future__ import annotations

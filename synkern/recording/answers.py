@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synkern.decoding import RecordingError, token_ids, too_long
-from synkern.recorder import record
-from synkern.upstream import context_length, inputs_device, vocabulary_size
+from synkern.models.upstream import context_length, inputs_device, vocabulary_size
+from synkern.recording.decoding import RecordingError, token_ids, too_long
+from synkern.recording.recorder import record
 
 
 class PromptError(RecordingError, ValueError):

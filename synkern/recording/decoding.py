@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synkern import upstream
+from synkern.models import upstream
 
 _REMEDY = (
     "Generate without it, or generate outside synkern.record and read the heads afterwards with "

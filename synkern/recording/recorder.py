@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synkern.attention import OutputProjection, causal_lm, find_output_projections
-from synkern.decoding import (
+from synkern.models.heads import OutputProjection, causal_lm, find_output_projections
+from synkern.models.upstream import is_compiled
+from synkern.recording.decoding import (
     CallWatch,
     GenerateCall,
     RecordingError,
@@ -25,7 +26,7 @@ from synkern.decoding import (
     token_ids,
     warn_of_context,
 )
-from synkern.recording import (
+from synkern.recording.recording import (
     Recording,
     nodes_of,
     refuse_not_finite,
@@ -34,7 +35,6 @@ from synkern.recording import (
     text_lengths,
     warn_of_early_ends,
 )
-from synkern.upstream import is_compiled
 
 # Head outputs held before their norms are taken: few large reductions instead of many small ones,
 # at a memory cost that stays small beside a model.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from synkern.attention import OutputProjection
-from synkern.backends import triton_computes_on
-from synkern.decoding import RecordingError
+from synkern.decomposition.backends import triton_computes_on
+from synkern.models.heads import OutputProjection
+from synkern.recording.decoding import RecordingError
 
 # Two readers of one model would see each other's calls.
 _BEING_READ: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -136,7 +136,7 @@ def stacked_head_norms(steps: Sequence[Tensor], projection: OutputProjection) ->
     """
     if triton_computes_on(steps[0].device.type):
         # Imported when used, as the backend is.
-        kernels = importlib.import_module("synkern.kernels.triton_backend.head_norms")
+        kernels = importlib.import_module("synkern.kernels.triton_backend.norms")
         if steps[0].dtype in kernels.TYPES:
             norms: Tensor = kernels.stacked_head_norms(steps, projection.width)
             return norms

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synkern import upstream
-from synkern.attention import OutputProjection, causal_lm, find_output_projections
-from synkern.decoding import (
+from synkern.models import upstream
+from synkern.models.heads import OutputProjection, causal_lm, find_output_projections
+from synkern.recording.decoding import (
     RecordingError,
     refuse_no_texts,
     refuse_right_padding,
@@ -24,7 +24,7 @@ from synkern.decoding import (
     too_long,
     warn_of_context,
 )
-from synkern.recording import (
+from synkern.recording.recording import (
     Recording,
     head_norms,
     nodes_of,

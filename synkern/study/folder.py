@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from synkern.study_lock import LOCK, FolderInUseError, FolderLock
+from synkern.study.lock import LOCK, FolderInUseError, FolderLock
 
 _FORMAT = {"format": "synkern study", "format_version": 3}
 # Of all of the metadata but itself, and of all arrays.

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synkern.study_analysis import decompose, prepared
-from synkern.study_folder import StudyFolder
-from synkern.study_recording import CONTROL, TRAINED, Models
-from synkern.study_room import check_analysis, check_context, check_control, check_recording
-from synkern.study_settings import Settings
+from synkern.study.folder import StudyFolder
+from synkern.study.room import check_analysis, check_context, check_control, check_recording
+from synkern.study.settings import Settings
+from synkern.study.stages.analysis import decompose, prepared
+from synkern.study.stages.recording import CONTROL, TRAINED, Models
 
 
 def ask(settings: Settings, models: Models, folder: StudyFolder, to_do: Sequence[str]) -> None:

@@ -45,7 +45,7 @@ def load_prompts(source: str | Path | Sequence[str] | None = None) -> tuple[Prom
             a study too narrow).
     """
     if source is None:
-        builtin = resources.files("synkern.data").joinpath("prompts.json")
+        builtin = resources.files("synkern.study").joinpath("prompts.json")
         return _from_json(builtin.read_text(encoding="utf-8"), "the built-in prompts")
     if not isinstance(source, str | Path):
         for position, text in enumerate(source):

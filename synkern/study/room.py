@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from synkern import _memory
-from synkern.numerals import size
-from synkern.scores import RANKINGS
-from synkern.study_choices import NONE
-from synkern.study_folder import ArgumentError, StudyError
-from synkern.study_settings import Settings
+from synkern.analysis.scores import RANKINGS
+from synkern.study.choices import NONE
+from synkern.study.folder import ArgumentError, StudyError
+from synkern.study.numerals import size
+from synkern.study.settings import Settings
 
 # The least that a study of any model keeps of a generated token: its id, and a norm for each head
 # of a model with three layers.

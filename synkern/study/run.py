@@ -30,22 +30,22 @@ import torch
 from numpy.typing import NDArray
 
 import synkern
-from synkern.checkpoint import located
-from synkern.findings import findings
-from synkern.profile import LayerProfile
-from synkern.prompts import Prompt
-from synkern.study_analysis import analyse, compare_with_null, profiles_from, try_out
-from synkern.study_choices import NONE
-from synkern.study_folder import (
+from synkern.analysis.profile import LayerProfile
+from synkern.models.checkpoints import located
+from synkern.study.choices import NONE
+from synkern.study.folder import (
     ArgumentError,  # noqa: F401  for those who catch it
     MissingPackageError,
     StudyError,
     StudyFolder,
 )
-from synkern.study_plan import Clock, ask
-from synkern.study_recording import CONTROL, TRAINED, Models, record_heads
-from synkern.study_room import check_arguments
-from synkern.study_settings import Settings, checked, checks_of_arguments
+from synkern.study.plan import Clock, ask
+from synkern.study.prompts import Prompt
+from synkern.study.report.findings import findings
+from synkern.study.room import check_arguments
+from synkern.study.settings import Settings, checked, checks_of_arguments
+from synkern.study.stages.analysis import analyse, compare_with_null, profiles_from, try_out
+from synkern.study.stages.recording import CONTROL, TRAINED, Models, record_heads
 
 _SMOLLM2 = "smollm2-135m"
 # Packages whose version can change a recording, and an analysis.
@@ -114,13 +114,13 @@ def run_study(
     """Map synergy and redundancy of a language model's attention heads over depth.
 
     Every prompt is answered with exactly `new_tokens` tokens, greedily, the end token suppressed
-    (see `synkern.generation.record_answers`). The L2 norm of each head's output at each token is
-    its series; all pairs of series are decomposed, and synergy (sts) and redundancy (rtr) averaged
-    over the prompts. The heads are scored by each ranking of `synkern.scores`, and the scores'
-    profile over depth is fitted with a parabola (`synkern.profile`); so is the synergy itself, as
-    it is and as what it has beyond two AR(1) nodes of the same persistence
-    (`synkern.persistence`). Excess synergy exists for Gaussian MMI averaged over trials; else the
-    report says why there is none.
+    (see `synkern.recording.answers.record_answers`). The L2 norm of each head's output at each
+    token is its series; all pairs of series are decomposed, and synergy (sts) and redundancy (rtr)
+    averaged over the prompts. The heads are scored by each ranking of `synkern.analysis.scores`,
+    and the scores' profile over depth is fitted with a parabola (`synkern.analysis.profile`); so is
+    the synergy itself, as it is and as what it has beyond two AR(1) nodes of the same persistence
+    (`synkern.analysis.persistence`). Excess synergy exists for Gaussian MMI averaged over trials;
+    else the report says why there is none.
 
     The folder `out` receives `study.json` (all that could change a number, timings, results),
     `study.npz` (arrays), `texts.jsonl` (what was asked and answered), `report.html` and figures.
@@ -128,8 +128,8 @@ def run_study(
     time, nodes) float32; `W_tokens` (trials, time); `W_natural_end`, `W_inputs`, `W_answers`
     (trials,); `W_sts`, `W_rtr` (nodes, nodes), nats or bits; `W_autocorrelation` (nodes,), each
     node's own correlation at lag tau, mean over the trials; and `W_profile_F` for every field F of
-    `synkern.profile.LayerProfile`, with one row per ranking and mean: `W_profile_ranking` (rows,)
-    names them, `W_profile_scores` is (rows, nodes), `W_profile_mean` (rows, layers),
+    `synkern.analysis.profile.LayerProfile`, with one row per ranking and mean: `W_profile_ranking`
+    (rows,) names them, `W_profile_scores` is (rows, nodes), `W_profile_mean` (rows, layers),
     `W_profile_quadratic_interval` (rows, 2), and so on. Where there is excess synergy,
     `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the pair has a reference,
     and `W_excess_trials` their number. With a null, for A `sts` or `rtr`, `W_null_A_p`,
@@ -140,8 +140,8 @@ def run_study(
         model: "smollm2-135m", the folder of a transformers model, or a name on the hub.
         out: folder to write; made if missing. An earlier study there is taken up again: stages
             whose ingredients are the same are reused, others are replaced.
-        prompts: a file (see `synkern.prompts.load_prompts`), a list of strings, or None for the
-            built-in sixty.
+        prompts: a file (see `synkern.study.prompts.load_prompts`), a list of strings, or None for
+            the built-in sixty.
         max_prompts: use only that many, spread evenly over the list; None uses all.
         new_tokens: tokens to generate per prompt, that is samples per series.
         tau: lag in tokens.
@@ -150,10 +150,10 @@ def run_study(
         average: how prompts combine. "trials": each is decomposed, and the atoms averaged.
             "moments" and "concatenate": pooled and decomposed once, and once more for every
             bootstrap draw.
-        detrend: what is done to each series before: "none", or a step of `synkern.preprocess`:
-            "linear", "quadratic", "difference", "copula", "zscore". Persistence, and with it
-            synergy, changes with it.
-        null: "none", or a null of `synkern.nulls` that every pair is tested against:
+        detrend: what is done to each series before: "none", or a step of
+            `synkern.decomposition.preprocess`: "linear", "quadratic", "difference", "copula",
+            "zscore". Persistence, and with it synergy, changes with it.
+        null: "none", or a null of `synkern.analysis.nulls` that every pair is tested against:
             "cross_trial", "row_shift" (Gaussian only), "circular", "block", "phase". Needs average
             "trials". Costs `null_draws` decompositions of all prompts for each model.
         null_draws: number of surrogates, at least 19; None is 99 if there is a null.
@@ -269,7 +269,7 @@ def _reported(
     started = time.perf_counter()
     settings.say("report: drawing")
     # Here, so that `import synkern.study` does not need matplotlib.
-    report = importlib.import_module("synkern.report")
+    report = importlib.import_module("synkern.study.report.page")
     description = folder.save(about | {"results": results})
     about = about | {"summary": findings(description, profiles), "results": results}
     page = report.write_report(folder, description, profiles)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from synkern.prompts import Prompt, load_prompts
-from synkern.study_choices import CHOICES, NONE
-from synkern.study_folder import ArgumentError
+from synkern.study.choices import CHOICES, NONE
+from synkern.study.folder import ArgumentError
+from synkern.study.prompts import Prompt, load_prompts
 
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
@@ -30,7 +30,7 @@ _SURROGATES = 99
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a user decides about a study; see `synkern.study.run_study`."""
+    """All that a user decides about a study; see `synkern.study.run.run_study`."""
 
     model: str
     prompts: tuple[Prompt, ...]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import synkern
-from synkern.averages import PooledAverages, TrialAverages
+from synkern.analysis.averages import PooledAverages, TrialAverages
 
 
 @pytest.fixture

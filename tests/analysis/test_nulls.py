@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import synkern
-from synkern.nulls import NULLS, _Recorded, benjamini_hochberg, null_test
+from synkern.analysis.nulls import NULLS, _Recorded, benjamini_hochberg, null_test
 
 
 def ar1(rng, trials, nodes, rho, time=100):

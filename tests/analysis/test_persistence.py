@@ -4,12 +4,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.lattice import zeta_matrix
-from synkern.kernels.stable import Outcome
 
 import synkern
-import synkern.measures
-from synkern.persistence import persistence_reference
+import synkern.decomposition.measures
+from synkern.analysis.persistence import persistence_reference
+from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.lattice import zeta_matrix
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_influence_is_excess(rng):
     nodes = noise.copy()
     for t in range(1, 5000):
         nodes[t] += [0.5 * nodes[t - 1, 0], 0.5 * nodes[t - 1, 1] + nodes[t - 1, 0]]
-    atoms = synkern.measures.atoms_of("transfer_entropy_xy")
+    atoms = synkern.decomposition.measures.atoms_of("transfer_entropy_xy")
     beyond = synkern.phiid(nodes, atoms=atoms).excess(persistence_reference(nodes, atoms=atoms))
     transfer = beyond.measure("transfer_entropy_xy")
     assert transfer[0, 1] == pytest.approx(0.5 * np.log(2 + 1 / 3), abs=0.12)

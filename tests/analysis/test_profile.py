@@ -5,13 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from synkern.averages import TrialAverages
-from synkern.profile import (
-    layer_profiles,
-    profiles_from_arrays,
-    profiles_to_arrays,
-)
-from synkern.scores import RANKINGS
+from synkern.analysis.averages import TrialAverages
+from synkern.analysis.profile import layer_profiles, profiles_from_arrays, profiles_to_arrays
+from synkern.analysis.scores import RANKINGS
 
 LAYERS, HEADS, TRIALS = 9, 3, 12
 LAYER = np.repeat(np.arange(LAYERS), HEADS)
@@ -293,7 +289,7 @@ def test_draws_in_which_a_layer_has_no_value_are_counted():
 def test_the_result_depends_on_the_seed_alone(monkeypatch):
     sts, rtr = atoms(hill)
     first = profiles_of(sts, rtr, LAYER, bootstrap=150, seed=3)["balance"]
-    monkeypatch.setattr("synkern.profile._CHUNK_BYTES", 1)  # one draw at a time
+    monkeypatch.setattr("synkern.analysis.profile._CHUNK_BYTES", 1)  # one draw at a time
     finished = []
     chunked = profiles_of(
         sts, rtr, LAYER, bootstrap=150, seed=3, rankings=["balance"], progress=finished.append

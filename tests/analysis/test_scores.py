@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import synkern
-from synkern.scores import scores_from_matrices, tied_rank
+from synkern.analysis.scores import scores_from_matrices, tied_rank
 
 
 def result_with(sts, rtr):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench import accuracy
+from bench.suites import accuracy
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from test_bench_records import record
+from benchmarks.test_bench_records import record
 
-from bench import compare
-from bench.records import Run
+from bench.harness import compare
+from bench.harness.records import Run
 
 
 def run(rng, change=1.0, cases=40, sweeps=3, noise=0.05):

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import gate, measure, report
-from bench.measure import Case, Measurement
-from bench.records import Check, Record, Run
-from bench.shapes import Shape
-from bench.ways import Way, backends
-from bench.works import BY_NAME, WORKS
-from synkern.kernels import cpu_build, cpu_library, estimators, mmi
+from bench.cases.contenders import Way, backends
+from bench.cases.shapes import Shape
+from bench.cases.workloads import BY_NAME, WORKS
+from bench.harness import gate, measure
+from bench.harness.measure import Case, Measurement
+from bench.harness.records import Check, Record, Run
+from bench.page import report
+from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend import build as cpu_build
+from synkern.kernels.formulas import estimators, mmi
 
 SMALL = Shape("Small", 12, trials=2, time=40)
 
@@ -83,7 +86,7 @@ def test_compiled_kernel_with_a_sign_flipped_is_refused(break_native, work):
 
 
 def closed_form_with(right, wrong):
-    """A copy of `kernels.mmi` with a part replaced."""
+    """A copy of `kernels.formulas.mmi` with a part replaced."""
     text = Path(mmi.__file__).read_text(encoding="utf-8")
     assert text.count(right) == 1
     copy = types.ModuleType("broken", None)

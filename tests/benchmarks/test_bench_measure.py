@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from bench import gate, measure, peers, shapes
-from bench.measure import Case, Measurement
-from bench.shapes import SEEDS, Shape
-from bench.ways import Way
-from bench.works import BY_NAME, WORKS
+from bench.cases import peers, shapes
+from bench.cases.contenders import Way
+from bench.cases.shapes import SEEDS, Shape
+from bench.cases.workloads import BY_NAME, WORKS
+from bench.harness import gate, measure
+from bench.harness.measure import Case, Measurement
 from synkern import ATOMS
-from synkern.kernels import mmi
+from synkern.kernels.formulas import mmi
 
 SHAPE = Shape("Some", 200, trials=30, time=20)
 ROOF = {"copy": 1e10, "float64": 1e10, "float32": 2e10}

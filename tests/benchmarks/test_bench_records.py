@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.records import Check, Record, Run
+from bench.harness.records import Check, Record, Run
 
 SHAPE = {"name": "Big", "nodes": 1000, "trials": 60, "time": 100}
 

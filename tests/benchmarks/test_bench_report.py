@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench.page import report
 
 RESULTS = report.load()
 

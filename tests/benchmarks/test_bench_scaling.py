@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bench import report, scaling
+from bench.page import report
+from bench.suites import scaling
 
 
 def points(function, sizes=(64, 128, 256, 512, 1024)):

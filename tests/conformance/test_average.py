@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from synkern.kernels.lattice import zeta_matrix
 
 import synkern
 from synkern import ATOMS
+from synkern.kernels.lattice import zeta_matrix
 
 
 def atoms_of(variables):

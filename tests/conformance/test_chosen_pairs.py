@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.estimators import Discrete, GaussianCCS, GaussianMMI
 
 import synkern
-from synkern.kernels import chosen
+from synkern.kernels.engine import chosen_pairs as chosen
+from synkern.kernels.formulas.estimators import Discrete, GaussianCCS, GaussianMMI
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 

@@ -1,15 +1,15 @@
 """The promise on ill-conditioned pairs, against exact sums and 80 decimal digits.
 
-`bench/conditioning.py` prints a table of the same and more; here are its bounds.
+`bench/suites/conditioning.py` prints a table of the same and more; here are its bounds.
 """
 
 import functools
 
 import numpy as np
 import pytest
-from extended_precision import SingularError, exact_atoms, least_gaps, promise
 
 import synkern
+from bench.harness.extended_precision import SingularError, exact_atoms, least_gaps, promise
 from synkern import ATOMS
 
 EPSILONS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8]

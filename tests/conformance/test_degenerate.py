@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from synkern.kernels.stable import Outcome
 
 import synkern
 from synkern import ATOMS
-from synkern.reference import phiid_pair
+from synkern.decomposition.reference import phiid_pair
+from synkern.kernels.formulas.rescue import Outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 

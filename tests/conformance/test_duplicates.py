@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from extended_precision import exact_atoms
-from synkern.kernels.lattice import ATOMS, swap_nodes
-from synkern.kernels.segments import standardise
-from synkern.kernels.stable import VANISHED, Outcome, lambdas_from_data
 
 import synkern
+from bench.harness.extended_precision import exact_atoms
+from synkern.kernels.formulas.rescue import VANISHED, Outcome, lambdas_from_data
+from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.lattice import ATOMS, swap_nodes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),

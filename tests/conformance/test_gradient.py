@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.estimators import GaussianMMI
 
 import synkern
-from synkern.kernels import ccs
+from synkern.kernels.formulas import ccs
+from synkern.kernels.formulas.estimators import GaussianMMI
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*below 30:UserWarning")
 

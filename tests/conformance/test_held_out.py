@@ -1,4 +1,4 @@
-"""phyid's own numbers on series that nothing was tuned on; `bench/held_out.py` writes the file."""
+"""phyid's own numbers on series that nothing was tuned on: see `bench/tables/held_out.py`."""
 
 import itertools
 import json
@@ -10,13 +10,13 @@ import torch
 
 import synkern
 from synkern import ATOMS, calc_PhiID
-from synkern.reference import local_pair, phiid_pair
+from synkern.decomposition.reference import local_pair, phiid_pair
 
 VARIANTS = list(itertools.product(["gaussian", "discrete"], ["MMI", "CCS"]))
 
 
 def cases():
-    with np.load(Path(__file__).with_name("data") / "phyid_held_out.npz") as file:
+    with np.load(Path(__file__).parents[1] / "data" / "phyid_held_out.npz") as file:
         for entry in json.loads(str(file["meta"])):
             series = file[f"{entry['case']}_series"]
             for kind, redundancy in VARIANTS:

@@ -14,7 +14,7 @@ import torch
 
 import synkern
 from synkern import ATOMS
-from synkern.reference import local_pair, phiid_pair
+from synkern.decomposition.reference import local_pair, phiid_pair
 
 ESTIMATORS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 estimators = pytest.mark.parametrize(("kind", "redundancy"), ESTIMATORS)
@@ -162,8 +162,8 @@ def test_float32(mask, holes, backend):
 def test_node_means_of_several_blocks(mask, holes, monkeypatch):
     """Blocks and parts of trials as small as they get: the whole is the same."""
     whole = synkern.phiid(holes, mask=mask, reduce="nodes", atoms="all")
-    monkeypatch.setattr("synkern.batches.BLOCK", 3)
-    monkeypatch.setattr("synkern.batches.HELD", 1)
+    monkeypatch.setattr("synkern.decomposition.batches.BLOCK", 3)
+    monkeypatch.setattr("synkern.decomposition.batches.HELD", 1)
     cut = synkern.phiid(holes, mask=mask, reduce="nodes", atoms="all")
     for atom in whole:
         np.testing.assert_allclose(cut[atom], whole[atom], rtol=0, atol=1e-13)

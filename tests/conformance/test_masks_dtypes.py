@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import synkern
-from synkern import preprocess
+from synkern.decomposition import preprocess
 
 TIME = 50
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max

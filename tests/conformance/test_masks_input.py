@@ -8,7 +8,7 @@ import torch
 import xarray
 
 import synkern
-from synkern import preprocess
+from synkern.decomposition import preprocess
 
 
 @pytest.fixture

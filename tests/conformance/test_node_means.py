@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.estimators import Discrete, GaussianCCS, GaussianMMI
 
 import synkern
+from synkern.kernels.formulas.estimators import Discrete, GaussianCCS, GaussianMMI
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 

@@ -6,7 +6,7 @@ import torch
 
 import synkern
 from synkern import LaggedMoments
-from synkern.preprocess import PREPROCESSING
+from synkern.decomposition.preprocess import PREPROCESSING
 
 AVERAGES = ["trials", "moments", "concatenate", None]
 INTEGERS = [

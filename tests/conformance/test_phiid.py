@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.estimators import GaussianMMI
-from synkern.kernels.lattice import swap_nodes
 
 import synkern
 from synkern import ATOMS
-from synkern.kernels import mmi
-from synkern.reference import phiid_pair
+from synkern.decomposition.reference import phiid_pair
+from synkern.kernels.formulas import mmi
+from synkern.kernels.formulas.estimators import GaussianMMI
+from synkern.kernels.lattice import swap_nodes
 
 
 def as_array(result: synkern.PhiIDResult) -> np.ndarray:

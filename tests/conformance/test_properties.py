@@ -14,11 +14,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from synkern.kernels.lattice import swap_nodes
-from synkern.kernels.stable import Outcome
 
 import synkern
 from synkern import ATOMS
+from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.lattice import swap_nodes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* nodes take more than two levels:UserWarning"),

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from synkern.kernels.stable import Outcome
-from synkern.kernels.steady import FAINT, ROUNDINGS
 
 import synkern
 from synkern import LaggedMoments
-from synkern.preprocess import PREPROCESSING
+from synkern.decomposition.preprocess import PREPROCESSING
+from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.formulas.steady import FAINT, ROUNDINGS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),

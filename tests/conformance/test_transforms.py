@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import synkern
-from synkern import preprocess
+from synkern.decomposition import preprocess
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),

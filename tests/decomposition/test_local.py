@@ -8,9 +8,9 @@ import torch
 
 import synkern
 from synkern import ATOMS, calc_PhiID
-from synkern import local as local_module
-from synkern.local import phiid_local
-from synkern.reference import local_pair
+from synkern.decomposition import pointwise as local_module
+from synkern.decomposition.pointwise import phiid_local
+from synkern.decomposition.reference import local_pair
 
 VARIANTS = list(itertools.product(["gaussian", "discrete"], ["MMI", "CCS"]))
 variants = pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)

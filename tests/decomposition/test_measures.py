@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import synkern
-from synkern.measures import MEASURES, atoms_of
+from synkern.decomposition.measures import MEASURES, atoms_of
 
 
 @pytest.fixture

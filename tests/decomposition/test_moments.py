@@ -5,10 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.stable import Outcome
 
 import synkern
 from synkern import LaggedMoments
+from synkern.kernels.formulas.rescue import Outcome
 
 SAME = 1e-12  # nats, of well-conditioned nodes
 

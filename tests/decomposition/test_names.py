@@ -10,7 +10,7 @@ import torch
 import xarray
 
 import synkern
-from synkern import preprocess
+from synkern.decomposition import preprocess
 
 REGIONS = ["V1", "V2", "M1"]
 

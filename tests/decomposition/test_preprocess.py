@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import synkern
-from synkern.preprocess import PREPROCESSING, copula, detrend, difference, zscore
+from synkern.decomposition.preprocess import PREPROCESSING, copula, detrend, difference, zscore
 
 TIME = np.arange(100.0)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from synkern import ATOMS
-from synkern.reference import local_pair, phiid_pair
+from synkern.decomposition.reference import local_pair, phiid_pair
 
 
 def test_golden_averages(variant):

@@ -11,7 +11,7 @@ import torch
 
 import synkern
 
-DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).parents[1] / "data"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 

@@ -17,9 +17,11 @@ import pytest
 import torch
 
 import synkern
-from synkern import _tensors, preprocess, study_analysis
+from synkern import _tensors
 from synkern._warnings import collected, warn
-from synkern.kernels import chosen
+from synkern.decomposition import preprocess
+from synkern.kernels.engine import chosen_pairs as chosen
+from synkern.study.stages import analysis as study_analysis
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
@@ -266,7 +268,7 @@ def test_warnings_stay_as_they_were_after_null_tests_in_threads(rng, monkeypatch
     """The thread that began last is inside while the first one leaves."""
     series = rng.standard_normal((5, 60, 3))
     meeting = threading.Barrier(2, timeout=30)
-    whole = synkern.nulls.NULLS["cross_trial"]
+    whole = synkern.analysis.nulls.NULLS["cross_trial"]
     met = threading.local()
 
     def together(recorded, generator):
@@ -275,7 +277,7 @@ def test_warnings_stay_as_they_were_after_null_tests_in_threads(rng, monkeypatch
             time.sleep(0.05 * threading.current_thread().late)
         return whole(recorded, generator)
 
-    monkeypatch.setitem(synkern.nulls.NULLS, "cross_trial", together)
+    monkeypatch.setitem(synkern.analysis.nulls.NULLS, "cross_trial", together)
     before = list(warnings.filters)
     threads = [
         threading.Thread(target=synkern.null_test, args=(series,), kwargs={"n": 19}) for _ in "ab"

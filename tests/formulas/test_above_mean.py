@@ -3,18 +3,18 @@
 import sys
 from fractions import Fraction
 
-import cupy_stand_in
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from synkern.kernels.above_mean import above_mean
 
 import synkern
+from support import cupy_stand_in
 from synkern import calc_PhiID, phiid, phiid_local
-from synkern.kernels import above_mean as module
-from synkern.reference import local_pair, phiid_pair
+from synkern.decomposition.reference import local_pair, phiid_pair
+from synkern.kernels.formulas import above_mean as module
+from synkern.kernels.formulas.above_mean import above_mean
 
 # Levels are the matter here; and Triton's interpreter, of version 3.6, warns about itself.
 pytestmark = [

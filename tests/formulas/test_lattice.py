@@ -1,4 +1,5 @@
 import numpy as np
+
 from synkern.kernels.lattice import ATOMS, moebius_matrix, swap_nodes, zeta_matrix
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.eager import Tile
-from synkern.kernels.parts import parts
+
+from synkern.kernels.engine.all_pairs import Tile
+from synkern.kernels.formulas.parts import parts
 
 TILES = [
     Tile(slice(2, 7), slice(3, 17), slice(3, 17)),

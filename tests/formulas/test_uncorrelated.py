@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from extended_precision import exact_atoms
-from synkern.kernels.segments import standardise
-from synkern.kernels.uncorrelated import resolution
 
 import synkern
+from bench.harness.extended_precision import exact_atoms
 from synkern import ATOMS, calc_PhiID
-from synkern.reference import phiid_pair
+from synkern.decomposition.reference import phiid_pair
+from synkern.kernels.formulas.uncorrelated import resolution
+from synkern.kernels.formulas.unit_vectors import standardise
 
 pytestmark = pytest.mark.filterwarnings("ignore:series has .* time points:UserWarning")
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 import transformers as tf
-from tiny_models import ARCHITECTURES, COMMON, DECODER, build, initialise, prompts
 from torch import nn
 from transformers.modeling_utils import AttentionInterface
 
-from synkern.attention import UnsupportedModelError, find_output_projections
-from synkern.upstream import is_compiled
+from support.tiny_models import ARCHITECTURES, COMMON, DECODER, build, initialise, prompts
+from synkern.models.heads import UnsupportedModelError, find_output_projections
+from synkern.models.upstream import is_compiled
 
 
 def hooks(model):

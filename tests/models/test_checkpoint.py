@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_study
 import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
-from tiny_models import ARCHITECTURES, build
 
-from synkern import checkpoint, models
-from synkern.checkpoint import CheckpointError, located
-from synkern.models import load
+from support import tiny_study
+from support.tiny_models import ARCHITECTURES, build
+from synkern.models import checkpoints as checkpoint
+from synkern.models import language_model as models
+from synkern.models.checkpoints import CheckpointError, located
+from synkern.models.language_model import load
 
 
 @pytest.fixture(scope="module")

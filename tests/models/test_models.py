@@ -8,10 +8,10 @@ import platformdirs
 import pytest
 import torch
 import transformers as tf
-from tiny_models import ARCHITECTURES, build, prompts
 
-from synkern import models
-from synkern.models import load, randomly_initialised
+from support.tiny_models import ARCHITECTURES, build, prompts
+from synkern.models import language_model as models
+from synkern.models.language_model import load, randomly_initialised
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """What is read of other libraries beyond their promises: one test for each thing.
 
-Where one of these fails after an update, the library has moved: mend synkern/upstream.py (or the
-file that its docstring names), not the test alone.
+Where one of these fails after an update, the library has moved: mend synkern/models/upstream.py (or
+the file that its docstring names), not the test alone.
 """
 
 import functools
@@ -12,15 +12,15 @@ from types import SimpleNamespace
 
 import accelerate
 import pytest
-import tiny_study
 import torch
 import transformers as tf
 import triton
-from tiny_models import ARCHITECTURES, build, cache_of, gemma3_multimodal, generate, prompts
 from torch import nn
 from torch.nn.modules import module as everywhere
 
-from synkern import upstream
+from support import tiny_study
+from support.tiny_models import ARCHITECTURES, build, cache_of, gemma3_multimodal, generate, prompts
+from synkern.models import upstream
 
 
 @pytest.fixture

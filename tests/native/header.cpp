@@ -1,6 +1,6 @@
 // The header's functions on arrays, for test_native_header.py.
 
-#include "simd.h"
+#include "host/simd.h"
 
 using namespace phiid;
 

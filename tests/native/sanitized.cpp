@@ -1,7 +1,7 @@
 // Every estimator on odd shapes and degenerate nodes, in exactly sized arrays, by one thread and by
 // three: a program of its own, so that a sanitizer sees all of it. Exit code 1 if the two differ.
 
-#include "host.cpp"
+#include "host/host.cpp"
 
 #include <cstdio>
 #include <random>

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import transformers as tf
-from tiny_models import build, cache_argument, cache_of, generate, go_on, prompts
 from torch import nn
 
-from synkern.decoding import RecordingError
-from synkern.recorder import record
+from support.tiny_models import build, cache_argument, cache_of, generate, go_on, prompts
+from synkern.recording.decoding import RecordingError
+from synkern.recording.recorder import record
 
 LLAMA = cache_argument(tf.LlamaForCausalLM)
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tiny_study
 
-from synkern.decoding import RecordingError
-from synkern.generation import PromptError, record_answers
-from synkern.models import load
+from support import tiny_study
+from synkern.models.language_model import load
+from synkern.recording.answers import PromptError, record_answers
+from synkern.recording.decoding import RecordingError
 
 PROMPTS = ["the cat sat", "why is it blue on a big mat"]
 

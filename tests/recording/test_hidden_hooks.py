@@ -7,13 +7,13 @@ import threading
 import accelerate
 import pytest
 import torch
-from tiny_models import build, generate, prompts
 from torch import nn
 from torch.nn.modules import module as everywhere
 
-from synkern.attention import UnsupportedModelError, find_output_projections
-from synkern.recorder import record
-from synkern.replayer import replay
+from support.tiny_models import build, generate, prompts
+from synkern.models.heads import UnsupportedModelError, find_output_projections
+from synkern.recording.recorder import record
+from synkern.recording.replayer import replay
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from tiny_models import build, cache_of, generate, go_on, prompts
 
-from synkern import record, replay, upstream
-from synkern.attention import UnsupportedModelError
+from support.tiny_models import build, cache_of, generate, go_on, prompts
+from synkern import record, replay
+from synkern.models import upstream
+from synkern.models.heads import UnsupportedModelError
 
 IDS = prompts(2, 7)
 

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers as tf
-from tiny_models import (
+from torch import nn
+
+from support.tiny_models import (
     ARCHITECTURES,
     VOCAB,
     build,
@@ -21,15 +23,13 @@ from tiny_models import (
     heads_by_definition,
     prompts,
 )
-from torch import nn
-
-from synkern import recorder
-from synkern.attention import UnsupportedModelError
-from synkern.decoding import RecordingError
-from synkern.models import load
-from synkern.recorder import record
-from synkern.recording import Node
-from synkern.replayer import replay
+from synkern.models.heads import UnsupportedModelError
+from synkern.models.language_model import load
+from synkern.recording import recorder
+from synkern.recording.decoding import RecordingError
+from synkern.recording.recorder import record
+from synkern.recording.recording import Node
+from synkern.recording.replayer import replay
 
 STEPS = 12
 
@@ -920,11 +920,11 @@ def test_smollm2(smollm2):
 def test_importing_needs_no_transformers():
     code = (
         "import sys; sys.modules['transformers'] = None\n"
-        "import synkern.recorder, synkern.models, synkern.attention\n"
-        "try: synkern.models.load('gpt2')\n"
+        "import synkern.recording.recorder, synkern.models, synkern.models.heads\n"
+        "try: synkern.models.language_model.load('gpt2')\n"
         "except ImportError as e: assert 'pip install \"synkern[llm]\"' in str(e); print('named')\n"
         "import torch\n"
-        "try: synkern.recorder.record(torch.nn.Linear(2, 2)).__enter__()\n"
+        "try: synkern.recording.recorder.record(torch.nn.Linear(2, 2)).__enter__()\n"
         "except ImportError as e: assert 'synkern[llm]' in str(e); print('named')\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,14 +7,14 @@ import accelerate
 import pytest
 import torch
 import transformers as tf
-from tiny_models import DECODER, build, generate, initialise, prompts
 from torch import nn
 from torch.nn.functional import pad
 
-from synkern.decoding import RecordingError
-from synkern.models import randomly_initialised
-from synkern.recorder import record
-from synkern.replayer import replay
+from support.tiny_models import DECODER, build, generate, initialise, prompts
+from synkern.models.language_model import randomly_initialised
+from synkern.recording.decoding import RecordingError
+from synkern.recording.recorder import record
+from synkern.recording.replayer import replay
 
 STEPS = 6
 IMAGE, BEGIN, END = 3, 4, 5

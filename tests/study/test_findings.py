@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from synkern.findings import findings
-from synkern.profile import LayerProfile
+from synkern.analysis.profile import LayerProfile
+from synkern.study.report.findings import findings
 
 UP, FLAT = (0.1, 0.3), (-0.1, 0.1)
 DOWN = (-0.3, -0.1)

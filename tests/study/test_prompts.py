@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from synkern.prompts import Prompt, load_prompts
+from synkern.study.prompts import Prompt, load_prompts
 
 
 def test_the_built_in_prompts_are_ten_in_each_of_six_categories():
@@ -129,6 +129,6 @@ def test_half_a_character_in_a_list_is_refused():
     ],
 )
 def test_what_is_no_file_of_prompts_is_explained(source, error, message, monkeypatch):
-    monkeypatch.setattr("synkern.prompts._MOST_BYTES", 1000)
+    monkeypatch.setattr("synkern.study.prompts._MOST_BYTES", 1000)
     with pytest.raises(error, match=message):
         load_prompts(source)

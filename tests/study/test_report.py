@@ -10,9 +10,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from synkern import nulls, report
-from synkern.averages import TrialAverages
-from synkern.figures import (
+from synkern.analysis import nulls
+from synkern.analysis.averages import TrialAverages
+from synkern.analysis.profile import layer_profiles
+from synkern.analysis.scores import RANKINGS
+from synkern.study.folder import StudyFolder
+from synkern.study.report import page as report
+from synkern.study.report.figures import (
     excess_matrices,
     head_maps,
     layer_profile_curves,
@@ -20,11 +24,8 @@ from synkern.figures import (
     pair_matrices,
     synergy_curves,
 )
-from synkern.findings import findings
-from synkern.profile import layer_profiles
-from synkern.report import FALSE_POSITIVES, write_report
-from synkern.scores import RANKINGS
-from synkern.study_folder import StudyFolder
+from synkern.study.report.findings import findings
+from synkern.study.report.page import FALSE_POSITIVES, write_report
 
 LAYER = np.array([0, 0, 0, 1, 1, 2, 2, 2, 5, 5, 5])  # layers may differ in size, or be missing
 HEAD = np.array([0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 2])

@@ -12,16 +12,20 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-import tiny_study
 import torch
 
 import synkern
-from synkern import generation, models, study, study_analysis, study_recording
-from synkern.preprocess import PREPROCESSING
-from synkern.scores import RANKINGS, scores_from_matrices
-from synkern.study import StudyError, run_study
-from synkern.study_folder import ArgumentError, MissingPackageError, StudyFolder
-from synkern.study_settings import Settings
+from support import tiny_study
+from synkern.analysis.scores import RANKINGS, scores_from_matrices
+from synkern.decomposition.preprocess import PREPROCESSING
+from synkern.models import language_model as models
+from synkern.recording import answers as generation
+from synkern.study import run as study
+from synkern.study.folder import ArgumentError, MissingPackageError, StudyFolder
+from synkern.study.run import StudyError, run_study
+from synkern.study.settings import Settings
+from synkern.study.stages import analysis as study_analysis
+from synkern.study.stages import recording as study_recording
 
 RECORDINGS = ("recording (trained)", "recording (random)")
 ANALYSES = ("analysis (trained)", "analysis (random)")
@@ -95,7 +99,7 @@ def ran(finished, monkeypatch):
     monkeypatch.setattr(study, "analyse", as_finished("analysis"))
     monkeypatch.setattr(study, "compare_with_null", as_finished("null"))
     monkeypatch.setattr(study, "_write_texts", lambda *args: None)
-    monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr("synkern.study.report.page.write_report", lambda folder, *args: folder.path)
     monkeypatch.setattr(study, "findings", lambda *args: [])
     return stages
 
@@ -347,7 +351,7 @@ def test_a_null_test_is_kept_while_what_it_depends_on_stays(model, tested, tmp_p
     assert again(model, out, **null, bootstrap=150).reused == RECORDINGS + NULLS
     assert again(model, out, **null, control=False).reused == (RECORDINGS[0], NULLS[0])
     monkeypatch.setattr(study, "compare_with_null", lambda *args: ({}, {"warnings": []}))
-    monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr("synkern.study.report.page.write_report", lambda folder, *args: folder.path)
     monkeypatch.setattr(study, "findings", lambda *args: [])
     for change in ({"null_draws": 40}, {"seed": 3}, {"tau": 2}, {"redundancy": "CCS"}):
         reused = again(model, out, **{**null, "control": False, **change}).reused
@@ -783,7 +787,7 @@ def test_a_model_that_cannot_be_loaded_or_recorded_is_explained(model, tmp_path,
         again(str(tmp_path / "absent"), tmp_path / "out")
 
     def refuse(*args, **kwargs):
-        raise synkern.decoding.RecordingError("not finite")
+        raise synkern.recording.decoding.RecordingError("not finite")
 
     monkeypatch.setattr(generation, "record", refuse)
     with pytest.raises(StudyError, match="cannot be recorded: not finite"):

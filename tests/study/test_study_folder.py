@@ -14,13 +14,13 @@ import time
 import numpy as np
 import pytest
 
-from synkern import study_lock
-from synkern.study_folder import ArgumentError, StudyError, StudyFolder
-from synkern.study_lock import LOCK, FolderInUseError, FolderLock
+from synkern.study import lock as study_lock
+from synkern.study.folder import ArgumentError, StudyError, StudyFolder
+from synkern.study.lock import LOCK, FolderInUseError, FolderLock
 
 HOLD = """
 import sys, time
-from synkern.study_folder import StudyFolder
+from synkern.study.folder import StudyFolder
 with StudyFolder.locked(sys.argv[1]) as folder:
     (folder.path / ".unfinished-1234-study.npz").write_bytes(b"half")
     print("held", flush=True)

@@ -5,15 +5,18 @@ import shutil
 from collections import namedtuple
 
 import pytest
-import tiny_study
 import torch
-from test_study import settings_of
+from study.test_study import settings_of
 
-from synkern import _memory, models, numerals, study_room
-from synkern.study import run_study
-from synkern.study_folder import ArgumentError, StudyError
-from synkern.study_plan import decompositions, plan
-from synkern.study_room import Model, cache_bytes_of
+from support import tiny_study
+from synkern import _memory
+from synkern.models import language_model as models
+from synkern.study import numerals
+from synkern.study import room as study_room
+from synkern.study.folder import ArgumentError, StudyError
+from synkern.study.plan import decompositions, plan
+from synkern.study.room import Model, cache_bytes_of
+from synkern.study.run import run_study
 
 GB = 10**9
 ASKED = settings_of(prompts=("",) * 60, new_tokens=100, batch_size=30, bootstrap=1000)
@@ -31,7 +34,7 @@ def recordings(monkeypatch):
     def record(*args, **kwargs):
         raise AssertionError("the model was asked")
 
-    monkeypatch.setattr("synkern.generation.record_answers", record)
+    monkeypatch.setattr("synkern.recording.answers.record_answers", record)
 
 
 def free(monkeypatch, size):
@@ -122,14 +125,16 @@ def test_the_control_is_asked_about_before_the_model(model, monkeypatch, tmp_pat
     def refuse(model):
         raise StudyError(f"{model.parameters} weights more")
 
-    monkeypatch.setattr("synkern.study_plan.check_control", refuse)
+    monkeypatch.setattr("synkern.study.plan.check_control", refuse)
     with pytest.raises(StudyError, match=r"^\d{4,} weights more"):
         run_study(model, out=tmp_path, **tiny_study.ARGUMENTS)
     with pytest.raises(AssertionError, match="the model was asked"):
         run_study(model, out=tmp_path, **tiny_study.ARGUMENTS, control=False)
 
 
-@pytest.mark.parametrize("place", ["generation.record_answers", "models.randomly_initialised"])
+@pytest.mark.parametrize(
+    "place", ["recording.answers.record_answers", "models.language_model.randomly_initialised"]
+)
 def test_memory_that_ends_while_recording_is_explained(place, model, monkeypatch, tmp_path):
     def too_much(*args, **kwargs):
         return torch.empty(2**60)  # what torch itself says is what is read
@@ -180,7 +185,7 @@ def test_the_plan_says_what_will_be_done():
 def test_the_plan_comes_before_the_work_and_the_time_after_a_batch(
     model, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("synkern.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr("synkern.study.report.page.write_report", lambda folder, *args: folder.path)
     arguments = tiny_study.ARGUMENTS | {"progress": True, "control": False}
     run_study(model, out=tmp_path, **arguments)
     lines = capsys.readouterr().err.splitlines()

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from synkern.kernels.cpu_backend import build as cpu_build
 from synkern.kernels.cupy_backend.source import NAMES, kernels
 
-from synkern.kernels import cpu_build
-
-SHIM = Path(__file__).with_name("native")
+SHIM = Path(__file__).parents[1] / "native"
 FLAGS = ("-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-w")
 LIBRARY = ("-fPIC", "-shared")
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import synkern
-from synkern import backends
-from synkern.kernels import cpu_build, cpu_library
+from synkern.decomposition import backends
+from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend import build as cpu_build
 
-_TESTS = Path(__file__).parent
+_TESTS = Path(__file__).parents[1]
 SERIES = np.random.default_rng(0).standard_normal((50, 3))
 
 

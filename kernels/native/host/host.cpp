@@ -1,4 +1,4 @@
-// The functions that kernels/cpu_library.py calls. Arrays are contiguous and C-ordered; a function
+// The functions that kernels/cpu_backend/bindings.py calls. Arrays are contiguous and C-ordered; a function
 // returns what it has found, to be read and freed, or null with `error` set.
 
 #include <exception>

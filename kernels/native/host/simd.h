@@ -147,4 +147,4 @@ PHIID_FN Floats ln(Floats x) {
 
 }  // namespace phiid
 
-#include "phiid_math.h"
+#include "../phiid_math.h"

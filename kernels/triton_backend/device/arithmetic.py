@@ -1,6 +1,6 @@
 """Gaussian MMI of one pair in registers: from six correlations to the arguments of logarithms.
 
-The elimination is that of `kernels.mmi`, with its quotients multiplied out. Where that divides by
+The elimination is that of `formulas.mmi`, with its quotients multiplied out. Where that divides by
 det Σ_xy = 1 - r², here the same quantity times det Σ_xy stands: x_a p - u² in place of x_a - u²/p.
 Both subtract the same two numbers, once before and once after the division, so the rounding errors
 relative to the result are the same, and no trial costs a division.
@@ -11,8 +11,8 @@ Literals are integers: a float literal is a float32 to Triton.
 import triton
 import triton.language as tl
 
-from .plan import DENOMINATOR as _DENOMINATOR
-from .plan import NUMERATOR as _NUMERATOR
+from ..plan import DENOMINATOR as _DENOMINATOR
+from ..plan import NUMERATOR as _NUMERATOR
 
 NUMERATOR: tl.constexpr = tl.constexpr(_NUMERATOR)
 DENOMINATOR: tl.constexpr = tl.constexpr(_DENOMINATOR)
@@ -55,7 +55,7 @@ def minors(c):
 
 @triton.jit
 def trusted(m, limit):
-    """Whether min_k det Σ / det Σ_without_k, see `kernels.mmi.lambdas`, is at least the limit."""
+    """Whether min_k det Σ / det Σ_without_k, see `formulas.mmi.lambdas`, is at least the limit."""
     past, future, x_a, x_b, y_a, y_b, xy_a, xy_b, x_ab, y_ab, joint = m
     least = tl.minimum(tl.minimum(past, tl.minimum(xy_a, xy_b)), joint)
     least = tl.minimum(least, tl.minimum(future, tl.minimum(x_ab, y_ab)))

@@ -44,7 +44,7 @@ def common(change, above, below, J: tl.constexpr, K: tl.constexpr, L: tl.constex
 
 @triton.jit
 def common_changes(i, above, below):
-    """CCS redundancies at one sample or state, see `kernels.ccs` and `kernels.discrete`.
+    """CCS redundancies at one sample or state, see `formulas.ccs` and `formulas.discrete`.
 
     Args:
         i: local informations.

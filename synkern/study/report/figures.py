@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from synkern.profile import MEANS, LayerProfile
-from synkern.scores import PUBLISHED, node_means
+from synkern.analysis.profile import MEANS, LayerProfile
+from synkern.analysis.scores import PUBLISHED, node_means
 
 Floats = NDArray[np.float64]
 
@@ -221,8 +221,8 @@ def synergy_curves(
     """Profiles of the synergy as it is and beyond persistence, one row for each model.
 
     Args:
-        profiles: by what the row is called, then by name in `synkern.profile.MEANS`; without the
-            excess if there is none.
+        profiles: by what the row is called, then by name in `synkern.analysis.profile.MEANS`;
+            without the excess if there is none.
         missing: by the same name, (layers,) share of the (trial, pair) without a reference; left
             out where there is no excess.
         title: of the whole figure.

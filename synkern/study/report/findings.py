@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synkern.numerals import digits, interval, number, percent
-from synkern.profile import LayerProfile
-from synkern.scores import PUBLISHED, RANKINGS
-from synkern.study_analysis import BASELINE, EXCESS
-from synkern.study_choices import NONE
-from synkern.study_recording import CONTROL, TRAINED
+from synkern.analysis.profile import LayerProfile
+from synkern.analysis.scores import PUBLISHED, RANKINGS
+from synkern.study.choices import NONE
+from synkern.study.numerals import digits, interval, number, percent
+from synkern.study.stages.analysis import BASELINE, EXCESS
+from synkern.study.stages.recording import CONTROL, TRAINED
 
 FEW_PROMPTS = 10
 """Below this number of prompts, intervals over them are too narrow."""

@@ -14,7 +14,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from synkern.figures import (
+from synkern.analysis.profile import MEANS, MISSING_TOLERATED, LayerProfile
+from synkern.analysis.scores import node_means
+from synkern.study.folder import StudyFolder
+from synkern.study.numerals import digits as _digits
+from synkern.study.numerals import interval as _interval
+from synkern.study.numerals import number as _number
+from synkern.study.numerals import percent as _percent
+from synkern.study.report.figures import (
     STYLE,
     excess_matrices,
     head_maps,
@@ -23,15 +30,8 @@ from synkern.figures import (
     pair_matrices,
     synergy_curves,
 )
-from synkern.findings import called, findings
-from synkern.numerals import digits as _digits
-from synkern.numerals import interval as _interval
-from synkern.numerals import number as _number
-from synkern.numerals import percent as _percent
-from synkern.profile import MEANS, MISSING_TOLERATED, LayerProfile
-from synkern.scores import node_means
-from synkern.study_analysis import BASELINE, EXCESS, FALSE_DISCOVERIES, RAW
-from synkern.study_folder import StudyFolder
+from synkern.study.report.findings import called, findings
+from synkern.study.stages.analysis import BASELINE, EXCESS, FALSE_DISCOVERIES, RAW
 
 FALSE_POSITIVES = {
     "cross_trial": (".052 / .054", ".052 / .055"),
@@ -41,7 +41,7 @@ FALSE_POSITIVES = {
     "phase": (".189 / .051", ".726 / .146"),
 }
 """Shares of unrelated pairs with p <= 0.05, sts / rtr, for AR(1) nodes of coefficient 0.5 and of
-0.97, mean of ten trials: the table in `synkern.nulls`."""
+0.97, mean of ten trials: the table in `synkern.analysis.nulls`."""
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def write_report(
             }
         )
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("synkern", "data"),
+        loader=jinja2.PackageLoader("synkern.study.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 import synkern
 from synkern._arrays import to_numpy
 from synkern._warnings import collected
-from synkern.averages import Averages, PooledAverages, TrialAverages
-from synkern.backends import BACKENDS
-from synkern.nulls import null_test
-from synkern.persistence import persistence_reference
-from synkern.preprocess import PREPROCESSING
-from synkern.profile import (
+from synkern.analysis.averages import Averages, PooledAverages, TrialAverages
+from synkern.analysis.nulls import null_test
+from synkern.analysis.persistence import persistence_reference
+from synkern.analysis.profile import (
     MEANS,
     MISSING_TOLERATED,
     LayerProfile,
@@ -34,12 +32,14 @@ from synkern.profile import (
     profiles_from_arrays,
     profiles_to_arrays,
 )
-from synkern.result import PhiIDResult
-from synkern.scores import RANKINGS, node_means, tied_rank
-from synkern.study_choices import NONE
-from synkern.study_folder import StudyError
-from synkern.study_recording import TRAINED, Arrays, Facts, named
-from synkern.study_settings import Settings
+from synkern.analysis.scores import RANKINGS, node_means, tied_rank
+from synkern.decomposition.backends import BACKENDS
+from synkern.decomposition.preprocess import PREPROCESSING
+from synkern.decomposition.result import PhiIDResult
+from synkern.study.choices import NONE
+from synkern.study.folder import StudyError
+from synkern.study.settings import Settings
+from synkern.study.stages.recording import TRAINED, Arrays, Facts, named
 
 Floats = NDArray[np.float64]
 

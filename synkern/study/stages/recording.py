@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synkern.attention import UnsupportedModelError, find_output_projections
-from synkern.decoding import RecordingError
-from synkern.study_folder import MissingPackageError, StudyError
-from synkern.study_room import Model, cache_bytes_of
-from synkern.study_settings import Settings
-from synkern.upstream import context_length, is_out_of_memory
+from synkern.models.heads import UnsupportedModelError, find_output_projections
+from synkern.models.upstream import context_length, is_out_of_memory
+from synkern.recording.decoding import RecordingError
+from synkern.study.folder import MissingPackageError, StudyError
+from synkern.study.room import Model, cache_bytes_of
+from synkern.study.settings import Settings
 
 TRAINED = "trained"
 CONTROL = "random"
@@ -48,7 +48,7 @@ class Models:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        models = importlib.import_module("synkern.models")
+        models = importlib.import_module("synkern.models.language_model")
         settings = self._settings
         try:
             # Like our own bars: a log, which may be on a full disk, gets none.
@@ -97,7 +97,7 @@ class Models:
         """
         settings = self._settings
         model, tokenizer = self._loaded
-        generation = importlib.import_module("synkern.generation")
+        generation = importlib.import_module("synkern.recording.answers")
         with _explained(settings):
             heads = [p for p in find_output_projections(model) for _ in range(p.heads)]
             lengths = generation.prompt_lengths(tokenizer, [p.text for p in settings.prompts])
@@ -116,7 +116,7 @@ class Models:
         """The model with `weights`, and the tokenizer."""
         model, tokenizer = self._loaded
         if weights == CONTROL:
-            models = importlib.import_module("synkern.models")
+            models = importlib.import_module("synkern.models.language_model")
             model = models.randomly_initialised(model, self._settings.seed)
         return model, tokenizer
 
@@ -191,7 +191,7 @@ def record_heads(
         StudyError: the model cannot be loaded, recorded, or held in memory, or its chat template
             cannot be used.
     """
-    generation = importlib.import_module("synkern.generation")
+    generation = importlib.import_module("synkern.recording.answers")
     started = time.perf_counter()
     with _explained(settings):
         model, tokenizer = models.get(weights)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from first_use import compiler, runs
 
 import synkern
-from synkern.kernels import cpu_build, cpu_library
+from support.first_use import compiler, runs
+from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend import build as cpu_build
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 
 DECOMPOSE = """
@@ -150,7 +151,7 @@ def test_threads_and_runs_give_the_same_bits(series, kind, redundancy, options, 
 
 def test_many_marked_pairs_of_several_strips(rng, monkeypatch):
     """Every pair of 150 equal nodes takes the stable path, rows in three turns."""
-    monkeypatch.setattr("synkern.kernels.cpu_backend._STRIP_ENTRIES", 1)
+    monkeypatch.setattr("synkern.kernels.cpu_backend.backend._STRIP_ENTRIES", 1)
     series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 150, axis=-1)
     with pytest.warns(UserWarning, match="degenerate: 22350 duplicate"):
         means = synkern.phiid(series, reduce="nodes", backend="cpu")

@@ -10,9 +10,19 @@ import types
 from pathlib import Path
 
 import pytest
-from first_use import compiler, decompose, explained, forget, left_out, libraries, refuse, runs
 
-from synkern.kernels import cpu_build, cpu_cache
+from support.first_use import (
+    compiler,
+    decompose,
+    explained,
+    forget,
+    left_out,
+    libraries,
+    refuse,
+    runs,
+)
+from synkern.kernels.cpu_backend import build as cpu_build
+from synkern.kernels.cpu_backend import cache as cpu_cache
 
 PASSING = {
     "killed": "echo 'c++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1",

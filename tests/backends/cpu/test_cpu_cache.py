@@ -6,7 +6,8 @@ import threading
 import time
 
 import pytest
-from first_use import (
+
+from support.first_use import (
     compiler,
     decompose,
     explained,
@@ -17,14 +18,15 @@ from first_use import (
     refuse,
     runs,
 )
-
-from synkern.kernels import cpu_build, cpu_cache, cpu_library
+from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend import build as cpu_build
+from synkern.kernels.cpu_backend import cache as cpu_cache
 
 # ---- Damaged ------------------------------------------------------------------------------------
 
 DAMAGE = """
 import os, pathlib, sys
-from first_use import decompose, forget
+from support.first_use import decompose, forget
 assert decompose() == "cpu"
 path, = pathlib.Path(sys.argv[1]).iterdir()
 whole = path.read_bytes()
@@ -147,7 +149,7 @@ def test_nobody_else_can_write_what_is_made_whatever_the_umask(library_cache):
 
 HOMES = """
 import os, pathlib, pwd, sys, warnings
-from first_use import decompose, forget
+from support.first_use import decompose, forget
 from synkern.cli import main
 top = pathlib.Path(sys.argv[1])
 top.chmod(0o755)

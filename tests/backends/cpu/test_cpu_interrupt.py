@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import synkern
-from synkern.kernels import cpu_library
+from synkern.kernels.cpu_backend import bindings as cpu_library
 
 DELAY = 0.03
 """Seconds from the start of a compiled function to the signal."""

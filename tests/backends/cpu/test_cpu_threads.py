@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import synkern
-from synkern.kernels import cpu_library, cpu_threads
+from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend import threads as cpu_threads
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_threads_of_torch_may_be_lowered_before_anything_is_used(first):
 {first}
 torch.set_num_threads(1)
 synkern.limit_threads
-from synkern.kernels import cpu_threads
+from synkern.kernels.cpu_backend import threads as cpu_threads
 assert cpu_threads._of_torch(16) == 1, cpu_threads._of_torch(16)
 began = cpu_threads._torch_began_with(torch)
 assert began == {"before" if first.startswith("import torch") else 1}, began

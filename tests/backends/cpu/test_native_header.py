@@ -7,13 +7,13 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
+
+from synkern.kernels.cpu_backend import build as cpu_build
+from synkern.kernels.formulas.mmi import Correlations, atoms, lambdas
+from synkern.kernels.formulas.uncorrelated import local_resolution, resolution
 from synkern.kernels.lattice import ATOMS, moebius_matrix
-from synkern.kernels.mmi import Correlations, atoms, lambdas
-from synkern.kernels.uncorrelated import local_resolution, resolution
 
-from synkern.kernels import cpu_build
-
-NATIVE = Path(__file__).with_name("native")
+NATIVE = Path(__file__).parents[2] / "native"
 DTYPES = ["float64", "float32"]
 
 

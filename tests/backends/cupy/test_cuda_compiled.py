@@ -8,15 +8,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from synkern.kernels.cupy_backend import ahead
 from synkern.kernels.cupy_backend.source import NAMES, TOTALS
 
 pytestmark = pytest.mark.proof
 
-TABLE = json.loads(Path(__file__).with_name("data").joinpath("cuda_compiled.json").read_text())
+TABLE = json.loads(Path(__file__).parents[2].joinpath("data", "cuda_compiled.json").read_text())
 
 # Every kernel for the GPU whose registers they were fitted to; for the others one of each dtype.
-# The table, which bench/compile_table.py writes, has them all.
+# The table, which bench/tables/compile_table.py writes, has them all.
 SOME = ("phiid::mmi_series<double, phiid::Two>", "phiid::ccs<float>")
 JOBS = [("sm_90", name) for name in NAMES] + [
     (target, name) for target in ahead.TARGETS if target != "sm_90" for name in SOME

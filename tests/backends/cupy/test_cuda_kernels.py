@@ -6,15 +6,16 @@ import subprocess
 
 import numpy as np
 import pytest
-from cuda_shim import ORDERS, Launcher, Recorder, build, planted
+
+from support.cuda_shim import ORDERS, Launcher, Recorder, build, planted
 from synkern.kernels.cupy_backend.source import SHAPES, TOTALS, TOTALS_THREADS, kernels
-from synkern.kernels.discrete import tables_of
-from synkern.kernels.eager import Tile, pair_mask, smallest_trusted
-from synkern.kernels.estimators import STRICT
+from synkern.kernels.engine.all_pairs import Tile, pair_mask, smallest_trusted
+from synkern.kernels.formulas import estimators
+from synkern.kernels.formulas import unit_vectors as segments
+from synkern.kernels.formulas.discrete import tables_of
+from synkern.kernels.formulas.estimators import STRICT
 from synkern.kernels.lattice import ATOMS, moebius_matrix, swap_nodes
 from synkern.kernels.numpy_backend import LIBRARY
-
-from synkern.kernels import estimators, segments
 
 TWO = ("rtr", "sts")
 SOME = ("xts", "yts", "rtr", "sts", "str")

@@ -5,18 +5,19 @@ import types
 import warnings
 from dataclasses import replace
 
-import cuda_shim
-import cupy_stand_in
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.cupy_backend import backend, launch, launcher
+
+import synkern
+from support import cuda_shim, cupy_stand_in
+from synkern import _arrays
+from synkern.decomposition import backends
+from synkern.kernels.cupy_backend import backend, launch
+from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.library import DeviceLibrary
 from synkern.kernels.cupy_backend.source import NAMES
 from synkern.kernels.lattice import ATOMS
-
-import synkern
-from synkern import _arrays, backends
 
 VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 variants = pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
@@ -55,7 +56,7 @@ def cupy(shim, monkeypatch):
     """The module, as if there were a GPU."""
     made = cupy_stand_in.module()
     monkeypatch.setitem(sys.modules, "cupy", made)
-    monkeypatch.setattr("synkern.backends.cupy_obstacle", lambda: None)
+    monkeypatch.setattr("synkern.decomposition.backends.cupy_obstacle", lambda: None)
     return made
 
 

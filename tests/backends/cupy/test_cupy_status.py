@@ -12,12 +12,12 @@ import types
 from pathlib import Path
 
 import pytest
-from synkern.kernels.cupy_backend import probe
 
 import synkern
 from synkern.cli import main
+from synkern.kernels.cupy_backend import probe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 class Driver:

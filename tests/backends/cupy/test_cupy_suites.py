@@ -6,21 +6,23 @@ leave to whole-array operations.
 
 from dataclasses import replace
 
-import cuda_shim
 import numpy as np
 import pytest
-import test_conditioning
-import test_degenerate
-import test_duplicates
-import test_held_out
-import test_phiid
+from conformance import (
+    test_conditioning,
+    test_degenerate,
+    test_duplicates,
+    test_held_out,
+    test_phiid,
+)
+
+import synkern
+from support import cuda_shim
+from synkern.decomposition import backends
 from synkern.kernels.cupy_backend import backend as cupy_backend
 from synkern.kernels.cupy_backend.launch import Device
 from synkern.kernels.cupy_backend.library import DeviceLibrary
-from synkern.kernels.eager import request_for
-
-import synkern
-from synkern import backends
+from synkern.kernels.engine.all_pairs import request_for
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN_VARIANTS
-from synkern.kernels.discrete import binarise, discrete_pairs, discrete_tile
-from synkern.kernels.eager import Tile
+
+from synkern.kernels.engine.all_pairs import Tile
+from synkern.kernels.formulas.discrete import binarise, discrete_pairs, discrete_tile
 from synkern.kernels.lattice import ATOMS, swap_nodes, zeta_matrix
 from synkern.kernels.numpy_backend import _NumPy
 from synkern.kernels.torch_backend import _Torch

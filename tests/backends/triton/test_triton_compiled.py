@@ -11,11 +11,11 @@ import pytest
 
 pytestmark = pytest.mark.proof
 
-TABLE = json.loads(Path(__file__).with_name("data").joinpath("triton_compiled.json").read_text())
+TABLE = json.loads(Path(__file__).parents[2].joinpath("data", "triton_compiled.json").read_text())
 TABLED = list(TABLE["3.6.0"]["sm_90"])
 
 # Every variant for the GPU that the configurations were chosen for; for the others one of each
-# kernel and dtype. The table, which bench/compile_table.py writes, has them all.
+# kernel and dtype. The table, which bench/tables/compile_table.py writes, has them all.
 JOBS = [("sm_90", variant) for variant in TABLED] + [
     (target, variant)
     for target in ("sm_80", "sm_100", "sm_120", "gfx942")

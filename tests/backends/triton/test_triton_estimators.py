@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 import triton
+from backends.triton.test_triton_kernels import every_address, poison
 from conftest import GOLDEN_VARIANTS
-from synkern.kernels.discrete import binarise
-from synkern.kernels.segments import standardise
-from synkern.kernels.triton_backend import backend, ccs, discrete
-from synkern.kernels.triton_backend.launch import Launch
-from synkern.kernels.triton_backend.op import unpack
-from test_triton_kernels import every_address, poison
 
 import synkern
 from synkern import ATOMS
-from synkern.reference import phiid_pair
+from synkern.decomposition.reference import phiid_pair
+from synkern.kernels.formulas.discrete import binarise
+from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.triton_backend import backend, ccs, discrete
+from synkern.kernels.triton_backend.launch import Launch
+from synkern.kernels.triton_backend.op import unpack
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = [

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from synkern.kernels.triton_backend import head_norms as module
-from synkern.kernels.triton_backend.head_norms import stacked_head_norms
-from tiny_models import build, generate, prompts
 
-from synkern import recording
-from synkern.recorder import record
-from synkern.recording import head_norms
+from support.tiny_models import build, generate, prompts
+from synkern.kernels.triton_backend import norms as module
+from synkern.kernels.triton_backend.norms import stacked_head_norms
+from synkern.recording import recording
+from synkern.recording.recorder import record
+from synkern.recording.recording import head_norms
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")

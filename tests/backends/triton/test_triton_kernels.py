@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 import triton
-from synkern.kernels.eager import smallest_trusted
-from synkern.kernels.estimators import LOOSE, STRICT
+
+from synkern.decomposition.reference import phiid_pair
+from synkern.kernels.engine.all_pairs import smallest_trusted
+from synkern.kernels.formulas.estimators import LOOSE, STRICT
+from synkern.kernels.formulas.unit_vectors import standardise
 from synkern.kernels.lattice import ATOMS, moebius_matrix
-from synkern.kernels.segments import standardise
 from synkern.kernels.triton_backend import launch as launching
+from synkern.kernels.triton_backend.device.tiles import fold
 from synkern.kernels.triton_backend.launch import Grid, Launch, fill, grid_for, path_for
 from synkern.kernels.triton_backend.op import unpack
 from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, plan
-from synkern.kernels.triton_backend.tiles import fold
-
-from synkern.reference import phiid_pair
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
@@ -203,7 +203,7 @@ def test_product_of_a_group_stays_normal():
 
 
 def test_plan_combines_logarithms_to_atoms(rng):
-    """Against `kernels.mmi` on correlations of random data, in NumPy."""
+    """Against `kernels.formulas.mmi` on correlations of random data, in NumPy."""
     assert plan(FEW).terms == tuple(
         TERMS.index(name) for name in ("max x_a x_b y_a y_b", "sts numerator", "sts denominator")
     )

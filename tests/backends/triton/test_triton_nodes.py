@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.eager import request_for
-from synkern.kernels.estimators import GaussianMMI
-from synkern.kernels.nodes import decompose_nodes as eager
-from synkern.kernels.segments import standardise
-from synkern.kernels.torch_backend import _LIB
-from synkern.kernels.triton_backend import launch as launching
-from synkern.kernels.triton_backend import nodes as reduced
-from synkern.kernels.triton_backend.nodes import decompose_nodes
 
 import synkern
 from synkern import ATOMS
+from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.engine.node_means import decompose_nodes as eager
+from synkern.kernels.formulas.estimators import GaussianMMI
+from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.torch_backend import _LIB
+from synkern.kernels.triton_backend import launch as launching
+from synkern.kernels.triton_backend import node_means as reduced
+from synkern.kernels.triton_backend.node_means import decompose_nodes
 
 pytestmark = [
     # Of triton 3.6's interpreter, about itself.

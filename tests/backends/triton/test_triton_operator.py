@@ -7,14 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.estimators import GaussianMMI
-from synkern.kernels.segments import standardise
-from synkern.kernels.triton_backend import backend
-from synkern.kernels.triton_backend.op import gaussian_mmi
 
 import synkern
-from synkern import ATOMS, backends
-from synkern.backends import BACKENDS, Work, select
+from synkern import ATOMS
+from synkern.decomposition import backends
+from synkern.decomposition.backends import BACKENDS, Work, select
+from synkern.kernels.formulas.estimators import GaussianMMI
+from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.triton_backend import backend
+from synkern.kernels.triton_backend.op import gaussian_mmi
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from synkern.kernels.segments import standardise
-from synkern.kernels.triton_backend import unit_vectors as module
-from synkern.kernels.triton_backend.unit_vectors import LONGEST, unit_vectors
 
 import synkern
+from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.triton_backend import unit_vectors as module
+from synkern.kernels.triton_backend.unit_vectors import LONGEST, unit_vectors
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")

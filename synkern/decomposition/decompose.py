@@ -14,25 +14,25 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-import synkern._states as states
 from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
 from synkern._names import node_names, unnamed
 from synkern._tensors import run_whole
 from synkern._warnings import collected, warn
-from synkern.backends import Backend, Work, select
-from synkern.batches import Batch, batches, decomposed, filled, only_valid
-from synkern.kernels.eager import Estimator
-from synkern.kernels.estimators import ESTIMATORS, PERSISTENCE
+from synkern.decomposition import states
+from synkern.decomposition.backends import Backend, Work, select
+from synkern.decomposition.batches import Batch, batches, decomposed, filled, only_valid
+from synkern.decomposition.masks import valid_samples
+from synkern.decomposition.moments import LaggedMoments
+from synkern.decomposition.node_means import NodeMeans
+from synkern.decomposition.result import PhiIDResult, by_name
+from synkern.decomposition.selection import Selection, select_pairs
+from synkern.kernels.engine.all_pairs import Estimator
+from synkern.kernels.engine.node_means import Nodes
+from synkern.kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
+from synkern.kernels.formulas.rescue import Outcome
 from synkern.kernels.lattice import swap_nodes
-from synkern.kernels.nodes import Nodes
-from synkern.kernels.stable import Outcome
-from synkern.masks import valid_samples
-from synkern.moments import LaggedMoments
-from synkern.node_means import NodeMeans
-from synkern.result import PhiIDResult, by_name
-from synkern.selection import Selection, select_pairs
 
-_MATRICES = ("past", "future", "lagged", "constant")  # of `kernels.moments.Moments`
+_MATRICES = ("past", "future", "lagged", "constant")  # of `formulas.moments.Moments`
 _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
 
 
@@ -250,7 +250,7 @@ class _Source:
         backend: that runs.
         array: the series as the backend takes it; None where there are moments.
         data: of such an array and a lag, batches of (trials, time, nodes) or of
-            `kernels.moments.Moments`.
+            `formulas.moments.Moments`.
         shape: (trials, time, nodes).
         given: an array of the caller's.
         like: the same as the backend's kind, where the data are; finite throughout.

@@ -1,0 +1,1 @@
+"""What is measured: shapes, workloads, contenders and peers."""

@@ -1,0 +1,1 @@
+"""How it is measured: rounds in turns, checks, records, comparisons, more digits."""

@@ -1,0 +1,1 @@
+"""Tables that are made once and committed."""

@@ -1,0 +1,1 @@
+"""Backend `cpu`: C++ compiled for this machine at first use."""

@@ -1,0 +1,24 @@
+"""A whole study of one language model by one call: prompts in, a report on synergy over depth."""
+
+from typing import TYPE_CHECKING
+
+from synkern._faces import face
+
+if TYPE_CHECKING:
+    from synkern.study.folder import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.run import Study, run_study
+
+__all__ = ["ArgumentError", "MissingPackageError", "Study", "StudyError", "run_study"]
+
+# Not at once: the command lists what the arguments may be before it loads what computes.
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = face(
+        __name__,
+        {
+            "ArgumentError": "folder",
+            "MissingPackageError": "folder",
+            "Study": "run",
+            "StudyError": "folder",
+            "run_study": "run",
+        },
+    )
