@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .engine.all_pairs import Estimator, Pairs, decompose, request_for, totals
+from .contract import Estimator, Nodes, Pairs
+from .engine.all_pairs import decompose, request_for, totals
 from .engine.chosen_pairs import decompose_chosen
-from .engine.node_means import Nodes, decompose_nodes
+from .engine.node_means import decompose_nodes
 
 
 class _NumPy:

@@ -13,23 +13,11 @@ from typing import Any
 
 import torch
 
-from .engine.all_pairs import (
-    Estimator,
-    Pairs,
-    Request,
-    Tile,
-    Totals,
-    decompose,
-    pair_mask,
-    request_for,
-    rescue_parts,
-    smallest_trusted,
-    tiles,
-    totals,
-)
+from .contract import Estimator, Nodes, Pairs, Request, Tile, Totals, smallest_trusted
+from .engine.all_pairs import decompose, pair_mask, request_for, rescue_parts, tiles, totals
 from .engine.chosen_pairs import decompose_chosen
 from .engine.first_derivative import gradient
-from .engine.node_means import Nodes, decompose_nodes
+from .engine.node_means import decompose_nodes
 from .formulas.unit_vectors import Segments
 from .lattice import swap_nodes
 

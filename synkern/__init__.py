@@ -37,8 +37,7 @@ if TYPE_CHECKING:
         phiid_local,
         stack_trials,
     )
-    from synkern.kernels.cpu_backend.threads import limit_threads
-    from synkern.kernels.lattice import ATOMS, long_name
+    from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.recording import Node, Recording, record, replay
 
 __version__ = "0.1.0"
@@ -70,7 +69,7 @@ __all__ = [
 # Imported when first used: the command has to set what OpenMP reads from the environment before
 # torch is loaded, and nobody should wait for what is not asked for.
 _HOMES = {
-    "ATOMS": "kernels.lattice",
+    "ATOMS": "kernels",
     "LaggedMoments": "decomposition",
     "Node": "recording",
     "NodeMeans": "decomposition",
@@ -81,8 +80,8 @@ _HOMES = {
     "Recording": "recording",
     "calc_PhiID": "decomposition",
     "lagged_pairs": "decomposition",
-    "limit_threads": "kernels.cpu_backend.threads",
-    "long_name": "kernels.lattice",
+    "limit_threads": "kernels",
+    "long_name": "kernels",
     "node_scores": "analysis",
     "null_test": "analysis",
     "persistence_reference": "analysis",
@@ -92,7 +91,7 @@ _HOMES = {
     "replay": "recording",
     "stack_trials": "decomposition",
 }
-_FOLDERS = ("analysis", "decomposition", "models", "recording", "study")
+_FOLDERS = {name: name for name in ("analysis", "decomposition", "models", "recording", "study")}
 
 
 if "torch" in sys.modules:

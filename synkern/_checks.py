@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from synkern._arrays import like, to_numpy
 from synkern._warnings import warn
-from synkern.kernels.formulas.steady import faint, plain, settled
-from synkern.kernels.lattice import ATOMS
+from synkern.kernels import ATOMS, steady
 
 MIN_SAMPLES = 5
 """With fewer (past, future) pairs of samples the 4 x 4 covariance cannot have full rank."""
@@ -229,12 +228,12 @@ def steady_nodes(
     Returns:
         The series at a lag.
     """
-    if plain(xp, array, max(lags), spacing):
+    if steady.plain(xp, array, max(lags), spacing):
         return lambda lag: array
-    found = faint(xp, array, spacing)
+    found = steady.faint(xp, array, spacing)
     if found is not None:
         warn_of_faint(*(to_numpy(part) for part in found))
-    return lambda lag: settled(xp, array, lag, pooled, spacing)
+    return lambda lag: steady.settled(xp, array, lag, pooled, spacing)
 
 
 def warn_of_faint(which: npt.NDArray[np.int64], ratio: npt.NDArray[np.float64]) -> None:

@@ -9,32 +9,34 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
 def face(
-    package: str, homes: Mapping[str, str], folders: Sequence[str] = ()
+    package: str, homes: Mapping[str, str], modules: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package that shows names of its modules (PEP 562).
 
     Args:
         package: its `__name__`.
         homes: by public name, the module that has it, relative to the package.
-        folders: packages in it that need no import of their own.
+        modules: by public name, a module that is shown as a whole, relative to the package.
     """
     namespace = sys.modules[package].__dict__
+    whole = modules or {}
 
     def get(name: str) -> Any:
         if name in homes:
             value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
-            namespace[name] = value
-            return value
-        if name in folders:
-            return importlib.import_module(f"{package}.{name}")
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        elif name in whole:
+            value = importlib.import_module(f"{package}.{whole[name]}")
+        else:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        namespace[name] = value
+        return value
 
-    return get, lambda: sorted({*namespace, *homes, *folders})
+    return get, lambda: sorted({*namespace, *homes, *whole})
 
 
 def moved(package: str, homes: Mapping[str, str]) -> None:
@@ -44,9 +46,8 @@ def moved(package: str, homes: Mapping[str, str]) -> None:
         package: its `__name__`.
         homes: by old name of a module, the folder that has its names now; both relative.
     """
-    sys.meta_path.append(
-        _Moved({f"{package}.{old}": f"{package}.{new}" for old, new in homes.items()})
-    )
+    by_name = {f"{package}.{old}": f"{package}.{new}" for old, new in homes.items()}
+    sys.meta_path.append(_Moved(by_name))
 
 
 class _Moved:

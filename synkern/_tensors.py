@@ -12,7 +12,7 @@ import torch
 from torch.autograd import forward_ad
 
 from synkern._warnings import warn
-from synkern.kernels.engine.first_derivative import REFUSAL, gradient
+from synkern.kernels import first_derivative
 
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _WHOLE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -216,11 +216,11 @@ class _Whole(torch.autograd.Function):
                 atoms = ctx.atoms_of(leaf)
             return torch.autograd.grad(atoms, leaf, weights)
 
-        return None, *gradient(of_series, *ctx.saved_tensors, *upstream), None
+        return None, *first_derivative.gradient(of_series, *ctx.saved_tensors, *upstream), None
 
     @staticmethod
     def jvp(ctx: Any, *_: Any) -> NoReturn:
-        raise RuntimeError(REFUSAL)
+        raise RuntimeError(first_derivative.REFUSAL)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *_: Any) -> NoReturn:

@@ -1,11 +1,81 @@
-"""The per-pair arithmetic, one file or folder per backend: the folder `kernels/` of the repository.
+"""The per-pair arithmetic, and the one door to it: the folder `kernels/` of the repository.
 
 The folder lies beside `synkern/` in a checkout and inside it in a wheel. It has no `__init__.py`,
 because a top-level package of that name would hide Hugging Face's `kernels` from whoever runs
 Python in the repository root; this module gives it the import path `synkern.kernels` instead.
+
+All that crosses into `synkern/` is listed here, once for type checkers, which know the folder as
+`kernels`, and once for Python, which imports a name when it is first used.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synkern._faces import face
+
+if TYPE_CHECKING:
+    from kernels.contract import Estimator, Nodes, Outcome, Pairs, Status, lost_flags
+    from kernels.cpu_backend.threads import limit_threads
+    from kernels.engine import first_derivative
+    from kernels.formulas import moments, pointwise, steady, uncorrelated, unit_vectors
+    from kernels.formulas.above_mean import above_mean
+    from kernels.formulas.discrete import binarise
+    from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
+    from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
+
+__all__ = [
+    "ATOMS",
+    "ESTIMATORS",
+    "PERSISTENCE",
+    "Estimator",
+    "Nodes",
+    "Outcome",
+    "Pairs",
+    "Status",
+    "above_mean",
+    "binarise",
+    "first_derivative",
+    "limit_threads",
+    "long_name",
+    "lost_flags",
+    "moments",
+    "pointwise",
+    "steady",
+    "swap_nodes",
+    "uncorrelated",
+    "unit_vectors",
+    "zeta_matrix",
+]
 
 _HERE = Path(__file__).resolve().parent
 __path__ = [str(p) for p in (_HERE / "kernels", _HERE.parent / "kernels") if p.is_dir()][:1]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = face(
+        __name__,
+        {
+            "ATOMS": "lattice",
+            "ESTIMATORS": "formulas.estimators",
+            "Estimator": "contract",
+            "Nodes": "contract",
+            "Outcome": "contract",
+            "PERSISTENCE": "formulas.estimators",
+            "Pairs": "contract",
+            "Status": "contract",
+            "above_mean": "formulas.above_mean",
+            "binarise": "formulas.discrete",
+            "limit_threads": "cpu_backend.threads",
+            "long_name": "lattice",
+            "lost_flags": "contract",
+            "swap_nodes": "lattice",
+            "zeta_matrix": "lattice",
+        },
+        {
+            "first_derivative": "engine.first_derivative",
+            "moments": "formulas.moments",
+            "pointwise": "formulas.pointwise",
+            "steady": "formulas.steady",
+            "uncorrelated": "formulas.uncorrelated",
+            "unit_vectors": "formulas.unit_vectors",
+        },
+    )

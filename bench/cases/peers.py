@@ -22,7 +22,7 @@ from bench.cases.contenders import Compute, Values, Way
 from bench.cases.shapes import TAU
 from bench.cases.workloads import Work
 from synkern import ATOMS
-from synkern.kernels.engine.all_pairs import smallest_trusted
+from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas import mmi
 from synkern.kernels.formulas.estimators import STRICT
 from synkern.kernels.lattice import zeta_matrix

@@ -31,7 +31,7 @@ import torch
 from gpu_cases import DEVICE, GPU, NODES, ROOT, STUDY, TIME, TRIALS, NotRunError
 
 import synkern
-from synkern.kernels.engine.all_pairs import smallest_trusted
+from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas import mmi
 from synkern.kernels.formulas.estimators import STRICT
 from synkern.kernels.formulas.unit_vectors import Segments, standardise

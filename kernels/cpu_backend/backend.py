@@ -21,25 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.all_pairs import (
-    Estimator,
-    Pairs,
-    Request,
-    Totals,
-    decompose,
-    request_for,
-    rescue,
-    rescue_parts,
-    smallest_trusted,
-    totals,
-)
+from ..contract import Estimator, Nodes, Outcome, Pairs, Request, Totals, smallest_trusted
+from ..engine.all_pairs import decompose, request_for, rescue, rescue_parts, totals
 from ..engine.chosen_pairs import decompose_chosen
-from ..engine.node_means import Nodes, decompose_nodes
+from ..engine.node_means import decompose_nodes
 from ..formulas.discrete import Bits, tables_of
 from ..formulas.estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
 from ..formulas.mmi import Lambdas
 from ..formulas.moments import Moments
-from ..formulas.rescue import Outcome, lambdas_from_data
+from ..formulas.rescue import lambdas_from_data
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
 from ..numpy_backend import LIBRARY
 from . import bindings as native

@@ -7,18 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..engine.all_pairs import (
-    Estimator,
-    Pairs,
-    Request,
-    Totals,
-    decompose,
-    request_for,
-    rescue,
-    totals,
-)
+from ..contract import Estimator, Nodes, Pairs, Request, Totals
+from ..engine.all_pairs import decompose, request_for, rescue, totals
 from ..engine.chosen_pairs import decompose_chosen
-from ..engine.node_means import Nodes
 from .launch import Device, matrices
 from .library import cupy_library
 from .node_means import decompose_nodes, unpack

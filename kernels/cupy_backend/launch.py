@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..formulas.mmi import Array
+from ..contract import Array
 from .library import DeviceLibrary
 from .nvrtc import Launcher
 from .problem import Problem, from_moments, moments

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..formulas.mmi import Array
+from ..contract import Array
 
 
 class DeviceLibrary:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..engine.all_pairs import RESCUE_ELEMENTS, Request, Tile, rescue_parts
-from ..engine.node_means import Nodes, resolved
-from ..formulas.mmi import Array
-from ..formulas.rescue import Outcome
+from ..contract import Array, Nodes, Outcome, Request, Tile
+from ..engine.all_pairs import RESCUE_ELEMENTS, rescue_parts
+from ..engine.node_means import resolved
 from ..lattice import swap_nodes
 from . import launch
 from .launch import Device, band

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.all_pairs import Request, smallest_trusted
+from ..contract import Array, Request, smallest_trusted
 from ..formulas.discrete import Bits, tables_of
 from ..formulas.estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
-from ..formulas.mmi import Array
 from ..formulas.moments import Moments
 from ..formulas.unit_vectors import Segments
 from ..lattice import ATOMS, moebius_matrix, swap_nodes

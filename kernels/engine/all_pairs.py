@@ -14,209 +14,26 @@ pairs go the same way, see `engine.chosen_pairs`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from ..formulas.mmi import Array
-from ..formulas.rescue import Outcome
+from ..contract import (
+    Array,
+    Estimator,
+    Features,
+    Library,
+    Outcome,
+    Pairs,
+    Request,
+    Tile,
+    Totals,
+    TotalsOf,
+    lost_flags,
+    smallest_trusted,
+)
 from ..lattice import swap_nodes
 
 RESCUE_ELEMENTS = 1 << 20
 """Numbers gathered at a time for the stable path; bounds its memory to some 50 MB."""
-
-
-class Library(Protocol):
-    """numpy or torch, and what the two do not name alike."""
-
-    xp: Any
-
-    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
-        """Zeros, on the device of `like`."""
-
-    def arange(self, stop: int, like: Array) -> Array:
-        """Whole numbers 0 ... stop - 1, on the device of `like`."""
-
-    def cast(self, array: Array, dtype: str) -> Array:
-        """The array in another dtype; itself where it has that dtype already."""
-
-    def keep(self, values: Array, mask: Array) -> Array:
-        """Finite values where the mask is true, 0 elsewhere."""
-
-    def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
-        """Add values to target in place, to repeated entries as often as they occur."""
-
-
-class Tile(NamedTuple):
-    """A block of trials, of rows and of columns; rows and columns are equal or disjoint."""
-
-    trials: slice
-    rows: slice
-    columns: slice
-
-
-class Values(NamedTuple):
-    """Atoms and how far they can be trusted.
-
-    Attributes:
-        atoms: one array per name asked for.
-        variance: the smallest conditional variance of one of the pair's variables given the other
-            three, see `mmi.lambdas`; None where no pair can be ill-conditioned.
-    """
-
-    atoms: list[Array]
-    variance: Array | None
-
-
-class Stable(NamedTuple):
-    """Atoms of pairs by a path that holds for the ill-conditioned.
-
-    Attributes:
-        atoms: one array (pairs,) per name asked for.
-        outcome: (pairs,) int64, 0 or what became of a pair, an `Outcome`.
-    """
-
-    atoms: list[Array]
-    outcome: Array
-
-
-class Features(Protocol):
-    """What is computed once per node, or from all of them: a named tuple, `Segments` for instance.
-
-    Attributes:
-        past: array (trials, nodes, ...).
-        constant: (trials, nodes) bool: the node does not vary in its past or in its future.
-        samples: number of samples.
-    """
-
-    @property
-    def past(self) -> Array: ...  # noqa: D102
-    @property
-    def constant(self) -> Array: ...  # noqa: D102
-    @property
-    def samples(self) -> int: ...  # noqa: D102
-
-    def of_nodes(self, trials: slice, nodes: Array) -> Features:
-        """Some nodes of some trials."""
-
-    def of_pairs(self, pairs: Array) -> Features:
-        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
-
-
-class Estimator(Protocol):
-    """What turns the series of two nodes into their atoms; see `formulas.estimators`."""
-
-    @property
-    def unit(self) -> str:
-        """Unit of its atoms, "nats" or "bits"."""
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether they have a gradient with respect to the series."""
-
-    @property
-    def gathered_cost(self) -> float:
-        """Time of a pair that is gathered alone over that of one in a tile; see `chosen_pairs`.
-
-        Measured on one core, 100 samples, rtr and sts.
-        """
-
-    def features(self, lib: Library, series: Any, tau: int, pooled: str | None) -> Any:
-        """`Features` of (trials, time, nodes) in any real dtype; see `segments.standardise`."""
-
-    def tolerance(self, features: Any) -> Mapping[str, float]:
-        """Error in nats that `block` may leave in an atom, by dtype of the arithmetic.
-
-        One that has "float64" alone computes in it whatever the dtype of the output.
-        """
-
-    def tile_entries(self, features: Any) -> int:
-        """(trial, pair) entries of a tile whose temporaries fit the cache."""
-
-    def block(
-        self,
-        lib: Library,
-        features: Any,
-        tile: Tile,
-        names: Sequence[str],
-        dtype: str,
-        use: Array | None = None,
-    ) -> Values:
-        """Atoms (trials, rows, columns) of a tile.
-
-        With `use`, a mask of that shape, entries that are not used get harmless inputs, so that
-        nothing infinite comes back through them with the gradient.
-        """
-
-    def listed(self, lib: Library, features: Any, positions: Array, names: Sequence[str]) -> Stable:
-        """Atoms (pairs,) of (pairs, 3) trial, row, column."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to compute.
-
-    Attributes:
-        names: atoms, closed under exchange of x and y (mirrored tiles need both).
-        per_trial: keep trials apart instead of summing over them.
-        dtype: of arithmetic and output, "float64" or "float32".
-        estimator: of the atoms.
-    """
-
-    names: tuple[str, ...]
-    per_trial: bool
-    dtype: str
-    estimator: Estimator
-
-
-class Totals(NamedTuple):
-    """Atoms before averaging, and the pairs that needed more than the closed form.
-
-    Attributes:
-        sums: by atom name, (nodes, nodes) summed over the trials that have a value, or (trials,
-            nodes, nodes); zero where there is no value.
-        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`. Pairs of a constant
-            node are not listed here: the features know the nodes.
-        rescued: (pairs, 3) int64: trial, row, column of the pairs that the stable path resolved.
-    """
-
-    sums: dict[str, Array]
-    flagged: Array
-    rescued: Array
-
-
-TotalsOf = Callable[[Any, Request], Totals]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What a backend returns.
-
-    Attributes:
-        atoms: by atom name, (nodes, nodes) averaged over the trials that have a value, or (trials,
-            nodes, nodes). NaN on the diagonal and where there is no value.
-        constant: (trials, nodes) bool: the node does not vary, and its pairs have no value.
-        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`, of the other
-            degenerate pairs.
-        rescued: number of (trial, pair) that only the stable path could resolve.
-    """
-
-    atoms: dict[str, Array]
-    constant: Array
-    flagged: Array
-    rescued: int
-
-
-def smallest_trusted(samples: int, dtype: str, tolerance: float) -> float:
-    """Conditional variance below which the closed form may miss a tolerance, in nats.
-
-    The error of an atom is at most (4 + sqrt(samples)) eps / s for a smallest conditional variance
-    s: rounding of the factorisation and random-walk growth of that of the moments. Measured against
-    the stable path: 3.6 eps / s at 20 samples, 6 at 100, 10 at 1,000, 45 at 10,000.
-    """
-    return float((4 + math.sqrt(samples)) * np.finfo(dtype).eps / tolerance)
 
 
 def decompose(
@@ -391,11 +208,6 @@ def finish(
         diagonal = lib.arange(value.shape[-1], value)
         value[..., diagonal, diagonal] = math.nan
     return Pairs(atoms_by_name, constant, found.flagged, len(found.rescued))
-
-
-def lost_flags(flagged: Array) -> Array:
-    """The flags of pairs without a value; duplicates have one."""
-    return flagged[flagged[:, -1] != int(Outcome.DUPLICATE)]
 
 
 def _blank(lib: Library, atoms_by_name: dict[str, Array], lost: Array, constant: Array) -> None:

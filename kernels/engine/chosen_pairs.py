@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..formulas.mmi import Array
-from .all_pairs import Features, Library, Pairs, Request, TotalsOf, lost_flags
+from ..contract import Array, Features, Library, Pairs, Request, TotalsOf, lost_flags
 
 GATHERED_ELEMENTS = 1 << 20
 """Numbers gathered at a time, 8 MB; their temporaries are a few times this."""

@@ -11,43 +11,9 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from ..formulas.mmi import Array
-from ..formulas.rescue import Outcome
+from ..contract import Array, Features, Library, Nodes, Outcome, Request, Tile
 from ..lattice import swap_nodes
-from .all_pairs import (
-    Features,
-    Library,
-    Request,
-    Tile,
-    block,
-    pair_mask,
-    positions,
-    rescue_parts,
-    tiles,
-)
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Sums over the pairs of each node that have a value; arrays (nodes,) or (trials, nodes).
-
-    Attributes:
-        sums: by atom name, float64, the node being x.
-        pairs: int64 number of pairs that have a value.
-        shares: float64 sum of sts / (sts + rtr); zero where either was not asked for.
-        shared: int64 number of pairs with sts + rtr > 0.
-        constant: (trials, nodes) bool, as in `Pairs`.
-        outcomes: number of (trial, pair) by `Outcome`, but for constant nodes.
-        rescued: number of (trial, pair) that only the stable path could resolve.
-    """
-
-    sums: dict[str, Array]
-    pairs: Array
-    shares: Array
-    shared: Array
-    constant: Array
-    outcomes: Counter[int]
-    rescued: int
+from .all_pairs import block, pair_mask, positions, rescue_parts, tiles
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from .mmi import Array
+from ..contract import Array
 from .parts import on_cpu
 
 PART_ELEMENTS = 1 << 18

@@ -27,8 +27,8 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ..engine.all_pairs import Library
-from .mmi import Array, Correlations, Lambdas, informations, invert
+from ..contract import Array, Library
+from .mmi import Correlations, Lambdas, informations, invert
 from .uncorrelated import correlated, local_resolution
 
 PART_ELEMENTS = 1 << 15

@@ -33,10 +33,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine.all_pairs import RESCUE_ELEMENTS, Library, Tile
+from ..contract import Array, Library, Tile
+from ..engine.all_pairs import RESCUE_ELEMENTS
 from ..lattice import ATOMS, moebius_matrix
 from .above_mean import above_mean
-from .mmi import Array
 from .parts import parts
 from .unit_vectors import join
 

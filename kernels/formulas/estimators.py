@@ -16,15 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.all_pairs import Estimator, Library, Stable, Tile, Values
+from ..contract import Array, Estimator, Library, Outcome, Stable, Tile, Values
 from ..lattice import ATOMS
 from . import ccs, mmi
 from .discrete import Bits, binarise, discrete_pairs, discrete_tile
-from .mmi import Array, Correlations
+from .mmi import Correlations
 from .moments import Moments
 from .parts import parts
 from .pointwise import gaussian
-from .rescue import Outcome
 from .unit_vectors import Segments, correlations, standardise
 
 STRICT = {"float64": 1e-9, "float32": 1e-5}

@@ -19,9 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..contract import Array
 from ..lattice import ATOMS, moebius_matrix
-
-Array = Any  # numpy.ndarray or torch.Tensor
 
 
 class Correlations(NamedTuple):

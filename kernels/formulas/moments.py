@@ -17,12 +17,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..contract import Array, Outcome
 from . import steady
-from .mmi import Array, Correlations, Lambdas
-from .rescue import Outcome
+from .mmi import Correlations, Lambdas
 
 if TYPE_CHECKING:
-    from ..engine.all_pairs import Library, Tile
+    from ..contract import Library, Tile
 
 
 class Sums(NamedTuple):

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.all_pairs import Tile
-from .mmi import Array
+from ..contract import Array, Tile
 
 
 class Part(NamedTuple):

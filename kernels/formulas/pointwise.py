@@ -38,10 +38,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..contract import Array, Outcome
 from ..lattice import ATOMS, moebius_matrix
 from .above_mean import above_mean
-from .mmi import Array, Correlations, Lambdas
-from .rescue import VANISHED, Outcome, resolve
+from .mmi import Correlations, Lambdas
+from .rescue import VANISHED, resolve
 from .steady import in_float64
 from .uncorrelated import correlated, local_resolution
 

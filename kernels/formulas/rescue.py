@@ -10,31 +10,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from enum import IntEnum
 from typing import Any, NamedTuple
 
-from .mmi import Array, Lambdas
-
-
-class Outcome(IntEnum):
-    """What became of a (trial, pair) that has no ordinary decomposition."""
-
-    CONSTANT = 1
-    """A node does not vary, or no more than its values are rounded (`formulas.steady`): no
-    correlation exists. Its atoms are NaN and left out of averages."""
-    DETERMINISTIC = 2
-    """The past fixes (part of) the future: infinite information. Or past and future depend on each
-    other so nearly that rounding of the data would decide the value. NaN, left out of averages."""
-    DUPLICATE = 3
-    """The two nodes coincide, in the past or in the future, up to scale and offset: one of them is
-    dropped, so that `sts` is 0 and `rtr` the information they share. Finite, and averaged. Nodes
-    that coincide and one of which fixes its own future are DETERMINISTIC."""
-    NO_AR1_PAIR = 4
-    """No two AR(1) nodes have the observed persistence and lag-0 correlation, or they nearly
-    determine each other: no persistence reference. NaN, left out of averages."""
-    UNRESOLVED = 5
-    """Moments too near singular, and no data to recompute from. NaN, left out of averages."""
-
+from ..contract import Array, Outcome
+from .mmi import Lambdas
 
 VANISHED = 1e-10
 """Residual norm of a unit vector below which it counts as explained. The residual is known to some

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .mmi import Array
+from ..contract import Array
 
 ROUNDINGS = 8
 """Units in the last place by which values of a constant may differ."""

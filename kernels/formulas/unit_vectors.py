@@ -6,11 +6,12 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .mmi import Array, Correlations, Lambdas
+from ..contract import Array
+from .mmi import Correlations, Lambdas
 from .rescue import lambdas_from_data
 
 if TYPE_CHECKING:
-    from ..engine.all_pairs import Library, Tile
+    from ..contract import Library, Tile
 
 
 class Segments(NamedTuple):

@@ -8,19 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..engine.all_pairs import (
-    Estimator,
-    Pairs,
-    Request,
-    Totals,
-    decompose,
-    request_for,
-    rescue,
-    rescue_parts,
-)
+from ..contract import Estimator, Nodes, Pairs, Request, Totals
+from ..engine.all_pairs import decompose, request_for, rescue, rescue_parts
 from ..engine.chosen_pairs import decompose_chosen
 from ..engine.first_derivative import gradient
-from ..engine.node_means import Nodes
 from ..formulas.discrete import Bits
 from ..formulas.estimators import Discrete, GaussianCCS, PersistenceMMI
 from ..formulas.moments import Moments

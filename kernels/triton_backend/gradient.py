@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from ..engine.all_pairs import Request, Tile, pair_mask, tiles
+from ..contract import Request, Tile
+from ..engine.all_pairs import pair_mask, tiles
 from ..formulas.mmi import Correlations
 from ..formulas.unit_vectors import Segments
 from ..lattice import swap_nodes

@@ -16,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ..engine.all_pairs import smallest_trusted
+from ..contract import smallest_trusted
 from ..formulas.estimators import LOOSE, STRICT
 from ..formulas.moments import Moments
 from ..lattice import ATOMS, moebius_matrix, swap_nodes

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from ..engine.all_pairs import RESCUE_ELEMENTS, Request, Tile
-from ..engine.node_means import Nodes, resolved
+from ..contract import Nodes, Request, Tile
+from ..engine.all_pairs import RESCUE_ELEMENTS
+from ..engine.node_means import resolved
 from ..formulas.unit_vectors import Segments
 from ..lattice import swap_nodes
 from ..torch_backend import _LIB

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.all_pairs import smallest_trusted
+from ..contract import smallest_trusted
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
 
 TERMS: tuple[str, ...] = (

@@ -57,7 +57,7 @@ from synkern.decomposition.saving import (
     require_options,
     require_shape,
 )
-from synkern.kernels.formulas.steady import settled
+from synkern.kernels import steady
 
 Floats = npt.NDArray[np.float64]
 
@@ -337,7 +337,7 @@ def null_test(
     first = phiid(array, tau=lag, atoms=names, **options)
     whole = in_float64(array).reshape(first.shape)
     # Surrogates of rounding errors need not look like those of a constant.
-    whole = settled(xp, whole, lag, None, spacing(detached))
+    whole = steady.settled(xp, whole, lag, None, spacing(detached))
     recorded = _Recorded(xp, whole, lag, block)
     _check_numbers(recorded, null, n, seed)
     nodes = first.shape[2]

@@ -26,7 +26,7 @@ import synkern._checks as check
 from synkern._warnings import warn
 from synkern.decomposition.decompose import CommonOptions, Options, decompose
 from synkern.decomposition.result import PhiIDResult
-from synkern.kernels.formulas.estimators import PERSISTENCE
+from synkern.kernels import PERSISTENCE
 
 
 @overload

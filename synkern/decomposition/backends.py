@@ -18,35 +18,13 @@ import torch
 from synkern._arrays import ArrayKind, is_cupy, native
 from synkern._tensors import check_kind
 from synkern._warnings import warn
+from synkern.kernels import Status
 from synkern.kernels.cpu_backend.backend import run as run_cpu
 from synkern.kernels.cpu_backend.bindings import load as load_cpu
 from synkern.kernels.cpu_backend.bindings import obstacle as cpu_obstacle
 from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
-
-
-@dataclass(frozen=True)
-class Status:
-    """Where a backend can run on this machine.
-
-    Attributes:
-        devices: kinds of device it can run on now, such as ("cpu", "cuda"); empty if none.
-        why: what keeps it from running (on more devices), None if nothing does.
-        remedy: what would help, None if nothing has to.
-        broken: whether something is amiss that "auto" should speak of when it goes on to another
-            backend, rather than just not there.
-    """
-
-    devices: tuple[str, ...]
-    why: str | None = None
-    remedy: str | None = None
-    broken: bool = False
-
-    @property
-    def available(self) -> bool:
-        """Whether it can run at all."""
-        return bool(self.devices)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,7 @@ import torch
 import synkern._checks as check
 from synkern._arrays import in_float64, is_cupy, like, to_numpy
 from synkern.decomposition.masks import Valid, valid_samples
-from synkern.kernels.engine.all_pairs import Pairs
-from synkern.kernels.engine.node_means import Nodes
-from synkern.kernels.formulas.discrete import binarise
-from synkern.kernels.formulas.steady import settled
-from synkern.kernels.formulas.unit_vectors import about_own_means, join
-from synkern.kernels.lattice import swap_nodes
+from synkern.kernels import Nodes, Pairs, binarise, steady, swap_nodes, unit_vectors
 
 HELD = 1 << 23
 """Atoms of single trials held at a time where trials differ in their pairs: 64 MB each."""
@@ -147,7 +142,7 @@ def _library_of_wide(array: Any) -> str | None:
 
 
 def _settled(xp: Any, batch: Batch, pooled: str | None, spacing: float) -> Batch:
-    return batch._replace(series=settled(xp, batch.series, batch.tau, pooled, spacing))
+    return batch._replace(series=steady.settled(xp, batch.series, batch.tau, pooled, spacing))
 
 
 def concatenated(array: Array, valid: Valid, tau: int) -> Batch:
@@ -211,7 +206,8 @@ def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
             _centred(xp, [rows[..., rows.shape[-1] // 2 :] for rows in by_node]),
         ]
     past, future = (
-        xp.concatenate([join(xp, part, "concatenate") for part in side], -1) for side in sides
+        xp.concatenate([unit_vectors.join(xp, part, "concatenate") for part in side], -1)
+        for side in sides
     )
     series = xp.swapaxes(xp.concatenate([past, future], -1), 1, 2)
     return Batch(in_float64(series), int(past.shape[-1]))
@@ -220,7 +216,7 @@ def _about_own_means(xp: Any, apart: Sequence[Batch], kind: str) -> Batch:
 def _centred(xp: Any, segments: Sequence[Array]) -> list[Array]:
     """(trials, nodes, samples) each, about the means of trials; zero exactly where constant."""
     constant = [(xp.amax(part, -1) == xp.amin(part, -1))[..., None] for part in segments]
-    centred = about_own_means(xp, segments)
+    centred = unit_vectors.about_own_means(xp, segments)
     return [xp.where(c, 0.0, part) for c, part in zip(constant, centred, strict=True)]
 
 

@@ -26,11 +26,7 @@ from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.result import PhiIDResult, by_name
 from synkern.decomposition.selection import Selection, select_pairs
-from synkern.kernels.engine.all_pairs import Estimator
-from synkern.kernels.engine.node_means import Nodes
-from synkern.kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
-from synkern.kernels.formulas.rescue import Outcome
-from synkern.kernels.lattice import swap_nodes
+from synkern.kernels import ESTIMATORS, PERSISTENCE, Estimator, Nodes, Outcome, swap_nodes
 
 _MATRICES = ("past", "future", "lagged", "constant")  # of `formulas.moments.Moments`
 _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import synkern._checks as check
-from synkern.kernels.lattice import ATOMS
+from synkern.kernels import ATOMS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-import synkern.kernels.formulas.moments as kernel
 from synkern._arrays import (
     ArrayKind,
     incoming,
@@ -26,6 +25,7 @@ from synkern._names import Named, unnamed
 from synkern._tensors import outside_transforms
 from synkern.decomposition.batches import only_valid
 from synkern.decomposition.masks import Valid, valid_samples
+from synkern.kernels import moments as kernel
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""

@@ -15,33 +15,21 @@ import synkern._checks as check
 from synkern._arrays import incoming, spacing
 from synkern._warnings import warn
 from synkern.decomposition import states
-from synkern.kernels.formulas.above_mean import above_mean
-from synkern.kernels.formulas.pointwise import (
-    INFORMATIONS,
-    REDUNDANCIES,
-    SETS,
-    Local,
-    Variables,
-    discrete,
-    gaussian,
-    unit_vectors,
-)
-from synkern.kernels.formulas.rescue import Outcome
-from synkern.kernels.lattice import ATOMS
+from synkern.kernels import ATOMS, Outcome, above_mean, pointwise
 
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
 
 # phyid's keys in its order, each with the row it stands for.
 _VARIABLES = {"x": "p1", "y": "p2", "a": "t1", "b": "t2"}
-_ENTROPIES = tuple("h_" + "".join(_VARIABLES[name] for name in names) for names in SETS)
+_ENTROPIES = tuple("h_" + "".join(_VARIABLES[name] for name in names) for names in pointwise.SETS)
 _INFORMATIONS = tuple(
-    (f"I_{name.replace('_', 't')}", INFORMATIONS.index(name))
+    (f"I_{name.replace('_', 't')}", pointwise.INFORMATIONS.index(name))
     for name in ["xy_ab", "x_a", "x_b", "y_a", "y_b", "xy_a", "xy_b", "x_ab", "y_ab"]
 )
 _REDUNDANCIES = tuple(
     zip(
         ["R_xyta", "R_xytb", "R_xytab", "R_abtx", "R_abty", "R_abtxy"],
-        (REDUNDANCIES.index(name) for name in ["rtx", "rty", "rts", "xtr", "ytr", "str"]),
+        (pointwise.REDUNDANCIES.index(name) for name in ["rtx", "rty", "rts", "xtr", "ytr", "str"]),
         strict=True,
     )
 )
@@ -136,14 +124,17 @@ def _column(series: Any, argument: str) -> Values:
     return cast("Values", taken)
 
 
-def _gaussian(variables: Values, redundancy: str) -> Local:
+def _gaussian(variables: Values, redundancy: str) -> pointwise.Local:
     """Local quantities of one pair, without its axis, from x, y, a, b: (4, samples)."""
-    unit = unit_vectors(np, Variables(variables[None], variables[None]))
-    found = gaussian(np, unit.fitted, unit.fitted, redundancy)
-    return Local(*(part[0] for part in found[:4]), found.outcome)
+    unit = pointwise.unit_vectors(np, pointwise.Variables(variables[None], variables[None]))
+    found = pointwise.gaussian(np, unit.fitted, unit.fitted, redundancy)
+    entropies, informations, redundancies, atoms = (part[0] for part in found[:4])
+    return pointwise.Local(entropies, informations, redundancies, atoms, found.outcome)
 
 
-def _discrete(variables: Values, redundancy: str) -> Local:
+def _discrete(variables: Values, redundancy: str) -> pointwise.Local:
     joint = (above_mean(np, variables) * _STATE).sum(0)
-    found = discrete(np, joint[None], redundancy)
-    return Local(*(part[0].take(joint, 1) for part in found[:4]), None)
+    found = pointwise.discrete(np, joint[None], redundancy)
+    parts = (part[0].take(joint, 1) for part in found[:4])
+    entropies, informations, redundancies, atoms = parts
+    return pointwise.Local(entropies, informations, redundancies, atoms, None)

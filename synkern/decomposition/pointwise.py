@@ -21,10 +21,8 @@ from synkern.decomposition import states
 from synkern.decomposition.backends import Work, select
 from synkern.decomposition.batches import Batch, batches, concatenated, filled, only_valid
 from synkern.decomposition.masks import Valid, valid_samples
-from synkern.kernels.formulas import pointwise as kernel
-from synkern.kernels.formulas.rescue import Outcome
-from synkern.kernels.formulas.steady import settled
-from synkern.kernels.lattice import ATOMS
+from synkern.kernels import ATOMS, Outcome, steady
+from synkern.kernels import pointwise as kernel
 
 CHUNK_ELEMENTS = 1 << 18
 """Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""
@@ -155,7 +153,7 @@ def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int, spacing: floa
         valid = valid_samples(mask, fit, argument="fit_mask")
         fit = _as_fit(check.series(xp, fit, tau, pooled="concatenate", valid=valid), data)
         if valid is None:
-            return Batch(settled(xp, fit, tau, "concatenate", spacing), tau)
+            return Batch(steady.settled(xp, fit, tau, "concatenate", spacing), tau)
         [batch] = batches(xp, fit, valid, tau, "concatenate", spacing)
     except ValueError as error:
         raise ValueError(f"fit: {error}") from error

@@ -38,7 +38,7 @@ import synkern._checks as check
 from synkern._arrays import in_float64, incoming, native, spacing
 from synkern._names import keeps_names
 from synkern.decomposition import gaps
-from synkern.kernels.formulas.steady import constant
+from synkern.kernels import steady
 
 Array = Any  # numpy.ndarray or torch.Tensor
 
@@ -282,7 +282,7 @@ def _precision(array: Array) -> float:
 def _constant(s: _Series) -> Array:
     """(..., 1, nodes): whether a node is constant, as `phiid` takes it."""
     values = s.values.detach() if isinstance(s.values, torch.Tensor) else s.values
-    return constant(s.xp, s.xp.swapaxes(values, -1, -2), s.spacing)[..., None, :]
+    return steady.constant(s.xp, s.xp.swapaxes(values, -1, -2), s.spacing)[..., None, :]
 
 
 def _instants(values: Array) -> Array:

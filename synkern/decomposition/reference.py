@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern.kernels.formulas.uncorrelated import local_resolution, resolution
-from synkern.kernels.lattice import ATOMS, zeta_matrix
+from synkern.kernels import ATOMS, uncorrelated, zeta_matrix
 
 Series = npt.NDArray[np.float64] | Sequence[float]
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
@@ -95,8 +94,8 @@ def local_pair(
         if correlation is not None:
             # Uncorrelated, Gaussian variables are independent: no sample of one tells of the other.
             between = correlation[np.ix_(_index(source), _index(target))]
-            found *= np.abs(between).max() > resolution(len(found))
-            found *= np.abs(found) > local_resolution(len(found))
+            found *= np.abs(between).max() > uncorrelated.resolution(len(found))
+            found *= np.abs(found) > uncorrelated.local_resolution(len(found))
         return found
 
     cumulative = (_mmi if redundancy == "MMI" else _ccs)(information)

@@ -16,9 +16,7 @@ from synkern._arrays import incoming, like, native, to_numpy
 from synkern._warnings import warn
 from synkern.decomposition.measures import MEASURES
 from synkern.decomposition.saving import Saved, require, require_decomposition, require_shape
-from synkern.kernels.engine.all_pairs import lost_flags
-from synkern.kernels.formulas.rescue import Outcome
-from synkern.kernels.lattice import long_name
+from synkern.kernels import Outcome, long_name, lost_flags
 
 if TYPE_CHECKING:
     import xarray

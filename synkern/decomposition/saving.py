@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from synkern._arrays import to_numpy
-from synkern.kernels.lattice import ATOMS
+from synkern.kernels import ATOMS
 
 _META = "synkern"
 """Name of the entry that holds all but the arrays."""

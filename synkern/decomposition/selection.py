@@ -12,7 +12,7 @@ import numpy.typing as npt
 import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import like, to_numpy
-from synkern.kernels.lattice import swap_nodes
+from synkern.kernels import swap_nodes
 
 SELECTIONS = ("within", "between", "bipartite")
 """Selections with a name; they need `groups`."""

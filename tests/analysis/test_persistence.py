@@ -8,7 +8,7 @@ import torch
 import synkern
 import synkern.decomposition.measures
 from synkern.analysis.persistence import persistence_reference
-from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.contract import Outcome
 from synkern.kernels.lattice import zeta_matrix
 
 

@@ -6,7 +6,7 @@ import pytest
 import synkern
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
-from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.contract import Outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 

@@ -8,7 +8,8 @@ import torch
 
 import synkern
 from bench.harness.extended_precision import exact_atoms
-from synkern.kernels.formulas.rescue import VANISHED, Outcome, lambdas_from_data
+from synkern.kernels.contract import Outcome
+from synkern.kernels.formulas.rescue import VANISHED, lambdas_from_data
 from synkern.kernels.formulas.unit_vectors import standardise
 from synkern.kernels.lattice import ATOMS, swap_nodes
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import synkern
 from synkern import ATOMS
-from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.contract import Outcome
 from synkern.kernels.lattice import swap_nodes
 
 pytestmark = [

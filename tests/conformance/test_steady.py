@@ -10,7 +10,7 @@ import torch
 import synkern
 from synkern import LaggedMoments
 from synkern.decomposition.preprocess import PREPROCESSING
-from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.contract import Outcome
 from synkern.kernels.formulas.steady import FAINT, ROUNDINGS
 
 pytestmark = [

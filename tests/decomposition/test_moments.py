@@ -8,7 +8,7 @@ import torch
 
 import synkern
 from synkern import LaggedMoments
-from synkern.kernels.formulas.rescue import Outcome
+from synkern.kernels.contract import Outcome
 
 SAME = 1e-12  # nats, of well-conditioned nodes
 

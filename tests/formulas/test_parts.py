@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from synkern.kernels.engine.all_pairs import Tile
+from synkern.kernels.contract import Tile
 from synkern.kernels.formulas.parts import parts
 
 TILES = [

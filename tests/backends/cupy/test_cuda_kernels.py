@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from support.cuda_shim import ORDERS, Launcher, Recorder, build, planted
+from synkern.kernels.contract import Tile, smallest_trusted
 from synkern.kernels.cupy_backend.source import SHAPES, TOTALS, TOTALS_THREADS, kernels
-from synkern.kernels.engine.all_pairs import Tile, pair_mask, smallest_trusted
+from synkern.kernels.engine.all_pairs import pair_mask
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas import unit_vectors as segments
 from synkern.kernels.formulas.discrete import tables_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import GOLDEN_VARIANTS
 
-from synkern.kernels.engine.all_pairs import Tile
+from synkern.kernels.contract import Tile
 from synkern.kernels.formulas.discrete import binarise, discrete_pairs, discrete_tile
 from synkern.kernels.lattice import ATOMS, swap_nodes, zeta_matrix
 from synkern.kernels.numpy_backend import _NumPy

@@ -6,7 +6,7 @@ import torch
 import triton
 
 from synkern.decomposition.reference import phiid_pair
-from synkern.kernels.engine.all_pairs import smallest_trusted
+from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas.estimators import LOOSE, STRICT
 from synkern.kernels.formulas.unit_vectors import standardise
 from synkern.kernels.lattice import ATOMS, moebius_matrix
