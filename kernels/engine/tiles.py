@@ -20,7 +20,7 @@ FEWEST_ROWS = 16
 def tiles(features: Features, request: Request) -> Iterator[Tile]:
     """Cover every trial of every pair of a request once; tiles of some pairs follow each other."""
     trials, nodes = features.constant.shape
-    entries = request.estimator.tile_entries(features)
+    entries = request.limits.tile or request.estimator.tile_entries(features)
     rectangle = request.rectangle
     if rectangle is not None:
         yield from _of_rectangle(rectangle.rows, rectangle.columns, trials, entries)
