@@ -13,10 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from synkern._arrays import ArrayKind, is_cupy, native
-from synkern._tensors import check_kind
+from synkern._arrays import ArrayKind, check_kind, has_torch, is_cupy, is_tensor, native
+from synkern._faces import torch_missing
 from synkern._warnings import warn
 from synkern.kernels import Status
 from synkern.kernels.cpu_backend.backend import run as run_cpu
@@ -24,7 +22,6 @@ from synkern.kernels.cpu_backend.bindings import load as load_cpu
 from synkern.kernels.cpu_backend.bindings import obstacle as cpu_obstacle
 from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
 from synkern.kernels.numpy_backend import run as run_numpy
-from synkern.kernels.torch_backend import run as run_torch
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,9 @@ class Backend:
 
 
 def _torch_status() -> Status:
+    if not has_torch():
+        return Status((), "torch is not installed", "pip install 'synkern[torch]'")
+    torch = importlib.import_module("torch")
     if torch.cuda.is_available():
         return Status(("cpu", "cuda"))
     if torch.version.cuda is None and torch.version.hip is None:
@@ -115,7 +115,9 @@ def _triton_status() -> Status:
             "TRITON_INTERPRET=1: triton interprets its kernels on the CPU, slowly, as a test",
             "unset it to use a GPU",
         )
-    if torch.cuda.is_available():
+    if not has_torch():
+        return Status((), "torch is not installed", "pip install 'synkern[triton]' (Linux)")
+    if importlib.import_module("torch").cuda.is_available():
         return Status(("cuda",))
     return Status((), _torch_status().why, "a GPU of compute capability 8.0 or later, or CDNA 3")
 
@@ -135,6 +137,12 @@ def _triton_refuses(work: Work) -> str | None:
 def _run_triton(*arguments: Any, **options: Any) -> Any:
     # Imported when used: triton takes a second, and not everyone has it.
     backend = importlib.import_module("synkern.kernels.triton_backend.backend")
+    return backend.run(*arguments, **options)
+
+
+def _run_torch(*arguments: Any, **options: Any) -> Any:
+    # Imported when used: torch takes seconds, and not everyone has it.
+    backend = importlib.import_module("synkern.kernels.torch_backend")
     return backend.run(*arguments, **options)
 
 
@@ -201,7 +209,7 @@ BACKENDS: tuple[Backend, ...] = (
         name="torch",
         summary="whole-array tiles on torch tensors of any device; differentiable",
         arrays="torch",
-        run=run_torch,
+        run=_run_torch,
         status=_torch_status,
         differentiable=True,
         shares=("cupy",),
@@ -227,16 +235,16 @@ def select(name: str, array: Any, work: Work) -> Backend:
         ValueError: unknown name; a backend that cannot run here or does not compute this, with the
             reason and a remedy.
         TypeError: a kind of tensor that none takes.
+        MissingExtraError: an ImportError: a backend that needs torch, where there is none.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
-    if isinstance(array, torch.Tensor):
-        check_kind(array, "series")
+    check_kind(array, "series")
     kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     if name != "auto":
         return _named(by_name[name], device, work)
-    with_gradient = isinstance(array, torch.Tensor) and array.requires_grad
+    with_gradient = is_tensor(array) and array.requires_grad
     for backend in sorted(BACKENDS, key=lambda backend: kind not in backend.preferred):
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
         if backend.lacks(work) or (with_gradient and not backend.differentiable):
@@ -253,6 +261,9 @@ def _named(backend: Backend, device: str, work: Work) -> Backend:
         raise ValueError(
             f"backend {backend.name!r} does not {lack}; choose backend='auto' or 'torch'"
         )
+    if backend.arrays == "torch" and not has_torch():
+        extra = "triton" if backend.name == "triton" else "torch"
+        raise torch_missing(f"backend={backend.name!r}", extra)
     # What failed before is tried again when it is asked for by name.
     if device not in backend.status().devices and (backend.prepare is None or device != "cpu"):
         raise _cannot(backend.name, device, [backend])
