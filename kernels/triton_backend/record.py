@@ -32,9 +32,6 @@ def status() -> Status:
         version = None
     if version is not None and tuple(map(int, version.split(".")[:2])) < OLDEST:
         return Status((), f"triton {version} is too old", "pip install 'triton>=3.6'")
-    of_torch = torch_backend.status()
-    if not of_torch.available:
-        return of_torch
     # triton reads its own variable when its kernels are defined: they run on the CPU, or on a GPU.
     if os.environ.get("TRITON_INTERPRET") == "1":
         return Status(
@@ -42,6 +39,9 @@ def status() -> Status:
             "TRITON_INTERPRET=1: triton interprets its kernels on the CPU, slowly, as a test",
             "unset it to use a GPU",
         )
+    of_torch = torch_backend.status()
+    if not of_torch.available:
+        return Status((), of_torch.why, "pip install 'synkern[triton]' (Linux)")
     if torch_library().xp.cuda.is_available():
         return Status(("cuda",))
     return Status((), of_torch.why, "a GPU of compute capability 8.0 or later, or CDNA 3")

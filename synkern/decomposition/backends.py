@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from synkern._arrays import is_cupy, native
-from synkern._tensors import check_kind
+from synkern._arrays import check_kind, has_torch, is_cupy, is_tensor, native
+from synkern._faces import torch_missing
 from synkern._warnings import warn
 from synkern.kernels import BACKENDS, Backend, Status, Wanted
 
@@ -32,16 +30,16 @@ def select(name: str, array: Any, wanted: Wanted) -> Backend:
         ValueError: unknown name; a backend that cannot run here or does not compute this, with the
             reason and a remedy.
         TypeError: a kind of tensor that none takes.
+        MissingExtraError: an ImportError: a backend that needs torch, where there is none.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
-    if isinstance(array, torch.Tensor):
-        check_kind(array, "series")
+    check_kind(array, "series")
     kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     if name != "auto":
         return _named(by_name[name], device, wanted)
-    with_gradient = isinstance(array, torch.Tensor) and array.requires_grad
+    with_gradient = is_tensor(array) and array.requires_grad
     for backend in sorted(BACKENDS, key=lambda backend: kind not in backend.preferred):
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
         if backend.lacks(wanted) or (with_gradient and not backend.differentiable):
@@ -58,6 +56,9 @@ def _named(backend: Backend, device: str, wanted: Wanted) -> Backend:
         raise ValueError(
             f"backend {backend.name!r} does not {lack}; choose backend='auto' or 'torch'"
         )
+    if backend.arrays == "torch" and not has_torch():
+        extra = "triton" if backend.name == "triton" else "torch"
+        raise torch_missing(f"backend={backend.name!r}", extra)
     # What failed before is tried again when it is asked for by name.
     if device not in backend.status().devices and (backend.prepare is None or device != "cpu"):
         raise _cannot(backend.name, device, [backend])

@@ -12,14 +12,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
-from synkern._arrays import in_float64, is_cupy, like, to_numpy
+from synkern._arrays import in_float64, is_cupy, is_tensor, like, to_numpy
+from synkern._faces import Later
 from synkern.decomposition.masks import Valid, valid_samples
 from synkern.kernels import (
     NUMPY,
@@ -31,6 +31,11 @@ from synkern.kernels import (
     steady,
     unit_vectors,
 )
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Indices = npt.NDArray[np.int64]
@@ -125,7 +130,7 @@ def only_valid(array: Any, mask: Any, *, argument: str = "mask") -> Any:
     if kind is None or valid is None:
         return array
     whole = array if array.ndim == 3 else array[None]
-    if array.dtype == torch.uint64:  # Most of torch does not know it.
+    if is_tensor(array) and array.dtype == torch.uint64:  # Most of torch does not know it.
         whole = filled(torch, whole.view(torch.int64), valid).view(torch.uint64)
     else:
         whole = filled(sys.modules[kind], whole, valid)
@@ -134,7 +139,7 @@ def only_valid(array: Any, mask: Any, *, argument: str = "mask") -> Any:
 
 def _library_of_wide(array: Any) -> str | None:
     """The library of an array whose dtype has numbers that float64 has not; None of any other."""
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         wide = array.dtype in (torch.int64, torch.uint64) and array.layout is torch.strided
         return "torch" if wide and not array.is_nested else None
     if not isinstance(array, np.ndarray) and not is_cupy(array):

@@ -9,13 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
-import torch
-
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
+from synkern._arrays import (
+    Incoming,
+    incoming,
+    is_tensor,
+    like,
+    placed,
+    run_whole,
+    spacing,
+    to_numpy,
+)
 from synkern._names import node_names, unnamed
-from synkern._tensors import run_whole
 from synkern._warnings import collected, warn
 from synkern.decomposition import states
 from synkern.decomposition.backends import select
@@ -298,7 +304,7 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, wanted: W
     named = unnamed(series, "series")
     series = named.array
     chosen = select(options.backend, series, wanted)
-    if options.reduce and isinstance(series, torch.Tensor) and series.requires_grad:
+    if options.reduce and is_tensor(series) and series.requires_grad:
         raise ValueError(
             f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
             "reduce the matrices of all pairs"

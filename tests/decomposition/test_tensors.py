@@ -18,7 +18,7 @@ import torch
 
 import synkern
 from support.bounded import bounded
-from synkern import _tensors
+from synkern import _forks
 from synkern._warnings import collected, warn
 from synkern.decomposition import preprocess
 from synkern.kernels import Limits
@@ -418,9 +418,9 @@ def test_a_fork_before_the_import_is_noticed(monkeypatch, method, forked):
     monkeypatch.setattr(multiprocessing, "current_process", lambda: worker)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: worker)
     default = multiprocessing.get_start_method() == "fork"
-    assert _tensors._forked_by_multiprocessing() is (default if forked is None else forked)
+    assert _forks._forked_by_multiprocessing() is (default if forked is None else forked)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
-    assert not _tensors._forked_by_multiprocessing()
+    assert not _forks._forked_by_multiprocessing()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
