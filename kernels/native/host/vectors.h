@@ -22,18 +22,15 @@ struct Features {
     const double* panel(int64_t trial, int64_t node) const {
         return values + (trial * panels() + node / PANEL) * stride();
     }
+    int before(const Tile& tile) const { return values == nullptr ? 0 : int(tile.column % PANEL); }
 };
 
 // Correlations of some rows of a tile with its columns, by row and column. Both come in whole blocks
-// of a panel, so that the first columns may be those of nodes before the tile.
+// of a panel: `before` says how many of these columns are those of nodes before the tile.
 constexpr int ROWS = 4;
 struct Across {
     using Products = double[ROWS][TILE + PANEL];
     Products xy, ab, xb, ya;
-    int before;  // columns before the tile
-
-    // Of columns j, j + 1, ... of the tile.
-    PHIID_FN Doubles at(const double* row, int j) const { return load<Doubles>(row + before + j); }
 };
 
 // Inner products of ROWS nodes with PANEL. Sums of some hundred samples are formed on their own
@@ -77,13 +74,12 @@ inline void products(const double* rows, const double* columns, int64_t samples,
 // Correlations of rows first ... first + ROWS - 1 of a tile with its columns; the first of them
 // begins a block of rows, and may lie before the tile.
 inline void across(const Features& data, const Tile& tile, int64_t trial, int first, Across& to) {
-    to.before = 0;
+    const int before = data.before(tile);
     if (data.values != nullptr) {
         const int64_t row = tile.row + first;
         const double* rows = data.panel(trial, row) + row % PANEL;
-        to.before = int(tile.column % PANEL);
-        for (int j = 0; j < to.before + tile.columns; j += PANEL)
-            products(rows, data.panel(trial, tile.column - to.before + j), data.samples, to, j);
+        for (int j = 0; j < before + tile.columns; j += PANEL)
+            products(rows, data.panel(trial, tile.column - before + j), data.samples, to, j);
         return;
     }
     const int64_t n = data.nodes, origin = trial * n * n;
