@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Estimator, Key, Rectangle, Request, smallest_trusted
+from ..contract import Estimator, Key, Request, smallest_trusted
 from ..formulas.moments import Moments
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
 from . import bindings as native
@@ -84,9 +84,8 @@ def matrices(
         int64 trial, row, column of what the closed form cannot be trusted with.
     """
     trials, nodes = features.constant.shape
-    area = _area(request.rectangle, nodes)
-    pairs = (area.row_end - area.row, area.column_end - area.column)
-    shape = (trials, *pairs) if request.per_trial else pairs
+    area = native.Area.of(request.rectangle, nodes)
+    shape = (trials, *area.shape) if request.per_trial else area.shape
     # The kernel writes all but the diagonal.
     sums = {name: np.empty(shape, request.dtype) for name in request.names}
     if area.triangle:
@@ -116,20 +115,12 @@ def node_sums(
     Yields:
         What each strip of rows leaves to the stable path, and is not in the sums.
     """
-    whole = _area(request.rectangle, features.constant.shape[1])
+    whole = native.Area.of(request.rectangle, features.constant.shape[1])
     places = [request.names.index(n) if n in request.names else -1 for n in ("rtr", "sts")]
-    width = whole.column_end - whole.column
-    height = max(TILE, request.limits.workspace // _MARKED_BYTES // width // TILE * TILE)
+    height = max(TILE, request.limits.workspace // _MARKED_BYTES // whole.shape[1] // TILE * TILE)
     with _task(features, request, threads) as task:
         for strip in _strips(whole, height):
             yield native.find("node_sums", task, strip, *places, native.pointer(sums))
-
-
-def _area(rectangle: Rectangle | None, nodes: int) -> native.Area:
-    if rectangle is None:
-        return native.Area(0, nodes, 0, nodes, True)
-    rows, columns = rectangle
-    return native.Area(rows.start, rows.stop, columns.start, columns.stop, False)
 
 
 def _strips(area: native.Area, height: int) -> Iterator[native.Area]:
@@ -151,8 +142,10 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
     two = kernel.two and set(request.names) <= set(_TWO)
     weights = _weights(request.names, two)
     if threads is None:
+        rows, columns = native.Area.of(request.rectangle, nodes).shape
+        pairs = rows * columns / (2 if request.rectangle is None else 1)
         each = kernel.fixed + kernel.per_sample * features.samples
-        threads = native.threads_for(trials * _pairs(request.rectangle, nodes) * each)
+        threads = native.threads_for(trials * pairs * each)
     arrays = _arrays(features) | {"weights": weights, "mirror": _mirror(request.names)}
     yield native.Task(
         trials=trials,
@@ -167,13 +160,6 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
         threads=threads,
         **{name: native.pointer(array) for name, array in arrays.items()},
     )
-
-
-def _pairs(rectangle: Rectangle | None, nodes: int) -> float:
-    if rectangle is None:
-        return nodes**2 / 2
-    rows, columns = rectangle
-    return float((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
 def _arrays(features: Packed | Words | Moments) -> dict[str, npt.NDArray[Any]]:

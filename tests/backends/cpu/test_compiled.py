@@ -117,6 +117,24 @@ def test_a_rectangle_of_moments(moments, key, rectangle, names):
     assert_entries_of_all_pairs(moments, key, rectangle, 1e-6, names=names)
 
 
+@pytest.mark.parametrize("tau", [1, 30, 65])
+def test_constant_nodes_are_known_outside_of_the_rectangle_too(rng, tau):
+    """Nodes that vary in their past or in their future alone, and ones that do not vary."""
+    series = rng.standard_normal((3, 70, 700))
+    series[0, :-tau, 3:700:50] = 2.5
+    series[1, tau:, 4:700:50] = -1
+    series[2, :, 5:700:50] = 0
+    options = {"estimator": ESTIMATORS["gaussian", "MMI"], "per_trial": False, "dtype": "float64"}
+    whole = run(series, request_for(SOME, tau=tau, **options))
+    some = Rectangle(slice(301, 333), slice(17, 30))
+    found = run(series, request_for(SOME, tau=tau, rectangle=some, **options))
+    expected = np.zeros((3, 700), bool)
+    for trial in range(3):
+        expected[trial, 3 + trial :: 50] = True
+    np.testing.assert_array_equal(found.constant, expected)
+    np.testing.assert_array_equal(whole.constant, expected)
+
+
 def test_a_rectangle_computes_only_what_is_asked_for(series, rectangle):
     found, _ = closed_forms(series, asked(("gaussian", "MMI"), ("xts",), rectangle=rectangle))
     assert list(found) == ["xts"]
