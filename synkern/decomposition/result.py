@@ -126,8 +126,9 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         if self.pairs is None:
             varying = self.nodes - self.constant.sum(-1)
             counts[Outcome.CONSTANT] = int((self.n_pairs - varying * (varying - 1) // 2).sum())
-        elif (some := self.constant.any(0)).any():
+        elif self.constant.any():
             # Only pairs of such nodes can count; of all that were chosen they are few.
+            some = np.asarray(self.constant.any(0))
             touched = some[self.pairs[..., 0]] | some[self.pairs[..., 1]]
             pairs = _unordered(self.pairs[touched])
             counts[Outcome.CONSTANT] = int(self.constant[:, pairs].any(-1).sum())
