@@ -69,7 +69,9 @@ def _shapes(pairs: str) -> dict[str, Shape]:
     return shapes
 
 
-SHAPES: dict[str, Shape] = {name: shape for pairs in PAIRS for name, shape in _shapes(pairs).items()}
+SHAPES: dict[str, Shape] = {
+    name: shape for pairs in PAIRS for name, shape in _shapes(pairs).items()
+}
 """By name expression, as NVRTC and `cupy.RawModule` want it: every kernel that has tiles."""
 
 TOTALS = tuple(f"phiid::node_totals<{pairs}>" for pairs in PAIRS)
