@@ -11,12 +11,14 @@ import torch
 
 import synkern
 from support import cuda_shim, cupy_stand_in
+from support.bounded import bounded
 from synkern import _arrays
 from synkern.decomposition import backends
 from synkern.kernels.cupy_backend import backend, launch
 from synkern.kernels.cupy_backend import nvrtc as launcher
-from synkern.kernels.cupy_backend.library import DeviceLibrary
+from synkern.kernels.contract import Limits, Rectangle
 from synkern.kernels.cupy_backend.source import NAMES
+from synkern.kernels.engine.libraries import CuPyLibrary
 from synkern.kernels.lattice import ATOMS
 
 VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
@@ -147,16 +149,15 @@ def test_float32(cupy, heads, kind, redundancy, average):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("atoms", [("rtr", "sts"), "all"])
+@pytest.mark.parametrize(("atoms", "time"), [(("rtr", "sts"), 1000), (ATOMS, 100)])
 @pytest.mark.parametrize("average", ["trials", None])
-def test_moments_through_memory(cupy, shim, rng, monkeypatch, dtype, atoms, average):
-    """In parts of two trials; the list of marked pairs is one."""
-    series = hard(rng, trials=5, nodes=21)
-    monkeypatch.setattr(launch, "through_memory", lambda *_: True)
-    monkeypatch.setattr(launch, "WORKSPACE", 2 * 3 * 8 * 21 * 21)
-    options = {"atoms": atoms, "average": average}
-    expected = decomposed(series, backend="numpy", **options)
-    found = decomposed(cupy.asarray(series), dtype=dtype, **options)
+def test_moments_through_memory(cupy, shim, rng, dtype, atoms, time, average):
+    """Of so many samples, in parts of two trials; the list of marked pairs is one."""
+    series = hard(rng, trials=5, time=time, nodes=21)
+    options = {"names": atoms, "average": average}
+    limits = Limits(workspace=2 * 3 * 8 * 21 * 21)
+    expected = bounded(series, limits, backend="numpy", **options)
+    found = bounded(cupy.asarray(series), limits, dtype=dtype, **options)
     assert {name.partition("<")[0] for name in shim.names} == {"phiid::mmi_moments"}
     assert len(shim.names) == 3
     if dtype == "float64":
@@ -168,21 +169,30 @@ def test_moments_through_memory(cupy, shim, rng, monkeypatch, dtype, atoms, aver
 
 
 def test_the_path_is_chosen_by_a_model():
-    assert not launch.through_memory(1152, 99, 32)
-    assert launch.through_memory(1152, 1000, 32)
-    assert launch.through_memory(1152, 99, 16)
-    assert not launch.through_memory(50_000, 1000, 32)  # one trial would take 60 GB
+    workspace = Limits().workspace
+
+    def stored(nodes, samples, tile, rectangle=False):
+        sides = nodes, nodes
+        return launch.through_memory(sides, samples, tile, workspace, rectangle=rectangle)
+
+    assert not stored(1152, 99, 32)
+    assert stored(1152, 1000, 32)
+    assert stored(1152, 99, 16)
+    assert not stored(50_000, 1000, 32)  # one trial would take 60 GB
+    # No product of a rectangle is in vain.
+    assert stored(1152, 200, 32, rectangle=True)
+    assert not stored(1152, 200, 32)
+    assert not stored(50_000, 1000, 32, rectangle=True)
 
 
 @pytest.mark.parametrize("reduce", [None, "nodes"])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
-def test_a_list_that_overflows(cupy, shim, rng, monkeypatch, redundancy, reduce):
+def test_a_list_that_overflows(cupy, shim, rng, redundancy, reduce):
     series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 20, axis=-1)
     options = {"redundancy": redundancy, "reduce": reduce}
-    expected = decomposed(cupy.asarray(series), **options)
+    expected = bounded(cupy.asarray(series), Limits(), **options)
     once = len(shim.names)
-    monkeypatch.setattr(launch, "CAPACITY", 7)
-    found = decomposed(cupy.asarray(series), **options)
+    found = bounded(cupy.asarray(series), Limits(capacity=7), **options)
     assert len(shim.names) > 2 * once
     assert found.degenerate == expected.degenerate
     assert found.degenerate["duplicate"] == 2 * 20 * 19 // 2
@@ -221,13 +231,12 @@ def test_means_by_node(cupy, rng, kind, redundancy, average, atoms):
 
 
 @pytest.mark.parametrize("average", ["trials", None])
-def test_means_by_node_in_bands(cupy, shim, rng, monkeypatch, average):
+def test_means_by_node_in_bands(cupy, shim, rng, average):
     series = hard(rng, nodes=70)
     options = {"reduce": "nodes", "average": average}
     expected = decomposed(cupy.asarray(series), **options)
     before = len(shim.names)
-    monkeypatch.setattr(launch, "WORKSPACE", 1)
-    found = decomposed(cupy.asarray(series), **options)
+    found = bounded(cupy.asarray(series), Limits(workspace=1), **options)
     # Rows of tiles one by one, each with its totals; of every trial if they are apart.
     assert len(shim.names) - before == 2 * 3 * (3 if average is None else 1)
     assert_same(found, _on_host(expected), 1e-12)
@@ -533,7 +542,7 @@ def test_pointwise_atoms(cupy, rng, kind, redundancy, fitted):
 
 
 def test_repeated_additions_are_in_order(cupy, rng):
-    lib = DeviceLibrary(cupy)
+    lib = CuPyLibrary(cupy)
     target = cupy.asarray(np.ones((3, 4)))
     at = rng.integers(0, 3, 50), rng.integers(0, 4, 50)
     values = rng.standard_normal(50)
