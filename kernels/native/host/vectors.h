@@ -7,8 +7,6 @@
 
 namespace phiid {
 
-constexpr int PANEL = 8;  // nodes that lie side by side
-
 // (trials, panels, samples, 2, PANEL): past and future of 8 nodes at a sample are two lines of the
 // cache. Nodes beyond the last and constant ones are zero.
 // Without data there are matrices of correlations instead, and no values.
@@ -24,12 +22,15 @@ struct Features {
     const double* panel(int64_t trial, int64_t node) const {
         return values + (trial * panels() + node / PANEL) * stride();
     }
+    int before(const Tile& tile) const { return values == nullptr ? 0 : int(tile.column % PANEL); }
 };
 
-// Correlations of some rows of a tile with its columns, by row and column.
+// Correlations of some rows of a tile with its columns, by row and column. Both come in whole blocks
+// of a panel: `before` says how many of these columns are those of nodes before the tile.
 constexpr int ROWS = 4;
 struct Across {
-    double xy[ROWS][TILE], ab[ROWS][TILE], xb[ROWS][TILE], ya[ROWS][TILE];
+    using Products = double[ROWS][TILE + PANEL];
+    Products xy, ab, xb, ya;
 };
 
 // Inner products of ROWS nodes with PANEL. Sums of some hundred samples are formed on their own
@@ -57,7 +58,7 @@ inline void products(const double* rows, const double* columns, int64_t samples,
                 }
 #pragma GCC unroll 4
                 for (int r = 0; r < HEIGHT; ++r) {
-                    const auto add = [&](double (&sums)[ROWS][TILE], Doubles value) {
+                    const auto add = [&](Across::Products& sums, Doubles value) {
                         double* at = sums[i + r] + j + lane;
                         store(at, start ? load<Doubles>(at) + value : value);
                     };
@@ -70,18 +71,20 @@ inline void products(const double* rows, const double* columns, int64_t samples,
             }
 }
 
-// Correlations of rows first ... first + ROWS - 1 of a tile with its columns.
+// Correlations of rows first ... first + ROWS - 1 of a tile with its columns; the first of them
+// begins a block of rows, and may lie before the tile.
 inline void across(const Features& data, const Tile& tile, int64_t trial, int first, Across& to) {
+    const int before = data.before(tile);
     if (data.values != nullptr) {
         const int64_t row = tile.row + first;
         const double* rows = data.panel(trial, row) + row % PANEL;
-        for (int j = 0; j < tile.columns; j += PANEL)
-            products(rows, data.panel(trial, tile.column + j), data.samples, to, j);
+        for (int j = 0; j < before + tile.columns; j += PANEL)
+            products(rows, data.panel(trial, tile.column - before + j), data.samples, to, j);
         return;
     }
     const int64_t n = data.nodes, origin = trial * n * n;
     const int rows = std::min(ROWS, tile.rows - first);
-    for (int i = 0; i < rows; ++i) {
+    for (int i = std::max(0, -first); i < rows; ++i) {
         const int64_t row = tile.row + first + i, at = origin + row * n + tile.column;
         for (int j = 0; j < tile.columns; ++j) {
             to.xy[i][j] = data.past[at + j];

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 import synkern
+from synkern.kernels.contract import Rectangle
 from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend.backend import run
+from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.formulas.estimators import ESTIMATORS
 
 DELAY = 0.03
 """Seconds from the start of a compiled function to the signal."""
@@ -69,41 +73,55 @@ def long():
     return np.random.default_rng(0).standard_normal((1, 1_000_000, 2))
 
 
+def asked(nodes, key=("gaussian", "MMI"), *, part=False, **options):
+    """All pairs of some nodes, or the rectangle of the first half and the others."""
+    halves = Rectangle(slice(0, nodes // 2), slice(nodes // 2, nodes)) if part else None
+    options = {"per_trial": False, "dtype": "float64"} | options
+    return request_for(("rtr", "sts"), estimator=ESTIMATORS[key], rectangle=halves, **options)
+
+
 CALLS = {
-    "matrices": ("all_pairs_f64", {}),
-    "of every trial": ("all_pairs_f64", {"average": None}),
-    "single precision": ("all_pairs_f32", {"dtype": "float32"}),
-    "CCS": ("all_pairs_f64", {"redundancy": "CCS"}),
-    "discrete": ("all_pairs_f64", {"kind": "discrete", "redundancy": "CCS"}),
-    "node means": ("node_sums", {"reduce": "nodes"}),
+    "matrices": ("matrices_f64", {}),
+    "of every trial": ("matrices_f64", {"per_trial": True}),
+    "single precision": ("matrices_f32", {"dtype": "float32"}),
+    "a rectangle": ("matrices_f64", {"part": True}),
+    "CCS": ("matrices_f64", {"key": ("gaussian", "CCS")}),
+    "discrete": ("matrices_f64", {"key": ("discrete", "CCS")}),
+    "nodes": ("node_sums", {"by_node": True}),
+    "nodes of a rectangle": ("node_sums", {"by_node": True, "part": True}),
 }
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("function", "options"), CALLS.values(), ids=CALLS)
 def test_an_exception_of_a_handler_ends_the_call(alarm, many, function, options, threads):
-    expected = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
+    few = many[:1, :, ::24]
+
+    def numbers():
+        found = run(few, asked(few.shape[2], **options))
+        return (found.sums if options.get("by_node") else found.atoms)["sts"]
+
+    expected = numbers()
     for _ in range(ATTEMPTS):
         alarm(function, raise_alarm)
-        with synkern.limit_threads(threads), pytest.raises(AlarmError) as raised:
-            synkern.phiid(many, backend="cpu", **options)
+        with pytest.raises(AlarmError) as raised:
+            run(many, asked(many.shape[2], **options), threads)
         if ended_inside(raised.value):
             break
     else:
         pytest.fail("no signal ended the function from inside")
-    again = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
-    np.testing.assert_array_equal(again["sts"], expected["sts"])
+    np.testing.assert_array_equal(numbers(), expected)
 
 
-@pytest.mark.parametrize("function", ["standardise", "all_pairs_f64"])
+@pytest.mark.parametrize("function", ["standardise", "matrices_f64"])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
 def test_a_single_pair_of_a_long_series_can_be_ended(alarm, long, function, redundancy):
     for _ in range(ATTEMPTS):
-        alarm(function, raise_alarm, delay=0.001 if function == "all_pairs_f64" else DELAY)
+        alarm(function, raise_alarm, delay=0.001 if function == "matrices_f64" else DELAY)
         with pytest.raises(AlarmError) as raised:
             synkern.phiid(long, redundancy=redundancy, backend="cpu")
         # MMI of a pair is a few milliseconds, in which the thread that waits may not look.
-        if ended_inside(raised.value) or (function, redundancy) == ("all_pairs_f64", "MMI"):
+        if ended_inside(raised.value) or (function, redundancy) == ("matrices_f64", "MMI"):
             return
     pytest.fail("no signal ended the function from inside")
 
@@ -112,7 +130,7 @@ def test_a_handler_that_raises_nothing_runs_during_the_call(alarm, many):
     expected = synkern.phiid(many, backend="cpu")
     for _ in range(ATTEMPTS):
         seen = []
-        alarm("all_pairs_f64", lambda number, frame, seen=seen: seen.append(time.perf_counter()))
+        alarm("matrices_f64", lambda number, frame, seen=seen: seen.append(time.perf_counter()))
         start = time.perf_counter()
         found = synkern.phiid(many, backend="cpu")
         end = time.perf_counter()
@@ -144,7 +162,7 @@ def test_a_call_of_another_thread_goes_on(alarm, many):
         found.append(synkern.phiid(many, backend="cpu"))
         done.set()
 
-    alarm("all_pairs_f64", raise_alarm)
+    alarm("matrices_f64", raise_alarm)
     threading.Thread(target=work).start()
     with pytest.raises(AlarmError):
         time.sleep(60)
