@@ -35,8 +35,7 @@ import torch
 from gpu_cases import GPU, ROOT, TWO, VARIANTS, NotRunError
 
 import synkern
-from synkern.decomposition import backends
-from synkern.kernels.cupy_backend import backend, launch, probe
+from synkern.kernels.cupy_backend import backend, launch, probe, record
 from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.problem import problem
 from synkern.kernels.cupy_backend.source import NAMES
@@ -57,12 +56,14 @@ for kind in ("gaussian", "discrete"):
     for redundancy in ("MMI", "CCS"):
         for atoms in ("all", ("rtr", "sts")):
             for average in ("trials", None):
-                for options in ({}, {"dtype": "float32"}, {"reduce": "nodes"}):
-                    synkern.phiid(series, kind=kind, redundancy=redundancy, atoms=atoms,
-                                  average=average, backend="cupy", **options)
+                options = {"kind": kind, "redundancy": redundancy, "atoms": atoms,
+                           "average": average, "backend": "cupy"}
+                for verb in (synkern.phiid, synkern.phiid_nodes):
+                    verb(series, **options)
+                synkern.phiid(series, dtype="float32", **options)
 moments = synkern.LaggedMoments().update(series)
-for reduce in (None, "nodes"):
-    synkern.phiid(moments, backend="cupy", reduce=reduce)
+for verb in (synkern.phiid, synkern.phiid_nodes):
+    verb(moments, backend="cupy")
 """
 
 
@@ -208,19 +209,21 @@ def timing(seconds: float) -> dict[str, Any]:
             with _forced(path):
                 found["device ms of a kernel"][label] = _device_ms(
                     cupy,
-                    lambda device=device, given=given: launch.matrices(device, given, False),
+                    lambda device=device, given=given, limits=request.limits: launch.matrices(
+                        device, given, False, limits
+                    ),
                 )
-    for (kind, redundancy), atoms, reduce in itertools.product(
-        VARIANTS, (TWO, "all"), (None, "nodes")
+    for (kind, redundancy), atoms, verb in itertools.product(
+        VARIANTS, (TWO, "all"), (synkern.phiid, synkern.phiid_nodes)
     ):
-        label = f"{kind} {redundancy}, {'2' if atoms == TWO else '16'} atoms, {reduce}"
+        label = f"{kind} {redundancy}, {'2' if atoms == TWO else '16'} atoms, {verb.__name__}"
         for _ in range(2):
             if time.monotonic() > end:
                 found.setdefault("left out", []).append(label)
                 break
             start = time.perf_counter()
             options = {"kind": kind, "redundancy": redundancy, "atoms": atoms}
-            synkern.phiid(series, backend="cupy", reduce=reduce, **options)
+            verb(series, backend="cupy", **options)
             cupy.cuda.Device().synchronize()
             found["seconds of phiid"][label] = time.perf_counter() - start
     pool = cupy.get_default_memory_pool()
@@ -263,7 +266,7 @@ def sanitizer(seconds: float) -> dict[str, Any]:
 def _forced(path: str) -> Iterator[None]:
     """Gaussian MMI straight from the series, or through moments in memory."""
     choose = launch.through_memory
-    launch.through_memory = lambda *_: path == "moments"
+    launch.through_memory = lambda *_, **__: path == "moments"
     try:
         yield
     finally:
@@ -300,13 +303,13 @@ def _rehearsal() -> Iterator[Any]:
             def launch(self, name: str, grid: int, block: int, arguments: Any) -> None:
                 kernels.launch(name, grid, block, [stand_in.unwrap(a) for a in arguments])
 
-        kept = backend.device_launcher, backends.cupy_obstacle, sys.modules.get("cupy")
+        kept = backend.device_launcher, record.obstacle, sys.modules.get("cupy")
         sys.modules["cupy"] = made = stand_in.module()
-        backend.device_launcher, backends.cupy_obstacle = lambda _: OnCPU(), lambda: None
+        backend.device_launcher, record.obstacle = lambda _: OnCPU(), lambda: None
         try:
             yield made
         finally:
-            backend.device_launcher, backends.cupy_obstacle, cupy = kept
+            backend.device_launcher, record.obstacle, cupy = kept
             del sys.modules["cupy"]
             if cupy is not None:
                 sys.modules["cupy"] = cupy

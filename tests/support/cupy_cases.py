@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-import synkern
 from support import cupy_stand_in
+from support.bounded import verb
 
 VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 variants = pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
@@ -28,7 +28,7 @@ def hard(rng, trials=3, time=40, nodes=37):
 def decomposed(series, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return synkern.phiid(series, **options)
+        return verb(series, **options)
 
 
 def assert_same(found, expected, tolerance=1e-12):

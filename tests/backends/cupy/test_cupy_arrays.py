@@ -67,7 +67,7 @@ def test_arrays_of_another_device_than_the_current_one(cupy, shim, rng):
         found = decomposed(given, **options)
         assert found["sts"].device.id == 1
     np.testing.assert_allclose(decomposed(given)["sts"].get(), expected["sts"], rtol=0, atol=1e-12)
-    nodes = decomposed(given, reduce="nodes", unit="bits")
+    nodes = decomposed(given, by_node=True, unit="bits")
     assert nodes["sts"].device.id == nodes.pairs.device.id == 1
     assert synkern.phiid_local(given, [[0, 1]]).device.id == 1
     assert not cupy_stand_in.entered

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import synkern
-from support.bounded import bounded
+from support.bounded import bounded, verb
 from support.cupy_cases import assert_same, decomposed, hard, variants
 from synkern.kernels.contract import Limits
 from synkern.kernels.cupy_backend import launch
@@ -105,11 +105,11 @@ def test_the_path_is_chosen_by_a_model():
     assert not stored(50_000, 1000, 32, rectangle=True)
 
 
-@pytest.mark.parametrize("reduce", [None, "nodes"])
+@pytest.mark.parametrize("by_node", [False, True])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
-def test_a_list_that_overflows(cupy, shim, rng, redundancy, reduce):
+def test_a_list_that_overflows(cupy, shim, rng, redundancy, by_node):
     series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 20, axis=-1)
-    options = {"redundancy": redundancy, "reduce": reduce}
+    options = {"redundancy": redundancy, "by_node": by_node}
     expected = bounded(cupy.asarray(series), Limits(), **options)
     once = len(shim.names)
     found = bounded(cupy.asarray(series), Limits(capacity=7), **options)
@@ -128,7 +128,7 @@ def test_the_same_bits_whatever_the_order_of_threads(cupy, shim, rng, kind, redu
     results = []
     for shim.order in ("forward", "reverse", "random", "random"):
         results.append(decomposed(series, **options))
-        results.append(decomposed(series, reduce="nodes", **options))
+        results.append(decomposed(series, by_node=True, **options))
     for again in results[2:]:
         first = results[0] if type(again) is type(results[0]) else results[1]
         for atom in ATOMS:
@@ -141,8 +141,8 @@ def test_the_same_bits_whatever_the_order_of_threads(cupy, shim, rng, kind, redu
 def test_means_by_node(cupy, rng, kind, redundancy, average, atoms):
     series = hard(rng)
     options = {"kind": kind, "redundancy": redundancy, "average": average, "atoms": atoms}
-    expected = decomposed(series, reduce="nodes", backend="numpy", **options)
-    found = decomposed(cupy.asarray(series), reduce="nodes", **options)
+    expected = decomposed(series, by_node=True, backend="numpy", **options)
+    found = decomposed(cupy.asarray(series), by_node=True, **options)
     assert_same(found, expected, 1e-9)
     np.testing.assert_array_equal(found.pairs.get(), expected.pairs)
     if expected.balance is not None:
@@ -153,7 +153,7 @@ def test_means_by_node(cupy, rng, kind, redundancy, average, atoms):
 @pytest.mark.parametrize("average", ["trials", None])
 def test_means_by_node_in_bands(cupy, shim, rng, average):
     series = hard(rng, nodes=70)
-    options = {"reduce": "nodes", "average": average}
+    options = {"by_node": True, "average": average}
     expected = decomposed(cupy.asarray(series), **options)
     before = len(shim.names)
     found = bounded(cupy.asarray(series), Limits(workspace=1), **options)
@@ -209,10 +209,10 @@ def test_moments(cupy, gpu_tensors, rng, atoms, average, how):
     """Gathered by torch on a GPU: taken through DLPack, and the atoms given back."""
     chunks = np.split(hard(rng, time=60), 3, axis=1)
     options = {"atoms": atoms, "average": average}
-    options |= {"chosen": {"pairs": [[4, 5], [2, 1], [30, 8]]}, "nodes": {"reduce": "nodes"}}.get(
+    options |= {"chosen": {"pairs": [[4, 5], [2, 1], [30, 8]]}, "nodes": {"by_node": True}}.get(
         how, {}
     )
-    compute = synkern.persistence_reference if how == "reference" else synkern.phiid
+    compute = synkern.persistence_reference if how == "reference" else verb
     moments = [synkern.LaggedMoments() for _ in range(2)]
     for chunk in chunks:
         moments[0].update(chunk)
@@ -266,7 +266,7 @@ def test_masks(cupy, rng, kind, redundancy, how, average):
     series, mask = hard(rng, time=60, nodes=25), rng.random((3, 60)) > 0.15
     series[~mask] = np.nan
     options = {"kind": kind, "redundancy": redundancy, "average": average}
-    options |= {"chosen": {"pairs": [[4, 5], [9, 2]]}, "nodes": {"reduce": "nodes"}}.get(how, {})
+    options |= {"chosen": {"pairs": [[4, 5], [9, 2]]}, "nodes": {"by_node": True}}.get(how, {})
     expected = decomposed(series, mask=mask, backend="numpy", **options)
     found = decomposed(cupy.asarray(series), mask=cupy.asarray(mask), **options)
     assert_same(found, expected, 1e-9)
