@@ -35,7 +35,8 @@ import torch
 from gpu_cases import GPU, ROOT, TWO, VARIANTS, NotRunError
 
 import synkern
-from synkern.kernels.cupy_backend import backend, launch, probe, record
+from synkern.decomposition import backends
+from synkern.kernels.cupy_backend import backend, launch, probe
 from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.problem import problem
 from synkern.kernels.cupy_backend.source import NAMES
@@ -209,9 +210,7 @@ def timing(seconds: float) -> dict[str, Any]:
             with _forced(path):
                 found["device ms of a kernel"][label] = _device_ms(
                     cupy,
-                    lambda device=device, given=given, limits=request.limits: launch.matrices(
-                        device, given, False, limits
-                    ),
+                    lambda device=device, given=given: launch.matrices(device, given, False),
                 )
     for (kind, redundancy), atoms, verb in itertools.product(
         VARIANTS, (TWO, "all"), (synkern.phiid, synkern.phiid_nodes)
@@ -266,7 +265,7 @@ def sanitizer(seconds: float) -> dict[str, Any]:
 def _forced(path: str) -> Iterator[None]:
     """Gaussian MMI straight from the series, or through moments in memory."""
     choose = launch.through_memory
-    launch.through_memory = lambda *_, **__: path == "moments"
+    launch.through_memory = lambda *_: path == "moments"
     try:
         yield
     finally:
@@ -303,13 +302,13 @@ def _rehearsal() -> Iterator[Any]:
             def launch(self, name: str, grid: int, block: int, arguments: Any) -> None:
                 kernels.launch(name, grid, block, [stand_in.unwrap(a) for a in arguments])
 
-        kept = backend.device_launcher, record.obstacle, sys.modules.get("cupy")
+        kept = backend.device_launcher, backends.cupy_obstacle, sys.modules.get("cupy")
         sys.modules["cupy"] = made = stand_in.module()
-        backend.device_launcher, record.obstacle = lambda _: OnCPU(), lambda: None
+        backend.device_launcher, backends.cupy_obstacle = lambda _: OnCPU(), lambda: None
         try:
             yield made
         finally:
-            backend.device_launcher, record.obstacle, cupy = kept
+            backend.device_launcher, backends.cupy_obstacle, cupy = kept
             del sys.modules["cupy"]
             if cupy is not None:
                 sys.modules["cupy"] = cupy
