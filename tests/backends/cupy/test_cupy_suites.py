@@ -21,7 +21,7 @@ from support import cuda_shim
 from synkern.decomposition import backends
 from synkern.kernels.cupy_backend import backend as cupy_backend
 from synkern.kernels.cupy_backend.launch import Device
-from synkern.kernels.cupy_backend.library import DeviceLibrary
+from synkern.kernels.engine.libraries import CuPyLibrary
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
@@ -58,13 +58,12 @@ def backend(library, monkeypatch):
     started = []
     launch = launcher.launch
     monkeypatch.setattr(launcher, "launch", lambda *of: started.append(of[0]) or launch(*of))
-    device = Device(DeviceLibrary(np), launcher)
+    device = Device(CuPyLibrary(np), launcher, fewest_nodes=2)
 
     def run(given, request):
         with np.errstate(all="ignore"):
             return cupy_backend.compute(device, given, request)
 
-    monkeypatch.setattr(cupy_backend, "FEWEST_NODES", 2)
     there = backends.Status(("cpu",))
     changed = (
         replace(record, arrays="numpy", run=run, status=lambda: there)
