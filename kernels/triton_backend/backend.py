@@ -18,14 +18,12 @@ from ..formulas.moments import Moments
 from ..formulas.unit_vectors import Segments
 from ..torch_backend import _LIB, _totals_with_gradient, rescue_gradient
 from . import ccs, discrete
-from .launch import fill, fill_from_moments, path_for
+from .launch import Area
+from .mmi import fill, fill_from_moments, path_for
 from .node_means import decompose_nodes
-from .op import gaussian_mmi, unpack
+from .op import bounds_of, gaussian_mmi, unpack
 from .plan import plan
 from .unit_vectors import unit_vectors
-
-CAPACITY = 1 << 16
-"""Of the list of pairs for the stable path at first; if it overflows, the kernel runs again."""
 
 
 def run(
@@ -93,9 +91,11 @@ Kernel = Callable[[int], _Listed]
 def _mmi_totals(features: Segments, request: Request) -> Totals:
     def kernel(capacity: int) -> _Listed:
         names, single = ",".join(request.names), request.dtype == "float32"
-        return _Listed(*gaussian_mmi(*features, names, request.per_trial, single, capacity))
+        workspace = request.limits.workspace
+        options = names, request.per_trial, single, capacity, workspace, bounds_of(request)
+        return _Listed(*gaussian_mmi(*features, *options))
 
-    sums, marked = _complete(kernel, features)
+    sums, marked = _complete(kernel, features, request)
     apply: Any = _Rescue.apply
     *atoms, flagged, rescued = apply(*features, sums, marked, request)
     return Totals(dict(zip(request.names, atoms, strict=True)), flagged, rescued)
@@ -104,7 +104,8 @@ def _mmi_totals(features: Segments, request: Request) -> Totals:
 def _persistence(features: Segments, request: Request) -> Kernel:
     chosen = plan(request.names)
     _, nodes, samples = features.past.shape
-    path = path_for(nodes, samples, request.per_trial, chosen)
+    area, workspace = Area(nodes, request.rectangle), request.limits.workspace
+    path = path_for(area, samples, request.per_trial, chosen, workspace)
 
     def kernel(capacity: int) -> _Listed:
         keys, length = _list(features, capacity)
@@ -118,6 +119,8 @@ def _persistence(features: Segments, request: Request) -> Kernel:
             dtype=request.dtype,
             alone=True,
             tolerances=request.estimator.tolerance(features),
+            rectangle=request.rectangle,
+            workspace=workspace,
         )
         return _Listed(sums, keys, length)
 
@@ -135,6 +138,7 @@ def _from_moments(features: Moments, request: Request) -> Kernel:
             per_trial=request.per_trial,
             dtype=request.dtype,
             alone=isinstance(request.estimator, PersistenceMMI),
+            rectangle=request.rectangle,
         )
         return _Listed(sums, keys, length)
 
@@ -151,6 +155,7 @@ def _ccs(features: Segments, request: Request) -> Kernel:
             names=request.names,
             per_trial=request.per_trial,
             dtype=request.dtype,
+            rectangle=request.rectangle,
         )
         return _Listed(sums, keys, length)
 
@@ -166,6 +171,7 @@ def _discrete_totals(features: Bits, request: Request) -> Totals:
         names=request.names,
         per_trial=request.per_trial,
         dtype=request.dtype,
+        rectangle=request.rectangle,
     )
     none = torch.zeros(0, 4, dtype=torch.int64, device=sums.device)
     return Totals(dict(zip(request.names, sums, strict=True)), none, none[:, :3])
@@ -173,7 +179,7 @@ def _discrete_totals(features: Bits, request: Request) -> Totals:
 
 def _rescued(kernel: Kernel, features: Segments | Moments, request: Request) -> Totals:
     """Without a gradient: the sums of a kernel, and what it could not do from the stable path."""
-    sums, marked = _complete(kernel, features)
+    sums, marked = _complete(kernel, features, request)
     by_name = dict(zip(request.names, sums, strict=True))
     return Totals(by_name, *rescue(_LIB, features, request, by_name, marked))
 
@@ -184,9 +190,11 @@ def _list(features: Segments | Moments, capacity: int) -> tuple[torch.Tensor, to
     return keys, features.past.new_zeros(1, dtype=torch.int64)
 
 
-def _complete(kernel: Kernel, features: Segments | Moments) -> tuple[torch.Tensor, torch.Tensor]:
+def _complete(
+    kernel: Kernel, features: Segments | Moments, request: Request
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums and the list of a kernel, (pairs, 3); it runs again if that overflows its capacity."""
-    capacity = CAPACITY
+    capacity = request.limits.capacity
     while True:
         sums, keys, count = kernel(capacity)
         length = int(count)

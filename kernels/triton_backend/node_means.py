@@ -9,19 +9,16 @@ from typing import Any
 import torch
 
 from ..contract import Nodes, Request, Tile
-from ..engine.all_pairs import RESCUE_ELEMENTS
 from ..engine.node_means import resolved
 from ..formulas.unit_vectors import Segments
 from ..lattice import swap_nodes
 from ..torch_backend import _LIB
-from . import launch as launching
+from .configurations import Launch, launch_for, options
 from .device.mmi_nodes import mmi_nodes_kernel
-from .launch import Launch, constants, limits, on_device, options
+from .launch import Area, least_trusted, on_device
+from .mmi import constants
 from .op import unpack
 from .plan import plan
-
-CAPACITY = 1 << 16
-"""Of the list of a band at first; if it overflows, the band runs again."""
 
 
 def decompose_nodes(segments: Segments, request: Request) -> Nodes:
@@ -40,7 +37,7 @@ def decompose_nodes(segments: Segments, request: Request) -> Nodes:
     for keys in _bands(sums, segments, request):
         if len(keys) == 0:
             continue
-        for part in _parts(segments, unpack(keys, nodes), request.per_trial):
+        for part in _parts(segments, unpack(keys, nodes), request):
             found, count = _again(sums, segments, part, request)
             outcomes.update(found)
             rescued += count
@@ -67,16 +64,24 @@ def _bands(
     past, future, constant = segments
     trials, nodes, samples = past.shape
     chosen = plan(request.names)
-    launch = launch or launching.launch_for(request.dtype, "nodes", chosen, request.per_trial)
-    tiles = -(-nodes // launch.block)
+    launch = launch or launch_for(request.dtype, "nodes", chosen, request.per_trial)
+    area = Area(nodes, request.rectangle)
+    down, across = area.tiles(launch.block)
     kept = [request.names.index(name) for name in ("rtr", "sts") if name in request.names]
-    quantities = len(sums)
     # Of every trial that is kept apart, a row of tiles has this much.
-    least = 2 * 8 * quantities * tiles * launch.block
-    chunks = min(sums.shape[1], max(1, launching.WORKSPACE // least))
-    height = min(tiles, max(1, launching.WORKSPACE // (least * chunks)))
+    least = 2 * 8 * len(sums) * across * launch.block
+    chunks = min(sums.shape[1], max(1, request.limits.workspace // least))
+    height = min(down, max(1, request.limits.workspace // (least * chunks)))
+    limit, limit_double = least_trusted(samples, request.dtype)
     common = {
-        **constants(chosen, request.dtype, request.per_trial, launch),
+        **area.arguments(launch.block),
+        **constants(
+            chosen,
+            request.dtype,
+            request.per_trial,
+            launch,
+            rectangle=request.rectangle is not None,
+        ),
         **options(launch),
         "SHARE": tuple(kept) if len(kept) == 2 else (),
         "DEPTH": launch.depth,
@@ -84,33 +89,40 @@ def _bands(
         "own": (past * future).sum(-1),
         "constant": constant.contiguous().view(torch.uint8),
         "trials": trials,
-        "nodes": nodes,
         "samples": samples,
-        "tiles": tiles,
         "chunk_trials": 1 if request.per_trial else trials,
+        "limit": limit,
+        "limit_double": limit_double,
     }
-    common["limit"], common["limit_double"] = limits(samples, request.dtype)
+    capacity = request.limits.capacity
     for first in range(0, sums.shape[1], chunks):
         part = sums[:, first : first + chunks]
-        for band in range(0, tiles, height):
-            rows = min(height, tiles - band)
-            yield _band(part, common, first, band, rows)
+        for band in range(0, down, height):
+            rows = min(height, down - band)
+            yield _band(part, area, common, first, band, rows, capacity)
 
 
 def _band(
-    sums: torch.Tensor, common: dict[str, Any], first_trial: int, band: int, band_tiles: int
+    sums: torch.Tensor,
+    area: Area,
+    common: dict[str, Any],
+    first_trial: int,
+    band: int,
+    band_tiles: int,
+    capacity: int,
 ) -> torch.Tensor:
     """Add one band to the sums; the keys that it left out, sorted."""
-    quantities, chunks, nodes = sums.shape
-    tiles, block = common["tiles"], common["BLOCK"]
-    capacity = CAPACITY
+    quantities, chunks, _ = sums.shape
+    across, block = common["tiles"], common["BLOCK"]
+    # All pairs of a band lie to the right of the band's own corner of the diagonal.
+    wide = across if area.rectangle else across - band
     while True:
-        by_row = sums.new_zeros(quantities, chunks, tiles, band_tiles * block)
-        by_column = sums.new_zeros(quantities, chunks, band_tiles, tiles * block)
+        by_row = sums.new_zeros(quantities, chunks, across, band_tiles * block)
+        by_column = sums.new_zeros(quantities, chunks, band_tiles, across * block)
         marked = torch.empty(capacity, dtype=torch.int64, device=sums.device)
         count = torch.zeros(1, dtype=torch.int64, device=sums.device)
         with on_device(sums):
-            mmi_nodes_kernel[(chunks * band_tiles * (tiles - band),)](
+            mmi_nodes_kernel[(chunks * band_tiles * wide,)](
                 by_row=by_row,
                 by_column=by_column,
                 marked=marked,
@@ -126,17 +138,19 @@ def _band(
         if length <= capacity:
             break
         capacity = length
-    start = band * block
-    stop = min(start + band_tiles * block, nodes)
+    rows, columns = area.sides
+    start = rows.start + band * block
+    stop = min(start + band_tiles * block, rows.stop)
     sums[:, :, start:stop] += by_row.sum(2)[..., : stop - start]
-    sums += by_column.sum(2)[..., :nodes]
+    sums[:, :, columns] += by_column.sum(2)[..., : columns.stop - columns.start]
     return marked[:length].sort().values
 
 
-def _parts(segments: Segments, listed: torch.Tensor, per_trial: bool) -> Iterator[torch.Tensor]:
+def _parts(segments: Segments, listed: torch.Tensor, request: Request) -> Iterator[torch.Tensor]:
     """Pairs in parts whose gathered data, of one trial or of all, stay within the bound."""
     trials, _, samples = segments.past.shape
-    size = max(1, RESCUE_ELEMENTS // (4 * samples * (1 if per_trial else trials)))
+    together = 1 if request.per_trial else trials
+    size = max(1, request.limits.rescued // (4 * samples * together))
     yield from listed.split(size)
 
 

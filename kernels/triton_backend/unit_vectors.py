@@ -6,8 +6,9 @@ import torch
 import triton
 
 from ..formulas.unit_vectors import Segments, standardise
+from .configurations import OPTIONS
 from .device.unit_vectors import unit_vectors_kernel
-from .launch import OPTIONS, on_device
+from .launch import on_device
 
 LONGEST = 1024
 """Samples of a series that registers hold; longer ones are left to `segments.standardise`."""

@@ -12,8 +12,9 @@ from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.formulas.discrete import binarise
 from synkern.kernels.formulas.unit_vectors import standardise
-from synkern.kernels.triton_backend import backend, ccs, discrete
-from synkern.kernels.triton_backend.launch import Launch
+from synkern.kernels.triton_backend import ccs, discrete
+from synkern.kernels.triton_backend.configurations import Launch
+from synkern.kernels.triton_backend.device.discrete import ones
 from synkern.kernels.triton_backend.op import unpack
 
 # Of triton 3.6's interpreter, about itself.
@@ -213,7 +214,7 @@ def test_packed_words_hold_every_bit(rng):
 def ones_kernel(words, out):
     at = triton.language.arange(0, 16)
     word = triton.language.load(words + at).to(triton.language.uint32, bitcast=True)
-    triton.language.store(out + at, discrete.ones(word))
+    triton.language.store(out + at, ones(word))
 
 
 def test_population_count(rng):
