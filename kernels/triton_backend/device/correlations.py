@@ -77,21 +77,23 @@ def of_moments(source, trial, tile, area, DTYPE: tl.constexpr, RECTANGLE: tl.con
     _first_row, _first_column, rows, columns = tile
     nodes, row_start, row_stop, column_start, column_stop = area
     if RECTANGLE:
+        # Bounds are those of `pairs`, and corners are taken off numbers that all lanes share: with
+        # lanes counted from the corners this kernel spills.
         width = column_stop - column_start
         height = row_stop - row_start
         base = tl.cast(trial, tl.int64) * height * width
-        row = rows - row_start
-        column = columns - column_start
+        corner = tl.cast(row_start, tl.int64) * width + column_start
+        corner_there = tl.cast(column_start, tl.int64) * height + row_start
+        here = base - corner + rows.to(tl.int64)[:, None] * width + columns[None, :]
+        there = base - corner_there + columns.to(tl.int64)[:, None] * height + rows[None, :]
+        inside = (rows[:, None] < row_stop) & (columns[None, :] < column_stop)
+        across = (rows[None, :] < row_stop) & (columns[:, None] < column_stop)
     else:
-        width = nodes
-        height = nodes
         base = tl.cast(trial, tl.int64) * nodes * nodes
-        row = rows
-        column = columns
-    here = base + row.to(tl.int64)[:, None] * width + column[None, :]
-    there = base + column.to(tl.int64)[:, None] * height + row[None, :]
-    inside = (row[:, None] < height) & (column[None, :] < width)
-    across = (row[None, :] < height) & (column[:, None] < width)
+        here = base + rows.to(tl.int64)[:, None] * nodes + columns[None, :]
+        there = base + columns.to(tl.int64)[:, None] * nodes + rows[None, :]
+        inside = (rows[:, None] < nodes) & (columns[None, :] < nodes)
+        across = (rows[None, :] < nodes) & (columns[:, None] < nodes)
     xy = tl.load(past + here, mask=inside, other=0)
     ab = tl.load(future + here, mask=inside, other=0)
     xb = tl.load(lagged + here, mask=inside, other=0)

@@ -73,7 +73,8 @@ def places(rows, columns, area, RECTANGLE: tl.constexpr):
     nodes, row_start, row_stop, column_start, column_stop = area
     if RECTANGLE:
         width = column_stop - column_start
-        here = (rows - row_start).to(tl.int64)[:, None] * width + (columns - column_start)[None, :]
+        corner = tl.cast(row_start, tl.int64) * width + column_start
+        here = rows.to(tl.int64)[:, None] * width + columns[None, :] - corner
         there = here
         kept = pairs(rows, columns, area, RECTANGLE)
         beyond = kept
