@@ -173,7 +173,7 @@ def atom_constants(names: tuple[str, ...], launch: Launch, rectangle: bool) -> d
     """What `launch_tiles` specialises a kernel to."""
     return {
         "SIGNS": signs(names),
-        "MIRRORS": mirrors(names),
+        "MIRRORS": mirrors(names, rectangle),
         "BLOCK": launch.block,
         "RECTANGLE": rectangle,
     }

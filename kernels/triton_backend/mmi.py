@@ -19,7 +19,7 @@ from .configurations import FEW, Launch, Path, launch_for, options
 from .device.mmi_moments import mmi_moments_kernel
 from .device.mmi_series import mmi_series_kernel
 from .launch import Area, empty, grid_for, least_trusted, multiprocessors, on_device, total
-from .plan import Plan, group
+from .plan import Plan, group, mirrors
 
 _MatricesOf = Callable[[slice], tuple[torch.Tensor, ...]]
 """Past, future, lagged and, of a rectangle, lagged back, of some trials."""
@@ -69,7 +69,7 @@ def constants(
         "GROUP": 1 if per_trial else group(dtype, tolerances),
         "TERMS": plan.terms,
         "COEFFICIENTS": plan.coefficients,
-        "MIRRORS": plan.mirrors,
+        "MIRRORS": mirrors(plan.names, rectangle),
         "BLOCK": launch.block,
         "RECTANGLE": rectangle,
     }

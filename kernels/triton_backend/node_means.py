@@ -18,7 +18,7 @@ from .device.mmi_nodes import mmi_nodes_kernel
 from .launch import Area, least_trusted, on_device
 from .mmi import constants
 from .op import unpack
-from .plan import plan
+from .plan import mirrors, plan
 
 
 def decompose_nodes(segments: Segments, request: Request) -> Nodes:
@@ -83,6 +83,8 @@ def _bands(
             rectangle=request.rectangle is not None,
         ),
         **options(launch),
+        # By column the sums go under the exchanged names, of a rectangle too.
+        "MIRRORS": mirrors(request.names, rectangle=False),
         "SHARE": tuple(kept) if len(kept) == 2 else (),
         "DEPTH": launch.depth,
         "both": torch.stack((past.mT, future.mT), -1),

@@ -82,12 +82,12 @@ class Plan(NamedTuple):
     Attributes:
         terms: positions in `TERMS` of the terms to multiply up.
         coefficients: (atoms * terms), atom by atom, of the logarithms before the factor -1/2.
-        mirrors: see `mirrors`.
+        names: of the atoms.
     """
 
     terms: tuple[int, ...]
     coefficients: tuple[int, ...]
-    mirrors: tuple[int, ...]
+    names: tuple[str, ...]
 
 
 @cache
@@ -95,7 +95,7 @@ def plan(names: tuple[str, ...]) -> Plan:
     """The cheaper of the two plans: `sts` by its own quotient, or by the logarithms of the others.
 
     Args:
-        names: atoms, for all pairs closed under exchange of x and y.
+        names: atoms.
     """
     few, many = (_plan(names, quotient) for quotient in (True, False))
     return few if len(few.terms) <= len(many.terms) else many
@@ -117,12 +117,19 @@ def signs(names: Sequence[str]) -> tuple[int, ...]:
     return tuple(rows.ravel().tolist())
 
 
-def mirrors(names: Sequence[str]) -> tuple[int, ...]:
+def mirrors(names: Sequence[str], rectangle: bool) -> tuple[int, ...]:
     """For each atom, the position of the one that it is in the mirrored tile; -1 if that is none.
 
-    A rectangle has no mirrored tiles, and so may leave names out.
+    Args:
+        names: atoms.
+        rectangle: there are no mirrored tiles, and so names may be missing.
+
+    Raises:
+        ValueError: one is missing that the mirrored tiles of all pairs need.
     """
     swapped = [swap_nodes(name) for name in names]
+    if not rectangle and not set(swapped) <= set(names):
+        raise ValueError(f"names are {names}, but all pairs need {sorted(set(swapped))} as well")
     return tuple(names.index(name) if name in names else -1 for name in swapped)
 
 
@@ -147,4 +154,4 @@ def _plan(names: tuple[str, ...], quotient: bool) -> Plan:
         kept = (rows != 0).any(0)
         kept[DENOMINATOR] = True
     terms = tuple(np.flatnonzero(kept).tolist())
-    return Plan(terms, tuple(rows[:, terms].ravel().tolist()), mirrors(names))
+    return Plan(terms, tuple(rows[:, terms].ravel().tolist()), names)

@@ -17,7 +17,7 @@ from synkern.kernels.triton_backend.device.tiles import tile_of
 from synkern.kernels.triton_backend.launch import Area, Grid, grid_for
 from synkern.kernels.triton_backend.mmi import fill, path_for
 from synkern.kernels.triton_backend.op import unpack
-from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, plan
+from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, mirrors, plan
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
@@ -247,7 +247,10 @@ def test_plan_combines_logarithms_to_atoms(rng):
     assert "sts numerator" in [TERMS[n] for n in plan(("xtx", "yty", "sts")).terms]
     everything = plan(ATOMS)
     assert len(everything.terms) == 18  # with all the others at hand, sts is a sum of theirs
-    assert everything.mirrors[ATOMS.index("xts")] == ATOMS.index("yts")
+    assert mirrors(ATOMS, rectangle=False)[ATOMS.index("xts")] == ATOMS.index("yts")
+    assert mirrors(("xtr", "sts"), rectangle=True) == (-1, 1)
+    with pytest.raises(ValueError, match="all pairs need .*'ytr'"):
+        mirrors(("xtr", "sts"), rectangle=False)
     # Informations are nonnegative combinations that cumulate: zeta @ atoms gives back the lambdas.
     back = np.rint(np.linalg.inv(moebius_matrix())).astype(int) @ coefficients(ATOMS)
     assert (back.sum(1) == [1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, -2]).all()
