@@ -31,7 +31,7 @@ def fill(
     """Launch on the device and current stream of `past`, without waiting.
 
     Args:
-        past: (trials, nodes, samples) float64 unit vectors, see `unit_vectors.Segments`.
+        past: (trials, nodes, samples) float64 unit vectors, see `unit_vectors.UnitVectors`.
         future: likewise.
         constant: (trials, nodes) bool.
         marked: (capacity,) int64, filled with the first entries of the list of untrusted pairs.

@@ -6,8 +6,8 @@ import torch
 import triton
 
 from ..contract import Rectangle
+from ..engine.libraries import torch_library
 from ..formulas.discrete import RESOLUTION, Bits, tables_of
-from ..torch_backend import _LIB
 from .configurations import Launch
 from .device.discrete import discrete_kernel
 from .launch import bits, launch_tiles
@@ -45,7 +45,7 @@ def fill(
         (atoms, rows, columns) sums over trials in bits, or (atoms, trials, rows, columns); zero on
         the diagonal of all pairs and where a pair has a constant node.
     """
-    tables = tables_of(_LIB, features)
+    tables = tables_of(torch_library(), features)
     past, future = packed(features.past), packed(features.future)
     return launch_tiles(
         discrete_kernel,

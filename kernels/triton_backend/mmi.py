@@ -96,7 +96,7 @@ def fill(
 
     Args:
         path: which kernel.
-        past: (trials, nodes, samples) float64 unit vectors, see `unit_vectors.Segments`.
+        past: (trials, nodes, samples) float64 unit vectors, see `unit_vectors.UnitVectors`.
         future: likewise.
         constant: (trials, nodes) bool.
         marked: (capacity,) int64, filled with the first entries of the list of untrusted pairs.

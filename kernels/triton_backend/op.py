@@ -12,11 +12,13 @@ from typing import Any, NoReturn
 
 import torch
 
-from ..contract import Limits, Rectangle, Request
+from ..contract import Limits, Rectangle
 from ..engine.all_pairs import request_for
 from ..engine.first_derivative import REFUSAL
+from ..engine.libraries import torch_library
+from ..engine.marks import unpack
 from ..formulas.estimators import GaussianMMI
-from ..formulas.unit_vectors import Segments
+from ..formulas.unit_vectors import UnitVectors
 from .gradient import series_gradient
 from .launch import Area
 from .mmi import fill, path_for
@@ -79,11 +81,11 @@ def gaussian_mmi(
     return out, marked, count
 
 
-def bounds_of(request: Request) -> list[int] | None:
-    """The operator's name of a rectangle."""
-    if request.rectangle is None:
+def bounds_of(rectangle: Rectangle | None) -> list[int] | None:
+    """What the operator is told of a rectangle."""
+    if rectangle is None:
         return None
-    return [end for side in request.rectangle for end in (side.start, side.stop)]
+    return [end for side in rectangle for end in (side.start, side.stop)]
 
 
 def _rectangle(bounds: Sequence[int] | None) -> Rectangle | None:
@@ -140,10 +142,16 @@ def gaussian_mmi_backward(
             "them there is no gradient: give a larger capacity"
         )
     wanted = tuple(names.split(","))
-    request = request_for(wanted, per_trial=per_trial, dtype="float64", estimator=GaussianMMI())
+    request = request_for(
+        wanted,
+        per_trial=per_trial,
+        dtype="float64",
+        estimator=GaussianMMI(),
+        rectangle=_rectangle(bounds),
+    )
     by_name = dict(zip(wanted, upstream.to(torch.float64), strict=True))
-    positions = unpack(marked[:length], past.shape[1])
-    return series_gradient(Segments(past, future, constant), request, positions, by_name)
+    positions = unpack(torch_library(), marked[:length], past.shape[1])
+    return series_gradient(UnitVectors(past, future, constant), request, positions, by_name)
 
 
 @gaussian_mmi_backward.register_fake
@@ -179,8 +187,3 @@ def _no_second(ctx: Any, *_: Any) -> NoReturn:
 
 gaussian_mmi.register_autograd(_backward, setup_context=_save)
 gaussian_mmi_backward.register_autograd(_no_second)
-
-
-def unpack(keys: torch.Tensor, nodes: int) -> torch.Tensor:
-    """(pairs, 3) trial, row, column of keys of the list."""
-    return torch.stack([keys // (nodes * nodes), keys // nodes % nodes, keys % nodes], -1)

@@ -10,7 +10,7 @@ from support.poison import poison_memory
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.contract import Rectangle, smallest_trusted
 from synkern.kernels.formulas.estimators import LOOSE, STRICT
-from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.formulas.unit_vectors import unit_vectors
 from synkern.kernels.lattice import ATOMS, moebius_matrix
 from synkern.kernels.triton_backend.configurations import Launch
 from synkern.kernels.triton_backend.device.tiles import tile_of
@@ -63,7 +63,7 @@ def test_float64_sums_equal_the_reference(rng, path, per_trial, names):
     """White noise, so that conditioning takes no digits: what is left is the kernel's own error."""
     series = rng.standard_normal((3, 38, 19))
     expected = torch.from_numpy(reference(series, 2, names))
-    segments = standardise(torch, torch.from_numpy(series), 2)
+    segments = unit_vectors(torch, torch.from_numpy(series), 2)
     out, marked, count = kernel_sums(segments, names, path, per_trial=per_trial, dtype="float64")
     expected = expected if per_trial else expected.sum(1)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
@@ -79,7 +79,7 @@ def test_float64_sums_equal_the_reference(rng, path, per_trial, names):
 )
 def test_odd_sizes(rng, path, nodes, trials, time):
     series = torch.from_numpy(rng.standard_normal((trials, time, nodes)))
-    segments = standardise(torch, series, 1)
+    segments = unit_vectors(torch, series, 1)
     options = {"per_trial": False, "dtype": "float64"}
     small = kernel_sums(segments, FEW, path, launch=Launch(16, 4), **options)[0]
     large = kernel_sums(segments, FEW, path, launch=Launch(64, 4, 32), **options)[0]
@@ -94,7 +94,7 @@ def test_float32_promotes_what_would_miss_its_tolerance(rng, path, names):
     """From benign pairs to such that only float64 can do, in one tile."""
     series = rng.standard_normal((5, 80, 18))
     series[..., 1::5] = series[..., ::5] + 0.02 * series[..., 1::5]
-    segments = standardise(torch, torch.from_numpy(series), 1)
+    segments = unit_vectors(torch, torch.from_numpy(series), 1)
     single, _, count = kernel_sums(segments, names, path, per_trial=True, dtype="float32")
     exact, _, exact_count = kernel_sums(segments, names, path, per_trial=True, dtype="float64")
     assert single.dtype == torch.float32
@@ -116,7 +116,7 @@ def test_untrusted_pairs_are_marked_once_and_contribute_nothing(rng, path, dtype
     for k, i, j in close:
         series[k, :, j] = series[k, :, i] + 1e-5 * series[k, :, j]
     series[4, :, 5] = 7.0  # constant: never marked
-    segments = standardise(torch, torch.from_numpy(series), 1)
+    segments = unit_vectors(torch, torch.from_numpy(series), 1)
     out, marked, count = kernel_sums(segments, SOME, path, per_trial=True, dtype=dtype)
     positions = {tuple(p) for p in unpack(marked[:count], 35).tolist()}
     assert count == len(close)
@@ -134,7 +134,7 @@ def test_untrusted_pairs_are_marked_once_and_contribute_nothing(rng, path, dtype
 @pytest.mark.parametrize("path", PATHS)
 def test_list_that_overflows_counts_on_and_stays_in_bounds(rng, path):
     series = np.repeat(rng.standard_normal((2, 40, 1)), 9, axis=-1)
-    segments = standardise(torch, torch.from_numpy(series), 1)
+    segments = unit_vectors(torch, torch.from_numpy(series), 1)
     _, marked, count = kernel_sums(
         segments, FEW, path, per_trial=False, dtype="float64", capacity=10
     )
@@ -143,7 +143,7 @@ def test_list_that_overflows_counts_on_and_stays_in_bounds(rng, path):
 
 
 def test_moments_in_parts_are_the_same(rng):
-    segments = standardise(torch, torch.from_numpy(rng.standard_normal((19, 30, 6))), 1)
+    segments = unit_vectors(torch, torch.from_numpy(rng.standard_normal((19, 30, 6))), 1)
     for per_trial in (False, True):
         options = {"per_trial": per_trial, "dtype": "float64"}
         whole = kernel_sums(segments, ATOMS, "moments", **options)[0]
@@ -153,7 +153,7 @@ def test_moments_in_parts_are_the_same(rng):
 
 
 def test_any_memory_layout(rng):
-    segments = standardise(torch, torch.from_numpy(rng.standard_normal((2, 30, 5))), 1)
+    segments = unit_vectors(torch, torch.from_numpy(rng.standard_normal((2, 30, 5))), 1)
     strided = segments._replace(past=segments.past.mT.contiguous().mT, future=segments.future[:])
     options = {"per_trial": False, "dtype": "float64"}
     for path in PATHS:
