@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch.autograd import forward_ad
 
-from synkern import _arrays
+from synkern._exact import WHOLE, too_large
 from synkern._forks import one_thread_after_fork
 from synkern.kernels import first_derivative
 
@@ -64,7 +64,7 @@ def tensor_taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
 
 
 def exact(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Tensor:
-    """`_arrays.exact` of a tensor."""
+    """`_exact.exact` of a tensor."""
     if tensor.dtype not in (torch.int64, torch.uint64) or not tensor.numel():
         return tensor
     least = torch.iinfo(torch.int64).min
@@ -72,13 +72,13 @@ def exact(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Te
     if tensor.dtype == torch.uint64:  # in the same order, from the least signed number on
         signed, zero = tensor.view(torch.int64) ^ least, least
     low, high = (int(end) - zero for end in torch.aminmax(signed))
-    if low >= -_arrays.WHOLE and high <= _arrays.WHOLE:
+    if low >= -WHOLE and high <= WHOLE:
         return tensor
     if offset_free:
         above = signed - signed.amin(tuple(range(tensor.ndim - 1)))  # negative if it overflows
-        if not bool(((above < 0) | (above > _arrays.WHOLE)).any()):
+        if not bool(((above < 0) | (above > WHOLE)).any()):
             return above
-    raise _arrays.too_large(argument, high if abs(high) > abs(low) else low, offset_free)
+    raise too_large(argument, high if abs(high) > abs(low) else low, offset_free)
 
 
 def as_numpy(tensor: torch.Tensor, argument: str) -> Any:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.kernels.engine import chosen_pairs as chosen
 from synkern.kernels.formulas.estimators import Discrete, GaussianCCS, GaussianMMI
 

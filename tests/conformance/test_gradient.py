@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.kernels.formulas import ccs
 from synkern.kernels.formulas.estimators import GaussianMMI
 

@@ -10,9 +10,9 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import local_pair, phiid_pair
 

@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.kernels.formulas.estimators import Discrete, GaussianCCS, GaussianMMI
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.formulas import mmi
