@@ -26,10 +26,10 @@ from synkern._faces import Later
 from synkern._names import unnamed
 from synkern._warnings import warn
 from synkern.decomposition import states
-from synkern.decomposition.backends import Work, select
+from synkern.decomposition.backends import select
 from synkern.decomposition.batches import Batch, batches, concatenated, filled, only_valid
 from synkern.decomposition.masks import Valid, valid_samples
-from synkern.kernels import ATOMS, Outcome, steady
+from synkern.kernels import ATOMS, Outcome, Wanted, steady
 from synkern.kernels import pointwise as kernel
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def phiid_local(
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
     series = outside_transforms(unnamed(series, "series").array, "series", "phiid_local")
-    library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
+    library = select(backend, series, Wanted((kind, redundancy), pointwise=True)).arrays
     series = only_valid(series, mask)
     # What is fitted elsewhere has to keep its offset from the series.
     data, restore = incoming(series, library, argument="series", offset_free=fit is None)

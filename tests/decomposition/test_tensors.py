@@ -16,11 +16,12 @@ import pandas as pd
 import pytest
 
 import synkern
+from support.bounded import bounded
 from support.optional import needs_torch, torch
 from synkern import _forks
 from synkern._warnings import collected, warn
 from synkern.decomposition import preprocess
-from synkern.kernels.engine import chosen_pairs as chosen
+from synkern.kernels import Limits
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
@@ -119,9 +120,13 @@ def test_default_device_and_default_dtype_change_nothing(series, call):
         assert_same(found, expected)
 
 
-def test_pairs_from_matrices_on_another_default_device(series, monkeypatch):
-    monkeypatch.setattr(chosen, "MATRIX_ELEMENTS", 1)
-    call = phiid(backend="torch", pairs=list(itertools.combinations(range(5), 2)), average=None)
+def test_pairs_from_matrices_on_another_default_device(series):
+    pairs = list(itertools.combinations(range(5), 2))
+
+    def call(given):
+        limits = Limits(gathered=0, matrices=1)
+        return bounded(given, limits, backend="torch", pairs=pairs, average=None).arrays
+
     expected = call(series)
     with torch.device("meta"):
         assert_same(call(series), expected)

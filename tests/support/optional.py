@@ -37,6 +37,7 @@ class Absent:
         return Absent(f"{self._name}()")  # of a list of parameters
 
     __call__ = __iter__ = __len__ = __getitem__ = __array__ = __index__ = __enter__ = _used
+    __lt__ = __le__ = __gt__ = __ge__ = _used
     __exit__ = None
 
 
