@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from synkern._arrays import to_numpy
+from synkern.decomposition.options import AVERAGES, DTYPES, KINDS, REDUNDANCIES, UNITS
 from synkern.kernels import ATOMS
 
 _META = "synkern"
@@ -113,11 +114,11 @@ def require_decomposition(result: Any) -> None:
     """Raise ValueError unless what all results of `phiid` have makes sense."""
     require_options(
         result,
-        kind=("gaussian", "discrete"),
-        redundancy=("MMI", "CCS"),
-        average=("trials", "moments", "concatenate", None),
-        unit=("nats", "bits"),
-        dtype=("float64", "float32"),
+        kind=KINDS,
+        redundancy=REDUNDANCIES,
+        average=(*AVERAGES, None),
+        unit=UNITS,
+        dtype=DTYPES,
     )
     require_count(result, tau=1, rescued=0)
     require(isinstance(result.backend, str), f"backend is {result.backend!r}")
