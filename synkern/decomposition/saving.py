@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 
 from synkern._arrays import to_numpy
-from synkern.decomposition.options import AVERAGES, DTYPES, KINDS, REDUNDANCIES, UNITS
 from synkern.kernels import ATOMS
 
 _META = "synkern"
@@ -108,24 +107,6 @@ def require(condition: Any, what: str) -> None:
     """Raise ValueError unless something holds of what was read."""
     if not condition:
         raise ValueError(what)
-
-
-def require_decomposition(result: Any) -> None:
-    """Raise ValueError unless what all results of `phiid` have makes sense."""
-    require_options(
-        result,
-        kind=KINDS,
-        redundancy=REDUNDANCIES,
-        average=(*AVERAGES, None),
-        unit=UNITS,
-        dtype=DTYPES,
-    )
-    require_count(result, tau=1, rescued=0)
-    require(isinstance(result.backend, str), f"backend is {result.backend!r}")
-    sizes = isinstance(result.shape, tuple) and len(result.shape) == 3
-    require(sizes and all(type(n) is int and n > 0 for n in result.shape), "shape is none")
-    require_atoms(result.arrays)
-    require_names(result.node_names, result.shape[2])
 
 
 def require_atoms(arrays: Any) -> None:
