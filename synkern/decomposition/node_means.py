@@ -40,6 +40,8 @@ class NodeMeans(Decomposed):
     pairs: Any
     degenerate: Mapping[str, int]
 
+    verb = "phiid_nodes"
+
     @classmethod
     def _plain_fields(cls) -> tuple[str, ...]:
         return ("degenerate",)
