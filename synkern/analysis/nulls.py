@@ -74,7 +74,7 @@ _SAME = 1e-9
 """Values nearer than this (nats) count as equal: the promise of the estimator."""
 
 _MATRICES = 14
-"""Of an atom at once: observed, a tally and its temporaries, p and q, and those of a surrogate."""
+"""Matrices of an atom that are there at once: observed, a tally, p, q, and a surrogate's."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -256,13 +256,13 @@ class _Given(NamedTuple):
     restore: Callable[[Any], Any]
 
     def recorded(self, shape: tuple[int, int, int], block: int) -> Recorded:
-        """What surrogates are drawn from; those of rounding errors need not look constant."""
+        """Make constant what is so up to rounding: surrogates of it need not look constant."""
         whole = in_float64(self.array).reshape(shape)
         whole = steady.settled(self.xp, whole, self.tau, None, self.spacing)
         return Recorded(self.xp, whole, self.tau, block)
 
     def out(self, values: Mapping[str, Floats]) -> dict[str, Any]:
-        """Arrays of NumPy, by atom, as the caller's kind."""
+        """Return arrays of NumPy, by atom, as the caller's kind."""
         return {name: self.restore(like(value, self.array)) for name, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""From atoms of pairs to one synergy, redundancy and rank per node."""
+"""Scores of nodes: atoms of pairs become one synergy, redundancy and rank per node."""
 
 from __future__ import annotations
 

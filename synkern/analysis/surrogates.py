@@ -20,7 +20,7 @@ _ENOUGH_TRIALS = 5
 
 
 class Recorded(NamedTuple):
-    """What surrogates are drawn from.
+    """A recording that surrogates are drawn from.
 
     Attributes:
         xp: numpy or torch.

@@ -204,7 +204,7 @@ def _refuse_too_large(data: Array, pairs: Positions, tau: int) -> None:
 
 
 def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int, spacing: float) -> Batch:
-    """What distributions are fitted to."""
+    """Gather the samples that distributions are fitted to."""
     try:
         valid = valid_samples(mask, fit, argument="fit_mask")
         fit = _as_fit(check.series(xp, fit, tau, pooled="concatenate", valid=valid), data)
@@ -217,7 +217,7 @@ def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int, spacing: floa
 
 
 def _evaluated(data: Array, valid: Valid | None, tau: int) -> list[Batch]:
-    """Where distributions fitted to another series are evaluated: any number of samples."""
+    """Gather the samples, any number, at which distributions fitted elsewhere are evaluated."""
     time = data.shape[1]
     if time <= tau:
         raise ValueError(
@@ -232,7 +232,7 @@ def _evaluated(data: Array, valid: Valid | None, tau: int) -> list[Batch]:
 
 
 def _in_place(xp: Any, given: _Given, tau: int, parts: Sequence[Array]) -> Array:
-    """Atoms of batches, (trials, pairs, 16, samples) each, as of all samples; NaN between."""
+    """Put atoms of batches, (trials, pairs, 16, samples) each, at their samples; NaN between."""
     if given.parts[0].trial is None:
         return parts[0]
     trials, time, _ = given.data.shape

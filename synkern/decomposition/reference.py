@@ -61,7 +61,7 @@ def phiid_pair(
     correlation = _correlation(variables)
 
     def entropy(names: str) -> float:
-        """Up to a constant that cancels in every information."""
+        """Entropy up to a constant that cancels in every information."""
         return 0.5 * _log_determinant(correlation, names)
 
     def information(source: str, target: str) -> float:

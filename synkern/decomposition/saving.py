@@ -21,7 +21,7 @@ _FORMAT = 2
 
 
 class Saved:
-    """What a dataclass of arrays, mappings of arrays and plain values needs to be saved."""
+    """Saves and loads a dataclass of arrays, mappings of arrays and plain values."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz` file, at exactly this path.
