@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import numpy as np
+import torch
+
 import synkern
+from synkern.decomposition import backends
 from synkern.decomposition.call import Options, decompose, decompose_nodes
-from synkern.kernels import ESTIMATORS, Limits
+from synkern.kernels import ESTIMATORS, Limits, request_for
 
 
 def verb(series: Any, *, by_node: bool = False, **options: Any) -> Any:
@@ -24,6 +28,29 @@ def bounded(
         by_node: means by node.
         **options: of `Options`; atoms are `names`, a tuple.
     """
-    asked = Options(**options, limits=limits)
-    estimator = ESTIMATORS[asked.kind, asked.redundancy]
-    return (decompose_nodes if by_node else decompose)(series, tau, estimator, asked)
+    of_call = Options(**options, limits=limits)
+    estimator = ESTIMATORS[of_call.kind, of_call.redundancy]
+    return (decompose_nodes if by_node else decompose)(series, tau, estimator, of_call)
+
+
+def asked(backend: str, series: Any, **options: Any) -> Any:
+    """Run a backend of the registry on a series of NumPy, or moments, at a lag of 1.
+
+    Args:
+        backend: its name.
+        series: (trials, time, nodes), or `LaggedMoments` of the backend's kind of array.
+        **options: of `request_for`; by default the averages of rtr and sts of Gaussian MMI.
+    """
+    (record,) = (record for record in backends.BACKENDS if record.name == backend)
+    defaults = {
+        "wanted": ("rtr", "sts"),
+        "per_trial": False,
+        "dtype": "float64",
+        "estimator": ESTIMATORS["gaussian", "MMI"],
+    }
+    request = request_for(**defaults | options)
+    if isinstance(series, synkern.LaggedMoments):
+        return record.run(series.features(1, request.pooled), request)
+    if record.arrays == "torch" and isinstance(series, np.ndarray):
+        series = torch.from_numpy(series)
+    return record.run(series, request)
