@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kernels.formulas.discrete import binarise
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
     from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
+    from kernels.triton_backend import norms as triton_norms
+    from kernels.triton_backend.probe import triton_computes_on
 
 __all__ = [
     "ATOMS",
@@ -42,6 +44,8 @@ __all__ = [
     "pointwise",
     "steady",
     "swap_nodes",
+    "triton_computes_on",
+    "triton_norms",
     "uncorrelated",
     "unit_vectors",
     "zeta_matrix",
@@ -68,6 +72,7 @@ if not TYPE_CHECKING:
             "long_name": "lattice",
             "lost_flags": "contract",
             "swap_nodes": "lattice",
+            "triton_computes_on": "triton_backend.probe",
             "zeta_matrix": "lattice",
         },
         {
@@ -75,6 +80,7 @@ if not TYPE_CHECKING:
             "moments": "formulas.moments",
             "pointwise": "formulas.pointwise",
             "steady": "formulas.steady",
+            "triton_norms": "triton_backend.norms",
             "uncorrelated": "formulas.uncorrelated",
             "unit_vectors": "formulas.unit_vectors",
         },

@@ -6,9 +6,6 @@ A backend is one `Backend` record here and one module in `kernels/`; nothing els
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +22,7 @@ from synkern.kernels.cpu_backend.bindings import obstacle as cpu_obstacle
 from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
 from synkern.kernels.numpy_backend import run as run_numpy
 from synkern.kernels.torch_backend import run as run_torch
+from synkern.kernels.triton_backend.probe import torch_status, triton_status
 
 
 @dataclass(frozen=True)
@@ -86,45 +84,6 @@ class Backend:
         return self.refuses(work)
 
 
-def _torch_status() -> Status:
-    if torch.cuda.is_available():
-        return Status(("cpu", "cuda"))
-    if torch.version.cuda is None and torch.version.hip is None:
-        return Status(
-            ("cpu",), "no GPU: this torch is a CPU build", "install a CUDA or ROCm build of torch"
-        )
-    return Status(("cpu",), "no GPU: torch sees no CUDA device or driver", "nvidia-smi tells more")
-
-
-_OLDEST_TRITON = (3, 6)
-
-
-def _triton_status() -> Status:
-    if importlib.util.find_spec("triton") is None:
-        return Status((), "triton is not installed", "pip install 'synkern[triton]' (Linux)")
-    try:
-        version = importlib.metadata.version("triton")
-    except importlib.metadata.PackageNotFoundError:  # ROCm's has another name, and torch's version.
-        version = None
-    if version is not None and tuple(map(int, version.split(".")[:2])) < _OLDEST_TRITON:
-        return Status((), f"triton {version} is too old", "pip install 'triton>=3.6'")
-    # triton reads its own variable when its kernels are defined: they run on the CPU, or on a GPU.
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return Status(
-            ("cpu",),
-            "TRITON_INTERPRET=1: triton interprets its kernels on the CPU, slowly, as a test",
-            "unset it to use a GPU",
-        )
-    if torch.cuda.is_available():
-        return Status(("cuda",))
-    return Status((), _torch_status().why, "a GPU of compute capability 8.0 or later, or CDNA 3")
-
-
-def triton_computes_on(device: str) -> bool:
-    """Whether a GPU of that kind is there and triton compiles for it."""
-    return device == "cuda" and device in _triton_status().devices
-
-
 def _triton_refuses(work: Work) -> str | None:
     if work.reduces and (work.moments or work.estimator != ("gaussian", "MMI")):
         source = "moments" if work.moments else "a series"
@@ -180,7 +139,7 @@ BACKENDS: tuple[Backend, ...] = (
         summary="one fused kernel for all pairs and trials on a GPU; differentiable",
         arrays="torch",
         run=_run_triton,
-        status=_triton_status,
+        status=triton_status,
         differentiable=True,
         automatic=("cuda",),
         refuses=_triton_refuses,
@@ -202,7 +161,7 @@ BACKENDS: tuple[Backend, ...] = (
         summary="whole-array tiles on torch tensors of any device; differentiable",
         arrays="torch",
         run=run_torch,
-        status=_torch_status,
+        status=torch_status,
         differentiable=True,
         shares=("cupy",),
         pointwise="torch",
