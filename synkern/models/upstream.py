@@ -359,6 +359,16 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def forget_compiled(model: nn.Module) -> None:
+    """Have compiled code of `model` compiled anew.
+
+    Code from before does not notice hooks that were put there since; code from while they were
+    there stays split around them.
+    """
+    if is_compiled(model):
+        torch.compiler.reset()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that host memory is not enough: torch has no kind of its own."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -6,8 +6,8 @@ import transformers as tf
 from torch import nn
 
 from support.tiny_models import build, cache_argument, cache_of, generate, go_on, prompts
-from synkern.recording.decoding import RecordingError
 from synkern.recording.recorder import record
+from synkern.recording.recording import RecordingError
 
 LLAMA = cache_argument(tf.LlamaForCausalLM)
 

@@ -23,12 +23,11 @@ from support.tiny_models import (
     heads_by_definition,
     prompts,
 )
-from synkern.models.heads import UnsupportedModelError
-from synkern.models.language_model import load
+from synkern.models.language_model import UnsupportedModelError, load
+from synkern.models.nodes import Node
 from synkern.recording import recorder
-from synkern.recording.decoding import RecordingError
 from synkern.recording.recorder import record
-from synkern.recording.recording import Node
+from synkern.recording.recording import RecordingError
 from synkern.recording.replayer import replay
 
 STEPS = 12
@@ -148,10 +147,10 @@ def test_blocks_of_any_size_give_the_same(model, monkeypatch):
 def test_memory_held_is_bounded(model, monkeypatch):
     monkeypatch.setattr(recorder, "_BLOCK_BYTES", 3 * 48 * 4 * 4)
     held = []
-    take = recorder._Recorder._take_norms
+    take = recorder._Recorder._read_held
     monkeypatch.setattr(
         recorder._Recorder,
-        "_take_norms",
+        "_read_held",
         lambda self, run: (held.append(self._held_steps), take(self, run)),
     )
     recorded(model, prompts(1, 5), steps=20)
@@ -697,7 +696,7 @@ def test_a_norm_that_is_not_finite_names_head_and_step(model, monkeypatch, block
 
     model.model.layers[2].self_attn.o_proj.register_forward_pre_hook(spoil)
     with (
-        pytest.raises(RecordingError, match="head L2H2 has the norm nan at step 3 of trial 1"),
+        pytest.raises(RecordingError, match="head L2H2 has the value nan at step 3 of trial 1"),
         record(model),
     ):
         generate(model, prompts(2, 5), STEPS)
@@ -920,7 +919,7 @@ def test_smollm2(smollm2):
 def test_importing_needs_no_transformers():
     code = (
         "import sys; sys.modules['transformers'] = None\n"
-        "import synkern.recording.recorder, synkern.models, synkern.models.heads\n"
+        "import synkern.recording.recorder, synkern.models.heads, synkern.models.language_model\n"
         "try: synkern.models.language_model.load('gpt2')\n"
         "except ImportError as e: assert 'pip install \"synkern[llm]\"' in str(e); print('named')\n"
         "import torch\n"
