@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from synkern.models.upstream import outside_graphs
+
 With: TypeAlias = float | Tensor | Callable[[Tensor], Tensor]
 """What `Site.write` puts in place of nodes: a number or a tensor, or a function of their own."""
 
@@ -64,15 +66,15 @@ class Site(ABC):
     def watch(self, receive: Callable[[Tensor], None]) -> RemovableHandle:
         """Hand the values of every call of the module to `receive`, until the handle is removed.
 
-        Compiled code runs it outside its graphs, and does not notice it if it was compiled before:
-        see `synkern.models.upstream.forget_compiled`. A kind whose values are not the module's
-        first argument has a `watch` and an `edit` of its own.
+        Code that was compiled before does not notice it: see
+        `synkern.models.upstream.forget_compiled`. A kind whose values are not the module's first
+        argument has a `watch` and an `edit` of its own.
         """
 
         def given(_: nn.Module, args: tuple[Any, ...]) -> None:
             receive(args[0])
 
-        return self._before_the_call(given)
+        return self.module.register_forward_pre_hook(outside_graphs(given))
 
     def edit(self, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
         """Let the module go on with `change(values)` in every call, until the handle is removed.
@@ -84,15 +86,7 @@ class Site(ABC):
         def changed(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             return change(args[0]), *args[1:]
 
-        return self._before_the_call(changed)
-
-    def _before_the_call(
-        self, hook: Callable[[nn.Module, tuple[Any, ...]], Any]
-    ) -> RemovableHandle:
-        # Outside of graphs, so that compiling can neither leave a hook out nor hand it a buffer
-        # that the next step overwrites.
-        outside_graphs: Callable[..., Any] = torch.compiler.disable
-        return self.module.register_forward_pre_hook(outside_graphs(hook))
+        return self.module.register_forward_pre_hook(outside_graphs(changed))
 
 
 @dataclass(frozen=True, eq=False)

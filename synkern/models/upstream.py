@@ -359,6 +359,15 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def outside_graphs(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook as it is to be registered: compiled models run it outside their graphs.
+
+    So compiling can neither leave it out nor hand it a buffer that the next step overwrites.
+    """
+    disabled: Callable[..., Any] = torch.compiler.disable(hook)
+    return disabled
+
+
 def forget_compiled(model: nn.Module) -> None:
     """Have compiled code of `model` compiled anew.
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import checked_kind, nodes_of
 from synkern.models.sites import Site
-from synkern.models.upstream import forget_compiled
+from synkern.models.upstream import forget_compiled, outside_graphs
 from synkern.recording.decoding import (
     CallWatch,
     GenerateCall,
@@ -130,8 +130,6 @@ class _Recorder:
 
     def attach(self, stack: ExitStack) -> None:
         """Hook into the model; `stack` undoes it."""
-        # As those of sites; there it says why.
-        outside_graphs: Callable[..., Any] = torch.compiler.disable
         watch = outside_graphs(self._call_begins)
         handle = self._model.register_forward_pre_hook(watch, with_kwargs=True)
         stack.callback(handle.remove)

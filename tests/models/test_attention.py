@@ -6,14 +6,10 @@ import transformers as tf
 from torch import nn
 from transformers.modeling_utils import AttentionInterface
 
-from support.tiny_models import ARCHITECTURES, COMMON, DECODER, build, initialise, prompts
+from support.tiny_models import ARCHITECTURES, COMMON, DECODER, build, hooks, initialise, prompts
 from synkern.models.heads import find_heads
 from synkern.models.language_model import UnsupportedModelError
 from synkern.models.upstream import is_compiled
-
-
-def hooks(model):
-    return [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
