@@ -12,11 +12,6 @@ from synkern.recording.recording import RecordingError
 LLAMA = cache_argument(tf.LlamaForCausalLM)
 
 
-@pytest.fixture
-def model():
-    return build("llama")
-
-
 @pytest.fixture(autouse=True)
 def _no_gradient():
     with torch.no_grad():

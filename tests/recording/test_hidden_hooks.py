@@ -10,16 +10,11 @@ import torch
 from torch import nn
 from torch.nn.modules import module as everywhere
 
-from support.tiny_models import build, generate, prompts
+from support.tiny_models import generate, prompts
 from synkern.models.heads import find_heads
 from synkern.models.language_model import UnsupportedModelError
 from synkern.recording.recorder import record
 from synkern.recording.replayer import replay
-
-
-@pytest.fixture
-def model():
-    return build("llama")
 
 
 class Counter:
