@@ -24,7 +24,10 @@ class Kind:
     letter: str
     """Between layer and index in the label of a node."""
     find: Callable[[nn.Module], tuple[Site, ...]]
-    """All sites of a model in layer order; raises UnsupportedModelError if they cannot be read."""
+    """The sites of a model in layer order, at most one per layer.
+
+    Raises UnsupportedModelError if the nodes cannot be read.
+    """
 
 
 KINDS: dict[str, Kind] = {

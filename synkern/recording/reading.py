@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synkern import kernels
 from synkern._warnings import warn
-from synkern.models.nodes import KINDS, Node
+from synkern.models.nodes import Node, checked_kind
 from synkern.models.sites import Site, VectorSite
 from synkern.recording.recording import RecordingError
 
@@ -65,9 +65,9 @@ def refuse_not_finite(values: Tensor, nodes: Sequence[Node], *, first_step: int)
     finite = torch.isfinite(values)
     if not bool(finite.all()):
         step, trial, which = (~finite).nonzero()[0].tolist()
-        node = nodes[which]
+        node, value = nodes[which], values[step, trial, which].item()
         raise RecordingError(
-            f"{KINDS[node.kind].one} {node} has the value {values[step, trial, which].item()} at "
+            f"{checked_kind(node.kind).one} {node} has the value {value} at "
             f"step {first_step + step} of trial {trial} (of its batch); the model overflows in "
             "this dtype: load it in bfloat16 or float32"
         )
