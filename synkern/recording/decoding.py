@@ -80,7 +80,7 @@ class GenerateCall:
         return next((value for value in values if value is not None), None)
 
     def _setting(self, name: str) -> Any:
-        """The value that generate will use: its argument, else the configurations, in their order."""
+        """The value that generate will use: its argument, else that of the first configuration."""
         values = [self._given.get(name), *(getattr(c, name, None) for c in self._configs)]
         return next((value for value in values if value is not None), None)
 
