@@ -55,7 +55,6 @@ BELOW = {
 OPEN = {
     # What torch says of the machine, which both of its backends ask.
     ("kernels.triton_backend.record", "kernels.torch_backend"),
-    ("synkern.recording.recording", "synkern.kernels.triton_backend.norms"),
     # Until a stage is an object, and its names are those of the study.
     ("synkern.study.report.findings", "synkern.study.stages.analysis.BASELINE"),
     ("synkern.study.report.findings", "synkern.study.stages.analysis.EXCESS"),
