@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
     from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
     from kernels.registry import BACKENDS
+    from kernels.triton_backend.norms import NORM_TYPES, stacked_head_norms
     from kernels.triton_backend.record import triton_computes_on
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "BACKENDS",
     "ESTIMATORS",
     "LIMITS",
+    "NORM_TYPES",
     "NUMPY",
     "PERSISTENCE",
     "Backend",
@@ -69,6 +71,7 @@ __all__ = [
     "pointwise",
     "quantities",
     "request_for",
+    "stacked_head_norms",
     "steady",
     "swap_nodes",
     "triton_computes_on",
@@ -91,6 +94,7 @@ if not TYPE_CHECKING:
             "Estimator": "contract",
             "LIMITS": "contract",
             "Limits": "contract",
+            "NORM_TYPES": "triton_backend.norms",
             "NUMPY": "engine.libraries",
             "Nodes": "contract",
             "Outcome": "contract",
@@ -108,6 +112,7 @@ if not TYPE_CHECKING:
             "narrowed": "engine.all_pairs",
             "quantities": "engine.marks",
             "request_for": "engine.all_pairs",
+            "stacked_head_norms": "triton_backend.norms",
             "swap_nodes": "lattice",
             "triton_computes_on": "triton_backend.record",
             "zeta_matrix": "lattice",

@@ -3,6 +3,7 @@
 import pytest
 
 from support import without_torch
+from support.optional import needs_torch
 
 SERIES = """
 import sys
@@ -150,3 +151,18 @@ def test_the_command_says_what_to_install(tmp_path):
 def test_the_first_answer_takes_no_time(code):
     spent = done(f"{code}\nimport time; print()\nprint(time.process_time())", hide=False)
     assert float(spent.splitlines()[-1]) <= 0.4  # s of one core, Python's own start included
+
+
+@pytest.mark.parametrize(
+    ("hide", "option", "said"),
+    [
+        pytest.param(False, "--without-torch", "this has it", marks=needs_torch),
+        (True, "--verbose", "torch is not installed; without it, run `make test-numpy`"),
+    ],
+    ids=["there", "absent"],
+)
+def test_no_test_is_skipped_for_lack_of_torch_unasked(hide, option, said):
+    code = "import sys, pytest; sys.exit(pytest.main(['-p', 'no:cacheprovider', *sys.argv[1:]]))"
+    found = without_torch.run(code, option, "tests/formulas/test_parts.py", hide=hide)
+    assert found.returncode == pytest.ExitCode.USAGE_ERROR
+    assert said in found.stderr

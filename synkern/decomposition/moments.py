@@ -210,11 +210,11 @@ class LaggedMoments:
 
     @property
     def library(self) -> ArrayKind:
-        """What holds the moments, "numpy", "torch" or "cupy"."""
+        """Name of the library that holds the moments, "numpy", "torch" or "cupy"."""
         return self._library
 
     def restore(self, array: Any) -> Any:
-        """An array of that library as the kind of the chunks."""
+        """Return an array of that library as the kind of the chunks."""
         return self._restore(array)
 
     def features(self, lag: int, pooled: str | None) -> kernel.Moments:
@@ -292,7 +292,7 @@ class LaggedMoments:
 
 
 def _copy(array: Any) -> Any:
-    """In float64 and in memory of its own."""
+    """Copy an array, as float64."""
     if is_tensor(array):
         return array.to(torch.float64, copy=True)
     return array.astype(np.float64)

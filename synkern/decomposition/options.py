@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, get_args
 
 Kind = Literal["gaussian", "discrete"]
-"""What the variables are taken for: jointly Gaussian numbers, or bits."""
+"""The kind of estimator: of jointly Gaussian variables, or of bits."""
 
 Redundancy = Literal["MMI", "CCS"]
 """The redundancy function."""

@@ -10,10 +10,10 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import local_pair, phiid_pair
 from synkern.kernels import Limits

@@ -4,10 +4,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import torch
 from synkern.kernels import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels import Limits
@@ -154,10 +154,10 @@ def test_float32_keeps_its_tolerance_by_promotion(heads, backend, model):
     assert not np.isinf(as_array(single)).any()
 
 
-def test_backends_agree(heads):
+def test_backends_agree(heads, backend):
     for series in heads.values():
         one = synkern.phiid(series, atoms="all", backend="numpy")
-        other = synkern.phiid(series, atoms="all", backend="torch")
+        other = synkern.phiid(series, atoms="all", backend=backend)
         np.testing.assert_allclose(as_array(one), as_array(other), rtol=0, atol=1e-9)
         assert one.rescued == other.rescued
         np.testing.assert_array_equal(one.flagged, other.flagged)

@@ -14,15 +14,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import needs_torch, torch
 from synkern import _forks
 from synkern._warnings import collected, warn
 from synkern.decomposition import preprocess
 from synkern.kernels import Limits
-from synkern.study.stages import analysis as study_analysis
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
@@ -324,7 +323,10 @@ def test_warnings_are_collected_in_one_thread_only():
         warn("to the user")
 
 
+@needs_torch
 def test_a_study_takes_its_warnings_in(rng):
+    from synkern.study.stages import analysis as study_analysis  # noqa: PLC0415
+
     settings = SimpleNamespace(average="trials", backend="auto", device="cpu", estimator={})
     series = rng.standard_normal((3, 25, 4))
     series[0, :, 1] = 1

@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import synkern
 from support import cupy_stand_in
+from support.optional import BACKENDS, needs_torch, torch
 from synkern import calc_PhiID, phiid, phiid_local
 from synkern.decomposition.reference import local_pair, phiid_pair
 from synkern.kernels.formulas.above_mean import above_mean
@@ -24,7 +24,6 @@ pytestmark = [
 TINY = 5e-324
 HUGE = sys.float_info.max
 LIBRARIES = {"numpy": np, "torch": torch, "cupy": cupy_stand_in.module()}
-BACKENDS = ["numpy", "torch", "cpu"]  # Others, interpreted, have a test of their own.
 
 
 def exactly_above(row, values):
@@ -213,6 +212,7 @@ def test_averages(name, rng):
     assert fitted.sum(-2).mean() == pytest.approx(expected["concatenate"], abs=1e-12)
 
 
+@needs_torch
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
 def test_interpreted_kernels(redundancy, rng):
     """Nodes of all kinds in one call, as each of its programs takes a second."""

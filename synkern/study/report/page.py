@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from synkern.analysis.profile import MEANS, MISSING_TOLERATED, LayerProfile
-from synkern.analysis.scores import node_means
+from synkern.analysis.scores import mean_over_pairs
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import digits as _digits
 from synkern.study.numerals import interval as _interval
@@ -189,7 +189,7 @@ def _figures(
 
 def _missing_by_layer(referenced: Floats, layer: NDArray[np.int64]) -> Floats:
     """(layers,) share of the (trial, pair) of a layer's nodes that have no reference."""
-    by_node = 1 - node_means(_without_diagonal(referenced))
+    by_node = 1 - mean_over_pairs(_without_diagonal(referenced))
     return np.array([by_node[layer == one].mean() for one in np.unique(layer)])
 
 

@@ -32,7 +32,7 @@ from synkern.analysis.profile import (
     profiles_from_arrays,
     profiles_to_arrays,
 )
-from synkern.analysis.scores import RANKINGS, node_means, tied_rank
+from synkern.analysis.scores import RANKINGS, mean_over_pairs, tied_rank
 from synkern.decomposition import BACKENDS
 from synkern.decomposition.preprocess import PREPROCESSING
 from synkern.decomposition.result import PhiIDResult
@@ -93,7 +93,7 @@ def analyse(
     arrays: Arrays = {
         "sts": mean["sts"],
         "rtr": mean["rtr"],
-        "autocorrelation": node_means(autocorrelation.T),
+        "autocorrelation": mean_over_pairs(autocorrelation.T),
     }
     beyond: Facts = {"absent": settings.excess_absent}
     if isinstance(averages, TrialAverages) and settings.excess_absent is None:
@@ -365,8 +365,8 @@ def _warning_of_the_missing(beyond: Facts) -> list[str]:
 def _correlations(arrays: Arrays, profiles: Mapping[str, LayerProfile]) -> dict[str, float | None]:
     """Over nodes; Spearman, so that a few extreme heads do not decide."""
     columns = {
-        "synergy": node_means(arrays["sts"]),
-        "redundancy": node_means(arrays["rtr"]),
+        "synergy": mean_over_pairs(arrays["sts"]),
+        "redundancy": mean_over_pairs(arrays["rtr"]),
         "autocorrelation": arrays["autocorrelation"],
     }
     rankings = {ranking: profiles[ranking].scores for ranking in RANKINGS}

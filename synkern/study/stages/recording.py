@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synkern.models.heads import UnsupportedModelError, find_output_projections
+from synkern.models import UnsupportedModelError, find_sites, nodes_of
 from synkern.models.upstream import context_length, is_out_of_memory
-from synkern.recording.decoding import RecordingError
+from synkern.recording import RecordingError
 from synkern.study.folder import MissingPackageError, StudyError
 from synkern.study.room import Model, cache_bytes_of
 from synkern.study.settings import Settings
@@ -99,7 +99,7 @@ class Models:
         model, tokenizer = self._loaded
         generation = importlib.import_module("synkern.recording.answers")
         with _explained(settings):
-            heads = [p for p in find_output_projections(model) for _ in range(p.heads)]
+            heads = nodes_of(find_sites(model, "heads"))
             lengths = generation.prompt_lengths(tokenizer, [p.text for p in settings.prompts])
         config = model.config.get_text_config(decoder=True)
         layers = len({head.layer for head in heads})
@@ -222,7 +222,7 @@ def record_heads(
     arrays: Arrays = {
         "norms": answers.series,
         "layer": answers.layer,
-        "head": answers.head,
+        "head": answers.index,
         "tokens": answers.tokens,
         "natural_end": answers.natural_end,
         "inputs": np.array(answers.inputs),

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import synkern
 from support.first_use import compiler, runs
+from support.optional import torch
 from synkern.kernels.cpu_backend import build as cpu_build
 
 ROOT = Path(__file__).parents[3]
