@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.study.folder import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
     from synkern.study.run import Study, run_study
 
 __all__ = ["ArgumentError", "MissingPackageError", "Study", "StudyError", "run_study"]
@@ -15,10 +15,10 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
         __name__,
         {
-            "ArgumentError": "folder",
-            "MissingPackageError": "folder",
+            "ArgumentError": "errors",
+            "MissingPackageError": "errors",
             "Study": "run",
-            "StudyError": "folder",
+            "StudyError": "errors",
             "run_study": "run",
         },
     )

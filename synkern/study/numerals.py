@@ -1,8 +1,9 @@
-"""Numbers as the report writes them."""
+"""Numbers as a study writes them."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 def digits(*values: float) -> int:
@@ -40,3 +41,8 @@ def size(count: float) -> str:
         if count >= factor:
             return f"{count / factor:,.{3 if count < 1000 * factor else 9}g} {unit}"
     return f"{max(count, 0) / 1e3:.0f} kB"
+
+
+def rounded(value: Any) -> float | None:
+    """Return a number as study.json holds it: to six digits, None where it is not finite."""
+    return round(float(value), 6) if math.isfinite(value) else None

@@ -21,7 +21,8 @@ from synkern import _tensors
 from synkern._warnings import collected, warn
 from synkern.decomposition import preprocess
 from synkern.kernels.engine import chosen_pairs as chosen
-from synkern.study.stages import analysis as study_analysis
+from synkern.study.stages.analysis import excess_averages
+from synkern.study.stages.series import decompose
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
@@ -320,14 +321,14 @@ def test_warnings_are_collected_in_one_thread_only():
 
 
 def test_a_study_takes_its_warnings_in(rng):
-    settings = SimpleNamespace(average="trials", backend="auto", device="cpu", estimator={})
+    settings = SimpleNamespace(average="trials", backend="auto", on_gpu=False, estimator={})
     series = rng.standard_normal((3, 25, 4))
     series[0, :, 1] = 1
-    result, messages = study_analysis.decompose(settings, series)
+    result, messages = decompose(settings, series)
     assert result.degenerate["constant"] == 3
     assert ["25 time points" in messages[0], "degenerate" in messages[1]] == [True, True]
     settings.tau = 1
-    assert study_analysis.excess_averages(settings, series).missing >= 3
+    assert excess_averages(settings, series).missing >= 3
 
 
 def test_no_filter_of_the_process_is_changed():

@@ -9,23 +9,28 @@ from unittest import mock
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from synkern.analysis import nulls
 from synkern.analysis.averages import TrialAverages
 from synkern.analysis.profile import layer_profiles
 from synkern.analysis.scores import RANKINGS
 from synkern.study.folder import StudyFolder
-from synkern.study.report import page as report
-from synkern.study.report.figures import (
+from synkern.study.numerals import percent
+from synkern.study.report import (
     excess_matrices,
+    findings_of,
     head_maps,
     layer_profile_curves,
     null_curves,
     pair_matrices,
     synergy_curves,
+    write_report,
 )
-from synkern.study.report.findings import findings
-from synkern.study.report.page import FALSE_POSITIVES, write_report
+from synkern.study.report.figures import STYLE
+from synkern.study.stage import Results
+from synkern.study.stages import STAGES
+from synkern.study.stages.null import FALSE_POSITIVES
 
 LAYER = np.array([0, 0, 0, 1, 1, 2, 2, 2, 5, 5, 5])  # layers may differ in size, or be missing
 HEAD = np.array([0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 2])
@@ -137,6 +142,9 @@ def description(**parameters):
         "skipped_nodes": 0,
         "seconds": {"decomposition": 0.5},
     }
+    kinds = {"recording": recording, "analysis": analysis}
+    if parameters.get("null", "none") != "none":
+        kinds["null"] = NULL
     return {
         "parameters": {"model": "a/b<i>", "new_tokens": 40, "tau": 2, "seed": 0, "control": True}
         | {"kind": "gaussian", "redundancy": "MMI", "average": "trials", "detrend": "none"}
@@ -146,14 +154,14 @@ def description(**parameters):
         "environment": {"synkern": "0", "gpu": None},
         "stages": {
             f"{kind} ({weights})": facts
-            for kind, facts in (("recording", recording), ("analysis", analysis), ("null", NULL))
+            for kind, facts in kinds.items()
             for weights in ("trained", "random")
         },
     }
 
 
 def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, profiles):
-    path = write_report(StudyFolder(tmp_path, arrays=arrays), description(), profiles)
+    path = written(tmp_path, description(), arrays, profiles)
     page = path.read_text(encoding="utf-8")
     embedded = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     assert len(embedded) == 8
@@ -190,7 +198,8 @@ def test_no_name_of_a_model_is_a_formula(tmp_path, arrays, profiles, name):
     # As set by a matplotlibrc of the user.
     with mpl.rc_context({"text.usetex": True, "axes.formatter.use_mathtext": True}):
         figure = layer_profile_curves({f"{name} trained": trained["trained"]}, f"{name}: title")
-        assert report._png(figure).startswith(PNG)
+        with mpl.rc_context(STYLE):
+            figure.savefig(io.BytesIO(), format="png")  # fails of what is no formula
     assert figure.get_suptitle() == f"{name}: title"
     page = page_of(tmp_path, arrays, profiles, model=f"models/{name}")
     assert f"Synergy over depth: {name}" in page
@@ -198,7 +207,7 @@ def test_no_name_of_a_model_is_a_formula(tmp_path, arrays, profiles, name):
 
 def test_the_page_begins_with_three_sentences(tmp_path, arrays, profiles):
     page = page_of(tmp_path, arrays, profiles)
-    sentences = findings(description(), profiles)
+    sentences = findings_of(Results(description(), {}, profiles), STAGES)
     start = page.index("Does synergy peak")
     assert page[:start].rstrip().endswith(" ".join(" ".join(sentences).split()))
     assert "trust-remote-code" not in page
@@ -215,10 +224,9 @@ def test_the_ranking_of_the_published_figures_comes_first_and_is_marked(tmp_path
 
 def test_the_page_of_a_study_without_control_does_not_speak_of_it(tmp_path, arrays, profiles):
     trained = {"trained": profiles["trained"]}
-    folder = StudyFolder(tmp_path, arrays=arrays)
     for stale in ("heads_random.png", "pairs_random.png", "mine.png"):
         (tmp_path / stale).write_bytes(PNG)
-    page = write_report(folder, description(control=False), trained)
+    page = written(tmp_path, description(control=False), arrays, trained)
     assert "random weights" not in page.read_text(encoding="utf-8")
     # Figures of the control would belong to another report; a stranger's stay.
     left = {file.name for file in tmp_path.glob("*.png")}
@@ -279,14 +287,25 @@ def test_drawing_leaves_no_global_state():
     assert dict(mpl.rcParams) == before
 
 
+def written(tmp_path, described, arrays, profiles):
+    """The page of a study."""
+    results = Results(described, arrays, profiles)
+    sentences = findings_of(results, STAGES)
+    return write_report(StudyFolder(tmp_path), results, STAGES, sentences)
+
+
 def page_of(tmp_path, arrays, profiles, facts=None, **parameters):
     """The page as plain text, white space as single blanks; `facts` of the analyses are changed."""
     described = description(**parameters)
     for weights in ("trained", "random"):
         described["stages"][f"analysis ({weights})"] |= facts or {}
+
     # Only the words are looked at: rendering the figures takes seconds.
-    with mock.patch.object(report, "_png", return_value=PNG):
-        page = write_report(StudyFolder(tmp_path, arrays=arrays), described, profiles)
+    def draw(figure, file, **options):
+        file.write(PNG)
+
+    with mock.patch.object(Figure, "savefig", draw):
+        page = written(tmp_path, described, arrays, profiles)
     text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
     return " ".join(html.unescape(text).split())
 
@@ -442,4 +461,4 @@ def test_null_curves_are_shares_of_the_pairs_of_a_layer():
     ],
 )
 def test_shares_are_not_rounded_to_nothing_or_all(share, said):
-    assert report._percent(share) == said
+    assert percent(share) == said
