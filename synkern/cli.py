@@ -16,8 +16,7 @@ from typing import Any
 
 import synkern
 from synkern import decomposition, study
-from synkern.study.options import add_arguments
-from synkern.study.settings import StudyOptions
+from synkern._faces import MissingExtraError
 
 
 class _OutputLostError(Exception):
@@ -79,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "only what has changed.",
     )
     one.set_defaults(run=_study)
-    add_arguments(one, StudyOptions)
+    study.add_arguments(one, study.StudyOptions)
 
     backends = commands.add_parser(
         "backends",
@@ -103,7 +102,7 @@ def _study(options: argparse.Namespace) -> int:
         done = study.run_study(**given)
     except study.ArgumentError as error:
         return _failed(error, 2)
-    except (study.StudyError, OSError) as error:
+    except (study.StudyError, MissingExtraError, OSError) as error:
         return _failed(error, 1)
     except KeyboardInterrupt:
         kept = f"finished stages are kept in {options.out}: run the same command to go on"

@@ -17,9 +17,9 @@ from support import tiny_study
 from synkern import cli
 from synkern.analysis.profile import MEANS
 from synkern.cli import main
-from synkern.decomposition.backends import BACKENDS
+from synkern.decomposition import BACKENDS
+from synkern.study.models import Models
 from synkern.study.prompts import Prompt
-from synkern.study.stages import Models
 
 
 @pytest.fixture(autouse=True)

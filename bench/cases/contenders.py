@@ -12,8 +12,8 @@ import torch
 import synkern
 from bench.cases.shapes import TAU
 from bench.cases.workloads import WORKS, Work
-from synkern.decomposition.backends import BACKENDS
-from synkern.decomposition.backends import Work as Wanted
+from synkern.decomposition import BACKENDS
+from synkern.kernels import Wanted
 
 Values = Mapping[str, Any]
 Compute = Callable[[Any, "np.ndarray | None"], Any]
@@ -68,7 +68,7 @@ def backends() -> list[Way]:
             work.name
             for work in WORKS
             if not backend.lacks(
-                Wanted((work.kind, work.redundancy), reduces=work.reduce is not None)
+                Wanted((work.kind, work.redundancy), by_node=work.reduce is not None)
             )
         )
         for device in backend.status().devices:

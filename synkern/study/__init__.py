@@ -6,9 +6,19 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
+    from synkern.study.settings import StudyOptions
 
-__all__ = ["ArgumentError", "MissingPackageError", "Study", "StudyError", "run_study"]
+__all__ = [
+    "ArgumentError",
+    "MissingPackageError",
+    "Study",
+    "StudyError",
+    "StudyOptions",
+    "add_arguments",
+    "run_study",
+]
 
 # Not at once: the command lists what the arguments may be before it loads what computes.
 if not TYPE_CHECKING:
@@ -19,6 +29,8 @@ if not TYPE_CHECKING:
             "MissingPackageError": "errors",
             "Study": "run",
             "StudyError": "errors",
+            "StudyOptions": "settings",
+            "add_arguments": "options",
             "run_study": "run",
         },
     )

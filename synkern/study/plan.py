@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern.study.room import check_analysis
-from synkern.study.settings import Settings
-from synkern.study.stage import TRAINED, Sources, Stage, Step, by_stage
+from synkern.study.settings import TRAINED, Settings
+from synkern.study.stage import Sources, Stage, Step, by_stage
 from synkern.study.stages.series import decompose, prepared
 
 

@@ -23,8 +23,8 @@ import synkern
 from synkern.study.errors import MissingPackageError
 from synkern.study.options import names_for
 from synkern.study.prompts import Prompt
-from synkern.study.settings import Settings, StudyOptions
-from synkern.study.stage import WEIGHTS, Facts, Stage, step_name, steps_of
+from synkern.study.settings import WEIGHTS, Settings, StudyOptions
+from synkern.study.stage import Facts, Stage, step_name, steps_of
 
 _SMOLLM2 = "smollm2-135m"
 _EXTRAS = {

@@ -6,19 +6,24 @@ found out after hours, by the end of the process, or not at all.
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synkern import _memory
+from synkern._faces import Later
 from synkern.analysis.scores import RANKINGS
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.numerals import size
 from synkern.study.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 # The least that a study of any model keeps of a generated token: its id, and a norm for each head
 # of a model with three layers.
@@ -119,7 +124,6 @@ def check_recording(settings: Settings, model: Model) -> None:
     norms = _COPIES_OF_NORMS * 4 * len(settings.asked) * settings.new_tokens * model.nodes
     on_gpu = settings.on_gpu
     if on_gpu:
-        torch = importlib.import_module("torch")
         _refuse_without(
             _memory.available(torch.empty(0, device=settings.device)),
             cache,

@@ -20,25 +20,14 @@ from typing import TYPE_CHECKING
 from synkern.study import report, stages
 from synkern.study.errors import StudyError, checks_of_arguments
 from synkern.study.folder import StudyFolder
+from synkern.study.models import Models
 from synkern.study.numerals import rounded
 from synkern.study.options import called_with
 from synkern.study.plan import Clock, ask
 from synkern.study.provenance import check_packages, environment_of, keys, prompts_digest
 from synkern.study.room import check_arguments
-from synkern.study.settings import Settings, StudyOptions, checked, on_device
-from synkern.study.stage import (
-    CONTROL,
-    TRAINED,
-    Arrays,
-    Facts,
-    Results,
-    Sources,
-    Stage,
-    Step,
-    named,
-    own,
-    steps_of,
-)
+from synkern.study.settings import CONTROL, TRAINED, Settings, StudyOptions, checked, on_device
+from synkern.study.stage import Arrays, Facts, Results, Sources, Stage, Step, named, own, steps_of
 
 if TYPE_CHECKING:
     from synkern.analysis import LayerProfile
@@ -146,7 +135,7 @@ class _Run:
         steps = steps_of(self.stages, self.weights)
         to_do = [step for step in steps if reasons[step.name] is not None]
         clock = Clock(settings, to_do)
-        sources = Sources(settings, stages.Models(settings), folder.arrays, clock.batch_done)
+        sources = Sources(settings, Models(settings), folder.arrays, clock.batch_done)
         ask(sources, self.stages, to_do, folder.path)
         for step in steps:
             reason = reasons[step.name]

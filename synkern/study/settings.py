@@ -11,12 +11,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from synkern._faces import Later
 from synkern.decomposition.options import AVERAGES, KINDS, REDUNDANCIES
 from synkern.study.errors import ArgumentError, checks_of_arguments
 from synkern.study.options import Option, check, stated
 from synkern.study.prompts import Prompt, load_prompts
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
+
+TRAINED = "trained"
+CONTROL = "random"
+WEIGHTS = (TRAINED, CONTROL)
+"""Whose results a study has: of the model as it is, and with random weights as a control."""
 
 NONE = "none"
 """The choice of `detrend` and of `null` that does nothing."""
@@ -158,7 +169,7 @@ class StudyOptions:
             more="Below 2**64.",
             least=0,
             most=2**64 - 1,  # the largest that torch takes
-            stages=("recording (random)", *_DECOMPOSING),
+            stages=(f"recording ({CONTROL})", *_DECOMPOSING),
         ).described,
     )
     control: bool = field(
@@ -298,7 +309,6 @@ def on_device(settings: Settings) -> Settings:
     Raises:
         ArgumentError: the device does not exist, or cannot be used here.
     """
-    torch = importlib.import_module("torch")
     device = settings.device
     if device == "auto":
         return replace(settings, device="cuda" if torch.cuda.is_available() else "cpu")

@@ -16,18 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from numpy.typing import NDArray
 
 from synkern.analysis.profile import MEANS, LayerProfile
+from synkern.study.models import Models
 from synkern.study.room import Model
-from synkern.study.settings import Settings
+from synkern.study.settings import WEIGHTS, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from synkern.study.stages.models import Models
-
-TRAINED = "trained"
-CONTROL = "random"
-WEIGHTS = (TRAINED, CONTROL)
-"""Whose results a stage can have: of the model as it is, and with random weights."""
 
 RAW, EXCESS, BASELINE = MEANS
 """What the profiles of synergy itself are called: as it is, beyond persistence, and beyond
@@ -105,6 +99,7 @@ class Stage(ABC):
 
     Attributes:
         name: what it is called; so is, with the weights behind it, its entry in study.json.
+        weights: whose results it has.
         after: the names of the stages whose results it takes. Its own are computed again where
             theirs were.
         needs_model: whether the model has to be loaded for it.
@@ -115,6 +110,7 @@ class Stage(ABC):
     """
 
     name: ClassVar[str]
+    weights: ClassVar[tuple[str, ...]] = WEIGHTS
     after: ClassVar[tuple[str, ...]] = ()
     needs_model: ClassVar[bool] = False
     answerings: ClassVar[int] = 0
@@ -215,8 +211,8 @@ def step_name(stage: str, weights: str) -> str:
 
 
 def steps_of(stages: Iterable[Stage], weights: Sequence[str]) -> list[Step]:
-    """Return all steps of a study in order: each stage for all weights before the next stage."""
-    return [Step(stage, one) for stage in stages for one in weights]
+    """Return all steps of a study in order: each stage for all its weights before the next one."""
+    return [Step(stage, one) for stage in stages for one in weights if one in stage.weights]
 
 
 def by_stage(steps: Iterable[Step]) -> dict[Stage, list[str]]:

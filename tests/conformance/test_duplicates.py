@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from bench.harness.extended_precision import exact_atoms
+from support.optional import BACKENDS, torch
 from synkern.kernels.contract import Outcome
 from synkern.kernels.formulas.rescue import VANISHED, lambdas_from_data
 from synkern.kernels.formulas.unit_vectors import standardise
@@ -76,7 +76,7 @@ def test_no_order_of_nodes_near_the_limit(rng, backend, redundancy):
 def test_backends_agree_near_the_limit(rng):
     series = jittered(rng, 500)
     expected, atoms = outcomes(series, backend="numpy")[0]
-    for backend in ("torch", "cpu"):
+    for backend in BACKENDS:
         for outcome, found in outcomes(series, backend=backend):
             np.testing.assert_array_equal(outcome, expected)
             np.testing.assert_allclose(found, atoms, rtol=0, atol=1e-5)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern import ATOMS, calc_PhiID
 from synkern.decomposition.reference import local_pair, phiid_pair
 

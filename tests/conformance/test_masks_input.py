@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-import torch
 import xarray
 
 import synkern
+from support.optional import torch
 from synkern.decomposition import preprocess
 
 

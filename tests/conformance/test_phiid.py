@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.bounded import bounded
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
+from synkern.kernels import Limits
 from synkern.kernels.formulas import mmi
-from synkern.kernels.formulas.estimators import GaussianMMI
 from synkern.kernels.lattice import swap_nodes
 
 
@@ -38,17 +39,15 @@ def test_golden_averages(variant, backend):
     np.testing.assert_allclose(as_array(few)[:, 0, 1], expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("tile_entries", [1, 700, 1 << 16])
+@pytest.mark.parametrize("tile", [1, 700, 1 << 16])
 @pytest.mark.parametrize("nodes", [2, 3, 17, pytest.param(37, marks=pytest.mark.proof)])
-def test_every_pair_of_every_trial_equals_the_reference(
-    rng, backend, nodes, tile_entries, monkeypatch
-):
-    monkeypatch.setattr(GaussianMMI, "tile_entries", lambda *_: tile_entries)
+def test_every_pair_of_every_trial_equals_the_reference(rng, backend, nodes, tile):
+    options = {"tau": 2, "names": ATOMS, "backend": backend}
     series = rng.standard_normal((3, 41, nodes)).cumsum(1)
     expected = by_reference(series, 2)
-    every = synkern.phiid(series, tau=2, atoms="all", average=None, backend=backend)
+    every = bounded(series, Limits(tile=tile), average=None, **options)
     np.testing.assert_allclose(as_array(every), expected, rtol=0, atol=1e-10)
-    mean = synkern.phiid(series, tau=2, atoms="all", backend=backend)
+    mean = bounded(series, Limits(tile=tile), **options)
     np.testing.assert_allclose(as_array(mean), expected.mean(1), rtol=0, atol=1e-10)
 
 
@@ -155,10 +154,10 @@ def test_float32_keeps_its_tolerance_by_promotion(heads, backend, model):
     assert not np.isinf(as_array(single)).any()
 
 
-def test_backends_agree(heads):
+def test_backends_agree(heads, backend):
     for series in heads.values():
         one = synkern.phiid(series, atoms="all", backend="numpy")
-        other = synkern.phiid(series, atoms="all", backend="torch")
+        other = synkern.phiid(series, atoms="all", backend=backend)
         np.testing.assert_allclose(as_array(one), as_array(other), rtol=0, atol=1e-9)
         assert one.rescued == other.rescued
         np.testing.assert_array_equal(one.flagged, other.flagged)

@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import needs_torch, torch
 from synkern import LaggedMoments
 from synkern.kernels.contract import Outcome
 
@@ -258,12 +258,16 @@ def test_what_moments_cannot_give(series):
             synkern.phiid(moments, **options)
     with pytest.raises(ValueError, match="tau = 3 was not gathered; the moments hold 1"):
         synkern.phiid(moments, tau=3)
-    with pytest.raises(ValueError, match="the moments are of numpy; use backend='auto'"):
-        synkern.phiid(moments, backend="torch")
     with pytest.raises(ValueError, match="4 time points and tau = 2.*2 samples"):
         synkern.phiid(gathered(series[:, :4], (4,), tau=2))
     with pytest.raises(ValueError, match="0 time points and tau = 1"):
         synkern.phiid(LaggedMoments())
+
+
+@needs_torch
+def test_moments_stay_in_the_library_of_their_chunks(series):
+    with pytest.raises(ValueError, match="the moments are of numpy; use backend='auto'"):
+        synkern.phiid(gathered(series, (100,)), backend="torch")
 
 
 def test_values_whose_squares_overflow(series):

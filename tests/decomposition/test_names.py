@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import xarray
 
 import synkern
+from support.optional import torch
 from synkern.decomposition import preprocess
 
 REGIONS = ["V1", "V2", "M1"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from support import tiny_study
+from synkern.study.models import Models
 from synkern.study.room import Model
 from synkern.study.stage import own, step_name
-from synkern.study.stages import STAGES, Models
+from synkern.study.stages import STAGES
 
 
 @pytest.fixture(scope="module", autouse=True)

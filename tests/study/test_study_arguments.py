@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from support import tiny_study
+from support import tiny_study, without_torch
 from synkern.study import ArgumentError, MissingPackageError
 
 
@@ -68,3 +68,16 @@ def test_a_missing_package_is_named_with_its_extra(model, tmp_path, monkeypatch)
     monkeypatch.setattr("synkern.models.load", load)
     with pytest.raises(MissingPackageError, match="cannot be loaded: needs the package 'gguf'"):
         tiny_study.again(model, tmp_path)
+
+
+def test_without_torch_the_command_names_the_extra(tmp_path):
+    code = "import sys; from synkern.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = without_torch.run(code, "study", "--out", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "synkern: error: a study needs the package 'torch', of the extra 'llm': "
+        'pip install "synkern[llm,plot]"\n'
+    )
+    done = without_torch.run(code, "study", "--out", str(tmp_path / "out"), "--tau", "0")
+    assert done.returncode == 2
+    assert "tau = 0; give an integer of at least 1" in done.stderr

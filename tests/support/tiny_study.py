@@ -6,9 +6,9 @@ import torch
 import transformers as tf
 
 from synkern.study import run_study
+from synkern.study.models import Models
 from synkern.study.settings import Settings
 from synkern.study.stage import Sources, step_name
-from synkern.study.stages import Models
 from synkern.study.stages.analysis import Analysis
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree"]

@@ -11,8 +11,8 @@ from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED, RANKINGS
 from synkern.study.numerals import digits, interval, number, percent
 from synkern.study.report.words import called
-from synkern.study.settings import NONE
-from synkern.study.stage import BASELINE, CONTROL, EXCESS, TRAINED, Facts, Results, Stage
+from synkern.study.settings import CONTROL, NONE, TRAINED
+from synkern.study.stage import BASELINE, EXCESS, Facts, Results, Stage
 
 FEW_PROMPTS = 10
 """Below this number of prompts, intervals over them are too narrow."""

@@ -24,19 +24,8 @@ from synkern.analysis.scores import RANKINGS, node_means, tied_rank
 from synkern.study import report
 from synkern.study.errors import StudyError
 from synkern.study.numerals import rounded
-from synkern.study.settings import Settings
-from synkern.study.stage import (
-    BASELINE,
-    EXCESS,
-    RAW,
-    TRAINED,
-    Arrays,
-    Drawn,
-    Facts,
-    Results,
-    Sources,
-    Stage,
-)
+from synkern.study.settings import TRAINED, Settings
+from synkern.study.stage import BASELINE, EXCESS, RAW, Arrays, Drawn, Facts, Results, Sources, Stage
 from synkern.study.stages.series import announce, decompose, placed, prepared
 
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ from synkern._warnings import collected
 from synkern.study import report
 from synkern.study.errors import StudyError
 from synkern.study.numerals import percent, rounded
-from synkern.study.settings import NONE, Settings
-from synkern.study.stage import TRAINED, Arrays, Drawn, Facts, Results, Sources, Stage
+from synkern.study.settings import NONE, TRAINED, Settings
+from synkern.study.stage import Arrays, Drawn, Facts, Results, Sources, Stage
 from synkern.study.stages.series import announce, decompose, placed, prepared
 
 FALSE_DISCOVERIES = 0.05

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synkern import recording
 from synkern.recording.answers import NEVER
 from synkern.study import room
+from synkern.study.models import explained
 from synkern.study.provenance import (
     files_fingerprint,
     model_facts,
@@ -20,9 +21,8 @@ from synkern.study.provenance import (
     prompts_digest,
     sha256,
 )
-from synkern.study.settings import Settings
-from synkern.study.stage import CONTROL, WEIGHTS, Arrays, Facts, Sources, Stage, own
-from synkern.study.stages.models import explained
+from synkern.study.settings import CONTROL, WEIGHTS, Settings
+from synkern.study.stage import Arrays, Facts, Sources, Stage, own
 
 
 class RecordingStage(Stage):

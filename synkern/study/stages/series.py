@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synkern import decomposition
+from synkern._faces import Later
 from synkern._warnings import collected
 from synkern.study.settings import NONE, Settings
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 # A decomposition that takes longer than this, in seconds, times the draws, is announced.
 _LONG = 60.0
@@ -29,7 +34,6 @@ def placed(settings: Settings, series: NDArray[Any]) -> Any:
     on_gpu = settings.on_gpu and any("cuda" in b.status().devices for b in backends)
     if not on_gpu:
         return series
-    torch = importlib.import_module("torch")
     return torch.from_numpy(series).to(settings.device)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.first_use import compiler, runs
+from support.optional import torch
 from synkern.kernels.cpu_backend import bindings as cpu_library
 from synkern.kernels.cpu_backend import build as cpu_build
 

@@ -8,17 +8,23 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-import torch
-
-from synkern import models
-from synkern.models.upstream import context_length, is_out_of_memory
-from synkern.recording import answers, decoding
+from synkern import models, recording
+from synkern._faces import Later
 from synkern.study.errors import MissingPackageError, StudyError
 from synkern.study.room import Model, cache_bytes_of
-from synkern.study.settings import Settings
-from synkern.study.stage import CONTROL
+from synkern.study.settings import CONTROL, Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from synkern.models import upstream
+    from synkern.recording import answers
+else:
+    torch = Later("torch")
+    upstream = Later("synkern.models.upstream")
+    answers = Later("synkern.recording.answers")
 
 
 class Models:
@@ -89,7 +95,7 @@ class Models:
         return Model(
             nodes=len(heads),
             layers=layers,
-            context=context_length(model),
+            context=upstream.context_length(model),
             cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
             prompt_tokens=lengths,
             parameters=sum(p.numel() for p in model.parameters()),
@@ -117,7 +123,7 @@ def explained(settings: Settings) -> Iterator[None]:
     jinja2 = importlib.import_module("jinja2")
     try:
         yield
-    except (models.UnsupportedModelError, decoding.RecordingError) as error:
+    except (models.UnsupportedModelError, recording.RecordingError) as error:
         raise StudyError(f"model {settings.model!r} cannot be recorded: {error}") from error
     except jinja2.TemplateError as error:
         raise StudyError(
@@ -130,7 +136,7 @@ def explained(settings: Settings) -> Iterator[None]:
             f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
         ) from error
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not upstream.is_out_of_memory(error):
             raise
         raise StudyError(
             f"model {settings.model!r} cannot be recorded: there is not enough memory "
