@@ -38,7 +38,8 @@ if TYPE_CHECKING:
         stack_trials,
     )
     from synkern.kernels import ATOMS, limit_threads, long_name
-    from synkern.recording import Node, Recording, record, replay
+    from synkern.models import Node
+    from synkern.recording import Recording, record, replay
 
 __version__ = "0.1.0"
 
@@ -71,7 +72,7 @@ __all__ = [
 _HOMES = {
     "ATOMS": "kernels",
     "LaggedMoments": "decomposition",
-    "Node": "recording",
+    "Node": "models",
     "NodeMeans": "decomposition",
     "NodeScores": "analysis",
     "NullTest": "analysis",

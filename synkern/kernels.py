@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
     from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
     from kernels.registry import BACKENDS
+    from kernels.triton_backend import norms as triton_norms
     from kernels.triton_backend.record import triton_computes_on
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "steady",
     "swap_nodes",
     "triton_computes_on",
+    "triton_norms",
     "uncorrelated",
     "unit_vectors",
     "zeta_matrix",
@@ -115,6 +117,7 @@ if not TYPE_CHECKING:
             "moments": "formulas.moments",
             "pointwise": "formulas.pointwise",
             "steady": "formulas.steady",
+            "triton_norms": "triton_backend.norms",
             "uncorrelated": "formulas.uncorrelated",
             "unit_vectors": "formulas.unit_vectors",
         },

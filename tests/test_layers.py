@@ -55,7 +55,6 @@ BELOW = {
 OPEN = {
     # What torch says of the machine, which both of its backends ask.
     ("kernels.triton_backend.record", "kernels.torch_backend"),
-    ("synkern.recording.recording", "synkern.kernels.triton_backend.norms"),
     # The version of the package, which every study states.
     ("synkern.study.provenance", "synkern"),
 }
@@ -223,7 +222,7 @@ def test_a_face_shows_the_same_names_to_everyone(name):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             for line in node.body:
                 assert isinstance(line, ast.ImportFrom)
-                typed |= {alias.name: f"{line.module}.{alias.name}" for alias in line.names}
+                typed |= {a.asname or a.name: f"{line.module}.{a.name}" for a in line.names}
     tables = {
         node.targets[0].id: node.value
         for node in modules()[name].body

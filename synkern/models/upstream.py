@@ -359,6 +359,25 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def outside_graphs(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook as it is to be registered: compiled models run it outside their graphs.
+
+    So compiling can neither leave it out nor hand it a buffer that the next step overwrites.
+    """
+    disabled: Callable[..., Any] = torch.compiler.disable(hook)
+    return disabled
+
+
+def forget_compiled(model: nn.Module) -> None:
+    """Have compiled code of `model` compiled anew.
+
+    Code from before does not notice hooks that were put there since; code from while they were
+    there stays split around them.
+    """
+    if is_compiled(model):
+        torch.compiler.reset()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that host memory is not enough: torch has no kind of its own."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -88,7 +88,7 @@ class Models:
         settings = self._settings
         model, tokenizer = self._loaded
         with explained(settings):
-            heads = [p for p in models.find_output_projections(model) for _ in range(p.heads)]
+            heads = models.nodes_of(models.find_sites(model, "heads"))
             lengths = answers.prompt_lengths(tokenizer, [p.text for p in settings.asked])
         config = model.config.get_text_config(decoder=True)
         layers = len({head.layer for head in heads})

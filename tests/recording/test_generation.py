@@ -6,7 +6,7 @@ import pytest
 from support import tiny_study
 from synkern.models.language_model import load
 from synkern.recording.answers import PromptError, record_answers
-from synkern.recording.decoding import RecordingError
+from synkern.recording.recording import RecordingError
 
 PROMPTS = ["the cat sat", "why is it blue on a big mat"]
 

@@ -102,7 +102,7 @@ class RecordingStage(Stage):
         arrays: Arrays = {
             "norms": answers.series,
             "layer": answers.layer,
-            "head": answers.head,
+            "head": answers.index,
             "tokens": answers.tokens,
             "natural_end": answers.natural_end,
             "inputs": np.array(answers.inputs),
