@@ -2,10 +2,13 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from support import tiny_study
+from support.random_atoms import LAYER, atoms, averages
+from synkern.analysis import RANKINGS, TrialAverages, layer_profiles
 from synkern.study.models import Models
 from synkern.study.room import Model
 from synkern.study.stage import own, step_name
@@ -78,3 +81,21 @@ def free(finished, monkeypatch):
 def free_runs(free, ran):
     """Both: stages that cost nothing, listed."""
     return ran
+
+
+@pytest.fixture(scope="session")
+def profiles():
+    """Layer profiles of random atoms, by weights and ranking; one excess is incomplete."""
+    out = {}
+    for seed, weights in enumerate(("trained", "random")):
+        plain = averages(*atoms(seed))
+        out[weights] = layer_profiles(plain, LAYER, rankings=(*RANKINGS, "synergy"), bootstrap=100)
+        excess = atoms(seed)[0] - 0.7
+        excess[0, :2, 2:4] = np.nan
+        excess[0, 2:4, :2] = np.nan
+        if weights == "random":
+            excess[2:, 5:] = excess[2:, :, 5:] = np.nan
+        for mean in ("excess_synergy", "unrelated_excess"):
+            beyond = TrialAverages.of([{"excess": excess}])
+            out[weights] |= layer_profiles(beyond, LAYER, rankings=[mean], bootstrap=300)
+    return out
