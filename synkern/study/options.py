@@ -146,27 +146,14 @@ def called_with(options: Callable[P, T]) -> Callable[[Callable[[T], R]], Callabl
 
 def documented(options: type) -> str:
     """Return the list of the options for a docstring, indented as in one of a function."""
-    entries = []
-    for one, option in options_of(options):
-        choices = " or ".join(f'"{choice}"' for choice in option.choices)
-        if len(option.choices) > 2:
-            choices = ", ".join(f'"{choice}"' for choice in option.choices)
-        if option.least is not None and option.least > 1:
-            choices = f", at least {option.least}"
-        elif choices:
-            choices = f": {choices}"
-        said = f"{one.name}: {option.help}{choices}".removesuffix("...") + "."
-        entries.append(
-            textwrap.fill(
-                f"{said} {option.more}".rstrip(),
-                _WIDTH,
-                initial_indent=" " * 8,
-                subsequent_indent=" " * 12,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
-    return "\n".join(entries)
+    wrapped = textwrap.TextWrapper(
+        _WIDTH,
+        initial_indent=" " * 8,
+        subsequent_indent=" " * 12,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(wrapped.fill(_entry(one.name, option)) for one, option in options_of(options))
 
 
 def add_arguments(parser: argparse.ArgumentParser, options: type) -> None:
@@ -191,6 +178,15 @@ def add_arguments(parser: argparse.ArgumentParser, options: type) -> None:
             if one.default not in (MISSING, None):
                 known["help"] += f" (default: {one.default})"
         parser.add_argument(option.flag or f"--{words}", **known)
+
+
+def _entry(name: str, option: Option) -> str:
+    said = option.help
+    if option.choices:
+        said += ": " + ", ".join(f'"{choice}"' for choice in option.choices)
+    elif option.least is not None and option.least > 1:
+        said += f", at least {option.least}"
+    return f"{name}: {said.removesuffix('...')}. {option.more}".rstrip()
 
 
 def _check_integer(name: str, value: Any, least: int, most: int) -> None:

@@ -59,7 +59,7 @@ class StudyOptions:
         kw_only=False,
         metadata=Option(
             help="smollm2-135m, a model folder, or a hub name",
-            more="A folder is one of transformers, or a GGUF file.",
+            more="The folder is one of transformers; a GGUF file will do, too.",
             check=_check_name,
             stages=("recording",),
         ).described,

@@ -391,7 +391,7 @@ def _by_layer(scores: NDArray[np.floating[Any]], index: NDArray[np.intp]) -> Flo
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` indices below `count`, a round step apart."""
+    """Indices below `count`, a round step apart, not more than `most`."""
     step = next(s for k in range(9) for s in (10**k, 2 * 10**k, 5 * 10**k) if count <= s * most)
     return np.arange(0, count, step)
 

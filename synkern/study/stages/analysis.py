@@ -383,7 +383,7 @@ def _warning_of_the_missing(beyond: Facts) -> list[str]:
 def _correlations(
     arrays: Arrays, profiles: Mapping[str, analysis.LayerProfile]
 ) -> dict[str, float | None]:
-    """Over nodes; Spearman, so that a few extreme heads do not decide."""
+    """Correlations over nodes; of ranks, so that a few extreme heads do not decide."""
     columns = {
         "synergy": node_means(arrays["sts"]),
         "redundancy": node_means(arrays["rtr"]),
@@ -399,7 +399,7 @@ def _correlations(
 
 
 def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float | None:
-    """Rank correlation over the entries finite in both; None where one of them does not vary."""
+    """Return the rank correlation over the entries finite in both; None where one is constant."""
     both = np.isfinite(a) & np.isfinite(b)
     ranks = [tied_rank(values[both]) for values in (a, b)]
     if any(np.ptp(rank) == 0 for rank in ranks):
