@@ -325,16 +325,17 @@ def test_warnings_are_collected_in_one_thread_only():
 
 @needs_torch
 def test_a_study_takes_its_warnings_in(rng):
-    from synkern.study.stages import analysis as study_analysis  # noqa: PLC0415
+    from synkern.study.stages.analysis import excess_averages  # noqa: PLC0415
+    from synkern.study.stages.series import decompose  # noqa: PLC0415
 
-    settings = SimpleNamespace(average="trials", backend="auto", device="cpu", estimator={})
+    settings = SimpleNamespace(average="trials", backend="auto", on_gpu=False, estimator={})
     series = rng.standard_normal((3, 25, 4))
     series[0, :, 1] = 1
-    result, messages = study_analysis.decompose(settings, series)
+    result, messages = decompose(settings, series)
     assert result.degenerate["constant"] == 3
     assert ["25 time points" in messages[0], "degenerate" in messages[1]] == [True, True]
     settings.tau = 1
-    assert study_analysis.excess_averages(settings, series).missing >= 3
+    assert excess_averages(settings, series).missing >= 3
 
 
 def test_no_filter_of_the_process_is_changed():
