@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from synkern.analysis.profile import MEANS, LayerProfile
-from synkern.analysis.scores import node_means
+from synkern.analysis.scores import mean_over_pairs
 from synkern.study.report.words import called
 
 Floats = NDArray[np.float64]
