@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synkern.kernels.contract import Limits, Rectangle
+from synkern.kernels.contract import Limits, Rectangle, Wanted
 from synkern.kernels.cpu_backend.backend import run
 from synkern.kernels.cpu_backend.compiled import KERNELS, matrices
+from synkern.kernels.cpu_backend.record import BACKEND
 from synkern.kernels.engine.all_pairs import request_for
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas.moments import correlations, sums
@@ -228,10 +229,14 @@ def test_threads_and_runs_give_the_same_bits(series, key, rectangle, options):
             np.testing.assert_array_equal(found, expected)
 
 
-def test_every_estimator_has_a_kernel():
+def test_every_estimator_has_a_kernel_and_what_has_none_is_refused(key):
     assert set(KERNELS) == set(ESTIMATORS)
-    for key, estimator in ESTIMATORS.items():
-        assert estimator.key == key
+    assert ESTIMATORS[key].key == key
+    assert BACKEND.lacks(Wanted(key)) is None
+    refused = BACKEND.lacks(Wanted(key, moments=True))
+    enough = key[0] != "discrete" and key[1] == "MMI"
+    assert refused == (None if enough else f"decompose {' '.join(key)} of moments")
+    assert BACKEND.lacks(Wanted(("other", "MMI"))) == "decompose other MMI of a series"
 
 
 def test_limits_change_nothing_but_rounding(series, key):
