@@ -79,7 +79,7 @@ def refuses(wanted: Wanted) -> str | None:
     if kernel is not None and (kernel.moments or not wanted.moments):
         return None
     source = "moments" if wanted.moments else "a series"
-    return f"decompose {' '.join(wanted.estimator)} of {source}"
+    return f"compute {' '.join(wanted.estimator)} of {source}"
 
 
 def matrices(
