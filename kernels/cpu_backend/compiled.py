@@ -12,13 +12,13 @@ import ctypes
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Estimator, Key, Request, smallest_trusted
+from ..contract import Estimator, Key, Request, Wanted, smallest_trusted
 from ..formulas.moments import Moments
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
 from . import bindings as native
@@ -42,6 +42,7 @@ class Kernel:
         per_sample: nanoseconds that each of these adds.
         gathered_cost: time of a pair that is gathered alone over that of one in a tile, as
             `Estimator.gathered_cost`; tiles gain most from compilation.
+        moments: suffice, without a series.
         two: rtr and sts alone have a path of their own.
         reference: to persistence.
     """
@@ -51,6 +52,7 @@ class Kernel:
     fixed: float
     per_sample: float
     gathered_cost: float
+    moments: bool = False
     two: bool = False
     reference: bool = False
 
@@ -59,14 +61,25 @@ class Kernel:
         return self.gathered_cost / estimator.gathered_cost
 
 
+_MMI = Kernel(0, unit_vectors, 15, 0.1, 110, moments=True, two=True)
+
 KERNELS: dict[Key, Kernel] = {
-    ("gaussian", "MMI"): Kernel(0, unit_vectors, 15, 0.1, 110, two=True),
-    ("persistence", "MMI"): Kernel(0, unit_vectors, 15, 0.1, 110, two=True, reference=True),
+    ("gaussian", "MMI"): _MMI,
+    ("persistence", "MMI"): replace(_MMI, reference=True),
     ("gaussian", "CCS"): Kernel(1, unit_vectors, 50, 4, 22),
     ("discrete", "MMI"): Kernel(2, words, 50, 0.3, 40),
     ("discrete", "CCS"): Kernel(3, words, 50, 0.3, 40),
 }
 """By the key of an estimator."""
+
+
+def refuses(wanted: Wanted) -> str | None:
+    """What there is no kernel for, to follow "does not"; None if there is one."""
+    kernel = KERNELS.get(wanted.estimator)
+    if kernel is not None and (kernel.moments or not wanted.moments):
+        return None
+    source = "moments" if wanted.moments else "a series"
+    return f"compute {' '.join(wanted.estimator)} of {source}"
 
 
 def matrices(

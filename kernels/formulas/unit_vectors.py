@@ -109,15 +109,22 @@ def constant_nodes(xp: Any, series: Array, tau: int, pooled: str | None = None) 
         tau: lag in samples.
         pooled: as in `unit_vectors`.
     """
-    found = None
-    for segment in (series[:, :-tau], series[:, tau:]):
-        low, high = xp.amin(segment, 1), xp.amax(segment, 1)
+    segments = series[:, :-tau], series[:, tau:]
+    # Nodes that do not end as they began vary, and most are such: no need to look at the rest.
+    ends = [segment[:, 0] == segment[:, -1] for segment in segments]
+    found = xp.zeros_like(ends[0] if pooled is None else ends[0][:1])
+    [maybe] = xp.where((ends[0] | ends[1]).any(0))
+    if not len(maybe):
+        return found
+    for segment in segments:
+        few = segment[..., maybe]
+        low, high = xp.amin(few, 1), xp.amax(few, 1)
         if pooled == "concatenate":
             low, high = xp.amin(low, 0)[None], xp.amax(high, 0)[None]
         still = low == high
         if pooled == "moments":
             still = still.all(0)[None]
-        found = still if found is None else found | still
+        found[:, maybe] |= still
     return found
 
 

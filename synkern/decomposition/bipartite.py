@@ -151,10 +151,13 @@ def bipartite(rows: Indices, columns: Indices) -> Bipartite:
         columns: of the second.
     """
     asked = np.ascontiguousarray(np.stack(np.broadcast_arrays(rows[:, None], columns), -1))
-    unique = np.unique(rows), np.unique(columns)
-    both = np.intersect1d(*unique, assume_unique=True)
-    alone, others = (np.setdiff1d(side, both, assume_unique=True) for side in unique)
-    nodes = np.concatenate([alone, both, others])
+    # In the order given, so that the matrix is wanted as it is computed where no node is twice.
+    first, second = (
+        side[np.sort(np.unique(side, return_index=True)[1])] for side in (rows, columns)
+    )
+    shared = np.isin(first, second)
+    alone, both = first[~shared], first[shared]
+    nodes = np.concatenate([alone, both, second[~np.isin(second, both)]])
     sorter = np.argsort(nodes)
     places = [sorter[np.searchsorted(nodes, side, sorter=sorter)] for side in (rows, columns)]
     a = len(alone)
