@@ -69,6 +69,16 @@ ALONE = {"float64": Launch(16, 8), "float32": Launch(16, 4)}
 """The persistence reference from the series, by dtype, from the same source: in the tiles of `rtr`
 and `sts` it would spill."""
 
+RECTANGLES: dict[tuple[str, Path, Size, Output], Launch] = {
+    ("float64", "series", "few", "summed"): Launch(16, 8),
+    ("float64", "moments", "few", "summed"): Launch(16, 8),
+    ("float64", "nodes", "few", "apart"): Launch(16, 8),
+}
+"""Of rectangles, where these spill in the tiles of all pairs: bounds that are no multiple of 16
+take registers. Same source, triton 3.6.0, 3.7.1 and 3.9.0. Tried in vain for the larger tiles: a
+mask of the stores that is not that of the pairs, either of them as one comparison, and the tiles'
+corners declared to be multiples of their sides."""
+
 FEW = 3
 """Terms that `rtr` and `sts` need."""
 
@@ -76,12 +86,22 @@ OPTIONS = {"enable_fp_fusion": True}
 """Said aloud, as the default changes between versions of triton."""
 
 
-def launch_for(dtype: str, path: Path, plan: Plan, per_trial: bool, alone: bool = False) -> Launch:
+def launch_for(
+    dtype: str,
+    path: Path,
+    plan: Plan,
+    per_trial: bool,
+    *,
+    alone: bool = False,
+    rectangle: bool = False,
+) -> Launch:
     """The frozen configuration."""
     if alone and path == "series":
         return ALONE[dtype]
     size: Size = "few" if len(plan.terms) <= FEW else "many"
-    return LAUNCHES[dtype, path, size, "apart" if per_trial else "summed"]
+    output: Output = "apart" if per_trial else "summed"
+    key = dtype, path, size, output
+    return RECTANGLES.get(key, LAUNCHES[key]) if rectangle else LAUNCHES[key]
 
 
 def options(launch: Launch) -> dict[str, Any]:
