@@ -2,9 +2,9 @@
 
     python -m bench.tables.sweep_tiles [--only "float64 series few"] [--seconds 600] [--nodes 1152]
 
-The first lines go in place of `LAUNCHES` in `kernels/triton_backend/configurations.py`, those of other
-kernels in place of the constants that they name. Each candidate is compared with the first before
-it may win. Needs a GPU; without one it says so.
+The first lines go in place of `LAUNCHES` in `kernels/triton_backend/configurations.py`, those of
+other kernels in place of the constants that they name. Each candidate is compared with the first
+before it may win. Needs a GPU; without one it says so.
 """
 
 from __future__ import annotations

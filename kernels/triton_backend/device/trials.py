@@ -2,8 +2,8 @@
 
 One function for the three of them takes the registers that a loop in each of them took: every row
 of the committed table for sm_90 with triton 3.6.0 and 3.7.1 stayed as it was, and with 3.9.0 but
-for two of float32 sums by node, which take one or two less. It matters where `undone` is gathered:
-after the condition on promotion instead of inside it, that kernel took ten more.
+for float32 sums by node of all atoms, trials apart, which take one more. It matters where `undone`
+is gathered: behind the condition on promotion instead of inside it, that kernel took ten more.
 """
 
 import triton
