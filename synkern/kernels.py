@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from kernels.cpu_backend.threads import limit_threads
     from kernels.engine import first_derivative
-    from kernels.engine.all_pairs import request_for
+    from kernels.engine.all_pairs import narrowed, request_for
     from kernels.engine.libraries import NUMPY
     from kernels.engine.marks import quantities
     from kernels.formulas import moments, pointwise, steady, uncorrelated, unit_vectors
@@ -65,6 +65,7 @@ __all__ = [
     "long_name",
     "lost_flags",
     "moments",
+    "narrowed",
     "pointwise",
     "quantities",
     "request_for",
@@ -104,6 +105,7 @@ if not TYPE_CHECKING:
             "limit_threads": "cpu_backend.threads",
             "long_name": "lattice",
             "lost_flags": "contract",
+            "narrowed": "engine.all_pairs",
             "quantities": "engine.marks",
             "request_for": "engine.all_pairs",
             "swap_nodes": "lattice",

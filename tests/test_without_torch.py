@@ -25,9 +25,9 @@ for backend in ("auto", "cpu", "numpy"):
             assert np.isfinite(result["sts"][0, 1]), options
             synkern.phiid(series, mask=mask, average="moments", **options)
             synkern.phiid_local(series, [[0, 1]], mask=mask, **options)
-    assert synkern.phiid(series, reduce="nodes", backend=backend).balance.shape == (8,)
+    assert synkern.phiid_nodes(series, backend=backend).balance.shape == (8,)
     synkern.phiid(series, pairs="within", groups=[0, 0, 0, 1, 1, 1, 2, 2], backend=backend)
-    synkern.phiid(series, tau=(1, 2), dtype="float32", unit="bits", backend=backend)
+    synkern.phiid_lags(series, tau=(1, 2), dtype="float32", unit="bits", backend=backend)
 for step in PREPROCESSING.values():
     assert type(step(series)) is type(step(series, mask=mask)) is np.ndarray
 moments = synkern.LaggedMoments().update(series[:, :30]).update(series[:, 30:])

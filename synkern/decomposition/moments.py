@@ -287,7 +287,7 @@ class LaggedMoments:
             3 * (len(self.lags) + 1) * trials * nodes * nodes * 8,
             array,
             f"moments of {nodes:,} nodes x {trials} trials x {len(self.lags)} lags",
-            "phiid of the series, with reduce='nodes' or pairs=, or fewer nodes, trials or lags",
+            "phiid_nodes of the series, phiid with pairs=, or fewer nodes, trials or lags",
         )
 
 

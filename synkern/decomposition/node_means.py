@@ -63,7 +63,7 @@ class NodeMeans(Saved, Mapping[str, Any]):
         if atom not in self.arrays:
             raise KeyError(
                 f"atom {atom!r} was not computed; this holds {' '.join(self.arrays)}. "
-                f"Ask for it: phiid(..., atoms=[{atom!r}, ...], reduce='nodes')"
+                f"Ask for it: phiid_nodes(..., atoms=[{atom!r}, ...])"
             )
         return self.arrays[atom]
 

@@ -232,7 +232,7 @@ def test_triton_and_means_by_node(rng):
     series = beside(rng, last_bit(1000.1, rng))
     expected = synkern.phiid(series, backend="numpy")
     found = synkern.phiid(torch.from_numpy(series), backend="triton")
-    means = synkern.phiid(series, reduce="nodes")
+    means = synkern.phiid_nodes(series)
     assert found.degenerate == means.degenerate == expected.degenerate
     assert found.degenerate["constant"] == 6
     np.testing.assert_allclose(found["sts"], expected["sts"], rtol=0, atol=1e-9)
