@@ -49,7 +49,7 @@ def sums_of_trials(
         tile: see `correlations`.
         stands: [B, B] which entries are pairs.
         area: see `tiles`.
-        trials: first and last but one, and what to add to their numbers in the list.
+        trials: start and stop, and what to add to their numbers in the list.
         limits: bits of the least variance that is trusted, in DTYPE and in float64.
         listed: the list, its length and its capacity.
         SERIES: what `source` is.
