@@ -76,17 +76,20 @@ def correctness(seconds: float) -> dict[str, Any]:
 @contextlib.contextmanager
 def _forced(path: str) -> Iterator[None]:
     """Gaussian MMI straight from the series, or through moments in memory; outputs full of NaN."""
-    from synkern.kernels.triton_backend import backend, launch, op, unit_vectors  # noqa: PLC0415
+    from synkern.kernels.triton_backend import backend, op  # noqa: PLC0415
 
-    kept = op.path_for, backend.path_for, launch._empty, unit_vectors._empty
+    kept = op.path_for, backend.path_for, torch.empty
+
+    def poisoned(*shape: Any, **options: Any) -> torch.Tensor:
+        memory = kept[2](*shape, **options)
+        return memory.fill_(torch.nan) if memory.dtype.is_floating_point else memory
+
     op.path_for = backend.path_for = lambda *_: path
-    launch._empty, unit_vectors._empty = (
-        lambda *shape, empty=empty: empty(*shape).fill_(torch.nan) for empty in kept[2:]
-    )
+    torch.empty = poisoned
     try:
         yield
     finally:
-        op.path_for, backend.path_for, launch._empty, unit_vectors._empty = kept
+        op.path_for, backend.path_for, torch.empty = kept
 
 
 def norms(_: float) -> dict[str, Any]:
@@ -167,7 +170,8 @@ def launches(_: float) -> dict[str, Any]:
 def timing(_: float) -> dict[str, Any]:
     if not GPU:
         raise NotRunError("no GPU: a time of the interpreter says nothing")
-    from synkern.kernels.triton_backend.launch import fill, path_for  # noqa: PLC0415
+    from synkern.kernels.triton_backend.launch import Area  # noqa: PLC0415
+    from synkern.kernels.triton_backend.mmi import fill, path_for  # noqa: PLC0415
     from synkern.kernels.triton_backend.plan import plan  # noqa: PLC0415
 
     segments = sweep_tiles.features(TRIALS, TIME - 1, NODES)
@@ -198,7 +202,7 @@ def timing(_: float) -> dict[str, Any]:
                     off = ~torch.eye(NODES, dtype=torch.bool, device=DEVICE)
                     error = float(((call() - exact) * off).abs().max())
                     found[f"{path} differs from eager by"] = error
-        found[f"chosen, {len(names)} atoms"] = path_for(NODES, TIME - 1, False, plan(names))
+        found[f"chosen, {len(names)} atoms"] = path_for(Area(NODES), TIME - 1, False, plan(names))
 
     for backend in ("torch", "triton"):
         for atoms in (("rtr", "sts"), "all"):

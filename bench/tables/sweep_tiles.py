@@ -2,9 +2,9 @@
 
     python -m bench.tables.sweep_tiles [--only "float64 series few"] [--seconds 600] [--nodes 1152]
 
-The first lines go in place of `LAUNCHES` in `kernels/triton_backend/launch.py`, those of other
-kernels in place of the constants that they name. Each candidate is compared with the first before
-it may win. Needs a GPU; without one it says so.
+The first lines go in place of `LAUNCHES` in `kernels/triton_backend/configurations.py`, those of
+other kernels in place of the constants that they name. Each candidate is compared with the first
+before it may win. Needs a GPU; without one it says so.
 """
 
 from __future__ import annotations
@@ -77,7 +77,13 @@ def device_ms(call: Any, repetitions: int = 7) -> float:
 def kernels(segments: Segments) -> Iterator[Kernel]:
     """All that have tiles of pairs."""
     # Imported here: whether triton compiles or interprets is decided by who imports it first.
-    from synkern.kernels.triton_backend import ccs, discrete, launch, plan  # noqa: PLC0415
+    from synkern.kernels.triton_backend import (  # noqa: PLC0415
+        ccs,
+        configurations,
+        discrete,
+        mmi,
+        plan,
+    )
     from synkern.kernels.triton_backend import node_means as nodes  # noqa: PLC0415
 
     # Trials apart are as many outputs: a few show the same.
@@ -95,11 +101,11 @@ def kernels(segments: Segments) -> Iterator[Kernel]:
         part = some if per_trial else segments
         shape = (len(names) + 3, len(part.past) if per_trial else 1, part.past.shape[1])
         sums = part.past.new_zeros(shape)
-        for _ in nodes._bands(sums, part, request, configuration):
+        for _ in nodes.bands(sums, part, request, configuration):
             pass
         return sums
 
-    for (dtype, path, size, output), frozen in launch.LAUNCHES.items():
+    for (dtype, path, size, output), frozen in configurations.LAUNCHES.items():
         apart, names = output == "apart", NAMES[size]
 
         def run(
@@ -113,7 +119,7 @@ def kernels(segments: Segments) -> Iterator[Kernel]:
                 return node_sums(names, dtype, apart, configuration)
             return listed(
                 some if apart else segments,
-                lambda *arguments, **options: launch.fill(path, *arguments, **options),
+                lambda *arguments, **options: mmi.fill(path, *arguments, **options),
                 plan=plan.plan(names),
                 per_trial=apart,
                 dtype=dtype,

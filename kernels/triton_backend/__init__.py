@@ -1,23 +1,38 @@
-"""Backend `triton`: Gaussian MMI of all pairs and all trials in one launch, see kernels/README.md.
+"""Backend `triton`: all pairs, or a rectangle of them, and all trials in one launch.
 
-| module         | what                                                            | needs triton |
-|----------------|-----------------------------------------------------------------|--------------|
-| `plan`         | which logarithms the wanted atoms are sums of                   | no           |
-| `arithmetic`   | one pair: from correlations to the arguments of the logarithms  | yes          |
-| `tiles`        | which pairs a program has, marks and stores of its tile         | yes          |
-| `mmi_series`   | kernel that forms the correlations from the series              | yes          |
-| `mmi_moments`  | kernel that reads the correlations from memory                  | yes          |
-| `mmi_nodes`    | kernel that reduces its tile to sums by node                    | yes          |
-| `nodes`        | bands of tiles through that kernel, sums in order, rescue       | yes          |
-| `lattice_sums` | from informations to sums of atoms, for the next two            | yes          |
-| `ccs`          | Gaussian CCS: kernel over every sample, and its launch          | yes          |
-| `discrete`     | discrete MMI and CCS: kernel that counts, and its launch        | yes          |
-| `unit_vectors` | standardisation in one read of the series, and its kernel       | yes          |
-| `head_norms`   | norms of recorded heads in one read, and its kernel             | yes          |
-| `launch`       | frozen launch configurations, grids, the choice between the two | yes          |
-| `gradient`     | derivative of the atoms by hand, in tiles of torch operations   | no           |
-| `op`           | the torch operator: fake kernel, backward                       | yes          |
-| `backend`      | `run`: features, operator, rescue, averages                     | yes          |
+| module           | what                                                           | triton? |
+|------------------|----------------------------------------------------------------|---------|
+| `record`         | what the registry knows: status, what there are kernels for    | no      |
+| `plan`           | which logarithms the wanted atoms are sums of                  | no      |
+| `configurations` | frozen tiles and warps of Gaussian MMI                         | no      |
+| `launch`         | area, grid, output and device of a launch on tiles of pairs    | yes     |
+| `mmi`            | Gaussian MMI: the choice between two kernels, and their launch | yes     |
+| `node_means`     | its sums by node: bands of tiles through the third kernel      | yes     |
+| `ccs`            | launch of Gaussian CCS                                         | yes     |
+| `discrete`       | discrete MMI and CCS: bits packed to words, and the launch     | yes     |
+| `unit_vectors`   | standardisation in one read of the series: the launch          | yes     |
+| `norms`          | norms of recorded heads in one read: the launch                | yes     |
+| `gradient`       | derivative of the atoms by hand, in tiles of torch operations  | no      |
+| `op`             | the torch operator: fake kernel, backward                      | yes     |
+| `backend`        | `run`: table from estimator to kernel, features, rescue        | yes     |
+| `ahead`          | compiles the kernels for GPUs that are not there               | yes     |
+
+What triton compiles is in `device/`, a kernel with its launch's name where it has one of its own:
+
+| module         | what                                                           |
+|----------------|----------------------------------------------------------------|
+| `arithmetic`   | one pair: from correlations to the arguments of the logarithms |
+| `tiles`        | which pairs a program has, marks and stores of its tile        |
+| `correlations` | those of a tile, from the series or from matrices in memory    |
+| `trials`       | the loop over trials of the three kernels of Gaussian MMI      |
+| `mmi_series`   | the kernel from the series                                     |
+| `mmi_moments`  | the kernel from matrices in memory                             |
+| `mmi_nodes`    | the kernel that reduces its tile to sums by node               |
+| `lattice_sums` | from informations to sums of atoms, for the next two           |
+| `ccs`          | kernel over every sample                                       |
+| `discrete`     | kernel that counts                                             |
+| `unit_vectors` | kernel that standardises                                       |
+| `norms`        | kernel of the norms                                            |
 
 Nothing is imported here, so that a machine without triton can still ask for the backend's status.
 """

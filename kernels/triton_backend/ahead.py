@@ -157,7 +157,14 @@ def _specialised(variant: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         kernel, launch, more = _ADDING[path]
         return kernel, atom_constants(_ATOMS[size], launch, rectangle) | more, options(launch)
     chosen, apart, alone = plan(_ATOMS[size]), output[0] == "apart", "alone" in output
-    launch = launch_for(dtype, path, chosen, apart, alone)  # type: ignore[arg-type]
+    launch = launch_for(
+        dtype,
+        path,  # type: ignore[arg-type]
+        chosen,
+        apart,
+        alone=alone,
+        rectangle=rectangle,
+    )
     fixed = constants(chosen, dtype, apart, launch, rectangle=rectangle)
     if path != "nodes":
         fixed["ALONE"] = alone

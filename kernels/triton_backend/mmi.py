@@ -113,7 +113,9 @@ def fill(
     Returns:
         (atoms, rows, columns) sums over trials, or (atoms, trials, rows, columns).
     """
-    launch = launch or launch_for(dtype, path, plan, per_trial, alone)
+    launch = launch or launch_for(
+        dtype, path, plan, per_trial, alone=alone, rectangle=rectangle is not None
+    )
     area = Area(past.shape[1], rectangle)
     own = (past * future).sum(-1)
     common = {
@@ -150,7 +152,9 @@ def fill_from_moments(
     rectangle: Rectangle | None = None,
 ) -> torch.Tensor:
     """Launch as `fill` does, from moments that somebody else has gathered."""
-    launch = launch_for(dtype, "moments", plan, per_trial, alone)
+    launch = launch_for(
+        dtype, "moments", plan, per_trial, alone=alone, rectangle=rectangle is not None
+    )
     area = Area(moments.constant.shape[1], rectangle)
     past, future, lagged = (m.to(torch.float64) for m in moments[:3])
     own = torch.diagonal(lagged, 0, -2, -1).contiguous()

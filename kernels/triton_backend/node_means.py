@@ -51,7 +51,13 @@ def bands(
     past, future, constant = vectors
     trials, nodes, samples = past.shape
     chosen = plan(request.names)
-    launch = launch or launch_for(request.dtype, "nodes", chosen, request.per_trial)
+    launch = launch or launch_for(
+        request.dtype,
+        "nodes",
+        chosen,
+        request.per_trial,
+        rectangle=request.rectangle is not None,
+    )
     area = Area(nodes, request.rectangle)
     down, across = area.tiles(launch.block)
     kept = [request.names.index(name) for name in ("rtr", "sts") if name in request.names]

@@ -48,8 +48,7 @@ def gaussian_mmi(
         single: arithmetic and output in float32, with promotion, instead of float64.
         capacity: of the list.
         workspace: bytes of moments that may be held at once.
-        bounds: first row and last but one, first column and last but one, of a rectangle of pairs;
-            None: all pairs.
+        bounds: of a rectangle of pairs: row start and stop, column start and stop; None: all pairs.
 
     Returns:
         (atoms, nodes, nodes), or (atoms, trials, nodes, nodes), or of a rectangle (..., rows,

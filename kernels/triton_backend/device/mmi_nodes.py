@@ -3,11 +3,11 @@
 A program has one tile of pairs, and all trials of it (or one trial, where they stay apart): the
 atoms are averaged over the trials in which the pair has a value, since the share sts / (sts + rtr)
 is not linear in them, and summed along the rows of the tile and, under the name with x and y
-exchanged, along its columns. Each sum has a place of its own in a workspace, which `nodes` adds up
-in order; no floating-point number is added atomically.
+exchanged, along its columns. Each sum has a place of its own in a workspace, which
+`node_means` adds up in order; no floating-point number is added atomically.
 
 A pair with a trial that the closed form cannot do stays out of all sums and goes to the list:
-`nodes` computes it again, over all its trials.
+`node_means` computes it again, over all its trials.
 
 Roofline, H200, N = 1152, 60 trials, T = 100, float64, rtr and sts: products and elimination of
 `mmi_series`, 0.6 ms; instead of two matrices (21 MB) 2 x 5 sums for every row and column of a tile

@@ -12,12 +12,13 @@ from support.bounded import bounded
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.contract import Limits
+from synkern.kernels.engine.libraries import torch_library
+from synkern.kernels.engine.marks import unpack
 from synkern.kernels.formulas.discrete import binarise
 from synkern.kernels.formulas.unit_vectors import unit_vectors
 from synkern.kernels.triton_backend import ccs, discrete
 from synkern.kernels.triton_backend.configurations import Launch
 from synkern.kernels.triton_backend.device.discrete import ones
-from synkern.kernels.triton_backend.op import unpack
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = [
@@ -176,7 +177,7 @@ def test_untrusted_pairs_are_marked_once_and_contribute_nothing(rng):
     series[1, :, 5] = 7.0  # constant: never marked
     segments = unit_vectors(torch, torch.from_numpy(series), 1)
     out, marked, count = ccs_sums(segments, FEW, per_trial=True)
-    assert {tuple(p) for p in unpack(marked[:count], 18).tolist()} == close
+    assert {tuple(p) for p in unpack(torch_library(), marked[:count], 18).tolist()} == close
     assert count == len(close)
     assert (marked[count:] == -1).all()
     for k, i, j in close:

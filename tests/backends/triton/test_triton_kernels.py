@@ -9,6 +9,8 @@ import triton.language as tl
 from support.poison import poison_memory
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.contract import Rectangle, smallest_trusted
+from synkern.kernels.engine.libraries import torch_library
+from synkern.kernels.engine.marks import unpack
 from synkern.kernels.formulas.estimators import LOOSE, STRICT
 from synkern.kernels.formulas.unit_vectors import unit_vectors
 from synkern.kernels.lattice import ATOMS, moebius_matrix
@@ -16,7 +18,6 @@ from synkern.kernels.triton_backend.configurations import Launch
 from synkern.kernels.triton_backend.device.tiles import tile_of
 from synkern.kernels.triton_backend.launch import Area, Grid, grid_for
 from synkern.kernels.triton_backend.mmi import fill, path_for
-from synkern.kernels.triton_backend.op import unpack
 from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, mirrors, plan
 
 # Of triton 3.6's interpreter, about itself.
@@ -118,7 +119,7 @@ def test_untrusted_pairs_are_marked_once_and_contribute_nothing(rng, path, dtype
     series[4, :, 5] = 7.0  # constant: never marked
     segments = unit_vectors(torch, torch.from_numpy(series), 1)
     out, marked, count = kernel_sums(segments, SOME, path, per_trial=True, dtype=dtype)
-    positions = {tuple(p) for p in unpack(marked[:count], 35).tolist()}
+    positions = {tuple(p) for p in unpack(torch_library(), marked[:count], 35).tolist()}
     assert count == len(close)
     assert positions == close
     assert (marked[count:] == -1).all()
