@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 import synkern
-from support.bounded import verb
 from support.first_use import compiler, runs
 from synkern.kernels.cpu_backend import build as cpu_build
 
