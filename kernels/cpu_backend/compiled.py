@@ -12,13 +12,13 @@ import ctypes
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Estimator, Key, Rectangle, Request, smallest_trusted
+from ..contract import Estimator, Key, Request, Wanted, smallest_trusted
 from ..formulas.moments import Moments
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
 from . import bindings as native
@@ -42,6 +42,7 @@ class Kernel:
         per_sample: nanoseconds that each of these adds.
         gathered_cost: time of a pair that is gathered alone over that of one in a tile, as
             `Estimator.gathered_cost`; tiles gain most from compilation.
+        moments: suffice, without a series.
         two: rtr and sts alone have a path of their own.
         reference: to persistence.
     """
@@ -51,6 +52,7 @@ class Kernel:
     fixed: float
     per_sample: float
     gathered_cost: float
+    moments: bool = False
     two: bool = False
     reference: bool = False
 
@@ -59,14 +61,25 @@ class Kernel:
         return self.gathered_cost / estimator.gathered_cost
 
 
+_MMI = Kernel(0, unit_vectors, 15, 0.1, 110, moments=True, two=True)
+
 KERNELS: dict[Key, Kernel] = {
-    ("gaussian", "MMI"): Kernel(0, unit_vectors, 15, 0.1, 110, two=True),
-    ("persistence", "MMI"): Kernel(0, unit_vectors, 15, 0.1, 110, two=True, reference=True),
+    ("gaussian", "MMI"): _MMI,
+    ("persistence", "MMI"): replace(_MMI, reference=True),
     ("gaussian", "CCS"): Kernel(1, unit_vectors, 50, 4, 22),
     ("discrete", "MMI"): Kernel(2, words, 50, 0.3, 40),
     ("discrete", "CCS"): Kernel(3, words, 50, 0.3, 40),
 }
 """By the key of an estimator."""
+
+
+def refuses(wanted: Wanted) -> str | None:
+    """What there is no kernel for, to follow "does not"; None if there is one."""
+    kernel = KERNELS.get(wanted.estimator)
+    if kernel is not None and (kernel.moments or not wanted.moments):
+        return None
+    source = "moments" if wanted.moments else "a series"
+    return f"compute {' '.join(wanted.estimator)} of {source}"
 
 
 def matrices(
@@ -84,9 +97,8 @@ def matrices(
         int64 trial, row, column of what the closed form cannot be trusted with.
     """
     trials, nodes = features.constant.shape
-    area = _area(request.rectangle, nodes)
-    pairs = (area.row_end - area.row, area.column_end - area.column)
-    shape = (trials, *pairs) if request.per_trial else pairs
+    area = native.Area.of(request.rectangle, nodes)
+    shape = (trials, *area.shape) if request.per_trial else area.shape
     # The kernel writes all but the diagonal.
     sums = {name: np.empty(shape, request.dtype) for name in request.names}
     if area.triangle:
@@ -116,20 +128,12 @@ def node_sums(
     Yields:
         What each strip of rows leaves to the stable path, and is not in the sums.
     """
-    whole = _area(request.rectangle, features.constant.shape[1])
+    whole = native.Area.of(request.rectangle, features.constant.shape[1])
     places = [request.names.index(n) if n in request.names else -1 for n in ("rtr", "sts")]
-    width = whole.column_end - whole.column
-    height = max(TILE, request.limits.workspace // _MARKED_BYTES // width // TILE * TILE)
+    height = max(TILE, request.limits.workspace // _MARKED_BYTES // whole.shape[1] // TILE * TILE)
     with _task(features, request, threads) as task:
         for strip in _strips(whole, height):
             yield native.find("node_sums", task, strip, *places, native.pointer(sums))
-
-
-def _area(rectangle: Rectangle | None, nodes: int) -> native.Area:
-    if rectangle is None:
-        return native.Area(0, nodes, 0, nodes, True)
-    rows, columns = rectangle
-    return native.Area(rows.start, rows.stop, columns.start, columns.stop, False)
 
 
 def _strips(area: native.Area, height: int) -> Iterator[native.Area]:
@@ -151,8 +155,10 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
     two = kernel.two and set(request.names) <= set(_TWO)
     weights = _weights(request.names, two)
     if threads is None:
+        rows, columns = native.Area.of(request.rectangle, nodes).shape
+        pairs = rows * columns / (2 if request.rectangle is None else 1)
         each = kernel.fixed + kernel.per_sample * features.samples
-        threads = native.threads_for(trials * _pairs(request.rectangle, nodes) * each)
+        threads = native.threads_for(trials * pairs * each)
     arrays = _arrays(features) | {"weights": weights, "mirror": _mirror(request.names)}
     yield native.Task(
         trials=trials,
@@ -167,13 +173,6 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
         threads=threads,
         **{name: native.pointer(array) for name, array in arrays.items()},
     )
-
-
-def _pairs(rectangle: Rectangle | None, nodes: int) -> float:
-    if rectangle is None:
-        return nodes**2 / 2
-    rows, columns = rectangle
-    return float((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
 def _arrays(features: Packed | Words | Moments) -> dict[str, npt.NDArray[Any]]:

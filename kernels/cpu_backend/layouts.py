@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,15 +22,19 @@ PANEL = 8
 _PACKING = 10
 """Nanoseconds that a value of a series takes to be packed, about."""
 
+_SCANNING = 1
+"""The same of a value that is only looked at, to see whether its node is constant."""
+
 
 class Packed(NamedTuple):
     """Unit vectors as `UnitVectors` has them, in the layout of the kernels.
 
     Attributes:
         values: (trials, panels, samples, 2, PANEL) float64: past and future of PANEL nodes; zero
-            for constant nodes and those beyond the last.
-        own: (trials, nodes) correlation of a node's past with its future.
-        constant: (trials, nodes) bool.
+            for constant nodes and those beyond the last. Panels without a node of the request's
+            rectangle are memory that was never written.
+        own: (trials, nodes) correlation of a node's past with its future, in the same panels.
+        constant: (trials, nodes) bool, of all nodes.
     """
 
     values: npt.NDArray[np.float64]
@@ -124,7 +129,7 @@ def unit_vectors(source: Any, request: Request) -> Packed | Moments:
     if isinstance(source, Moments):
         return source
     if request.pooled is None:
-        return _standardise(source, request.tau)
+        return _standardise(source, request)
     vectors = request.estimator.features(NUMPY, source, request.tau, request.pooled)
     return _pack(vectors.past, vectors.future, vectors.constant)
 
@@ -148,20 +153,24 @@ def words(source: Any, request: Request) -> Words:
     return Words(by_word, table, bits.constant)
 
 
-def _standardise(series: Any, tau: int) -> Packed:
+def _standardise(series: Any, request: Request) -> Packed:
     """`Packed` of (trials, time, nodes) in any real dtype."""
     series = np.ascontiguousarray(series, np.float64)
     trials, time, nodes = series.shape
-    packed = _empty(trials, nodes, time - tau)
+    packed = _empty(trials, nodes, time - request.tau)
+    area = native.Area.of(request.rectangle, nodes)
+    apart = 0 if request.rectangle is None else max(nodes - sum(area.shape), 0)
+    work = trials * time * (_PACKING * (nodes - apart) + _SCANNING * apart)
     native.call(
         "standardise",
         native.pointer(series),
         trials,
         time,
         nodes,
-        tau,
+        request.tau,
+        ctypes.byref(area),
         *map(native.pointer, packed),
-        native.threads_for(_PACKING * series.size),
+        native.threads_for(work),
     )
     return packed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..contract import Backend, Status
 from .backend import run
 from .bindings import load, obstacle
+from .compiled import refuses
 
 
 def status() -> Status:
@@ -21,6 +22,7 @@ BACKEND = Backend(
     arrays="numpy",
     run=run,
     status=status,
+    refuses=refuses,
     shares=("torch",),
     pointwise="numpy",
     prepare=load,

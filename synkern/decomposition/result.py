@@ -117,7 +117,7 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         """Number of unordered pairs of different nodes that were decomposed."""
         if self.pairs is None:
             return self.nodes * (self.nodes - 1) // 2
-        return len(self._unordered())
+        return len(_unordered(self.pairs))
 
     @property
     def degenerate(self) -> dict[str, int]:
@@ -126,8 +126,12 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         if self.pairs is None:
             varying = self.nodes - self.constant.sum(-1)
             counts[Outcome.CONSTANT] = int((self.n_pairs - varying * (varying - 1) // 2).sum())
-        else:
-            counts[Outcome.CONSTANT] = int(self.constant[:, self._unordered()].any(-1).sum())
+        elif self.constant.any():
+            # Only pairs of such nodes can count; of all that were chosen they are few.
+            some = np.asarray(self.constant.any(0))
+            touched = some[self.pairs[..., 0]] | some[self.pairs[..., 1]]
+            pairs = _unordered(self.pairs[touched])
+            counts[Outcome.CONSTANT] = int(self.constant[:, pairs].any(-1).sum())
         return by_name(counts)
 
     def valid_trials(self) -> npt.NDArray[np.int64]:
@@ -328,10 +332,11 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         for name, value in self.arrays.items():
             require_shape(value, name, "f", shape)
 
-    def _unordered(self) -> npt.NDArray[np.int64]:
-        """(pairs, 2): each chosen pair of different nodes once, whatever its order."""
-        ordered = np.sort(np.reshape(self.pairs, (-1, 2)), -1)  # type: ignore[arg-type]
-        return np.unique(ordered[ordered[:, 0] != ordered[:, 1]], axis=0)
+
+def _unordered(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(pairs, 2): each of (..., 2) pairs of different nodes once, whatever its order."""
+    ordered = np.sort(pairs.reshape(-1, 2), -1)
+    return np.unique(ordered[ordered[:, 0] != ordered[:, 1]], axis=0)
 
 
 def by_name(counts: Mapping[int, int]) -> dict[str, int]:

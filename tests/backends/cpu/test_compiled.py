@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synkern.kernels.contract import Limits, Rectangle
+from synkern.kernels.contract import Limits, Rectangle, Wanted
 from synkern.kernels.cpu_backend.backend import run
 from synkern.kernels.cpu_backend.compiled import KERNELS, matrices
+from synkern.kernels.cpu_backend.record import BACKEND
 from synkern.kernels.engine.all_pairs import request_for
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas.moments import correlations, sums
@@ -106,15 +107,32 @@ def test_a_rectangle_has_the_entries_of_all_pairs(series, key, rectangle, option
     assert_entries_of_all_pairs(series, key, rectangle, tolerance, **options)
 
 
-@pytest.mark.parametrize("pooled", ["moments", "concatenate"])
-def test_a_rectangle_of_pooled_trials(series, key, rectangle, pooled):
-    assert_entries_of_all_pairs(series, key, rectangle, 1e-9, pooled=pooled)
+def test_a_rectangle_of_pooled_trials(series, key, rectangle):
+    assert_entries_of_all_pairs(series, key, rectangle, 1e-9, pooled="moments")
 
 
 @pytest.mark.parametrize("key", [k for k in ESTIMATORS if k[0] != "discrete" and k[1] == "MMI"])
 @pytest.mark.parametrize("names", [("rtr", "sts"), SOME], ids=len)
 def test_a_rectangle_of_moments(moments, key, rectangle, names):
     assert_entries_of_all_pairs(moments, key, rectangle, 1e-6, names=names)
+
+
+@pytest.mark.parametrize("tau", [1, 30, 65])
+def test_constant_nodes_are_known_outside_of_the_rectangle_too(rng, tau):
+    """Nodes that vary in their past or in their future alone, and ones that do not vary."""
+    series = rng.standard_normal((3, 70, 700))
+    series[0, :-tau, 3:700:50] = 2.5
+    series[1, tau:, 4:700:50] = -1
+    series[2, :, 5:700:50] = 0
+    options = {"estimator": ESTIMATORS["gaussian", "MMI"], "per_trial": False, "dtype": "float64"}
+    whole = run(series, request_for(SOME, tau=tau, **options))
+    some = Rectangle(slice(301, 333), slice(17, 30))
+    found = run(series, request_for(SOME, tau=tau, rectangle=some, **options))
+    expected = np.zeros((3, 700), bool)
+    for trial in range(3):
+        expected[trial, 3 + trial :: 50] = True
+    np.testing.assert_array_equal(found.constant, expected)
+    np.testing.assert_array_equal(whole.constant, expected)
 
 
 def test_a_rectangle_computes_only_what_is_asked_for(series, rectangle):
@@ -156,8 +174,11 @@ def summed(atoms, shape, rectangle):
     return sums, pairs, shares, shared
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(workspace=1)], ids=["at once", "in strips"])
-@pytest.mark.parametrize("per_trial", [False, True], ids=["mean", "trials"])
+@pytest.mark.parametrize(
+    ("per_trial", "limits"),
+    [(False, Limits()), (False, Limits(workspace=1)), (True, Limits(workspace=1))],
+    ids=["mean", "mean in strips", "trials in strips"],
+)
 def test_sums_by_node_of_a_rectangle(series, key, rectangle, per_trial, limits):
     options = {"per_trial": per_trial, "rectangle": rectangle, "limits": limits}
     found = run(series, asked(key, ATOMS, by_node=True, **options))
@@ -210,10 +231,14 @@ def test_threads_and_runs_give_the_same_bits(series, key, rectangle, options):
             np.testing.assert_array_equal(found, expected)
 
 
-def test_every_estimator_has_a_kernel():
+def test_every_estimator_has_a_kernel_and_what_has_none_is_refused(key):
     assert set(KERNELS) == set(ESTIMATORS)
-    for key, estimator in ESTIMATORS.items():
-        assert estimator.key == key
+    assert ESTIMATORS[key].key == key
+    assert BACKEND.lacks(Wanted(key)) is None
+    refused = BACKEND.lacks(Wanted(key, moments=True))
+    enough = key[0] != "discrete" and key[1] == "MMI"
+    assert refused == (None if enough else f"compute {' '.join(key)} of moments")
+    assert BACKEND.lacks(Wanted(("other", "MMI"))) == "compute other MMI of a series"
 
 
 def test_limits_change_nothing_but_rounding(series, key):
