@@ -1,10 +1,13 @@
 """Rectangles of pairs by backend `cupy`, against those of NumPy."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+import synkern
 from support import cupy_stand_in
-from support.cupy_cases import hard
+from support.cupy_cases import assert_same, hard
 from synkern.kernels import numpy_backend
 from synkern.kernels.contract import Limits, Rectangle
 from synkern.kernels.cupy_backend import backend
@@ -172,3 +175,27 @@ def test_they_agree_with_all_pairs(cupy, heads, estimator, dtype):
             np.testing.assert_allclose(part.atoms[name].get(), whole, rtol=0, atol=bound)
             if rectangle.rows.start < rectangle.columns.start:
                 np.testing.assert_array_equal(part.atoms[name].get(), whole)
+
+
+@estimators
+@pytest.mark.parametrize("average", ["trials", None, "moments"])
+@pytest.mark.parametrize(
+    "groups",
+    [(range(30, 9, -1), [0, 3, 5, 7]), ([4, 20, 8], [5, 3, 9, 4, 8])],
+    ids=["disjoint", "overlapping"],
+)
+def test_bipartite_pairs(cupy, shim, rng, estimator, average, groups):
+    """Of `phiid`, which asks for rectangles: degenerate pairs and constant nodes among them."""
+    kind, redundancy = estimator.key
+    call = synkern.persistence_reference if kind == "persistence" else synkern.phiid
+    options = {"pairs": "bipartite", "groups": groups, "average": average, "atoms": "all"}
+    if kind != "persistence":
+        options |= {"kind": kind, "redundancy": redundancy}
+    series = hard(rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = call(series, backend="numpy", **options)
+        found = call(cupy.asarray(series), backend="cupy", **options)
+    assert any("Rectangle" in name for name in shim.names)
+    assert found["sts"].shape == expected["sts"].shape
+    assert_same(found, expected, 1e-9)

@@ -15,6 +15,7 @@ import pytest
 
 import synkern
 from synkern.cli import main
+from synkern.kernels import BACKENDS, ESTIMATORS, PERSISTENCE, Wanted
 from synkern.kernels.cupy_backend import probe
 
 ROOT = Path(__file__).parents[3]
@@ -150,6 +151,17 @@ def test_no_toolkit_of_its_own(machine, capsys):
     machine(driver=Driver(count=1))
     sys.modules["cuda.pathfinder"] = None
     assert said(capsys)[1] == ""
+
+
+def test_what_no_kernel_computes_is_refused():
+    (record,) = (backend for backend in BACKENDS if backend.name == "cupy")
+    for key in (*ESTIMATORS, PERSISTENCE.key):
+        for by_node in (False, True):
+            assert record.lacks(Wanted(key, by_node=by_node)) is None
+    assert record.lacks(Wanted(("gaussian", "MMI"), moments=True)) is None
+    assert record.lacks(Wanted(PERSISTENCE.key, moments=True)) is None
+    lack = record.lacks(Wanted(("discrete", "CCS"), moments=True))
+    assert lack == "compute discrete CCS of moments"
 
 
 def test_the_probe_imports_neither_cupy_nor_the_kernels():
