@@ -94,7 +94,7 @@ def settled(xp: Any, series: Array, tau: int, pooled: str | None, spacing: float
         xp: numpy, torch or cupy.
         series: (trials, time, nodes), finite.
         tau: lag in samples.
-        pooled: as in `segments.standardise`; a node that is constant in some trials only is left
+        pooled: as in `unit_vectors`; a node that is constant in some trials only is left
             as it is where trials are pooled.
         spacing: of the values, see `within_rounding`.
 

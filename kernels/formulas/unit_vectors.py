@@ -99,6 +99,28 @@ def unit_vectors(xp: Any, series: Array, tau: int, pooled: str | None = None) ->
     return UnitVectors(past, future, past_constant | future_constant)
 
 
+def constant_nodes(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Array:
+    """(trials, nodes) bool: what `unit_vectors` finds constant, without the vectors.
+
+    Args:
+        xp: numpy, torch or cupy.
+        series: (trials, time, nodes), finite; a node that is constant up to rounding holds equal
+            numbers (`steady.settled`).
+        tau: lag in samples.
+        pooled: as in `unit_vectors`.
+    """
+    found = None
+    for segment in (series[:, :-tau], series[:, tau:]):
+        low, high = xp.amin(segment, 1), xp.amax(segment, 1)
+        if pooled == "concatenate":
+            low, high = xp.amin(low, 0)[None], xp.amax(high, 0)[None]
+        still = low == high
+        if pooled == "moments":
+            still = still.all(0)[None]
+        found = still if found is None else found | still
+    return found
+
+
 def join(xp: Any, segment: Array, pooled: str | None) -> Array:
     """(trials, nodes, samples) of the past or the future as one trial, see `unit_vectors`."""
     if pooled is None:

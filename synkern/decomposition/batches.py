@@ -252,7 +252,7 @@ def decomposed(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> P
         return (_nodes_apart if request.by_node else _pairs_apart)(xp, found, trials)
     if not request.by_node:
         return _trial_means(xp, run, given, request)
-    return _node_means(xp, run, given, request)
+    return _sums_by_node(xp, run, given, request)
 
 
 def _run(run: Run, batch: Batch, request: Request, part: slice = slice(None)) -> Any:
@@ -286,6 +286,23 @@ def of_range(series: Any, nodes: slice) -> Any:
     if isinstance(series, moments.Moments):
         return of_nodes(series, like(np.arange(nodes.start, nodes.stop), one))
     return series[..., nodes]
+
+
+def constant_nodes(xp: Any, given: Sequence[Batch], pooled: str | None) -> Array:
+    """(trials, nodes) bool: the node does not vary, as backends find it.
+
+    Args:
+        xp: numpy, torch or cupy, the library of the batches.
+        given: as for `decomposed`; of one batch, the trials may still have to be pooled.
+        pooled: how.
+    """
+    found = [
+        batch.series.constant
+        if isinstance(batch.series, moments.Moments)
+        else unit_vectors.constant_nodes(xp, in_float64(batch.series), batch.tau, pooled)
+        for batch in given
+    ]
+    return found[0] if len(found) == 1 else _in_order(xp, found, [_trials(b) for b in given])
 
 
 def _trials(batch: Batch) -> Indices:
@@ -382,7 +399,7 @@ def _parts(given: Sequence[Batch], size: int) -> Iterator[tuple[Batch, slice]]:
             yield batch, slice(start, start + size)
 
 
-def _node_means(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Nodes:
+def _sums_by_node(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Nodes:
     """Sums over the pairs of each node, of means over trials, a rectangle of pairs at a time."""
     one = given[0].series
     nodes, names = one.shape[-1], request.names

@@ -145,7 +145,7 @@ def decompose_nodes(series: Any, tau: Any, estimator: Estimator, options: Option
     with placed(source.given, source.like):
         if options.kind == "discrete":
             states.warn_of_many(source.like)
-        return _node_means(source, lag, estimator, options)
+        return _means_by_node(source, lag, estimator, options)
 
 
 def one_lag(series: Any, tau: Any) -> int:
@@ -281,7 +281,7 @@ def _refuse_too_large(
     )
 
 
-def _node_means(source: Source, lag: int, estimator: Estimator, options: Options) -> NodeMeans:
+def _means_by_node(source: Source, lag: int, estimator: Estimator, options: Options) -> NodeMeans:
     found: Nodes = _found(source, lag, estimator, options, None, by_node=True)
     names, factor = options.names, unit_factor(estimator.unit, options.unit)
     common = _common(source, lag, estimator, options, found)

@@ -206,4 +206,4 @@ def _bipartite(groups: Any, nodes: int) -> Bipartite:
     _refuse_too_many(rows.size * columns.size, "bipartite", nodes)
     if not rows.size or not columns.size or len(np.union1d(rows, columns)) < 2:
         raise ValueError("groups must make at least one pair of two different nodes")
-    return bipartite(rows, columns, nodes)
+    return bipartite(rows, columns)

@@ -10,7 +10,7 @@ from bench.harness.extended_precision import exact_atoms
 from support.optional import BACKENDS, torch
 from synkern.kernels.contract import Outcome
 from synkern.kernels.formulas.rescue import VANISHED, lambdas_from_data
-from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.formulas.unit_vectors import unit_vectors
 from synkern.kernels.lattice import ATOMS, swap_nodes
 
 pytestmark = [
@@ -154,7 +154,7 @@ def test_lambdas_of_a_dropped_node_are_those_of_the_other(rng, library):
     past = line + noise[1]
     future = line + noise[0, :, :1] + noise[1]
     segments = [
-        standardise(library, library.asarray(side.copy())[None], 1).past[0]
+        unit_vectors(library, library.asarray(side.copy())[None], 1).past[0]
         for side in (np.r_[past, past[:1]], np.r_[future, future[:1]])
     ]
     (x, y), (a, b) = segments

@@ -9,7 +9,7 @@ from support.optional import torch
 from synkern import ATOMS, calc_PhiID
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.formulas.uncorrelated import resolution
-from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.formulas.unit_vectors import unit_vectors
 
 pytestmark = pytest.mark.filterwarnings("ignore:series has .* time points:UserWarning")
 
@@ -84,7 +84,7 @@ def coarse(request, rng):
     """(time, nodes) of three levels, the middle one at the mean of past and future, nearly."""
     levels = np.stack([rng.permutation(np.resize([-1.0, 0, 1], 21)) for _ in range(NODES)], 1)
     series = COARSE[request.param](np.concatenate([levels, levels[:1]]))
-    unit = standardise(np, series[None].astype(float), 1)
+    unit = unit_vectors(np, series[None].astype(float), 1)
     lagged = np.abs(unit.past[0] @ unit.future[0].T)
     of_values = (lagged > resolution(21)) & (lagged < 1e-7)
     assert of_values.sum() > 5
@@ -156,7 +156,7 @@ def test_resolution_is_above_what_rounding_leaves(rng, gain, offset):
         values = rng.integers(0, 6, (time, 100))
         series = (values * gain + offset)[None]
         for xp, taken in ((np, series), (torch, torch.tensor(series, dtype=torch.float64))):
-            past, future, constant = standardise(xp, taken, 1)
+            past, future, constant = unit_vectors(xp, taken, 1)
             r = np.asarray(past[0] @ future[0].swapaxes(0, 1))
             zero = (covariances(values) == 0) & ~np.asarray(constant[0] | constant[0][:, None])
             assert time > 100 or zero.any()
@@ -170,7 +170,7 @@ def with_correlation(rng, wanted):
 
     def correlation(value):
         series[20, 0] = value
-        past, future, _ = standardise(np, series[None], 1)
+        past, future, _ = unit_vectors(np, series[None], 1)
         return float(past[0, 0] @ future[0, 0])
 
     # Bisection needs a change of sign, which neighbours far from zero on both sides give.
