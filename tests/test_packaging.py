@@ -178,7 +178,7 @@ from importlib.util import find_spec
 listed = set(dir(synkern))
 for name in synkern.__all__:
     assert name in listed, name
-    if synkern._HOMES[name] == "recording" and not find_spec("torch"):
+    if synkern._HOMES[name] in ("models", "recording") and not find_spec("torch"):
         continue
     value = getattr(synkern, name)
     home = getattr(value, "__module__", "synkern")

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import asked
+from support.optional import torch
 from synkern.decomposition import backends
 from synkern.kernels import (
     ATOMS,
