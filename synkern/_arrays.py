@@ -60,7 +60,7 @@ def is_cupy(array: Any) -> bool:
 
 
 def native(array: Any) -> tuple[ArrayKind, str]:
-    """What takes an array without a copy, NumPy or torch, and its kind of device, "cpu" or "cuda".
+    """Tell what takes an array without a copy, NumPy or torch, and its device, "cpu" or "cuda".
 
     torch takes what comes by DLPack, the arrays of CuPy too; where it is not installed, NumPy takes
     what is in host memory.
@@ -215,7 +215,7 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
 
 
 def _shared(array: Any, argument: str) -> Any:
-    """What NumPy takes of an array of another library in host memory, without a copy."""
+    """Take an array of another library in host memory into NumPy, without a copy."""
     try:
         taken = np.from_dlpack(array)
     except (BufferError, RuntimeError) as error:  # bfloat16, for instance
@@ -291,7 +291,7 @@ def spacing(array: Any) -> float:
 
 
 def to_numpy(array: Any) -> Any:
-    """A backend's or a caller's array as NumPy, copied from its device where it must be."""
+    """Return a backend's or a caller's array as NumPy, copied from its device where it must be."""
     if is_tensor(array):
         return _tensors.as_numpy(array.detach().resolve_conj().resolve_neg().cpu(), "array")
     if _speaks_dlpack(array) and hasattr(array, "get"):  # CuPy copies only when asked to.
@@ -300,7 +300,7 @@ def to_numpy(array: Any) -> Any:
 
 
 def like(host: Any, array: Any) -> Any:
-    """A NumPy array as the kind of `array`, on its device."""
+    """Return a NumPy array as the kind of `array`, on its device."""
     if isinstance(array, np.ndarray):
         return host
     if is_tensor(array):
@@ -310,7 +310,7 @@ def like(host: Any, array: Any) -> Any:
 
 
 def in_float64(array: Any) -> Any:
-    """A backend's array in float64, where it is; itself where it is that already."""
+    """Return a backend's array in float64, where it is; itself where it is that already."""
     if is_tensor(array):
         return array.double()
     return array.astype(np.float64, copy=False)

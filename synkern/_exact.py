@@ -11,12 +11,12 @@ WHOLE = 2**53
 
 
 def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
-    """Numbers that float64 can hold as they are, or ValueError.
+    """Return numbers that float64 can hold as they are, or raise ValueError.
 
     Args:
         host: array of NumPy or CuPy, of real numbers, nodes along the last of several axes.
         argument: name of it, for messages.
-        offset_free: see `incoming`.
+        offset_free: see `_arrays.incoming`.
     """
     if host.dtype.itemsize < 8 or host.dtype == np.float64 or not host.size:
         return host
@@ -35,7 +35,7 @@ def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
 
 
 def too_large(argument: str, value: int, offset_free: bool) -> ValueError:
-    """The error of whole numbers that float64 does not tell apart."""
+    """Make the error of whole numbers that float64 does not tell apart."""
     return ValueError(
         f"{argument} holds whole numbers as far from 0 as {value}"
         + (", and those of one node lie more than 2**53 apart" if offset_free else "")
@@ -45,7 +45,7 @@ def too_large(argument: str, value: int, offset_free: bool) -> ValueError:
 
 
 def _in_range(host: Any, argument: str) -> Any:
-    """Extended precision as float64."""
+    """Return extended precision as float64, or raise ValueError."""
     limits = np.finfo(np.float64)
     with np.errstate(over="ignore", under="ignore"):
         taken = host.astype(np.float64)

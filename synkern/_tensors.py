@@ -31,7 +31,7 @@ _NO_FORWARD_MODE = (
 
 
 def tensor_taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
-    """A tensor as all code here can read it: strided, real, no lazy view, with values.
+    """Return a tensor as all code here can read it: strided, real, no lazy view, with values.
 
     Inside `torch.func.grad` it stays what that made of it, if a gradient flows; see `run_whole`.
 
@@ -82,7 +82,7 @@ def exact(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Te
 
 
 def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
-    """Memory of a tensor on the host without a gradient; also at a transform of `torch.func`."""
+    """Share the memory of a tensor on the host, without a gradient; also inside `torch.func`."""
     try:
         return tensor.numpy()
     except RuntimeError:  # There `numpy` fails whatever the tensor.
@@ -95,7 +95,7 @@ def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
 
 
 def outside_transforms(tensor: torch.Tensor, argument: str, function: str) -> torch.Tensor:
-    """A tensor detached, as a function without a gradient takes it; see `_arrays`."""
+    """Detach a tensor, for a function without a gradient; see `_arrays`."""
     check_kind(tensor, argument)
     detached = tensor.detach()
     if transformed(detached):
@@ -178,7 +178,7 @@ class _Taken(torch.autograd.Function):
 
 
 def run_whole(run: Callable[[Any], Any], series: torch.Tensor, *, differentiable: bool) -> Any:
-    """What a backend finds in a tensor, also inside a transform; see `_arrays`."""
+    """Run a backend on a tensor, also inside a transform; see `_arrays`."""
     # At a transform all that is done to any tensor comes out as one of the transform's.
     if not transformed(series.view_as(series)):
         return run(series)

@@ -60,6 +60,9 @@ OPEN = {
 }
 """Imports against the table that are not mended yet: (module, what it imports)."""
 
+OPEN_CIRCLES = {("synkern.decomposition.sources", "synkern.decomposition.call.Options")}
+"""Imports that close a circle of modules, and are not mended yet."""
+
 
 @cache
 def modules() -> dict[str, ast.Module]:
@@ -184,14 +187,21 @@ def test_no_two_places_need_each_other():
     assert circle(edges) == {}
 
 
-def test_no_two_modules_import_each_other():
-    """For type checkers and inside functions too; a face holds nothing that its modules need."""
+def modules_needed(without: set[tuple[str, str]]) -> dict[str, set[str]]:
+    """By module, the modules that it imports; a face holds nothing that its modules need."""
     edges: dict[str, set[str]] = {name: set() for name in modules()}
-    for name, other in used():
+    for name, other in set(used()) - without:
         home = other if other in edges else other.rpartition(".")[0]
         if not is_package(name) and not is_package(home):
             edges[name].add(home)
-    assert circle(edges) == {}
+    return edges
+
+
+def test_no_two_modules_import_each_other():
+    """For type checkers and inside functions too."""
+    assert circle(modules_needed(OPEN_CIRCLES)) == {}
+    for one in OPEN_CIRCLES:
+        assert circle(modules_needed(OPEN_CIRCLES - {one})) != {}, f"{one} is mended: strike it"
 
 
 def test_a_circle_is_seen():
@@ -222,7 +232,7 @@ def test_a_face_shows_the_same_names_to_everyone(name):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             for line in node.body:
                 assert isinstance(line, ast.ImportFrom)
-                typed |= {a.asname or a.name: f"{line.module}.{a.name}" for a in line.names}
+                typed |= {alias.name: f"{line.module}.{alias.name}" for alias in line.names}
     tables = {
         node.targets[0].id: node.value
         for node in modules()[name].body

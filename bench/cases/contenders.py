@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import synkern
 from bench.cases.shapes import TAU
 from bench.cases.workloads import WORKS, Work
 from synkern.decomposition import BACKENDS
@@ -67,9 +66,7 @@ def backends() -> list[Way]:
         works = frozenset(
             work.name
             for work in WORKS
-            if not backend.lacks(
-                Wanted((work.kind, work.redundancy), by_node=work.reduce is not None)
-            )
+            if not backend.lacks(Wanted((work.kind, work.redundancy), by_node=work.by_node))
         )
         for device in backend.status().devices:
             ways.append(
@@ -96,9 +93,7 @@ def missing_backends() -> dict[str, str]:
 def _phiid(backend: str) -> Callable[[Work, str], Compute]:
     def compute(work: Work, dtype: str) -> Compute:
         def call(series: Any, pairs: np.ndarray | None = None) -> Any:
-            return synkern.phiid(
-                series, tau=TAU, pairs=pairs, backend=backend, dtype=dtype, **work.options
-            )
+            return work.decompose(series, pairs, tau=TAU, backend=backend, dtype=dtype)
 
         return call
 

@@ -47,7 +47,7 @@ for kind in ("gaussian", "discrete"):
     for redundancy in ("MMI", "CCS"):
         for atoms in ("all", ("rtr", "sts")):
             synkern.phiid(series, kind=kind, redundancy=redundancy, atoms=atoms, backend="triton")
-synkern.phiid(series, reduce="nodes", backend="triton")
+synkern.phiid_nodes(series, backend="triton")
 synkern.phiid(synkern.LaggedMoments().update(series), backend="triton")
 """
 

@@ -37,7 +37,7 @@ WORKS: dict[str, dict[str, Any]] = {
     "MMI rtr+sts": {},
     "CCS": {"redundancy": "CCS"},
     "discrete": {"kind": "discrete"},
-    'MMI reduce="nodes"': {"reduce": "nodes"},
+    'MMI reduce="nodes"': {"by_node": True},
 }
 
 
@@ -190,7 +190,9 @@ def _points(backend: str, work: str, axis: str, seconds: float) -> None:
             import torch  # noqa: PLC0415
 
             series = torch.from_numpy(series)
-        return lambda: synkern.phiid(series, backend=backend, **WORKS[work])
+        options = {**WORKS[work]}
+        verb = synkern.phiid_nodes if options.pop("by_node", False) else synkern.phiid
+        return lambda: verb(series, backend=backend, **options)
 
     points: list[dict[str, Any]] = []
     end = time.monotonic() + seconds

@@ -384,7 +384,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def forward_hooks(modules: Iterable[nn.Module]) -> list[dict[int, Any]]:
-    """Where torch keeps the hooks that run with these modules: their own and those of all."""
+    """The places where torch keeps hooks that run with these modules: their own, those of all."""
     everywhere = importlib.import_module("torch.nn.modules.module")
     kept = [everywhere._global_forward_pre_hooks, everywhere._global_forward_hooks]
     for module in modules:
@@ -423,7 +423,7 @@ def inputs_device(model: Any) -> torch.device:
 
 
 def soft_prompt(model: nn.Module) -> str | None:
-    """How an adapter of peft prepends learned vectors to every text; None if none does."""
+    """The method by which an adapter of peft prepends vectors to every text; None if none does."""
     for module in model.modules():
         configs, active = getattr(module, "peft_config", None), getattr(module, "active_adapter", 0)
         if isinstance(configs, Mapping) and isinstance(active, str) and active in configs:

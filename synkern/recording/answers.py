@@ -28,7 +28,7 @@ NEVER = -1
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered, and what its nodes did meanwhile. One trial is one prompt.
+    """The answers of a model, and what its nodes did meanwhile. One trial is one prompt.
 
     Attributes:
         series: (trials, time, nodes) float32, activity of each node at the step that produces each
@@ -146,7 +146,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Answering:
-    """How prompts are answered; see `record_answers`."""
+    """The settings with which prompts are answered; see `record_answers`."""
 
     model: Any
     tokenizer: Any
@@ -193,7 +193,7 @@ def _checked_series(recording: Recording, texts: int, steps: int) -> NDArray[np.
 
 
 def prompt_lengths(tokenizer: Any, prompts: Sequence[str]) -> tuple[int, ...]:
-    """How many tokens the model is given for each prompt, the chat template included."""
+    """The number of tokens that the model is given for each prompt, with the chat template."""
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
     encoded = tokenizer(inputs, add_special_tokens=_adds_special_tokens(tokenizer))
     return tuple(len(ids) for ids in encoded["input_ids"])

@@ -80,7 +80,7 @@ class GenerateCall:
         return next((value for value in values if value is not None), None)
 
     def _setting(self, name: str) -> Any:
-        """What generate will use: its own argument, else the configurations, in their order."""
+        """The value that generate will use: its argument, else that of the first configuration."""
         values = [self._given.get(name), *(getattr(c, name, None) for c in self._configs)]
         return next((value for value in values if value is not None), None)
 
@@ -352,7 +352,7 @@ def refuse_no_texts(name: str, texts: Any) -> None:
 
 
 def setting_of(model: Any, name: str) -> Any:
-    """What a model's own generation settings say; None where it has none, as without a head."""
+    """One of a model's own generation settings; None where it has none, as without a head."""
     return getattr(getattr(model, "generation_config", None), name, None)
 
 

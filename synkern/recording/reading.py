@@ -47,12 +47,14 @@ def read_steps(site: Site, steps: Sequence[Tensor]) -> Tensor:
 
     On a GPU with triton, vectors of the usual types are read once, without being joined first.
     """
-    if isinstance(site, VectorSite) and kernels.triton_computes_on(steps[0].device.type):
-        # Imported when used, as the backend is.
-        triton_norms = kernels.triton_norms
-        if steps[0].dtype in triton_norms.TYPES:
-            norms: Tensor = triton_norms.stacked_head_norms(steps, site.width)
-            return norms
+    first = steps[0]
+    # Names of the door are looked up when used: the last two import triton.
+    if (
+        isinstance(site, VectorSite)
+        and kernels.triton_computes_on(first.device.type)
+        and first.dtype in kernels.NORM_TYPES
+    ):
+        return kernels.stacked_head_norms(steps, site.width)
     return site.read(torch.stack(tuple(steps)))
 
 

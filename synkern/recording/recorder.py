@@ -303,7 +303,7 @@ class _Recorder:
 
 
 def _keeper(held: list[Tensor]) -> Callable[[Tensor], None]:
-    """What keeps the values of a site at the last position of each call."""
+    """A receiver that keeps the values of a site at the last position of each call."""
 
     def keep(values: Tensor) -> None:
         # A clone: a view would keep the whole prompt alive and could be overwritten.

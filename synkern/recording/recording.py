@@ -35,7 +35,7 @@ class Recording:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What the nodes are, such as `("heads",)`; the names that `synkern.record` takes."""
+        """The kinds of its nodes, such as `("heads",)`, as `synkern.record` takes them."""
         return tuple(dict.fromkeys(node.kind for node in self.nodes))
 
     @property

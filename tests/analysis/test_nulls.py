@@ -1,11 +1,13 @@
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import synkern
 from support.optional import torch
-from synkern.analysis.nulls import NULLS, _Recorded, benjamini_hochberg, null_test
+from synkern.analysis.nulls import benjamini_hochberg, null_test
+from synkern.analysis.surrogates import NULLS, Null, Recorded
 
 
 def ar1(rng, trials, nodes, rho, time=100):
@@ -18,7 +20,7 @@ def ar1(rng, trials, nodes, rho, time=100):
 
 
 def draw(null, series, rng, tau=1, block=10):
-    return NULLS[null](_Recorded(np, series, tau, block), rng)
+    return NULLS[null](Recorded(np, series, tau, block), rng)
 
 
 def test_cross_trial_moves_whole_trials(rng):
@@ -275,3 +277,7 @@ def test_unit(rng):
         both = getattr(nats, field)["sts"], getattr(bits, field)["sts"]
         np.testing.assert_allclose(both[0], both[1] * np.log(2), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(nats.p["sts"], bits.p["sts"])
+
+
+def test_every_null_has_a_name_for_type_checkers():
+    assert get_args(Null) == tuple(NULLS)

@@ -70,10 +70,10 @@ CALLS = {
     "float32": phiid(backend="torch", dtype="float32"),
     "gathered pairs": phiid(backend="torch", pairs=[[3, 2], [0, 4]], unit="bits"),
     "within": phiid(backend="torch", pairs="within", groups=[0, 0, 1, 1, 1]),
-    "nodes": lambda series: synkern.phiid(series, backend="torch", reduce="nodes").arrays,
+    "nodes": lambda series: synkern.phiid_nodes(series, backend="torch").arrays,
     "triton": lambda series: synkern.phiid(series[:2, :20, :3], backend="triton"),
     "nodes, triton": lambda series: (
-        synkern.phiid(series[:2, :20, :3], backend="triton", reduce="nodes").arrays
+        synkern.phiid_nodes(series[:2, :20, :3], backend="triton").arrays
     ),
     "reference": lambda series: synkern.persistence_reference(series, backend="torch"),
     "moments": moments,
@@ -236,7 +236,7 @@ def test_a_lag_of_any_library(rng, two):
     assert synkern.phiid_local(series, [[0, 1]], tau=two).shape == (1, 16, 48)
     assert synkern.LaggedMoments(two).tau == 2
     for several in (np.array([1, 2]), torch.tensor([1, 2]), range(1, 3), iter([1, two])):
-        assert list(synkern.phiid(series, tau=several)) == [1, 2]
+        assert list(synkern.phiid_lags(series, tau=several)) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_nodes_are_layer_major_and_zero_based(model):
     recording, _ = recorded(model, prompts(1, 4), steps=2)
     assert recording.nodes[:4] == (Node(0, 0), Node(0, 1), Node(0, 2), Node(1, 0))
     assert str(Node(3, 7)) == "L3H7"
+    assert recording.kinds == ("heads",)
 
 
 def test_heads_of_different_number_per_layer(model):

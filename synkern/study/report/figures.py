@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from synkern.analysis.profile import MEANS, LayerProfile
-from synkern.analysis.scores import node_means
+from synkern.analysis.scores import mean_over_pairs
 from synkern.study.report.words import called
 
 Floats = NDArray[np.float64]
@@ -325,14 +325,14 @@ def null_curves(
                     small = np.where(np.isfinite(test[key]), test[key] <= threshold, np.nan)
                     grid[0, column].plot(
                         depth,
-                        _by_layer(node_means(small), index),
+                        _by_layer(mean_over_pairs(small), index),
                         line,
                         label=f"{name}: {key} ≤ {threshold:g}",
                         linewidth=width,
                         alpha=alpha,
                         **style,
                     )
-                z = _by_layer(node_means(test["z"]), index)
+                z = _by_layer(mean_over_pairs(test["z"]), index)
                 grid[1, column].plot(depth, z, line, linewidth=1.8, **style)
             grid[0, column].axhline(threshold, color="black", linewidth=0.8, linestyle=":")
             grid[1, column].axhline(0, color="black", linewidth=0.8)
@@ -386,7 +386,7 @@ def _curve(
 
 def _by_layer(scores: NDArray[np.floating[Any]], index: NDArray[np.intp]) -> Floats:
     """Mean over the nodes of each layer, (layers,), by the position of each node's layer."""
-    means = [node_means(scores[index == k]) for k in range(int(index.max()) + 1)]
+    means = [mean_over_pairs(scores[index == k]) for k in range(int(index.max()) + 1)]
     return np.array(means, np.float64)
 
 

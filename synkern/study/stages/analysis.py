@@ -20,7 +20,7 @@ from synkern.analysis.profile import (
     profiles_from_arrays,
     profiles_to_arrays,
 )
-from synkern.analysis.scores import RANKINGS, node_means, tied_rank
+from synkern.analysis.scores import RANKINGS, mean_over_pairs, tied_rank
 from synkern.study import report
 from synkern.study.errors import StudyError
 from synkern.study.numerals import rounded
@@ -203,7 +203,7 @@ def analyse(
     arrays: Arrays = {
         "sts": mean["sts"],
         "rtr": mean["rtr"],
-        "autocorrelation": node_means(_autocorrelation(series, settings.tau).T),
+        "autocorrelation": mean_over_pairs(_autocorrelation(series, settings.tau).T),
     }
     beyond: Facts = {"absent": settings.excess_absent}
     if isinstance(averages, analysis.TrialAverages) and settings.excess_absent is None:
@@ -385,8 +385,8 @@ def _correlations(
 ) -> dict[str, float | None]:
     """Correlations over nodes; of ranks, so that a few extreme heads do not decide."""
     columns = {
-        "synergy": node_means(arrays["sts"]),
-        "redundancy": node_means(arrays["rtr"]),
+        "synergy": mean_over_pairs(arrays["sts"]),
+        "redundancy": mean_over_pairs(arrays["rtr"]),
         "autocorrelation": arrays["autocorrelation"],
     }
     rankings = {ranking: profiles[ranking].scores for ranking in RANKINGS}
@@ -423,7 +423,7 @@ def _correlation(a: NDArray[Any], b: NDArray[Any]) -> Floats:
 
 def _missing_by_layer(referenced: Floats, layer: NDArray[np.int64]) -> Floats:
     """(layers,) share of the (trial, pair) of a layer's nodes that have no reference."""
-    by_node = 1 - node_means(_without_diagonal(referenced))
+    by_node = 1 - mean_over_pairs(_without_diagonal(referenced))
     return np.array([by_node[layer == one].mean() for one in np.unique(layer)])
 
 

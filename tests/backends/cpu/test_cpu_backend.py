@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.bounded import verb
 from support.first_use import compiler, runs
 from support.optional import torch
 from synkern.kernels.cpu_backend import bindings as cpu_library
@@ -130,7 +131,7 @@ def series(rng):
 
 
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
-@pytest.mark.parametrize("options", [{}, {"average": None}, {"reduce": "nodes"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"average": None}, {"by_node": True}], ids=str)
 @pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
 def test_threads_and_runs_give_the_same_bits(series, kind, redundancy, options, monkeypatch):
     monkeypatch.setattr(cpu_library, "WORTH_A_THREAD", 1)
@@ -138,9 +139,7 @@ def test_threads_and_runs_give_the_same_bits(series, kind, redundancy, options, 
     def run(threads):
         monkeypatch.setattr(cpu_library, "threads", lambda: threads)
         return bits_of(
-            synkern.phiid(
-                series, kind=kind, redundancy=redundancy, backend="cpu", atoms="all", **options
-            )
+            verb(series, kind=kind, redundancy=redundancy, backend="cpu", atoms="all", **options)
         )
 
     first = run(1)
@@ -154,6 +153,6 @@ def test_many_marked_pairs_of_several_strips(rng, monkeypatch):
     monkeypatch.setattr("synkern.kernels.cpu_backend.backend._STRIP_ENTRIES", 1)
     series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 150, axis=-1)
     with pytest.warns(UserWarning, match="degenerate: 22350 duplicate"):
-        means = synkern.phiid(series, reduce="nodes", backend="cpu")
+        means = synkern.phiid_nodes(series, backend="cpu")
     np.testing.assert_array_equal(means.pairs, 149)
     np.testing.assert_allclose(means["sts"], 0, atol=1e-10)

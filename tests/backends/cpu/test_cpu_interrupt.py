@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.bounded import verb
 from synkern.kernels.cpu_backend import bindings as cpu_library
 
 DELAY = 0.03
@@ -75,23 +76,23 @@ CALLS = {
     "single precision": ("all_pairs_f32", {"dtype": "float32"}),
     "CCS": ("all_pairs_f64", {"redundancy": "CCS"}),
     "discrete": ("all_pairs_f64", {"kind": "discrete", "redundancy": "CCS"}),
-    "node means": ("node_sums", {"reduce": "nodes"}),
+    "node means": ("node_sums", {"by_node": True}),
 }
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("function", "options"), CALLS.values(), ids=CALLS)
 def test_an_exception_of_a_handler_ends_the_call(alarm, many, function, options, threads):
-    expected = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
+    expected = verb(many[:1, :, ::24], backend="cpu", **options)
     for _ in range(ATTEMPTS):
         alarm(function, raise_alarm)
         with synkern.limit_threads(threads), pytest.raises(AlarmError) as raised:
-            synkern.phiid(many, backend="cpu", **options)
+            verb(many, backend="cpu", **options)
         if ended_inside(raised.value):
             break
     else:
         pytest.fail("no signal ended the function from inside")
-    again = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
+    again = verb(many[:1, :, ::24], backend="cpu", **options)
     np.testing.assert_array_equal(again["sts"], expected["sts"])
 
 

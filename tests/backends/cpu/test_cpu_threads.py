@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.bounded import verb
 from support.optional import needs_torch, torch
 from synkern.kernels.cpu_backend import bindings as cpu_library
 from synkern.kernels.cpu_backend import threads as cpu_threads
@@ -220,12 +221,12 @@ def taken(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["gaussian", "discrete"])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
-@pytest.mark.parametrize("options", [{}, {"reduce": "nodes"}, {"average": "moments"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"by_node": True}, {"average": "moments"}], ids=str)
 def test_little_work_is_done_by_the_thread_that_calls(rng, taken, kind, redundancy, options):
     if options.get("average") == "moments" and (kind, redundancy) != ("gaussian", "MMI"):
         options = {}
     series = rng.standard_normal((3, 60, 8))
-    synkern.phiid(series, kind=kind, redundancy=redundancy, backend="cpu", **options)
+    verb(series, kind=kind, redundancy=redundancy, backend="cpu", **options)
     assert set(taken) == {1}
 
 
@@ -237,5 +238,5 @@ def test_much_work_takes_what_it_may(rng, taken):
     with synkern.limit_threads(3):
         synkern.phiid(series, backend="cpu")
         synkern.phiid(series, kind="discrete", backend="cpu")
-        synkern.phiid(series, reduce="nodes", backend="cpu")
+        synkern.phiid_nodes(series, backend="cpu")
     assert set(taken) == {3}

@@ -11,6 +11,7 @@ import torch
 
 import synkern
 from support import cuda_shim, cupy_stand_in
+from support.bounded import verb
 from synkern import _arrays
 from synkern.decomposition import backends
 from synkern.kernels.cupy_backend import backend, launch
@@ -73,7 +74,7 @@ def hard(rng, trials=3, time=40, nodes=37):
 def decomposed(series, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return synkern.phiid(series, **options)
+        return verb(series, **options)
 
 
 def assert_same(found, expected, tolerance=1e-12):
@@ -174,11 +175,11 @@ def test_the_path_is_chosen_by_a_model():
     assert not launch.through_memory(50_000, 1000, 32)  # one trial would take 60 GB
 
 
-@pytest.mark.parametrize("reduce", [None, "nodes"])
+@pytest.mark.parametrize("by_node", [False, True])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
-def test_a_list_that_overflows(cupy, shim, rng, monkeypatch, redundancy, reduce):
+def test_a_list_that_overflows(cupy, shim, rng, monkeypatch, redundancy, by_node):
     series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 20, axis=-1)
-    options = {"redundancy": redundancy, "reduce": reduce}
+    options = {"redundancy": redundancy, "by_node": by_node}
     expected = decomposed(cupy.asarray(series), **options)
     once = len(shim.names)
     monkeypatch.setattr(launch, "CAPACITY", 7)
@@ -198,7 +199,7 @@ def test_the_same_bits_whatever_the_order_of_threads(cupy, shim, rng, kind, redu
     results = []
     for shim.order in ("forward", "reverse", "random", "random"):
         results.append(decomposed(series, **options))
-        results.append(decomposed(series, reduce="nodes", **options))
+        results.append(decomposed(series, by_node=True, **options))
     for again in results[2:]:
         first = results[0] if type(again) is type(results[0]) else results[1]
         for atom in ATOMS:
@@ -211,8 +212,8 @@ def test_the_same_bits_whatever_the_order_of_threads(cupy, shim, rng, kind, redu
 def test_means_by_node(cupy, rng, kind, redundancy, average, atoms):
     series = hard(rng)
     options = {"kind": kind, "redundancy": redundancy, "average": average, "atoms": atoms}
-    expected = decomposed(series, reduce="nodes", backend="numpy", **options)
-    found = decomposed(cupy.asarray(series), reduce="nodes", **options)
+    expected = decomposed(series, by_node=True, backend="numpy", **options)
+    found = decomposed(cupy.asarray(series), by_node=True, **options)
     assert_same(found, expected, 1e-9)
     np.testing.assert_array_equal(found.pairs.get(), expected.pairs)
     if expected.balance is not None:
@@ -223,7 +224,7 @@ def test_means_by_node(cupy, rng, kind, redundancy, average, atoms):
 @pytest.mark.parametrize("average", ["trials", None])
 def test_means_by_node_in_bands(cupy, shim, rng, monkeypatch, average):
     series = hard(rng, nodes=70)
-    options = {"reduce": "nodes", "average": average}
+    options = {"by_node": True, "average": average}
     expected = decomposed(cupy.asarray(series), **options)
     before = len(shim.names)
     monkeypatch.setattr(launch, "WORKSPACE", 1)
@@ -280,10 +281,10 @@ def test_moments(cupy, gpu_tensors, rng, atoms, average, how):
     """Gathered by torch on a GPU: taken through DLPack, and the atoms given back."""
     chunks = np.split(hard(rng, time=60), 3, axis=1)
     options = {"atoms": atoms, "average": average}
-    options |= {"chosen": {"pairs": [[4, 5], [2, 1], [30, 8]]}, "nodes": {"reduce": "nodes"}}.get(
+    options |= {"chosen": {"pairs": [[4, 5], [2, 1], [30, 8]]}, "nodes": {"by_node": True}}.get(
         how, {}
     )
-    compute = synkern.persistence_reference if how == "reference" else synkern.phiid
+    compute = synkern.persistence_reference if how == "reference" else verb
     moments = [synkern.LaggedMoments() for _ in range(2)]
     for chunk in chunks:
         moments[0].update(chunk)
@@ -337,7 +338,7 @@ def test_masks(cupy, rng, kind, redundancy, how, average):
     series, mask = hard(rng, time=60, nodes=25), rng.random((3, 60)) > 0.15
     series[~mask] = np.nan
     options = {"kind": kind, "redundancy": redundancy, "average": average}
-    options |= {"chosen": {"pairs": [[4, 5], [9, 2]]}, "nodes": {"reduce": "nodes"}}.get(how, {})
+    options |= {"chosen": {"pairs": [[4, 5], [9, 2]]}, "nodes": {"by_node": True}}.get(how, {})
     expected = decomposed(series, mask=mask, backend="numpy", **options)
     found = decomposed(cupy.asarray(series), mask=cupy.asarray(mask), **options)
     assert_same(found, expected, 1e-9)
@@ -426,7 +427,7 @@ def test_arrays_of_another_device_than_the_current_one(cupy, shim, rng):
         found = decomposed(given, **options)
         assert found["sts"].device.id == 1
     np.testing.assert_allclose(decomposed(given)["sts"].get(), expected["sts"], rtol=0, atol=1e-12)
-    nodes = decomposed(given, reduce="nodes", unit="bits")
+    nodes = decomposed(given, by_node=True, unit="bits")
     assert nodes["sts"].device.id == nodes.pairs.device.id == 1
     assert synkern.phiid_local(given, [[0, 1]]).device.id == 1
     assert not cupy_stand_in.entered

@@ -23,7 +23,7 @@ def poison(monkeypatch):
     monkeypatch.setattr(module, "_empty", lambda *a: empty(*a).fill_(torch.nan))
 
 
-@pytest.mark.parametrize("dtype", list(module.TYPES), ids=str)
+@pytest.mark.parametrize("dtype", list(module.NORM_TYPES), ids=str)
 @pytest.mark.parametrize(
     ("steps", "trials", "heads", "width"),
     [(1, 1, 1, 1), (3, 2, 9, 64), (2, 5, 3, 80), (4, 33, 2, 96), (2, 3, 2, 5000)],
@@ -59,7 +59,7 @@ def test_the_recorder_uses_it_where_triton_computes(monkeypatch):
     calls = []
     launched = module.stacked_head_norms
     monkeypatch.setattr(
-        module, "stacked_head_norms", lambda *a: calls.append(len(a[0])) or launched(*a)
+        kernels, "stacked_head_norms", lambda *a: calls.append(len(a[0])) or launched(*a)
     )
     with record(model) as found:
         generate(model, prompts(2, 5), 4)
@@ -69,8 +69,8 @@ def test_the_recorder_uses_it_where_triton_computes(monkeypatch):
 
 def test_other_types_are_joined(monkeypatch):
     monkeypatch.setattr(kernels, "triton_computes_on", lambda _: True)
-    monkeypatch.setattr(module, "TYPES", {})
-    monkeypatch.setattr(module, "head_norms_kernel", None)
+    monkeypatch.setattr(kernels, "NORM_TYPES", {})
+    monkeypatch.setattr(kernels, "stacked_head_norms", None)
     site = VectorSite("heads", 0, "projection", nn.Identity(), count=3, width=2)
     norms = read_steps(site, [torch.ones(2, 6)])
     torch.testing.assert_close(norms, torch.full((1, 2, 3), 2.0).sqrt())
