@@ -232,7 +232,7 @@ def test_a_face_shows_the_same_names_to_everyone(name):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             for line in node.body:
                 assert isinstance(line, ast.ImportFrom)
-                typed |= {a.asname or a.name: f"{line.module}.{a.name}" for a in line.names}
+                typed |= {alias.name: f"{line.module}.{alias.name}" for alias in line.names}
     tables = {
         node.targets[0].id: node.value
         for node in modules()[name].body
