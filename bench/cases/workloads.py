@@ -29,7 +29,7 @@ _ENTROPIES = 100
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """One kind of decomposition.
 
     Attributes:
@@ -73,11 +73,11 @@ class Work:
         return 8 * values + 2 * features + output
 
 
-WORKS = (
-    Work("MMI rtr+sts"),
-    Work("MMI 16 atoms", atoms=ATOMS),
-    Work("CCS", redundancy="CCS"),
-    Work("discrete", kind="discrete"),
-    Work('MMI reduce="nodes"', reduce="nodes"),
+WORKLOADS = (
+    Workload("MMI rtr+sts"),
+    Workload("MMI 16 atoms", atoms=ATOMS),
+    Workload("CCS", redundancy="CCS"),
+    Workload("discrete", kind="discrete"),
+    Workload('MMI reduce="nodes"', reduce="nodes"),
 )
-BY_NAME = {work.name: work for work in WORKS}
+BY_NAME = {workload.name: workload for workload in WORKLOADS}

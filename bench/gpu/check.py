@@ -41,11 +41,10 @@ import numpy as np
 import torch
 
 import synkern
-from bench.cases import contenders as ways
-from bench.cases import shapes
-from bench.cases.workloads import WORKS
+from bench.cases import contenders, shapes
+from bench.cases.workloads import WORKLOADS
 from bench.gpu import check_cupy, check_triton
-from bench.gpu.cases import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
+from bench.gpu.truth import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
 from bench.harness import roofline as measured_roofline
 from bench.harness.measure import Case, Measurement, event_rounds, perf_counter_rounds
 from bench.harness.records import Run
@@ -113,12 +112,12 @@ def speed(seconds: float) -> dict[str, Any]:
     run.roofline = measured_roofline.measure(DEVICE)
     # Large shapes last: what the time does not suffice for is left out, and said to be.
     every = [
-        Case(way, work, shape, dtype)
+        Case(contender, workload, shape, dtype)
         for shape in sorted(shapes.SHAPES if GPU else shapes.TINY, key=lambda s: s.decompositions)
-        for work in WORKS
-        for way in ways.backends()
-        if way.device == DEVICE and work.name in way.works
-        for dtype in way.dtypes
+        for workload in WORKLOADS
+        for contender in contenders.backends()
+        if contender.device == DEVICE and workload.name in contender.workloads
+        for dtype in contender.dtypes
     ]
     rounds = event_rounds if GPU else perf_counter_rounds
     end = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The stages of gpu_check.py for the backend `cupy`.
+"""The stages of `bench.gpu.check` for the backend `cupy`.
 
 | stage            | what                                                                        |
 |------------------|-----------------------------------------------------------------------------|
@@ -29,12 +29,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gpu_cases
 import numpy as np
 import torch
-from gpu_cases import GPU, ROOT, TWO, VARIANTS, NotRunError
 
 import synkern
+from bench.gpu import truth
+from bench.gpu.truth import GPU, TWO, VARIANTS, NotRunError
+from bench.harness.records import ROOT
 from synkern.decomposition import backends
 from synkern.kernels.cupy_backend import backend, launch, probe
 from synkern.kernels.cupy_backend import nvrtc as launcher
@@ -106,17 +107,17 @@ def correctness(seconds: float) -> dict[str, Any]:
         end = time.monotonic() + seconds
         rows, left_out = [], 0
         for size in sizes:
-            for kind in gpu_cases.SERIES:
-                truth = gpu_cases.Truth(gpu_cases.series(kind, *size))
-                given = cupy.asarray(truth.values)
-                for case in gpu_cases.cases():
+            for kind in truth.SERIES:
+                held_to = truth.Truth(truth.series(kind, *size))
+                given = cupy.asarray(held_to.values)
+                for asked in truth.every_options():
                     if time.monotonic() > end:
                         left_out += 1
                         continue
                     with _poisoned():
-                        found = truth.compared(case, given, "cupy", _forced)
+                        found = held_to.compared(asked, given, "cupy", _forced)
                     rows.append({"size": size, "series": kind} | found)
-    found = gpu_cases.summary(rows, left_out)
+    found = truth.summary(rows, left_out)
     return found if GPU else found | {"not run": "no GPU: rehearsed with kernels on the CPU"}
 
 
@@ -127,7 +128,7 @@ def streams(_: float) -> dict[str, Any]:
     if not GPU:
         raise NotRunError("no GPU")
     cupy = _gpu()
-    values = gpu_cases.series("random", 5, 100, 150)
+    values = truth.series("random", 5, 100, 150)
     expected = synkern.phiid(values, backend="numpy")["sts"]
     found: dict[str, Any] = {}
 
@@ -290,7 +291,8 @@ def _poisoned() -> Iterator[None]:
 @contextlib.contextmanager
 def _rehearsal() -> Iterator[Any]:
     """A stand-in for cupy, and kernels that run on the CPU."""
-    shim, stand_in = (importlib.import_module(name) for name in ("cuda_shim", "cupy_stand_in"))
+    shim = importlib.import_module("tests.support.cuda_shim")
+    stand_in = importlib.import_module("tests.support.cupy_stand_in")
     with tempfile.TemporaryDirectory() as folder:
         kernels = shim.Launcher(shim.build(Path(folder) / "kernels.so"))
 

@@ -1,4 +1,4 @@
-"""The stages of gpu_check.py for the backends `torch` and `triton`.
+"""The stages of `bench.gpu.check` for the backends `torch` and `triton`.
 
 | stage              | what                                                                      |
 |--------------------|---------------------------------------------------------------------------|
@@ -8,7 +8,7 @@
 | triton-norms       | standardisation and norms of heads, each in one read, and their times     |
 | triton-launches    | another stream, a CUDA graph, the gradient                                |
 | triton-timing      | 1152 nodes, 60 trials, 100 samples: torch eager, torch.compile, triton    |
-| triton-sweep       | tiles, see sweep_tiles.py                                                 |
+| triton-sweep       | tiles, see `bench.tables.sweep_tiles`                                     |
 | triton-sanitizer   | compute-sanitizer, if there is one                                        |
 
 Without a GPU, correctness, norms, the gradient and the sweep are rehearsed by triton's interpreter.
@@ -25,12 +25,13 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import gpu_cases
-import sweep_tiles
 import torch
-from gpu_cases import DEVICE, GPU, NODES, ROOT, STUDY, TIME, TRIALS, NotRunError
 
 import synkern
+from bench.gpu import truth
+from bench.gpu.truth import DEVICE, GPU, NODES, STUDY, TIME, TRIALS, NotRunError
+from bench.harness.records import ROOT
+from bench.tables import sweep_tiles
 from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas import mmi
 from synkern.kernels.formulas.estimators import STRICT
@@ -60,18 +61,18 @@ def correctness(seconds: float) -> dict[str, Any]:
     end = time.monotonic() + seconds
     rows, left_out = [], 0
     for size in sizes:
-        for kind in gpu_cases.SERIES:
-            truth = gpu_cases.Truth(gpu_cases.series(kind, *size))
-            given = torch.from_numpy(truth.values).to(DEVICE)
-            for case in gpu_cases.cases(by_node=(("gaussian", "MMI"),)):
-                backends = ("torch", "triton") if case["path"] == "series" else ("triton",)
+        for kind in truth.SERIES:
+            held_to = truth.Truth(truth.series(kind, *size))
+            given = torch.from_numpy(held_to.values).to(DEVICE)
+            for asked in truth.every_options(by_node=(("gaussian", "MMI"),)):
+                backends = ("torch", "triton") if asked["path"] == "series" else ("triton",)
                 for backend in backends:
                     if time.monotonic() > end:
                         left_out += 1
                         continue
-                    found = truth.compared(case, given, backend, _forced)
+                    found = held_to.compared(asked, given, backend, _forced)
                     rows.append({"size": size, "series": kind} | found)
-    return gpu_cases.summary(rows, left_out)
+    return truth.summary(rows, left_out)
 
 
 @contextlib.contextmanager
@@ -95,7 +96,7 @@ def norms(_: float) -> dict[str, Any]:
     from synkern.kernels.triton_backend.norms import stacked_head_norms  # noqa: PLC0415
     from synkern.kernels.triton_backend.unit_vectors import unit_vectors  # noqa: PLC0415
 
-    values = torch.from_numpy(gpu_cases.series("degenerate", 3, 60, 37)).to(DEVICE)
+    values = torch.from_numpy(truth.series("degenerate", 3, 60, 37)).to(DEVICE)
     found: dict[str, Any] = {"unit vectors differ by": {}, "norms differ by, relative": {}}
     passed = True
     for tau in (1, 7):
@@ -128,7 +129,7 @@ def norms(_: float) -> dict[str, Any]:
 def launches(_: float) -> dict[str, Any]:
     from synkern.kernels.triton_backend.op import gaussian_mmi  # noqa: PLC0415
 
-    values = torch.from_numpy(gpu_cases.series("random", 5, 60, 37)).to(DEVICE)
+    values = torch.from_numpy(truth.series("random", 5, 60, 37)).to(DEVICE)
     segments = standardise(torch, values, 1)
     arguments = (*segments, "rtr,sts", False, False, 64)
     expected = gaussian_mmi(*arguments)[0]

@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=99)
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("sweep_tiles.py: no GPU here, nothing to time; the frozen table stays as it is")
+        sys.exit("bench.tables.sweep_tiles: no GPU here, nothing to time; the table stays as it is")
     segments = features(options.trials, options.samples, options.nodes)
     found = sweep(segments, options.seconds, options.only)
     print(f"# {torch.cuda.get_device_name()}, torch {torch.__version__}")
