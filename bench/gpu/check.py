@@ -87,7 +87,9 @@ def roofline(_: float) -> dict[str, Any]:
     samples, pairs = TIME - 1, NODES * (NODES + 1) / 2
     moved = 8 * (2 * TRIALS * NODES * samples + 2 * NODES * NODES)
     flop = 2 * 4 * samples * pairs * TRIALS
-    vector = 49 * pairs * TRIALS  # double-precision instructions, see kernels/README.md
+    vector = (
+        49 * pairs * TRIALS
+    )  # double-precision instructions, see kernels/triton_backend/README.md
     vector_rate = rate / 4  # instructions of one multiply-add; half of the tensor cores' rate
     floor = {
         "memory ms": moved / bandwidth / 1e9,

@@ -1,4 +1,4 @@
-"""Backend `triton`: Gaussian MMI of all pairs and all trials in one launch, see kernels/README.md.
+"""Backend `triton`: Gaussian MMI of all pairs and all trials in one launch, see README.md here.
 
 | module         | what                                                            | needs triton |
 |----------------|-----------------------------------------------------------------|--------------|

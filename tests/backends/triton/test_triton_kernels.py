@@ -17,22 +17,13 @@ from synkern.kernels.triton_backend.op import unpack
 from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, plan
 
 # Of triton 3.6's interpreter, about itself.
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
+    pytest.mark.usefixtures("addresses", "poisoned_outputs"),
+]
 
 FEW, SOME = ("rtr", "sts"), ("xtx", "yty", "sts")
 PATHS = ["series", "moments"]
-
-
-@pytest.fixture(autouse=True)
-def every_address(addresses):
-    """Checked in all of these tests."""
-
-
-@pytest.fixture(autouse=True)
-def poison(monkeypatch):
-    """What a kernel does not write is NaN."""
-    empty = launching._empty
-    monkeypatch.setattr(launching, "_empty", lambda *a: empty(*a).fill_(torch.nan))
 
 
 def kernel_sums(segments, names, path, *, per_trial, dtype, launch=None, capacity=4096):
