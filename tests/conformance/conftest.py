@@ -1,9 +1,38 @@
+"""Every test here that takes `backend` runs on every backend of the registry."""
+
+from collections.abc import Iterator
+
 import pytest
 
-from support.backends import BACKENDS, running
+from support.backends import BACKENDS, INTERPRETED, running
+from support.golden import GoldenCase
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "brief: short enough for kernels that are interpreted")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What an interpreter takes long for is a proof, and what it takes minutes for is left out."""
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if params.get("backend") not in INTERPRETED or item.get_closest_marker("brief"):
+            continue
+        item.add_marker(pytest.mark.proof)
+        if _goes_from_sample_to_sample(params):
+            why = f"{params['backend']}, interpreted, takes minutes for CCS of 80 samples and more"
+            item.add_marker(pytest.mark.skip(reason=f"{why}: its own suite has short series"))
+
+
+def _goes_from_sample_to_sample(params: dict[str, object]) -> bool:
+    case = params.get("case", params.get("variant"))
+    if isinstance(case, GoldenCase):
+        return (case.kind, case.redundancy) == ("gaussian", "CCS") and len(case.series) >= 80
+    return params.get("redundancy") == "CCS" and params.get("kind", "gaussian") == "gaussian"
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request):
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     with running(request.param) as name:
         yield name

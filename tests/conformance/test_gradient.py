@@ -3,6 +3,7 @@ import pytest
 import torch
 
 import synkern
+from support.backends import DIFFERENTIABLE
 from synkern.kernels.formulas import ccs
 from synkern.kernels.formulas.estimators import GaussianMMI
 
@@ -113,7 +114,8 @@ SECOND = {
 }
 
 
-@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.brief
+@pytest.mark.parametrize("backend", DIFFERENTIABLE, indirect=True)
 @pytest.mark.parametrize("options", SECOND.values(), ids=SECOND)
 @pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
 def test_second_derivatives_raise_and_first_with_a_graph_do_not(rng, options, backend, monkeypatch):

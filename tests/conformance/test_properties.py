@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import synkern
+from support.backends import AT_FULL_SPEED
 from synkern import ATOMS
 from synkern.kernels.contract import Outcome
 from synkern.kernels.lattice import swap_nodes
@@ -133,7 +134,7 @@ def calls(draw, variant, averages=(None,), dtypes=DTYPES):
         tau,
         kind,
         redundancy,
-        backend=draw(st.sampled_from(["numpy", "torch"])),
+        backend=draw(st.sampled_from(AT_FULL_SPEED)),
         average=draw(st.sampled_from(averages)),
     )
 
@@ -395,11 +396,12 @@ def test_redundancies_by_minimum_are_not_negative(variant, data):
 @anything(15)
 def test_backends_agree(variant, data):
     call = data.draw(calls(variant, AVERAGES))
-    one, other = (replace(call, backend=name).phiid() for name in ("numpy", "torch"))
+    one, *others = (replace(call, backend=name).phiid() for name in AT_FULL_SPEED)
     varying_pairs(call)  # may find that outcomes are in doubt
-    np.testing.assert_array_equal(one.constant, other.constant)
-    assert sorted(one.flagged.tolist()) == sorted(other.flagged.tolist())
-    compare(call, one, other)
+    for other in others:
+        np.testing.assert_array_equal(one.constant, other.constant)
+        assert sorted(one.flagged.tolist()) == sorted(other.flagged.tolist())
+        compare(call, one, other)
 
 
 @each_variant

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import synkern
+from support.backends import AT_FULL_SPEED
 from synkern.decomposition import preprocess
 
 pytestmark = [
@@ -106,7 +107,7 @@ def test_what_has_no_gradient_adds_none(series):
         (lambda f, s: torch.func.hessian(f)(s), "reverse mode only.*|as the trials"),
     ],
 )
-@pytest.mark.parametrize("backend", ["auto", "torch", "numpy", "cpu"])
+@pytest.mark.parametrize("backend", ["auto", *AT_FULL_SPEED])
 def test_others_are_refused(series, transform, remedy, backend):
     with pytest.raises(TypeError, match=f"series: .*({remedy})"):
         transform(total(backend=backend), series)

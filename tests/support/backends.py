@@ -87,6 +87,14 @@ STAND_INS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 BACKENDS = tuple(backend.name for backend in registry.BACKENDS)
 """All of them."""
 
+DIFFERENTIABLE = tuple(backend.name for backend in registry.BACKENDS if backend.differentiable)
+
+POINTWISE = tuple(backend.name for backend in registry.BACKENDS if backend.pointwise)
+"""Those with atoms at every sample, of their own or of another."""
+
+INTERPRETED = ("triton",)
+"""Those of which `make test` runs what is marked `brief`, and `make proofs` the rest."""
+
 AT_FULL_SPEED = tuple(name for name in BACKENDS if name not in {*STAND_INS, *ELSEWHERE})
 """Those that run as they are."""
 
