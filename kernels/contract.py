@@ -11,12 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 Array = Any
 """A numpy.ndarray, torch.Tensor or cupy.ndarray."""
+
+ArrayKind = Literal["numpy", "torch", "cupy"]
+"""The library of an array, by the name of its module."""
+
+Key = tuple[str, str]
+"""Of an estimator: its kind, "gaussian", "discrete" or "persistence", and its redundancy."""
 
 
 class Outcome(IntEnum):
@@ -40,12 +46,15 @@ class Outcome(IntEnum):
 
 
 class Library(Protocol):
-    """numpy or torch, and what the two do not name alike."""
+    """numpy, torch or cupy, and what these do not name alike."""
 
     xp: Any
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
         """Zeros, on the device of `like`."""
+
+    def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
+        """Memory that is going to be written, on the device of `like`."""
 
     def arange(self, stop: int, like: Array) -> Array:
         """Whole numbers 0 ... stop - 1, on the device of `like`."""
@@ -61,7 +70,7 @@ class Library(Protocol):
 
 
 class Tile(NamedTuple):
-    """A block of trials, of rows and of columns; rows and columns are equal or disjoint."""
+    """Some trials of some rows and columns; rows and columns are equal or disjoint."""
 
     trials: slice
     rows: slice
@@ -94,16 +103,16 @@ class Stable(NamedTuple):
 
 
 class Features(Protocol):
-    """What is computed once per node, or from all of them: a named tuple, `Segments` for instance.
+    """What is computed once per node, or from all: a named tuple, `UnitVectors` for instance.
 
     Attributes:
-        past: array (trials, nodes, ...).
+        like: an array of the library and on the device of all others.
         constant: (trials, nodes) bool: the node does not vary in its past or in its future.
         samples: number of samples.
     """
 
     @property
-    def past(self) -> Array: ...  # noqa: D102
+    def like(self) -> Array: ...  # noqa: D102
     @property
     def constant(self) -> Array: ...  # noqa: D102
     @property
@@ -118,6 +127,10 @@ class Features(Protocol):
 
 class Estimator(Protocol):
     """What turns the series of two nodes into their atoms; see `formulas.estimators`."""
+
+    @property
+    def key(self) -> Key:
+        """Kind and redundancy; backends find their kernels by it."""
 
     @property
     def unit(self) -> str:
@@ -135,10 +148,10 @@ class Estimator(Protocol):
         """
 
     def features(self, lib: Library, series: Any, tau: int, pooled: str | None) -> Any:
-        """`Features` of (trials, time, nodes) in any real dtype; see `segments.standardise`."""
+        """`Features` of (trials, time, nodes) in any real dtype; see `unit_vectors`."""
 
     def tolerance(self, features: Any) -> Mapping[str, float]:
-        """Error in nats that `block` may leave in an atom, by dtype of the arithmetic.
+        """Error in nats that `of_tile` may leave in an atom, by dtype of the arithmetic.
 
         One that has "float64" alone computes in it whatever the dtype of the output.
         """
@@ -146,13 +159,14 @@ class Estimator(Protocol):
     def tile_entries(self, features: Any) -> int:
         """(trial, pair) entries of a tile whose temporaries fit the cache."""
 
-    def block(
+    def of_tile(
         self,
         lib: Library,
         features: Any,
         tile: Tile,
         names: Sequence[str],
         dtype: str,
+        limits: Limits,
         use: Array | None = None,
     ) -> Values:
         """Atoms (trials, rows, columns) of a tile.
@@ -161,8 +175,10 @@ class Estimator(Protocol):
         nothing infinite comes back through them with the gradient.
         """
 
-    def listed(self, lib: Library, features: Any, positions: Array, names: Sequence[str]) -> Stable:
-        """Atoms (pairs,) of (pairs, 3) trial, row, column."""
+    def listed(
+        self, lib: Library, features: Any, positions: Array, names: Sequence[str], limits: Limits
+    ) -> Stable:
+        """Atoms (pairs,) of (pairs, 3) trial, row, column, from the data themselves."""
 
 
 class Rectangle(NamedTuple):
@@ -174,54 +190,82 @@ class Rectangle(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what is held at a time; results do not depend on them.
+    """Bounds on what is held at a time; results do not depend on them but for rounding.
 
     Attributes:
+        tile: (trial, pair) entries of a tile of whole-array operations; None: as many as suit the
+            estimator.
         workspace: bytes that moments, chunks of sums or a band of node sums may take at once.
         capacity: of a kernel's list of marked pairs at first; if it overflows, the kernel runs
             again.
-        gathered: numbers of chosen pairs gathered at a time.
-        matrices: numbers held at a time in matrices of all pairs that chosen pairs are taken from.
-        rescued: numbers gathered at a time for the stable path.
+        gathered: numbers of chosen pairs gathered at a time; 0: they are taken from matrices.
+        matrices: numbers held at a time in matrices of all pairs that chosen pairs are taken from;
+            0: they are gathered.
+        rescued: numbers gathered at a time for the stable path; some 50 MB in all.
+        part: entries times samples that a CPU takes at a time for estimators that look at every
+            sample: arrays of 1 to 3 MB, 14 MB in all.
+        apart: atoms of single trials held at a time where trials differ in their samples.
+        side: nodes to a side of the rectangles that are then averaged at a time for sums by node.
     """
 
+    tile: int | None = None
     workspace: int = 1 << 29
     capacity: int = 1 << 16
     gathered: int = 1 << 20
     matrices: int = 1 << 24
     rescued: int = 1 << 20
+    part: int = 1 << 15
+    apart: int = 1 << 23
+    side: int = 1024
 
 
-@dataclass(frozen=True)
+LIMITS = Limits()
+"""What suits a machine of today."""
+
+
+@dataclass(frozen=True, eq=False)
 class Request:
-    """What to compute of a source.
+    """What to compute of a source; `engine.all_pairs.request_for` makes one.
 
     Attributes:
-        names: atoms, closed under exchange of x and y unless there is a rectangle (mirrored tiles
-            need both).
-        per_trial: keep trials apart instead of summing over them.
+        wanted: atoms asked for.
+        names: atoms that are computed, the wanted ones first: closed under exchange of x and y
+            (mirrored tiles need both), but for the matrices of a rectangle.
+        per_trial: keep trials apart instead of averaging over them.
         dtype: of arithmetic and output, "float64" or "float32".
         estimator: of the atoms.
-        rectangle: the pairs; None: all pairs i < j and, with x and y exchanged, j > i.
+        tau: lag in samples; moments have theirs.
+        pooled: how trials are made one, "moments" or "concatenate"; None: they are kept apart.
+        pairs: (pairs, 2) int64 chosen pairs, first node < second, each once; None: all, or those of
+            the rectangle.
+        by_node: only sums over the pairs of each node, `Nodes` in place of `Pairs`.
+        rectangle: these pairs alone; None: all pairs i < j and, with x and y exchanged, j > i.
         limits: bounds on memory.
     """
 
+    wanted: tuple[str, ...]
     names: tuple[str, ...]
     per_trial: bool
     dtype: str
     estimator: Estimator
+    tau: int = 1
+    pooled: str | None = None
+    pairs: Array | None = None
+    by_node: bool = False
     rectangle: Rectangle | None = None
-    limits: Limits = Limits()
+    limits: Limits = LIMITS
 
 
 class Totals(NamedTuple):
     """Atoms before averaging, and the pairs that needed more than the closed form.
 
     Attributes:
-        sums: by atom name, (nodes, nodes) summed over the trials that have a value, or (trials,
-            nodes, nodes); zero where there is no value.
-        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`. Pairs of a constant
-            node are not listed here: the features know the nodes.
+        sums: by atom name, (rows, columns) summed over the trials that have a value, or (trials,
+            rows, columns); zero where there is no value. Rows and columns are all nodes, or those
+            of the rectangle.
+        flagged: (flags, 4) int64: trial, row, column, `Outcome`; nodes as numbered in the source,
+            and row < column unless there is a rectangle. Pairs of a constant node are not listed
+            here: the features know the nodes.
         rescued: (pairs, 3) int64: trial, row, column of the pairs that the stable path resolved.
     """
 
@@ -239,10 +283,11 @@ class Pairs:
 
     Attributes:
         atoms: by atom name, (nodes, nodes) averaged over the trials that have a value, or (trials,
-            nodes, nodes). NaN on the diagonal and where there is no value.
-        constant: (trials, nodes) bool: the node does not vary, and its pairs have no value.
-        flagged: (flags, 4) int64: trial, row, column (row < column), `Outcome`, of the other
-            degenerate pairs.
+            nodes, nodes). NaN on the diagonal and where there is no value. Of a rectangle (rows,
+            columns), of chosen pairs (pairs,) in place of (nodes, nodes).
+        constant: (trials, nodes) bool of all nodes of the source: the node does not vary, and its
+            pairs have no value.
+        flagged: (flags, 4) int64 as in `Totals`, of the other degenerate pairs.
         rescued: number of (trial, pair) that only the stable path could resolve.
     """
 
@@ -296,6 +341,65 @@ class Status:
     def available(self) -> bool:
         """Whether it can run at all."""
         return bool(self.devices)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a backend is looked for to do.
+
+    Attributes:
+        estimator: its key.
+        moments: from moments instead of a series.
+        by_node: sums over the pairs of each node.
+        pointwise: atoms at every sample.
+    """
+
+    estimator: Key = ("gaussian", "MMI")
+    moments: bool = False
+    by_node: bool = False
+    pointwise: bool = False
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to compute all pairs, a rectangle of them, chosen pairs or sums by node.
+
+    Attributes:
+        name: as in `phiid(..., backend=name)`.
+        summary: one line.
+        arrays: the kind of array it takes and returns.
+        run: `run(source, request)`, on a checked (trials, time, nodes) array or on `Moments`.
+            Imports what only this backend needs when it is called.
+        status: probes this machine, cheaply and without side effects.
+        differentiable: whether gradients flow back to the series.
+        automatic: kinds of device on which "auto" may choose it.
+        refuses: what it cannot do of what is wanted, to follow "does not"; None if it can do all.
+        shares: further kinds of array whose memory it takes as it is, and gives back.
+        preferred: kinds of array for which "auto" tries it before all others.
+        pointwise: the backend whose code gives atoms at every sample where this one is asked for
+            them, itself or another; None if none.
+        prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
+            why and what would help.
+    """
+
+    name: str
+    summary: str
+    arrays: ArrayKind
+    run: Callable[[Any, Request], Pairs | Nodes]
+    status: Callable[[], Status]
+    differentiable: bool = False
+    automatic: tuple[str, ...] = ("cpu", "cuda")
+    refuses: Callable[[Wanted], str | None] = lambda wanted: None
+    shares: tuple[ArrayKind, ...] = ()
+    preferred: tuple[ArrayKind, ...] = ()
+    pointwise: str | None = None
+    prepare: Callable[[], Any] | None = None
+
+    def lacks(self, wanted: Wanted) -> str | None:
+        """What it cannot do of what is wanted, to follow "does not"; None if it can do all."""
+        if wanted.pointwise and self.pointwise is None:
+            return "compute atoms at every sample"
+        return self.refuses(wanted)
 
 
 def smallest_trusted(samples: int, dtype: str, tolerance: float) -> float:

@@ -1,5 +1,7 @@
 """Arrays in and out: the caller's kind of array to a backend's and back, without a copy where
 the memory can be shared.
+
+torch and CuPy are imported when an array of theirs is met, or their backend is asked for.
 """
 
 from __future__ import annotations
@@ -9,13 +11,20 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, NamedTuple, NoReturn
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
-import torch
-import torch.utils.dlpack
 
-from synkern._tensors import as_numpy, one_thread_after_fork, tensor_taken
+from synkern._faces import Later, torch_missing
+from synkern._forks import one_thread_after_fork
+
+if TYPE_CHECKING:
+    import torch
+
+    from synkern import _tensors
+else:
+    torch, _tensors = Later("torch"), Later("synkern._tensors")
 
 ArrayKind = Literal["numpy", "torch", "cupy"]
 
@@ -34,6 +43,15 @@ class Incoming(NamedTuple):
     restore: Callable[[Any], Any]
 
 
+def is_tensor(array: Any) -> TypeGuard[torch.Tensor]:
+    """Whether it is a torch.Tensor; does not import torch."""
+    if type(array) is np.ndarray:
+        return False
+    # A thread may be importing torch, which has no tensors until it has.
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    return tensor is not None and isinstance(array, tensor)
+
+
 def is_cupy(array: Any) -> bool:
     """Whether it is a cupy.ndarray; does not import cupy."""
     cupy = sys.modules.get("cupy")
@@ -43,13 +61,31 @@ def is_cupy(array: Any) -> bool:
 def native(array: Any) -> tuple[ArrayKind, str]:
     """What takes an array without a copy, NumPy or torch, and its kind of device, "cpu" or "cuda".
 
-    torch, not CuPy, takes the arrays of CuPy too.
+    torch takes what comes by DLPack, the arrays of CuPy too; where it is not installed, NumPy takes
+    what is in host memory.
     """
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         return "torch", array.device.type
     if _speaks_dlpack(array):
-        return "torch", "cpu" if array.__dlpack_device__()[0] == _DLPACK_CPU else "cuda"
+        device = "cpu" if array.__dlpack_device__()[0] == _DLPACK_CPU else "cuda"
+        return "numpy" if device == "cpu" and not has_torch() else "torch", device
     return "numpy", "cpu"
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; does not import it."""
+    return "torch" in sys.modules or find_spec("torch") is not None
+
+
+def library(kind: ArrayKind, argument: str = "series") -> Any:
+    """Import numpy, torch or cupy.
+
+    Raises:
+        MissingExtraError: torch is not installed, and an array is where only torch takes it.
+    """
+    if kind == "torch" and not has_torch():
+        raise torch_missing(f"{argument}, an array on a GPU that comes by DLPack,")
+    return importlib.import_module(kind)
 
 
 def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = False) -> Incoming:
@@ -71,13 +107,17 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = 
     if kind == "cupy":
         taken, back = _incoming_to_cupy(array, argument)
         return Incoming(exact(taken, argument, offset_free=offset_free), back)
-    if isinstance(array, torch.Tensor):
-        array = _exact_tensor(array, argument, offset_free=offset_free)
+    if is_tensor(array):
+        array = _tensors.exact(array, argument, offset_free=offset_free)
         return _incoming_tensor(array, kind, argument)
     if _speaks_dlpack(array):
         back = _namespace(array, argument).from_dlpack
-        tensor = torch.utils.dlpack.from_dlpack(array)
-        tensor = _exact_tensor(tensor, argument, offset_free=offset_free)
+        if kind == "numpy" and not has_torch():
+            return Incoming(
+                exact(_shared(array, argument), argument, offset_free=offset_free), back
+            )
+        tensor = library("torch", argument).from_dlpack(array)
+        tensor = _tensors.exact(tensor, argument, offset_free=offset_free)
         taken = _incoming_tensor(tensor, kind, argument).array
         return Incoming(taken, back)
     if np.ma.isMaskedArray(array):
@@ -106,7 +146,7 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = 
     return Incoming(torch.from_numpy(host), lambda out: out.numpy())
 
 
-_WHOLE = 2**53
+WHOLE = 2**53
 """Whole numbers up to here are float64 numbers; beyond, neighbours become equal."""
 
 
@@ -123,36 +163,19 @@ def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
     if host.dtype.kind == "f":
         return _in_range(host, argument)
     low, high = int(host.min()), int(host.max())
-    if low >= -_WHOLE and high <= _WHOLE:
+    if low >= -WHOLE and high <= WHOLE:
         return host
     others = tuple(range(host.ndim - 1)) or None
     if offset_free:
         # Modulo 2**64, in which a difference from the least is itself.
         above = host.astype(np.uint64) - host.min(axis=others).astype(np.uint64)
-        if int(above.max()) <= _WHOLE:
+        if int(above.max()) <= WHOLE:
             return above.astype(np.int64)
-    raise _too_large(argument, high if abs(high) > abs(low) else low, offset_free)
+    raise too_large(argument, high if abs(high) > abs(low) else low, offset_free)
 
 
-def _exact_tensor(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Tensor:
-    """`exact` of a tensor."""
-    if tensor.dtype not in (torch.int64, torch.uint64) or not tensor.numel():
-        return tensor
-    least = torch.iinfo(torch.int64).min
-    signed, zero = tensor, 0
-    if tensor.dtype == torch.uint64:  # in the same order, from the least signed number on
-        signed, zero = tensor.view(torch.int64) ^ least, least
-    low, high = (int(end) - zero for end in torch.aminmax(signed))
-    if low >= -_WHOLE and high <= _WHOLE:
-        return tensor
-    if offset_free:
-        above = signed - signed.amin(tuple(range(tensor.ndim - 1)))  # negative if it overflows
-        if not bool(((above < 0) | (above > _WHOLE)).any()):
-            return above
-    raise _too_large(argument, high if abs(high) > abs(low) else low, offset_free)
-
-
-def _too_large(argument: str, value: int, offset_free: bool) -> ValueError:
+def too_large(argument: str, value: int, offset_free: bool) -> ValueError:
+    """The error of whole numbers that float64 does not tell apart."""
     return ValueError(
         f"{argument} holds whole numbers as far from 0 as {value}"
         + (", and those of one node lie more than 2**53 apart" if offset_free else "")
@@ -200,7 +223,7 @@ def _from_nullable(frame: Any, argument: str) -> Any:
 
 
 def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> Incoming:
-    tensor = tensor_taken(tensor, argument)
+    tensor = _tensors.tensor_taken(tensor, argument)
     if kind == "torch":
         return Incoming(tensor, lambda out: out)
     if tensor.device.type != "cpu":
@@ -215,7 +238,7 @@ def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> In
         )
     # NumPy has no bfloat16.
     host = tensor.double() if tensor.is_floating_point() else tensor
-    return Incoming(as_numpy(host, argument), torch.from_numpy)
+    return Incoming(_tensors.as_numpy(host, argument), torch.from_numpy)
 
 
 def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
@@ -227,12 +250,12 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
             f"{argument} is in host memory, but a CuPy backend reads that of a GPU only; use "
             "backend='auto', or pass cupy.asarray of it"
         )
-    if not isinstance(array, torch.Tensor):
+    if not is_tensor(array):
         back = _namespace(array, argument).from_dlpack
         taken = importlib.import_module("cupy").from_dlpack(array)
         _check_real(taken.dtype.kind in "biuf", taken.dtype, argument)
         return Incoming(taken, back)
-    array = tensor_taken(array, argument)
+    array = _tensors.tensor_taken(array, argument)
     if array.requires_grad:
         raise ValueError(
             f"{argument} requires a gradient, which a CuPy backend cannot give; "
@@ -244,17 +267,27 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
     return Incoming(taken, torch.utils.dlpack.from_dlpack)
 
 
+def _shared(array: Any, argument: str) -> Any:
+    """What NumPy takes of an array of another library in host memory, without a copy."""
+    try:
+        taken = np.from_dlpack(array)
+    except (BufferError, RuntimeError) as error:  # bfloat16, for instance
+        raise TypeError(
+            f"{argument} must hold real numbers that NumPy knows; got dtype {array.dtype}: convert "
+            "it to float32, or pip install 'synkern[torch]'"
+        ) from error
+    _check_real(taken.dtype.kind in "biuf", taken.dtype, argument)
+    return taken
+
+
 def _in_host_memory(array: Any) -> bool:
     return native(array)[1] == "cpu"
 
 
 def _for_dlpack(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself where CuPy has its dtype."""
-    known = not tensor.is_floating_point() or tensor.dtype in _CUPY_FLOATS
-    return tensor if known else tensor.double()
-
-
-_CUPY_FLOATS = (torch.float16, torch.float32, torch.float64)
+    known = (torch.float16, torch.float32, torch.float64)
+    return tensor if not tensor.is_floating_point() or tensor.dtype in known else tensor.double()
 
 
 def placed(given: Any, array: Any) -> AbstractContextManager[Any]:
@@ -269,7 +302,7 @@ def placed(given: Any, array: Any) -> AbstractContextManager[Any]:
     """
     if not is_cupy(array):
         return contextlib.nullcontext()
-    if isinstance(given, torch.Tensor):
+    if is_tensor(given):
         return _on_stream_of(given)
     device: AbstractContextManager[Any] = array.device
     return device
@@ -304,16 +337,16 @@ def spacing(array: Any) -> float:
     if dtype is None:  # lists and frames, as NumPy takes them in; columns of several kinds: float64
         dtype = np.asarray(array).dtype
         dtype = np.dtype(np.float64) if dtype.kind == "O" else dtype
-    # bfloat16 is no kind of number to NumPy.
-    real = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
+    floating = getattr(dtype, "is_floating_point", None)  # torch's; NumPy has no bfloat16
+    real = dtype.kind == "f" if floating is None else floating
     size = dtype.itemsize if real else 0
     return 0.0 if size < 4 else 2.0**-23 if size == 4 else 2.0**-52
 
 
 def to_numpy(array: Any) -> Any:
     """A backend's or a caller's array as NumPy, copied from its device where it must be."""
-    if isinstance(array, torch.Tensor):
-        return as_numpy(array.detach().resolve_conj().resolve_neg().cpu(), "array")
+    if is_tensor(array):
+        return _tensors.as_numpy(array.detach().resolve_conj().resolve_neg().cpu(), "array")
     if _speaks_dlpack(array) and hasattr(array, "get"):  # CuPy copies only when asked to.
         return array.get()
     return np.asarray(array)
@@ -323,7 +356,7 @@ def like(host: Any, array: Any) -> Any:
     """A NumPy array as the kind of `array`, on its device."""
     if isinstance(array, np.ndarray):
         return host
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         return torch.from_numpy(host).to(array.device)
     with placed(array, array):
         return _namespace(array).asarray(host)
@@ -331,7 +364,7 @@ def like(host: Any, array: Any) -> Any:
 
 def in_float64(array: Any) -> Any:
     """A backend's array in float64, where it is; itself where it is that already."""
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         return array.double()
     return array.astype(np.float64, copy=False)
 
@@ -340,7 +373,7 @@ def _speaks_dlpack(array: Any) -> bool:
     """Whether it is an array of another library than NumPy and torch that shares its memory."""
     # Tracers of JAX have the first of these only, and no memory.
     speaks = hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__")
-    return speaks and not isinstance(array, np.ndarray | torch.Tensor)
+    return speaks and not isinstance(array, np.ndarray) and not is_tensor(array)
 
 
 def _namespace(array: Any, argument: str = "array") -> Any:
@@ -369,3 +402,34 @@ def _refuse_object(array: Any, argument: str) -> NoReturn:
 def _check_real(real: bool, dtype: Any, argument: str) -> None:
     if not real:
         raise TypeError(f"{argument} must hold real numbers; got dtype {dtype}")
+
+
+def check_kind(array: Any, argument: str) -> None:
+    """Raise TypeError on a kind of tensor that is not taken, and say what to make of it."""
+    if is_tensor(array):
+        _tensors.check_kind(array, argument)
+
+
+def outside_transforms(array: Any, argument: str, function: str) -> Any:
+    """Take a tensor detached, for a function without a gradient; anything else as it is.
+
+    Raises:
+        TypeError: a tensor inside a transform of `torch.func`, or of a kind that is not taken.
+    """
+    return _tensors.outside_transforms(array, argument, function) if is_tensor(array) else array
+
+
+def run_whole(run: Callable[[Any], Any], series: Any, *, differentiable: bool) -> Any:
+    """Run a backend on a series, also inside `torch.func.grad`, `vjp` and `jacrev`.
+
+    There the backend works on the tensor that the transform's stands for, so that all it finds are
+    ordinary tensors, and its atoms get their gradient as one.
+
+    Args:
+        run: backend with all its options, `kernels.contract.Pairs` of a series.
+        series: as the backend takes it.
+        differentiable: whether the atoms have a gradient.
+    """
+    if is_tensor(series):
+        return _tensors.run_whole(run, series, differentiable=differentiable)
+    return run(series)

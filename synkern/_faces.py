@@ -1,4 +1,4 @@
-"""The public faces of the package and its folders: names that are imported when first used.
+"""Names that are imported when first used: the faces of the package and its folders, and torch.
 
 Not at once, for speed and for threads: a package whose own code imports its modules waits for a
 thread that imports one of them, which waits for the package. Like `lazy_loader`, which would be one
@@ -13,30 +13,71 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
+class MissingExtraError(ImportError):
+    """A package that only some need is not installed; the message says who needs it, and how."""
+
+
+def torch_missing(who: str, extra: str = "torch") -> MissingExtraError:
+    """Make the error of a function or an argument that needs torch, where there is none.
+
+    Args:
+        who: the function, or the argument and its value.
+        extra: of synkern's extras, the one that brings what is missing.
+    """
+    said = f"{who} needs torch, which is not installed: pip install 'synkern[{extra}]'"
+    return MissingExtraError(said, name="torch")
+
+
 def face(
     package: str, homes: Mapping[str, str], modules: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package that shows names of its modules (PEP 562).
+    """Make `__getattr__` and `__dir__` of a package that shows names of its modules (PEP 562).
 
     Args:
         package: its `__name__`.
         homes: by public name, the module that has it, relative to the package.
         modules: by public name, a module that is shown as a whole, relative to the package.
+
+    Both raise `MissingExtraError` at a name whose module needs torch, where there is none. Numbers
+    do without, so that it is one for language models.
     """
     namespace = sys.modules[package].__dict__
     whole = modules or {}
 
     def get(name: str) -> Any:
-        if name in homes:
-            value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
-        elif name in whole:
-            value = importlib.import_module(f"{package}.{whole[name]}")
-        else:
+        if name not in homes and name not in whole:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        try:
+            home = importlib.import_module(f"{package}.{homes.get(name) or whole[name]}")
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise torch_missing(f"{package}.{name}", "llm") from error
+        value = getattr(home, name) if name in homes else home
         namespace[name] = value
         return value
 
     return get, lambda: sorted({*namespace, *homes, *whole})
+
+
+class Later:
+    """A module that is imported when one of its names is first used.
+
+    For torch and for what imports it, in code that meets tensors only where there is torch:
+
+        if TYPE_CHECKING:
+            import torch
+        else:
+            torch = Later("torch")
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(importlib.import_module(self._name), name)
+        setattr(self, name, value)
+        return value
 
 
 def moved(package: str, homes: Mapping[str, str]) -> None:

@@ -7,11 +7,15 @@ import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from synkern._arrays import is_cupy, is_tensor
+from synkern._faces import Later
 
-from synkern._arrays import is_cupy
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 _UNASKED = 64 << 20
 """Bytes below which nobody asks: files of the system take longer to read than small arrays."""
@@ -38,7 +42,7 @@ def require(needed: int, array: Any, what: str, ways: str) -> None:
 
 def available(array: Any = None) -> int | None:
     """Free bytes on the device of an array, or in host memory; None where nobody can say."""
-    if isinstance(array, torch.Tensor) and array.device.type == "cuda":
+    if is_tensor(array) and array.device.type == "cuda":
         device = array.device
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + cached)
@@ -47,7 +51,7 @@ def available(array: Any = None) -> int | None:
         with array.device:
             pool = cupy.get_default_memory_pool()
             return int(cupy.cuda.Device().mem_info[0] + pool.free_bytes())
-    if isinstance(array, torch.Tensor) and array.device.type != "cpu":
+    if is_tensor(array) and array.device.type != "cpu":
         return None
     return min(_host(), default=None)
 

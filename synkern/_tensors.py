@@ -1,9 +1,10 @@
-"""Which torch tensors are taken, and as what: kinds of tensor, functional transforms, forks."""
+"""Which torch tensors are taken, and as what: kinds of tensor, dtypes, functional transforms.
+
+Imported when the first tensor is met, see `synkern._arrays`.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -11,7 +12,8 @@ from typing import Any, NoReturn
 import torch
 from torch.autograd import forward_ad
 
-from synkern._warnings import warn
+from synkern import _arrays
+from synkern._forks import one_thread_after_fork
 from synkern.kernels import first_derivative
 
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -61,6 +63,24 @@ def tensor_taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
     return tensor
 
 
+def exact(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Tensor:
+    """`_arrays.exact` of a tensor."""
+    if tensor.dtype not in (torch.int64, torch.uint64) or not tensor.numel():
+        return tensor
+    least = torch.iinfo(torch.int64).min
+    signed, zero = tensor, 0
+    if tensor.dtype == torch.uint64:  # in the same order, from the least signed number on
+        signed, zero = tensor.view(torch.int64) ^ least, least
+    low, high = (int(end) - zero for end in torch.aminmax(signed))
+    if low >= -_arrays.WHOLE and high <= _arrays.WHOLE:
+        return tensor
+    if offset_free:
+        above = signed - signed.amin(tuple(range(tensor.ndim - 1)))  # negative if it overflows
+        if not bool(((above < 0) | (above > _arrays.WHOLE)).any()):
+            return above
+    raise _arrays.too_large(argument, high if abs(high) > abs(low) else low, offset_free)
+
+
 def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
     """Memory of a tensor on the host without a gradient; also at a transform of `torch.func`."""
     try:
@@ -74,16 +94,10 @@ def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
         return host[0]
 
 
-def outside_transforms(array: Any, argument: str, function: str) -> Any:
-    """What a function without a gradient takes: a tensor detached, anything else as it is.
-
-    Raises:
-        TypeError: a tensor inside a transform of `torch.func`, or of a kind that is not taken.
-    """
-    if not isinstance(array, torch.Tensor):
-        return array
-    check_kind(array, argument)
-    detached = array.detach()
+def outside_transforms(tensor: torch.Tensor, argument: str, function: str) -> torch.Tensor:
+    """A tensor detached, as a function without a gradient takes it; see `_arrays`."""
+    check_kind(tensor, argument)
+    detached = tensor.detach()
     if transformed(detached):
         raise TypeError(
             f"{function} has no gradient and does not work inside a transform of torch.func; call "
@@ -163,19 +177,10 @@ class _Taken(torch.autograd.Function):
         raise TypeError(f"{argument}: {_NO_VMAP}")
 
 
-def run_whole(run: Callable[[Any], Any], series: Any, *, differentiable: bool) -> Any:
-    """What a backend finds in a series, also inside `torch.func.grad`, `vjp` and `jacrev`.
-
-    There the backend works on the tensor that the transform's stands for, so that all it finds are
-    ordinary tensors, and its atoms get their gradient as one.
-
-    Args:
-        run: backend with all its options, `engine.all_pairs.Pairs` of a series.
-        series: as the backend takes it.
-        differentiable: whether the atoms have a gradient.
-    """
+def run_whole(run: Callable[[Any], Any], series: torch.Tensor, *, differentiable: bool) -> Any:
+    """What a backend finds in a tensor, also inside a transform; see `_arrays`."""
     # At a transform all that is done to any tensor comes out as one of the transform's.
-    if not isinstance(series, torch.Tensor) or not transformed(series.view_as(series)):
+    if not transformed(series.view_as(series)):
         return run(series)
     found: list[Any] = []
 
@@ -225,38 +230,3 @@ class _Whole(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, *_: Any) -> NoReturn:
         raise TypeError(f"series: {_NO_VMAP}")
-
-
-def one_thread_after_fork() -> None:
-    """Keep torch to one thread in a process that was forked, where its others do not exist.
-
-    OpenMP does not notice, and waits for them without end. Called once in each process, before the
-    first use of torch, so that who knows better can set the number again.
-
-    Warns:
-        UserWarning: the number of torch's threads was lowered.
-    """
-    if os.getpid() == _process[0]:
-        return
-    _process[0] = os.getpid()
-    threads = torch.get_num_threads()
-    if threads > 1:
-        torch.set_num_threads(1)
-        warn(
-            f"this process was forked, and torch's {threads} threads are not in it: torch now uses "
-            "one here, as it would wait for the others without end if the parent has used them. "
-            "Call torch.set_num_threads(1) first in the process, or start it by spawn or "
-            "forkserver; NumPy arrays need no torch"
-        )
-
-
-def _forked_by_multiprocessing() -> bool:
-    """Whether this process was forked, perhaps before this module was imported."""
-    if multiprocessing.parent_process() is None:
-        return False
-    own = getattr(multiprocessing.current_process(), "_start_method", None)
-    return (own or multiprocessing.get_start_method()) == "fork"
-
-
-_process = [0 if _forked_by_multiprocessing() else os.getpid()]
-"""The process whose threads torch has, or that has been seen to; a list to be changed."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import synkern
+from synkern._faces import MissingExtraError
 from synkern.study.choices import CHOICES
 
 
@@ -152,7 +153,7 @@ def _study(options: argparse.Namespace) -> int:
         done = importlib.import_module("synkern.study").run_study(**arguments)
     except errors.ArgumentError as error:
         return _failed(error, 2)
-    except (errors.StudyError, OSError) as error:
+    except (errors.StudyError, MissingExtraError, OSError) as error:
         return _failed(error, 1)
     except KeyboardInterrupt:
         kept = f"finished stages are kept in {options.out}: run the same command to go on"
@@ -199,7 +200,7 @@ def _null(weights: str, test: Mapping[str, Any]) -> str:
 def _backends(options: argparse.Namespace) -> int:
     rows = [("BACKEND", "RUNS ON", "WHAT IT IS")]
     notes: list[str] = []
-    for backend in importlib.import_module("synkern.decomposition.backends").BACKENDS:
+    for backend in synkern.decomposition.BACKENDS:
         status = backend.status()
         runs_on = ", ".join(status.devices) if status.available else "not here"
         rows.append((backend.name, runs_on, backend.summary))

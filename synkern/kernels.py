@@ -14,24 +14,50 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from kernels.contract import Estimator, Nodes, Outcome, Pairs, Status, lost_flags
+    from kernels.contract import (
+        LIMITS,
+        Backend,
+        Estimator,
+        Limits,
+        Nodes,
+        Outcome,
+        Pairs,
+        Rectangle,
+        Request,
+        Status,
+        Wanted,
+        lost_flags,
+    )
     from kernels.cpu_backend.threads import limit_threads
     from kernels.engine import first_derivative
+    from kernels.engine.all_pairs import request_for
+    from kernels.engine.libraries import NUMPY
+    from kernels.engine.marks import quantities
     from kernels.formulas import moments, pointwise, steady, uncorrelated, unit_vectors
     from kernels.formulas.above_mean import above_mean
     from kernels.formulas.discrete import binarise
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
     from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
+    from kernels.registry import BACKENDS
+    from kernels.triton_backend.record import triton_computes_on
 
 __all__ = [
     "ATOMS",
+    "BACKENDS",
     "ESTIMATORS",
+    "LIMITS",
+    "NUMPY",
     "PERSISTENCE",
+    "Backend",
     "Estimator",
+    "Limits",
     "Nodes",
     "Outcome",
     "Pairs",
+    "Rectangle",
+    "Request",
     "Status",
+    "Wanted",
     "above_mean",
     "binarise",
     "first_derivative",
@@ -40,8 +66,11 @@ __all__ = [
     "lost_flags",
     "moments",
     "pointwise",
+    "quantities",
+    "request_for",
     "steady",
     "swap_nodes",
+    "triton_computes_on",
     "uncorrelated",
     "unit_vectors",
     "zeta_matrix",
@@ -55,19 +84,30 @@ if not TYPE_CHECKING:
         __name__,
         {
             "ATOMS": "lattice",
+            "BACKENDS": "registry",
+            "Backend": "contract",
             "ESTIMATORS": "formulas.estimators",
             "Estimator": "contract",
+            "LIMITS": "contract",
+            "Limits": "contract",
+            "NUMPY": "engine.libraries",
             "Nodes": "contract",
             "Outcome": "contract",
             "PERSISTENCE": "formulas.estimators",
             "Pairs": "contract",
+            "Rectangle": "contract",
+            "Request": "contract",
             "Status": "contract",
+            "Wanted": "contract",
             "above_mean": "formulas.above_mean",
             "binarise": "formulas.discrete",
             "limit_threads": "cpu_backend.threads",
             "long_name": "lattice",
             "lost_flags": "contract",
+            "quantities": "engine.marks",
+            "request_for": "engine.all_pairs",
             "swap_nodes": "lattice",
+            "triton_computes_on": "triton_backend.record",
             "zeta_matrix": "lattice",
         },
         {

@@ -18,7 +18,7 @@ from support import tiny_study
 from synkern import cli
 from synkern.analysis.profile import MEANS
 from synkern.cli import main
-from synkern.decomposition.backends import BACKENDS
+from synkern.decomposition import BACKENDS
 from synkern.models import language_model as models
 from synkern.recording import answers as generation
 from synkern.study.prompts import Prompt

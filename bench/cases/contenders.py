@@ -12,8 +12,8 @@ import torch
 import synkern
 from bench.cases.shapes import TAU
 from bench.cases.workloads import WORKLOADS, Workload
-from synkern.decomposition.backends import BACKENDS
-from synkern.decomposition.backends import Work as Wanted
+from synkern.decomposition import BACKENDS
+from synkern.kernels import Wanted
 
 Values = Mapping[str, Any]
 Compute = Callable[[Any, "np.ndarray | None"], Any]
@@ -69,7 +69,7 @@ def backends() -> list[Contender]:
             workload.name
             for workload in WORKLOADS
             if not backend.lacks(
-                Wanted((workload.kind, workload.redundancy), reduces=workload.reduce is not None)
+                Wanted((workload.kind, workload.redundancy), by_node=workload.reduce is not None)
             )
         )
         for device in backend.status().devices:

@@ -29,7 +29,8 @@ import synkern
 from bench.harness.gate import TOLERANCE
 from bench.suites.conditioning import Draws, ar1, exact_atoms, least_gaps, promise, truth
 from synkern import ATOMS
-from synkern.decomposition.backends import BACKENDS, Work
+from synkern.decomposition import BACKENDS
+from synkern.kernels import Wanted
 
 REDUNDANCIES = ("MMI", "CCS")
 DTYPES = ("float64", "float32")
@@ -173,7 +174,7 @@ def measure(
         for redundancy in REDUNDANCIES:
             exact = truth(kind.draws, redundancy)
             for name, dtype in itertools.product(backends(), DTYPES):
-                if by_name[name].lacks(Work(("gaussian", redundancy))):
+                if by_name[name].lacks(Wanted(("gaussian", redundancy))):
                     continue
                 if redundancy == "CCS" and _interpreted(name) and not kind.interpretable:
                     continue

@@ -269,7 +269,7 @@ def _best(call: Callable[[], Any], repeats: int = 4) -> float:
 
 def cpu_backends() -> list[str]:
     """Those that compute on the CPU; a time of triton's interpreter says nothing."""
-    from synkern.decomposition.backends import BACKENDS  # noqa: PLC0415
+    from synkern.decomposition import BACKENDS  # noqa: PLC0415
 
     return [b.name for b in BACKENDS if "cpu" in b.status().devices and b.name != "triton"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -22,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..contract import Estimator, Nodes, Outcome, Pairs, Request, Totals, smallest_trusted
-from ..engine.all_pairs import decompose, request_for, rescue, rescue_parts, totals
-from ..engine.chosen_pairs import decompose_chosen
+from ..engine.all_pairs import totals
+from ..engine.gathered_rectangle import decompose_gathered
+from ..engine.libraries import NUMPY as LIBRARY
+from ..engine.marks import rescue, rescue_parts
 from ..engine.node_means import decompose_nodes
 from ..formulas.discrete import Bits, tables_of
 from ..formulas.estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
@@ -31,7 +33,6 @@ from ..formulas.mmi import Lambdas
 from ..formulas.moments import Moments
 from ..formulas.rescue import lambdas_from_data
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
-from ..numpy_backend import LIBRARY
 from . import bindings as native
 
 _TILE = 64
@@ -59,7 +60,7 @@ class Packed(NamedTuple):
     constant: npt.NDArray[np.bool_]
 
     @property
-    def past(self) -> npt.NDArray[np.float64]:
+    def like(self) -> npt.NDArray[np.float64]:
         """Tells the library of arrays that belong to these."""
         return self.values
 
@@ -115,7 +116,7 @@ class Words(NamedTuple):
     constant: npt.NDArray[np.bool_]
 
     @property
-    def past(self) -> npt.NDArray[np.uint64]:
+    def like(self) -> npt.NDArray[np.uint64]:
         """Tells the library of arrays that belong to these."""
         return self.values
 
@@ -148,28 +149,12 @@ def _words(bits: Bits, redundancy: str) -> Words:
     return Words(words, table, bits.constant)
 
 
-def run(
-    series: Any,
-    *,
-    estimator: Estimator,
-    tau: int,
-    pooled: str | None,
-    names: Sequence[str],
-    per_trial: bool,
-    dtype: str,
-    pairs: Any | None = None,
-    reduce: str | None = None,
-) -> Pairs | Nodes:
-    """Decompose pairs of a (trials, time, nodes) NumPy array; see `Pairs`, `Nodes`."""
-    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
+def run(source: Any, request: Request) -> Pairs | Nodes:
+    """Decompose pairs of a (trials, time, nodes) NumPy array, or of `Moments`."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        features = _features(series, estimator, tau, pooled)
-        if reduce == "nodes":
-            return _nodes(features, request)
-        if pairs is not None:
-            factor = _gathered_factor(estimator)
-            return decompose_chosen(LIBRARY, features, names, request, _totals, pairs, factor)
-        return decompose(LIBRARY, features, names, request, _totals)
+        features = _features(source, request.estimator, request.tau, request.pooled)
+        factor = _gathered_factor(request.estimator)
+        return decompose_gathered(LIBRARY, features, request, _totals, _nodes, factor)
 
 
 def _features(series: Any, estimator: Estimator, tau: int, pooled: str | None) -> Any:
@@ -286,8 +271,8 @@ def _add_marked(features: Any, request: Request, result: Nodes, found: native.Fo
     # Every mark is a trial less, until it is resolved.
     count = aside[:, 0].copy()
     rescued = 0
-    for part in rescue_parts(features, found.marks):
-        stable = request.estimator.listed(LIBRARY, features, part, request.names)
+    for part in rescue_parts(features, found.marks, request.limits):
+        stable = request.estimator.listed(LIBRARY, features, part, request.names, request.limits)
         known = (stable.outcome == 0) | (stable.outcome == int(Outcome.DUPLICATE))
         result.outcomes.update(stable.outcome[stable.outcome != 0].tolist())
         rescued += int((stable.outcome == 0).sum())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..contract import Estimator, Nodes, Pairs, Request, Totals
-from ..engine.all_pairs import decompose, request_for, rescue, totals
-from ..engine.chosen_pairs import decompose_chosen
+from ..contract import Nodes, Pairs, Request, Totals
+from ..engine.all_pairs import totals
+from ..engine.gathered_rectangle import decompose_gathered
+from ..engine.marks import rescue, unpack
 from .launch import Device, matrices
 from .library import cupy_library
-from .node_means import decompose_nodes, unpack
+from .node_means import decompose_nodes
 from .nvrtc import device_launcher
 from .problem import problem
 
@@ -20,46 +20,21 @@ FEWEST_NODES = 3
 """For the kernels: of two nodes alone, a tile would be empty but for one pair."""
 
 
-def run(
-    series: Any,
-    *,
-    estimator: Estimator,
-    tau: int,
-    pooled: str | None,
-    names: Sequence[str],
-    per_trial: bool,
-    dtype: str,
-    pairs: Any | None = None,
-    reduce: str | None = None,
-) -> Pairs | Nodes:
+def run(source: Any, request: Request) -> Pairs | Nodes:
     """Decompose pairs of a (trials, time, nodes) CuPy array, or of moments; see `Pairs`, `Nodes`.
 
     On the current device, where the array has to be, and CuPy's current stream.
     """
     lib = cupy_library()
-    device = Device(lib, device_launcher(lib.xp.cuda.Device().id))
-    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
-    return compute(device, series, tau, pooled, names, request, pairs, reduce)
+    return compute(Device(lib, device_launcher(lib.xp.cuda.Device().id)), source, request)
 
 
-def compute(
-    device: Device,
-    series: Any,
-    tau: int,
-    pooled: str | None,
-    names: Sequence[str],
-    request: Request,
-    pairs: Any | None = None,
-    reduce: str | None = None,
-) -> Pairs | Nodes:
+def compute(device: Device, source: Any, request: Request) -> Pairs | Nodes:
     """The same by any device."""
-    features = request.estimator.features(device.lib, series, tau, pooled)
-    if reduce == "nodes":
-        return decompose_nodes(device, features, request)
+    features = request.estimator.features(device.lib, source, request.tau, request.pooled)
     totals_of = functools.partial(_totals, device)
-    if pairs is not None:
-        return decompose_chosen(device.lib, features, names, request, totals_of, pairs)
-    return decompose(device.lib, features, names, request, totals_of)
+    nodes_of = functools.partial(decompose_nodes, device)
+    return decompose_gathered(device.lib, features, request, totals_of, nodes_of)
 
 
 def _totals(device: Device, features: Any, request: Request) -> Totals:
@@ -70,7 +45,7 @@ def _totals(device: Device, features: Any, request: Request) -> Totals:
     given = problem(device.lib, features, request)
     found, keys = matrices(device, given, request.per_trial)
     sums = dict(zip(request.names, found, strict=True))
-    listed = unpack(device, keys, nodes)
+    listed = unpack(device.lib, keys, nodes)
     flagged, rescued = rescue(device.lib, features, request, sums, listed)
     return Totals(sums, flagged, rescued)
 

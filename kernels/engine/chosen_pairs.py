@@ -13,12 +13,6 @@ from typing import NamedTuple
 
 from ..contract import Array, Features, Library, Pairs, Request, TotalsOf, lost_flags
 
-GATHERED_ELEMENTS = 1 << 20
-"""Numbers gathered at a time, 8 MB; their temporaries are a few times this."""
-
-MATRIX_ELEMENTS = 1 << 24
-"""Numbers in the matrices of all pairs that are held at a time."""
-
 
 class _Found(NamedTuple):
     """Atoms of the pairs, and what became of those that have none.
@@ -37,40 +31,41 @@ class _Found(NamedTuple):
 def decompose_chosen(
     lib: Library,
     features: Features,
-    names: Sequence[str],
     request: Request,
     totals_of: TotalsOf,
-    pairs: Array,
     gathered_factor: float = 1.0,
 ) -> Pairs:
     """Atoms of some pairs, averaged over trials or per trial.
 
     Args:
-        lib: numpy or torch.
+        lib: of the arrays.
         features: from `request.estimator.features`.
-        names: atoms wanted.
-        request: from `request_for`.
-        totals_of: as in `eager.decompose`.
-        pairs: (pairs, 2) int64, first node < second, each pair once.
+        request: with its chosen pairs.
+        totals_of: totals of all pairs of some features.
         gathered_factor: by how much `gathered_cost` is larger here than in whole-array operations.
 
     Returns:
         As for all pairs, but with atoms (pairs,) or (trials, pairs), and flags of these pairs only.
     """
-    xp = lib.xp
+    xp, pairs = lib.xp, request.pairs
+    assert pairs is not None
     nodes = len(xp.unique(pairs))
     cost = request.estimator.gathered_cost * gathered_factor
     gathering = len(pairs) * cost < nodes * (nodes - 1) // 2
-    found = (_gathered if gathering else _from_matrices)(lib, features, request, totals_of, pairs)
+    if 0 in (request.limits.gathered, request.limits.matrices):
+        gathering = request.limits.matrices == 0
+    found = (_gathered if gathering else _from_matrices)(
+        lib, features, replace(request, pairs=None), totals_of, pairs
+    )
     known = ~features.constant[:, pairs].any(-1)
     lost = lost_flags(found.flagged)
     known[lost[:, 0], lost[:, 1]] = False
     if not request.per_trial:
         count = known.sum(0)
         known = count > 0
-        for name in names:
+        for name in request.wanted:
             found.sums[name] = found.sums[name] / lib.cast(xp.where(known, count, 1), request.dtype)
-    atoms = {name: xp.where(known, found.sums[name], math.nan) for name in names}
+    atoms = {name: xp.where(known, found.sums[name], math.nan) for name in request.wanted}
     trial, place, outcome = (found.flagged[:, k, None] for k in range(3))
     flagged = xp.concatenate([trial, pairs[place[:, 0]], outcome], -1)
     return Pairs(atoms, features.constant, flagged, found.rescued)
@@ -84,7 +79,7 @@ def _gathered(
     trials = features.constant.shape[0]
     alone = replace(request, per_trial=True)
     found = []
-    for part in _parts(len(pairs), GATHERED_ELEMENTS // (4 * trials * features.samples)):
+    for part in _parts(len(pairs), request.limits.gathered // (4 * trials * features.samples)):
         two = totals_of(features.of_pairs(pairs[part]), alone)
         each = {name: two.sums[name][:, 0, 1].reshape(trials, -1) for name in request.names}
         sums = each if request.per_trial else {name: each[name].sum(0) for name in each}
@@ -107,7 +102,7 @@ def _from_matrices(
     place[i, j] = xp.cumsum(xp.ones_like(i), 0) - 1
     trials = features.constant.shape[0]
     # Sums over trials take one matrix, trials apart one each.
-    depth = MATRIX_ELEMENTS // (len(request.names) * len(nodes) ** 2)
+    depth = request.limits.matrices // (len(request.names) * len(nodes) ** 2)
     found = []
     for part in _parts(trials, depth if request.per_trial else trials):
         all_pairs = totals_of(features.of_nodes(part, nodes), request)

@@ -1,4 +1,4 @@
-"""Sums over the pairs of each node, without the matrices of all pairs.
+"""Sums over the pairs of each node, without their matrices.
 
 Of every tile the atoms are averaged over trials, then summed along its rows and, as the mirror
 image that exchanges x and y in the atoms' names, along its columns. Memory is that of the input,
@@ -9,117 +9,110 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, replace
 
-from ..contract import Array, Features, Library, Nodes, Outcome, Request, Tile
-from ..lattice import swap_nodes
-from .all_pairs import block, pair_mask, positions, rescue_parts, tiles
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """Atoms of a tile, the stable path included.
-
-    Attributes:
-        atoms: (trials, rows, columns) by atom name; 0 without a value.
-        known: (trials, rows, columns) bool: has a value.
-        outcomes: number of pairs by `Outcome`.
-        rescued: number of pairs that only the stable path could resolve.
-    """
-
-    atoms: dict[str, Array]
-    known: Array
-    outcomes: Counter[int]
-    rescued: int
+from ..contract import Array, Features, Library, Nodes, Request, Tile
+from .marks import positions, quantities, rescued_parts
+from .tiles import closed_form, tiles
 
 
 def decompose_nodes(lib: Library, features: Features, request: Request) -> Nodes:
     """Sums over the pairs of each node, of averages over trials or per trial.
 
     Args:
-        lib: numpy or torch.
+        lib: of the arrays.
         features: from `request.estimator.features`.
-        request: from `request_for`.
+        request: what is computed, of all pairs or of a rectangle.
     """
-    trials, nodes = features.constant.shape
-    shape = (trials, nodes) if request.per_trial else (nodes,)
-    like = features.past
-    found = Nodes(
-        sums={name: lib.zeros(shape, "float64", like) for name in request.names},
-        pairs=lib.zeros(shape, "int64", like),
-        shares=lib.zeros(shape, "float64", like),
-        shared=lib.zeros(shape, "int64", like),
-        constant=features.constant,
-        outcomes=Counter(),
-        rescued=0,
-    )
+    sums = empty_sums(lib, features, request)
+    outcomes: Counter[int] = Counter()
     rescued = 0
-    every = tiles(features, request.estimator)
+    every = tiles(features, request)
     for (rows, columns), stack in itertools.groupby(every, lambda t: (t.rows, t.columns)):
         total: dict[str, Array] = {}
         count: Array = 0
         for tile in stack:
-            each = resolved(lib, features, request, tile)
-            found.outcomes.update(each.outcomes)
-            rescued += each.rescued
+            atoms, known, lost, resolved = _resolved(lib, features, request, tile)
+            outcomes.update(lost)
+            rescued += resolved
             if request.per_trial:
-                _add(lib, found, (tile.trials,), rows, columns, each.atoms, each.known)
+                _add(lib, request, sums[:, tile.trials], rows, columns, atoms, known)
                 continue
-            for name, value in each.atoms.items():
+            for name, value in atoms.items():
                 total[name] = total.get(name, 0) + lib.cast(value, "float64").sum(0)
-            count = count + each.known.sum(0)
+            count = count + known.sum(0)
         if not request.per_trial:
             known = count > 0
             trials_of = lib.cast(lib.xp.where(known, count, 1), "float64")
-            means = {name: value / trials_of for name, value in total.items()}
-            _add(lib, found, (), rows, columns, means, known)
-    return replace(found, rescued=rescued)
+            means = {name: (value / trials_of)[None] for name, value in total.items()}
+            _add(lib, request, sums, rows, columns, means, known[None])
+    return nodes_of(lib, features, request, sums, outcomes, rescued)
+
+
+def empty_sums(lib: Library, features: Features, request: Request) -> Array:
+    """Zeros for sums by node, (names + 3, trials or 1, nodes) float64; see `marks.quantities`."""
+    trials, nodes = features.constant.shape
+    shape = (len(request.names) + 3, trials if request.per_trial else 1, nodes)
+    return lib.zeros(shape, "float64", features.like)
+
+
+def nodes_of(
+    lib: Library,
+    features: Features,
+    request: Request,
+    sums: Array,
+    outcomes: Counter[int],
+    rescued: int,
+) -> Nodes:
+    """What a backend returns, of sums by node; see `Nodes` for the rest."""
+    each = sums if request.per_trial else sums[:, 0]
+    return Nodes(
+        sums=dict(zip(request.names, each, strict=False)),
+        pairs=lib.cast(each[-3], "int64"),
+        shares=each[-2],
+        shared=lib.cast(each[-1], "int64"),
+        constant=features.constant,
+        outcomes=outcomes,
+        rescued=rescued,
+    )
 
 
 def _add(
     lib: Library,
-    found: Nodes,
-    trials: tuple[slice, ...],
+    request: Request,
+    sums: Array,
     rows: slice,
     columns: slice,
     atoms: dict[str, Array],
     known: Array,
 ) -> None:
-    """Add (..., rows, columns) atoms and what they are known of to the sums of nodes."""
-    row, column = (*trials, rows), (*trials, columns)
-    for name, value in atoms.items():
-        exact = lib.cast(value, "float64")
-        found.sums[name][row] += exact.sum(-1)
-        found.sums[swap_nodes(name)][column] += exact.sum(-2)
-    counted = [(found.pairs, known)]
-    if {"rtr", "sts"} <= atoms.keys():
-        both = lib.cast(atoms["sts"] + atoms["rtr"], "float64")
-        positive = known & (both > 0)
-        share = lib.cast(atoms["sts"], "float64") / lib.xp.where(positive, both, 1.0)
-        share = lib.xp.where(positive, share, 0.0)
-        found.shares[row] += share.sum(-1)
-        found.shares[column] += share.sum(-2)
-        counted.append((found.shared, positive))
-    for number, mask in counted:
-        number[row] += mask.sum(-1)
-        number[column] += mask.sum(-2)
+    """Add (chunks, rows, columns) atoms and what they are known of to (..., chunks, nodes) sums."""
+    for own, mirror, value in quantities(lib, request.names, atoms, known):
+        sums[own][:, rows] += value.sum(-1)
+        sums[mirror][:, columns] += value.sum(-2)
 
 
-def resolved(lib: Library, features: Features, request: Request, tile: Tile) -> Resolved:
-    """A tile by the closed form, and what this cannot resolve by the stable path."""
-    values, unresolved = block(lib, features, request, tile)
-    known = pair_mask(lib, features, tile) & ~unresolved
-    outcomes: Counter[int] = Counter()
+def _resolved(
+    lib: Library, features: Features, request: Request, tile: Tile
+) -> tuple[dict[str, Array], Array, list[int], int]:
+    """A tile by the closed form, and what this cannot resolve by the stable path.
+
+    Returns:
+        (trials, rows, columns) by atom name, 0 without a value; bool of the same shape, has a
+        value; the outcomes of degenerate pairs; the number of pairs that only the stable path
+        could resolve.
+    """
+    values, varying, unresolved = closed_form(lib, features, request, tile)
+    atoms = dict(zip(request.names, values, strict=True))
+    known = varying & ~unresolved
+    outcomes: list[int] = []
     rescued = 0
     if bool(unresolved.any()):
-        start = [s.start for s in tile]
-        for part in rescue_parts(features, positions(lib, unresolved, tile)):
-            found = request.estimator.listed(lib, features, part, request.names)
-            has_value = (found.outcome == 0) | (found.outcome == int(Outcome.DUPLICATE))
-            k, i, j = (part[has_value][:, c] - start[c] for c in range(3))
-            known[k, i, j] = True
-            for target, value in zip(values, found.atoms, strict=True):
-                target[k, i, j] = lib.cast(value[has_value], request.dtype)
-            outcomes.update(found.outcome[found.outcome != 0].tolist())
-            rescued += int((found.outcome == 0).sum())
-    return Resolved(dict(zip(request.names, values, strict=True)), known, outcomes, rescued)
+        listed = positions(lib, unresolved, tile)
+        for part in rescued_parts(lib, features, request, listed):
+            at = tuple(part.known[:, k] - side.start for k, side in enumerate(tile))
+            known[at] = True
+            for name, value in part.atoms.items():
+                atoms[name][at] = lib.cast(value, request.dtype)
+            outcomes += part.flagged[:, 3].tolist()
+            rescued += len(part.resolved)
+    return atoms, known, outcomes, rescued

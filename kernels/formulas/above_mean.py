@@ -36,10 +36,12 @@ from ..contract import Array
 from .parts import on_cpu
 
 PART_ELEMENTS = 1 << 18
-"""Samples of undecided rows that a CPU takes at a time, 2 MB; elsewhere 64 times as many."""
+"""Samples of undecided rows that a CPU takes at a time unless told otherwise: 2 MB."""
 
 
-def above_mean(xp: Any, fitted: Array, values: Array | None = None) -> Array:
+def above_mean(
+    xp: Any, fitted: Array, values: Array | None = None, elements: int = PART_ELEMENTS
+) -> Array:
     """Whether values exceed the mean of a row, exactly.
 
     Args:
@@ -47,6 +49,7 @@ def above_mean(xp: Any, fitted: Array, values: Array | None = None) -> Array:
         fitted: (..., n) float64, finite: rows that means are taken of.
         values: (..., m) likewise, compared with the mean of the row in the same place; None: the
             samples fitted.
+        elements: samples of undecided rows that a CPU takes at a time; elsewhere 64 times as many.
 
     Returns:
         (..., m) bool, False where a value equals the mean.
@@ -63,15 +66,17 @@ def above_mean(xp: Any, fitted: Array, values: Array | None = None) -> Array:
         above = values > (mean + error)[..., None]
         decided = above | (values < (mean - error)[..., None])
     if not bool(decided.all()):
-        _settle(xp, fitted, values, above, ~decided)
+        _settle(xp, fitted, values, above, ~decided, elements)
     return above
 
 
-def _settle(xp: Any, fitted: Array, values: Array, above: Array, undecided: Array) -> None:
+def _settle(
+    xp: Any, fitted: Array, values: Array, above: Array, undecided: Array, elements: int
+) -> None:
     """Decide what is undecided, in place."""
     rows = xp.where(undecided.any(-1))
     n = fitted.shape[-1]
-    elements = PART_ELEMENTS if on_cpu(fitted) else PART_ELEMENTS << 6
+    elements = elements if on_cpu(fitted) else elements << 6
     size = max(1, elements // max(n, values.shape[-1]))
     for start in range(0, len(rows[0]), size):
         part = tuple(index[start : start + size] for index in rows)

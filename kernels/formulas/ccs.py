@@ -31,9 +31,6 @@ from ..contract import Array, Library
 from .mmi import Correlations, Lambdas, informations, invert
 from .uncorrelated import correlated, local_resolution
 
-PART_ELEMENTS = 1 << 15
-"""Entries times samples that a CPU takes at a time: arrays of 1 to 3 MB, 14 MB in all."""
-
 
 class Nodes(NamedTuple):
     """Unit vectors of the past and the future of nodes: (trials, nodes, samples) each."""

@@ -33,8 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..contract import Array, Library, Tile
-from ..engine.all_pairs import RESCUE_ELEMENTS
+from ..contract import Array, Library, Limits, Tile
 from ..lattice import ATOMS, moebius_matrix
 from .above_mean import above_mean
 from .parts import parts
@@ -79,6 +78,11 @@ class Bits(NamedTuple):
     constant: Array
 
     @property
+    def like(self) -> Array:
+        """Tells the library and the device."""
+        return self.past
+
+    @property
     def samples(self) -> int:
         """Number of samples."""
         return int(self.past.shape[-1])
@@ -101,7 +105,7 @@ def binarise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Bit
         xp: numpy or torch.
         series: (trials, time, nodes) float64, finite.
         tau: lag in samples.
-        pooled: as in `segments.standardise`: "moments" joins the bits of all trials, each about the
+        pooled: as in `unit_vectors`: "moments" joins the bits of all trials, each about the
             mean of its own, "concatenate" the samples.
     """
     by_node = xp.swapaxes(series, 1, 2)
@@ -120,7 +124,7 @@ def _bits(xp: Any, segment: Array, pooled: str | None) -> tuple[Array, Array]:
 def discrete_tile(
     lib: Library, bits: Bits, tile: Tile, names: Sequence[str], redundancy: str
 ) -> list[Array]:
-    """Atoms of a block of pairs, in bits.
+    """Atoms of a tile of pairs, in bits.
 
     Args:
         lib: numpy or torch.
@@ -136,8 +140,8 @@ def discrete_tile(
     xp = lib.xp
     tables = tables_of(lib, bits)
     shape = tuple(s.stop - s.start for s in tile)
-    result = [lib.zeros(shape, "float64", bits.past) for _ in names]
-    for part, place in parts(tile, PART_ENTRIES[redundancy], PART_ROWS, bits.past):
+    result = [lib.zeros(shape, "float64", bits.like) for _ in names]
+    for part, place in parts(tile, PART_ENTRIES[redundancy], PART_ROWS, bits.like):
         first = _indicators(xp, *(v[part.trials, part.rows] for v in bits[:3]))
         second = _indicators(xp, *(v[part.trials, part.columns] for v in bits[:3]))
         atoms = _atoms(lib, _count(lib, first, second), tables, names, redundancy)
@@ -147,7 +151,12 @@ def discrete_tile(
 
 
 def discrete_pairs(
-    lib: Library, bits: Bits, positions: Array, names: Sequence[str], redundancy: str
+    lib: Library,
+    bits: Bits,
+    positions: Array,
+    names: Sequence[str],
+    redundancy: str,
+    limits: Limits,
 ) -> list[Array]:
     """Atoms of a list of pairs, in bits.
 
@@ -157,14 +166,15 @@ def discrete_pairs(
         positions: (pairs, 3) int64: trial, row (first node), column (second node).
         names: atoms wanted.
         redundancy: "MMI" or "CCS".
+        limits: bound the numbers that are gathered at a time.
 
     Returns:
         By name, (pairs,) float64.
     """
     xp = lib.xp
-    result = [lib.zeros((len(positions),), "float64", bits.past) for _ in names]
+    result = [lib.zeros((len(positions),), "float64", bits.like) for _ in names]
     tables = tables_of(lib, bits)
-    size = max(1, min(PART_ENTRIES[redundancy], RESCUE_ELEMENTS // (8 * bits.past.shape[-1])))
+    size = max(1, min(PART_ENTRIES[redundancy], limits.rescued // (8 * bits.samples)))
     for start in range(0, len(positions), size):
         part = slice(start, start + size)
         trial, row, column = (positions[part, k] for k in range(3))
@@ -249,8 +259,8 @@ class _Tables(NamedTuple):
 
 def tables_of(lib: Library, bits: Bits) -> _Tables:
     """Bits by count, for so many samples."""
-    samples = bits.past.shape[-1]
-    one = lib.zeros((samples + 1,), "float64", bits.past) + 1
+    samples = bits.samples
+    one = lib.zeros((samples + 1,), "float64", bits.like) + 1
     number = lib.xp.cumsum(one, 0) - 1
     surprisal = -lib.xp.log2(lib.xp.maximum(number, one) / samples)
     return _Tables(surprisal, number / samples * surprisal, samples)

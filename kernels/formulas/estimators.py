@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..contract import Array, Estimator, Library, Outcome, Stable, Tile, Values
+from ..contract import Array, Estimator, Key, Library, Limits, Outcome, Stable, Tile, Values
 from ..lattice import ATOMS
 from . import ccs, mmi
 from .discrete import Bits, binarise, discrete_pairs, discrete_tile
@@ -24,7 +24,7 @@ from .mmi import Correlations
 from .moments import Moments
 from .parts import parts
 from .pointwise import gaussian
-from .unit_vectors import Segments, correlations, standardise
+from .unit_vectors import UnitVectors, correlations, unit_vectors
 
 STRICT = {"float64": 1e-9, "float32": 1e-5}
 """Error in nats that the closed form may leave in an atom, by dtype."""
@@ -45,19 +45,20 @@ class _Gaussian:
 
     def features(
         self, lib: Library, series: Array | Moments, tau: int, pooled: str | None
-    ) -> Segments | Moments:
+    ) -> UnitVectors | Moments:
         """Unit vectors of past and future; moments are features already, and pooled."""
         if isinstance(series, Moments):
             return series
-        return standardise(lib.xp, lib.cast(series, "float64"), tau, pooled)
+        return unit_vectors(lib.xp, lib.cast(series, "float64"), tau, pooled)
 
 
 class GaussianMMI(_Gaussian):
     """Jointly Gaussian variables, minimum mutual information: averages from the moments alone."""
 
+    key: Key = ("gaussian", "MMI")
     gathered_cost = 20.0  # 15 in torch, 29 in NumPy
 
-    def tolerance(self, features: Segments | Moments) -> Mapping[str, float]:
+    def tolerance(self, features: UnitVectors | Moments) -> Mapping[str, float]:
         """Strict where the data are at hand for what would miss it."""
         return LOOSE if isinstance(features, Moments) else STRICT
 
@@ -65,18 +66,19 @@ class GaussianMMI(_Gaussian):
         """Those that are decomposed: as they are."""
         return c
 
-    def tile_entries(self, features: Segments | Moments) -> int:
+    def tile_entries(self, features: UnitVectors | Moments) -> int:
         """Some twenty temporaries of one number an entry; found by sweep, see bench/README.md."""
         del features
         return 1 << 16
 
-    def block(
+    def of_tile(
         self,
         lib: Library,
-        features: Segments | Moments,
+        features: UnitVectors | Moments,
         tile: Tile,
         names: Sequence[str],
         dtype: str,
+        limits: Limits,
         use: Array | None = None,
     ) -> Values:
         """From the correlations of all rows with all columns."""
@@ -85,7 +87,12 @@ class GaussianMMI(_Gaussian):
         return Values(mmi.atoms(lib.xp, v, names), variance)
 
     def listed(
-        self, lib: Library, features: Segments | Moments, positions: Array, names: Sequence[str]
+        self,
+        lib: Library,
+        features: UnitVectors | Moments,
+        positions: Array,
+        names: Sequence[str],
+        limits: Limits,
     ) -> Stable:
         """From a factorisation of the data, where there are any."""
         v, outcome = features.lambdas(lib, positions)
@@ -115,7 +122,9 @@ class PersistenceMMI(GaussianMMI):
     and correlate more than this: `Outcome.NO_AR1_PAIR`.
     """
 
-    def tolerance(self, features: Segments | Moments) -> Mapping[str, float]:
+    key: Key = ("persistence", "MMI")
+
+    def tolerance(self, features: UnitVectors | Moments) -> Mapping[str, float]:
         """Loose: no factorisation of data would make such a matrix from them."""
         del features
         return LOOSE
@@ -126,10 +135,15 @@ class PersistenceMMI(GaussianMMI):
         return Correlations(xy=q, ab=q, xa=c.xa, xb=c.yb * q, ya=c.xa * q, yb=c.yb)
 
     def listed(
-        self, lib: Library, features: Segments | Moments, positions: Array, names: Sequence[str]
+        self,
+        lib: Library,
+        features: UnitVectors | Moments,
+        positions: Array,
+        names: Sequence[str],
+        limits: Limits,
     ) -> Stable:
         """No pair that the closed form cannot take has a reference."""
-        none = lib.zeros((len(positions),), "float64", features.past)
+        none = lib.zeros((len(positions),), "float64", features.like)
         outcome = lib.zeros((len(positions),), "int64", positions) + int(Outcome.NO_AR1_PAIR)
         return Stable([none for _ in names], outcome)
 
@@ -141,25 +155,26 @@ class GaussianCCS(_Gaussian):
     float32 turns moves the average by more than its tolerance.
     """
 
+    key: Key = ("gaussian", "CCS")
     gathered_cost = 1.5
 
-    def tolerance(self, features: Segments) -> Mapping[str, float]:
+    def tolerance(self, features: UnitVectors) -> Mapping[str, float]:
         """Strict: the data are at hand for what would miss it."""
         del features
         return _EXACT
 
-    def tile_entries(self, features: Segments) -> int:
+    def tile_entries(self, features: UnitVectors) -> int:
         """Some 100 numbers an entry; the backward pass records tens per sample, 50 to 100 MB."""
-        samples: int = features.past.shape[-1]
-        return max(1, min(1 << 14, (1 << 18) // samples))
+        return max(1, min(1 << 14, (1 << 18) // features.samples))
 
-    def block(
+    def of_tile(
         self,
         lib: Library,
-        features: Segments,
+        features: UnitVectors,
         tile: Tile,
         names: Sequence[str],
         dtype: str,
+        limits: Limits,
         use: Array | None = None,
     ) -> Values:
         """From correlations and samples of all rows with all columns."""
@@ -167,13 +182,18 @@ class GaussianCCS(_Gaussian):
         x, a, y, b = features.rectangle(lib, tile, "float64")
         c = _masked(lib.xp, correlations(lib.xp, x, a, y, b), use)
         v, variance = mmi.lambdas(lib.xp, c)
-        entries = max(1, ccs.PART_ELEMENTS // x.shape[-1])
+        entries = max(1, limits.part // x.shape[-1])
         places = [part.place for part in parts(tile, entries, entries, x)]
         found = ccs.atoms(lib, ccs.Nodes(x, a), ccs.Nodes(y, b), c, v, names, places)
         return Values(found, variance)
 
     def listed(
-        self, lib: Library, features: Segments, positions: Array, names: Sequence[str]
+        self,
+        lib: Library,
+        features: UnitVectors,
+        positions: Array,
+        names: Sequence[str],
+        limits: Limits,
     ) -> Stable:
         """Pointwise from a factorisation of the data, then averaged."""
         data = lib.xp.stack(features.gathered(positions), -2)
@@ -194,6 +214,11 @@ class Discrete:
     differentiable: bool = False
     gathered_cost = 18.0  # 16 in NumPy, 19 in torch
 
+    @property
+    def key(self) -> Key:
+        """Of its redundancy."""
+        return "discrete", self.redundancy
+
     def features(self, lib: Library, series: Array, tau: int, pooled: str | None) -> Bits:
         """Bits of past and future, and their products."""
         return binarise(lib.xp, lib.cast(series, "float64"), tau, pooled)
@@ -208,13 +233,14 @@ class Discrete:
         del features
         return 1 << 16
 
-    def block(
+    def of_tile(
         self,
         lib: Library,
         features: Bits,
         tile: Tile,
         names: Sequence[str],
         dtype: str,
+        limits: Limits,
         use: Array | None = None,
     ) -> Values:
         """From the counts of all rows with all columns."""
@@ -222,18 +248,23 @@ class Discrete:
         return Values(discrete_tile(lib, features, tile, names, self.redundancy), None)
 
     def listed(
-        self, lib: Library, features: Bits, positions: Array, names: Sequence[str]
+        self,
+        lib: Library,
+        features: Bits,
+        positions: Array,
+        names: Sequence[str],
+        limits: Limits,
     ) -> Stable:
         """From the counts of the pairs; nothing is degenerate but a constant node."""
         outcome = lib.zeros((len(positions),), "int64", positions)
-        return Stable(discrete_pairs(lib, features, positions, names, self.redundancy), outcome)
+        return Stable(
+            discrete_pairs(lib, features, positions, names, self.redundancy, limits), outcome
+        )
 
 
-ESTIMATORS: dict[tuple[str, str], Estimator] = {
-    ("gaussian", "MMI"): GaussianMMI(),
-    ("gaussian", "CCS"): GaussianCCS(),
-    ("discrete", "MMI"): Discrete("MMI"),
-    ("discrete", "CCS"): Discrete("CCS"),
+ESTIMATORS: dict[Key, Estimator] = {
+    estimator.key: estimator
+    for estimator in (GaussianMMI(), GaussianCCS(), Discrete("MMI"), Discrete("CCS"))
 }
 """By kind and redundancy."""
 

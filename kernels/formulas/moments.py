@@ -68,6 +68,11 @@ class Moments(NamedTuple):
     constant: Array
     samples: int
 
+    @property
+    def like(self) -> Array:
+        """Tells the library and the device."""
+        return self.past
+
     def of_nodes(self, trials: slice, nodes: Array) -> Moments:
         """Some nodes of some trials."""
         past, future, lagged = (m[trials][:, nodes[:, None], nodes] for m in self[:3])
@@ -95,8 +100,8 @@ class Moments(NamedTuple):
 
     def lambdas(self, lib: Library, positions: Array) -> tuple[Lambdas, Array]:
         """Of pairs that need their data there is no telling: ones, and `Outcome.UNRESOLVED`."""
-        outcome = lib.zeros((len(positions),), "int64", self.past) + int(Outcome.UNRESOLVED)
-        one = lib.zeros((len(positions),), "float64", self.past) + 1
+        outcome = lib.zeros((len(positions),), "int64", self.like) + int(Outcome.UNRESOLVED)
+        one = lib.zeros((len(positions),), "float64", self.like) + 1
         return Lambdas(*(one for _ in Lambdas._fields)), outcome
 
 
@@ -191,7 +196,7 @@ def _between(shift: Array, weight: Array) -> list[list[Array]]:
 
 
 def pooled(xp: Any, each: Sums, how: str | None, spacing: float) -> Sums:
-    """One trial out of several, in the ways of `segments.standardise`."""
+    """One trial out of several, in the ways of `unit_vectors`."""
     if how == "moments":
         spread = xp.where(_constant(xp, each, spacing), 0.0, each.high - each.low)
         spread = xp.amax(spread, 1)[:, None]

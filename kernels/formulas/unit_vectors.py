@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..contract import Library, Tile
 
 
-class Segments(NamedTuple):
+class UnitVectors(NamedTuple):
     """Past and future of every node, each centred and scaled to unit norm on its own.
 
     Attributes:
@@ -29,17 +29,22 @@ class Segments(NamedTuple):
     constant: Array
 
     @property
+    def like(self) -> Array:
+        """Tells the library and the device."""
+        return self.past
+
+    @property
     def samples(self) -> int:
         """Number of samples."""
         return int(self.past.shape[-1])
 
-    def of_nodes(self, trials: slice, nodes: Array) -> Segments:
+    def of_nodes(self, trials: slice, nodes: Array) -> UnitVectors:
         """Some nodes of some trials."""
-        return Segments(*(v[trials][:, nodes] for v in self))
+        return UnitVectors(*(v[trials][:, nodes] for v in self))
 
-    def of_pairs(self, pairs: Array) -> Segments:
+    def of_pairs(self, pairs: Array) -> UnitVectors:
         """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
-        return Segments(*(v[:, pairs].reshape(-1, 2, *v.shape[2:]) for v in self))
+        return UnitVectors(*(v[:, pairs].reshape(-1, 2, *v.shape[2:]) for v in self))
 
     def rectangle(self, lib: Library, tile: Tile, dtype: str) -> list[Array]:
         """x, a of the rows and y, b of the columns of a tile, (trials, nodes, samples) each."""
@@ -77,7 +82,7 @@ def correlations(xp: Any, x: Array, a: Array, y: Array, b: Array) -> Correlation
     )
 
 
-def standardise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Segments:
+def unit_vectors(xp: Any, series: Array, tau: int, pooled: str | None = None) -> UnitVectors:
     """Centre and scale past and future separately, as phyid does; at 100 samples it matters.
 
     Args:
@@ -91,11 +96,11 @@ def standardise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> 
     by_node = xp.swapaxes(series, 1, 2)
     past, past_constant = _unit(xp, join(xp, by_node[..., :-tau], pooled))
     future, future_constant = _unit(xp, join(xp, by_node[..., tau:], pooled))
-    return Segments(past, future, past_constant | future_constant)
+    return UnitVectors(past, future, past_constant | future_constant)
 
 
 def join(xp: Any, segment: Array, pooled: str | None) -> Array:
-    """(trials, nodes, samples) of the past or the future as one trial, see `standardise`."""
+    """(trials, nodes, samples) of the past or the future as one trial, see `unit_vectors`."""
     if pooled is None:
         return segment
     if pooled == "moments":
@@ -134,3 +139,8 @@ def _centred(segment: Array) -> Array:
     """Twice: the rounding of the first mean is large beside the signal when the offset is."""
     once = segment - segment.mean(-1)[..., None]
     return once - once.mean(-1)[..., None]
+
+
+# Names of before, until the backends no longer use them.
+Segments = UnitVectors
+standardise = unit_vectors

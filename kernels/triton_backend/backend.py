@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from ..contract import Estimator, Nodes, Pairs, Request, Totals
-from ..engine.all_pairs import decompose, request_for, rescue, rescue_parts
-from ..engine.chosen_pairs import decompose_chosen
 from ..engine.first_derivative import gradient
+from ..engine.gathered_rectangle import decompose_gathered
+from ..engine.gradient import add_rescued, totals_with_gradient
+from ..engine.libraries import torch_library
+from ..engine.marks import rescue
 from ..formulas.discrete import Bits
 from ..formulas.estimators import Discrete, GaussianCCS, PersistenceMMI
 from ..formulas.moments import Moments
 from ..formulas.unit_vectors import Segments
-from ..torch_backend import _LIB, _totals_with_gradient, rescue_gradient
 from . import ccs, discrete
 from .launch import fill, fill_from_moments, path_for
 from .node_means import decompose_nodes
@@ -28,28 +29,15 @@ CAPACITY = 1 << 16
 """Of the list of pairs for the stable path at first; if it overflows, the kernel runs again."""
 
 
-def run(
-    series: torch.Tensor | Moments,
-    *,
-    estimator: Estimator,
-    tau: int,
-    pooled: str | None,
-    names: Sequence[str],
-    per_trial: bool,
-    dtype: str,
-    pairs: torch.Tensor | None = None,
-    reduce: str | None = None,
-) -> Pairs | Nodes:
+_LIB = torch_library()
+
+
+def run(source: torch.Tensor | Moments, request: Request) -> Pairs | Nodes:
     """Atoms of a (trials, time, nodes) tensor or of moments, where it is; see `Pairs`, `Nodes`."""
-    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
-    device = series.past.device if isinstance(series, Moments) else series.device
+    device = source.like.device if isinstance(source, Moments) else source.device
     with torch.autocast(device.type, enabled=False):
-        features = _features(series, estimator, tau, pooled)
-        if reduce == "nodes":
-            return decompose_nodes(features, request)
-        if pairs is not None:
-            return decompose_chosen(_LIB, features, names, request, _totals, pairs)
-        return decompose(_LIB, features, names, request, _totals)
+        features = _features(source, request.estimator, request.tau, request.pooled)
+        return decompose_gathered(_LIB, features, request, _totals, decompose_nodes)
 
 
 def _features(
@@ -73,7 +61,7 @@ def _totals(features: Any, request: Request) -> Totals:
         return _mmi_totals(features, request)
     if features.past.requires_grad:
         # There is no kernel for this gradient; both passes are those of the torch backend.
-        return _totals_with_gradient(features, request)
+        return totals_with_gradient(features, request)
     kernel = _ccs if isinstance(request.estimator, GaussianCCS) else _persistence
     return _rescued(kernel(features, request), features, request)
 
@@ -242,8 +230,7 @@ def _rescued_gradient(
     by_name = dict(zip(request.names, doubles, strict=True))
     total = torch.zeros_like(past), torch.zeros_like(future)
     with torch.autocast(past.device.type, enabled=False):
-        for part in rescue_parts(segments, rescued):
-            rescue_gradient(segments, request, part, by_name, total)
+        add_rescued(segments, request, rescued, by_name, total)
     return total
 
 

@@ -21,8 +21,8 @@ import torch
 import triton
 import triton.language as tl
 
+from ..engine.libraries import torch_library
 from ..formulas.discrete import RESOLUTION, Bits, tables_of
-from ..torch_backend import _LIB
 from .device.arithmetic import filled
 from .device.lattice_sums import added, common_changes, cumulative, least, with_atoms
 from .device.tiles import fold, limit_from, pairs, store_values, varying
@@ -294,7 +294,7 @@ def fill(
         (atoms, nodes, nodes) sums over trials in bits, or (atoms, trials, nodes, nodes); zero on
         the diagonal and where a pair has a constant node.
     """
-    tables = tables_of(_LIB, features)
+    tables = tables_of(torch_library(), features)
     past, future = packed(features.past), packed(features.future)
     return launch_tiles(
         discrete_kernel,

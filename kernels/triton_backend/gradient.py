@@ -12,12 +12,14 @@ from typing import NamedTuple
 import torch
 
 from ..contract import Request, Tile
-from ..engine.all_pairs import pair_mask, tiles
+from ..engine.libraries import torch_library
+from ..engine.tiles import pair_mask, tiles
 from ..formulas.mmi import Correlations
 from ..formulas.unit_vectors import Segments
 from ..lattice import swap_nodes
-from ..torch_backend import _LIB
 from .plan import TERMS, coefficients
+
+_LIB = torch_library()
 
 
 class _Leaves(NamedTuple):
@@ -51,7 +53,7 @@ def series_gradient(
         upstream: by atom name, (nodes, nodes) or (trials, nodes, nodes).
     """
     past, future = torch.zeros_like(segments.past), torch.zeros_like(segments.future)
-    for tile in tiles(segments, request.estimator):
+    for tile in tiles(segments, request):
         rows, columns = tile.rows, tile.columns
         use = pair_mask(_LIB, segments, tile)
         _exclude(use, untrusted, tile)

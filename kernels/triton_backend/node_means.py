@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from ..contract import Nodes, Request, Tile
-from ..engine.all_pairs import RESCUE_ELEMENTS
-from ..engine.node_means import resolved
+from ..contract import Nodes, Request
+from ..engine.libraries import torch_library
+from ..engine.marks import rescue_nodes
 from ..formulas.unit_vectors import Segments
-from ..lattice import swap_nodes
-from ..torch_backend import _LIB
 from . import launch as launching
 from .device.mmi_nodes import mmi_nodes_kernel
 from .launch import Launch, constants, limits, on_device, options
 from .op import unpack
 from .plan import plan
+
+_LIB = torch_library()
 
 CAPACITY = 1 << 16
 """Of the list of a band at first; if it overflows, the band runs again."""
@@ -40,10 +40,9 @@ def decompose_nodes(segments: Segments, request: Request) -> Nodes:
     for keys in _bands(sums, segments, request):
         if len(keys) == 0:
             continue
-        for part in _parts(segments, unpack(keys, nodes), request.per_trial):
-            found, count = _again(sums, segments, part, request)
-            outcomes.update(found)
-            rescued += count
+        found, count = rescue_nodes(_LIB, segments, request, sums, unpack(keys, nodes))
+        outcomes.update(found)
+        rescued += count
     each = sums if request.per_trial else sums.squeeze(1)
     return Nodes(
         sums=dict(zip(names, each, strict=False)),
@@ -131,46 +130,3 @@ def _band(
     sums[:, :, start:stop] += by_row.sum(2)[..., : stop - start]
     sums += by_column.sum(2)[..., :nodes]
     return marked[:length].sort().values
-
-
-def _parts(segments: Segments, listed: torch.Tensor, per_trial: bool) -> Iterator[torch.Tensor]:
-    """Pairs in parts whose gathered data, of one trial or of all, stay within the bound."""
-    trials, _, samples = segments.past.shape
-    size = max(1, RESCUE_ELEMENTS // (4 * samples * (1 if per_trial else trials)))
-    yield from listed.split(size)
-
-
-def _again(
-    sums: torch.Tensor, segments: Segments, listed: torch.Tensor, request: Request
-) -> tuple[Counter[int], int]:
-    """Add (pairs, 3) pairs that the kernel left out, by the eager engine and its stable path.
-
-    Returns:
-        Their outcomes, and how many of them only the stable path resolved.
-    """
-    trial, pairs = listed[:, :1], listed[:, 1:]
-    if not request.per_trial:
-        trial = torch.arange(len(segments.past), device=listed.device)[:, None, None]
-    # (trials or 1, pairs, 2), each as a trial of two nodes.
-    gathered = Segments(*(v[trial, pairs].reshape(-1, 2, *v.shape[2:]) for v in segments))
-    found = resolved(
-        _LIB, gathered, request, Tile(slice(0, len(gathered.past)), slice(0, 1), slice(1, 2))
-    )
-    known = found.known.reshape(-1, len(listed)).sum(0)
-    place = listed[:, 0] if request.per_trial else torch.zeros_like(listed[:, 0])
-    mean = {
-        name: value.to(torch.float64).reshape(-1, len(listed)).sum(0) / known.clamp(min=1)
-        for name, value in found.atoms.items()
-    }
-    index = request.names.index
-    quantities = [(index(name), index(swap_nodes(name)), mean[name]) for name in request.names]
-    quantities.append((-3, -3, (known > 0).to(torch.float64)))
-    if {"rtr", "sts"} <= mean.keys():
-        both = mean["sts"] + mean["rtr"]
-        positive = (known > 0) & (both > 0)
-        share = torch.where(positive, mean["sts"] / torch.where(positive, both, 1.0), 0.0)
-        quantities += [(-2, -2, share), (-1, -1, positive.to(torch.float64))]
-    for own, mirror, value in quantities:
-        _LIB.add_at(sums[own], (place, pairs[:, 0]), value)
-        _LIB.add_at(sums[mirror], (place, pairs[:, 1]), value)
-    return found.outcomes, found.rescued

@@ -31,7 +31,6 @@ see `synkern.analysis.persistence`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -41,10 +40,18 @@ import numpy.typing as npt
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import in_float64, incoming, like, native, spacing, to_numpy
+from synkern._arrays import (
+    in_float64,
+    incoming,
+    library,
+    like,
+    native,
+    outside_transforms,
+    spacing,
+    to_numpy,
+)
 from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
-from synkern._tensors import outside_transforms
 from synkern._warnings import collected, warn
 from synkern.decomposition.batches import of_common_samples, only_valid
 from synkern.decomposition.decompose import phiid
@@ -329,7 +336,7 @@ def null_test(
     named = unnamed(series, "series")
     detached = outside_transforms(named.array, "series", "null_test")
     kind = native(detached)[0]
-    xp = sys.modules[kind]
+    xp = library(kind)
     detached = only_valid(detached, mask)
     array, restore = incoming(detached, kind, argument="series", offset_free=True)
     tau = check.lag(tau)

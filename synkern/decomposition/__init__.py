@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.decomposition.backends import BACKENDS
     from synkern.decomposition.decompose import phiid
     from synkern.decomposition.masks import lagged_pairs, stack_trials
     from synkern.decomposition.measures import MEASURES, Measure, atoms_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from synkern.decomposition.preprocess import PREPROCESSING, copula, detrend, difference, zscore
     from synkern.decomposition.reference import local_pair, phiid_pair
     from synkern.decomposition.result import PhiIDResult
+    from synkern.kernels import BACKENDS
 
 __all__ = [
     "BACKENDS",

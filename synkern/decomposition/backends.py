@@ -1,217 +1,20 @@
-"""The registry of backends: what can compute all pairs, where it can run, and why not.
+"""Which backend takes an array: the one that is asked for, or the first that can.
 
-A backend is one `Backend` record here and one module in `kernels/`; nothing else knows its name.
+The backends themselves are records of `kernels/`; see `kernels/registry.py`.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import importlib.util
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from synkern._arrays import ArrayKind, is_cupy, native
-from synkern._tensors import check_kind
+from synkern._arrays import check_kind, has_torch, is_cupy, is_tensor, native
+from synkern._faces import torch_missing
 from synkern._warnings import warn
-from synkern.kernels import Status
-from synkern.kernels.cpu_backend.backend import run as run_cpu
-from synkern.kernels.cpu_backend.bindings import load as load_cpu
-from synkern.kernels.cpu_backend.bindings import obstacle as cpu_obstacle
-from synkern.kernels.cupy_backend.probe import obstacle as cupy_obstacle
-from synkern.kernels.numpy_backend import run as run_numpy
-from synkern.kernels.torch_backend import run as run_torch
+from synkern.kernels import BACKENDS, Backend, Status, Wanted
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a backend is wanted for.
-
-    Attributes:
-        estimator: kind and redundancy; "persistence" is the kind of the persistence reference.
-        moments: from moments instead of a series.
-        reduces: to means by node.
-        pointwise: at every sample, see `phiid_local`.
-    """
-
-    estimator: tuple[str, str] = ("gaussian", "MMI")
-    moments: bool = False
-    reduces: bool = False
-    pointwise: bool = False
-
-
-@dataclass(frozen=True)
-class Backend:
-    """One way to compute all pairs.
-
-    Attributes:
-        name: as in `phiid(..., backend=name)`.
-        summary: one line.
-        arrays: the kind of array it takes and returns.
-        run: `run(series, *, estimator, tau, pooled, names, per_trial, dtype, pairs, reduce) ->
-            Pairs | Nodes`, on a checked (trials, time, nodes) array or on `Moments`.
-        status: probes this machine, cheaply and without side effects.
-        differentiable: whether gradients flow back to the series.
-        automatic: kinds of device on which "auto" may choose it.
-        refuses: what it cannot do of some work, to follow "does not"; None if it can do all.
-        shares: further kinds of array whose memory it takes as it is, and gives back.
-        preferred: kinds of array for which "auto" tries it before all others.
-        pointwise: the backend whose code gives atoms at every sample where this one is asked for
-            them, itself or another; None if none.
-        prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
-            why and what would help.
-    """
-
-    name: str
-    summary: str
-    arrays: ArrayKind
-    run: Callable[..., Any]
-    status: Callable[[], Status]
-    differentiable: bool = False
-    automatic: tuple[str, ...] = ("cpu", "cuda")
-    refuses: Callable[[Work], str | None] = lambda work: None
-    shares: tuple[ArrayKind, ...] = ()
-    preferred: tuple[ArrayKind, ...] = ()
-    pointwise: str | None = None
-    prepare: Callable[[], Any] | None = None
-
-    def lacks(self, work: Work) -> str | None:
-        """What it cannot do of some work, to follow "does not"; None if it can do all."""
-        if work.pointwise and self.pointwise is None:
-            return "compute atoms at every sample"
-        return self.refuses(work)
-
-
-def _torch_status() -> Status:
-    if torch.cuda.is_available():
-        return Status(("cpu", "cuda"))
-    if torch.version.cuda is None and torch.version.hip is None:
-        return Status(
-            ("cpu",), "no GPU: this torch is a CPU build", "install a CUDA or ROCm build of torch"
-        )
-    return Status(("cpu",), "no GPU: torch sees no CUDA device or driver", "nvidia-smi tells more")
-
-
-_OLDEST_TRITON = (3, 6)
-
-
-def _triton_status() -> Status:
-    if importlib.util.find_spec("triton") is None:
-        return Status((), "triton is not installed", "pip install 'synkern[triton]' (Linux)")
-    try:
-        version = importlib.metadata.version("triton")
-    except importlib.metadata.PackageNotFoundError:  # ROCm's has another name, and torch's version.
-        version = None
-    if version is not None and tuple(map(int, version.split(".")[:2])) < _OLDEST_TRITON:
-        return Status((), f"triton {version} is too old", "pip install 'triton>=3.6'")
-    # triton reads its own variable when its kernels are defined: they run on the CPU, or on a GPU.
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return Status(
-            ("cpu",),
-            "TRITON_INTERPRET=1: triton interprets its kernels on the CPU, slowly, as a test",
-            "unset it to use a GPU",
-        )
-    if torch.cuda.is_available():
-        return Status(("cuda",))
-    return Status((), _torch_status().why, "a GPU of compute capability 8.0 or later, or CDNA 3")
-
-
-def triton_computes_on(device: str) -> bool:
-    """Whether a GPU of that kind is there and triton compiles for it."""
-    return device == "cuda" and device in _triton_status().devices
-
-
-def _triton_refuses(work: Work) -> str | None:
-    if work.reduces and (work.moments or work.estimator != ("gaussian", "MMI")):
-        source = "moments" if work.moments else "a series"
-        return f"reduce {' '.join(work.estimator)} of {source} to means by node"
-    return None
-
-
-def _run_triton(*arguments: Any, **options: Any) -> Any:
-    # Imported when used: triton takes a second, and not everyone has it.
-    backend = importlib.import_module("synkern.kernels.triton_backend.backend")
-    return backend.run(*arguments, **options)
-
-
-def _cpu_status() -> Status:
-    obstacle = cpu_obstacle()
-    if obstacle is None:
-        return Status(("cpu",))
-    return Status((), obstacle.why, obstacle.remedy, obstacle.broken)
-
-
-def _run_cupy(*arguments: Any, **options: Any) -> Any:
-    # Imported when used: cupy takes a third of a second, and not everyone has it.
-    backend = importlib.import_module("synkern.kernels.cupy_backend.backend")
-    return backend.run(*arguments, **options)
-
-
-def _cupy_status() -> Status:
-    obstacle = cupy_obstacle()
-    return Status((), *obstacle) if obstacle else Status(("cuda",))
-
-
-BACKENDS: tuple[Backend, ...] = (
-    Backend(
-        name="cpu",
-        summary="compiled for this machine at first use; vectors of pairs, threads over tiles",
-        arrays="numpy",
-        run=run_cpu,
-        status=_cpu_status,
-        shares=("torch",),
-        pointwise="numpy",
-        prepare=load_cpu,
-    ),
-    Backend(
-        name="numpy",
-        summary="whole-array tiles on NumPy arrays; threads only in matrix products",
-        arrays="numpy",
-        run=run_numpy,
-        status=lambda: Status(("cpu",)),
-        pointwise="numpy",
-    ),
-    Backend(
-        name="triton",
-        summary="one fused kernel for all pairs and trials on a GPU; differentiable",
-        arrays="torch",
-        run=_run_triton,
-        status=_triton_status,
-        differentiable=True,
-        automatic=("cuda",),
-        refuses=_triton_refuses,
-        shares=("cupy",),
-    ),
-    Backend(
-        name="cupy",
-        summary="CUDA C++ for all pairs and trials on an NVIDIA GPU; all estimators",
-        arrays="cupy",
-        run=_run_cupy,
-        status=_cupy_status,
-        automatic=("cuda",),
-        shares=("torch",),
-        preferred=("cupy",),
-        pointwise="cupy",
-    ),
-    Backend(
-        name="torch",
-        summary="whole-array tiles on torch tensors of any device; differentiable",
-        arrays="torch",
-        run=run_torch,
-        status=_torch_status,
-        differentiable=True,
-        shares=("cupy",),
-        pointwise="torch",
-    ),
-)
-"""All of them, in the order in which `auto` prefers them."""
-
-
-def select(name: str, array: Any, work: Work) -> Backend:
+def select(name: str, array: Any, wanted: Wanted) -> Backend:
     """The backend of that name; for "auto" the first that can take the array as and where it is.
 
     What the first use of a backend needs is made ready here. If that fails, or is known to have
@@ -221,42 +24,45 @@ def select(name: str, array: Any, work: Work) -> Backend:
     Args:
         name: of a backend, or "auto".
         array: a series, or one of the moments.
-        work: what is to be computed of it.
+        wanted: what is to be computed of it.
 
     Raises:
         ValueError: unknown name; a backend that cannot run here or does not compute this, with the
             reason and a remedy.
         TypeError: a kind of tensor that none takes.
+        MissingExtraError: an ImportError: a backend that needs torch, where there is none.
     """
     by_name = {backend.name: backend for backend in BACKENDS}
     if name != "auto" and name not in by_name:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
-    if isinstance(array, torch.Tensor):
-        check_kind(array, "series")
+    check_kind(array, "series")
     kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     if name != "auto":
-        return _named(by_name[name], device, work)
-    with_gradient = isinstance(array, torch.Tensor) and array.requires_grad
+        return _named(by_name[name], device, wanted)
+    with_gradient = is_tensor(array) and array.requires_grad
     for backend in sorted(BACKENDS, key=lambda backend: kind not in backend.preferred):
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
-        if backend.lacks(work) or (with_gradient and not backend.differentiable):
+        if backend.lacks(wanted) or (with_gradient and not backend.differentiable):
             continue
-        if work.pointwise and backend.pointwise != backend.name:
+        if wanted.pointwise and backend.pointwise != backend.name:
             continue
         if fits and _ready(backend, device):
             return backend
     raise _cannot(name, device, BACKENDS)
 
 
-def _named(backend: Backend, device: str, work: Work) -> Backend:
-    if lack := backend.lacks(work):
+def _named(backend: Backend, device: str, wanted: Wanted) -> Backend:
+    if lack := backend.lacks(wanted):
         raise ValueError(
             f"backend {backend.name!r} does not {lack}; choose backend='auto' or 'torch'"
         )
+    if backend.arrays == "torch" and not has_torch():
+        extra = "triton" if backend.name == "triton" else "torch"
+        raise torch_missing(f"backend={backend.name!r}", extra)
     # What failed before is tried again when it is asked for by name.
     if device not in backend.status().devices and (backend.prepare is None or device != "cpu"):
         raise _cannot(backend.name, device, [backend])
-    if work.pointwise and backend.pointwise != backend.name:
+    if wanted.pointwise and backend.pointwise != backend.name:
         return backend  # The other's code needs nothing of this one's.
     try:
         if backend.prepare:

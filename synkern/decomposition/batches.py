@@ -12,26 +12,34 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
-from synkern._arrays import in_float64, is_cupy, like, to_numpy
+from synkern._arrays import in_float64, is_cupy, is_tensor, like, to_numpy
+from synkern._faces import Later
 from synkern.decomposition.masks import Valid, valid_samples
-from synkern.kernels import Nodes, Pairs, binarise, steady, swap_nodes, unit_vectors
+from synkern.kernels import (
+    NUMPY,
+    Nodes,
+    Pairs,
+    Request,
+    binarise,
+    quantities,
+    steady,
+    unit_vectors,
+)
 
-HELD = 1 << 23
-"""Atoms of single trials held at a time where trials differ in their pairs: 64 MB each."""
-
-BLOCK = 1024
-"""Nodes to a side of the blocks of pairs that are averaged at a time, see `_node_means`."""
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Indices = npt.NDArray[np.int64]
-Run = Callable[..., Any]  # a backend's, everything given that does not differ between batches
+Run = Callable[[Any, Request], Pairs | Nodes]
 
 
 class Batch(NamedTuple):
@@ -122,7 +130,7 @@ def only_valid(array: Any, mask: Any, *, argument: str = "mask") -> Any:
     if kind is None or valid is None:
         return array
     whole = array if array.ndim == 3 else array[None]
-    if array.dtype == torch.uint64:  # Most of torch does not know it.
+    if is_tensor(array) and array.dtype == torch.uint64:  # Most of torch does not know it.
         whole = filled(torch, whole.view(torch.int64), valid).view(torch.uint64)
     else:
         whole = filled(sys.modules[kind], whole, valid)
@@ -131,7 +139,7 @@ def only_valid(array: Any, mask: Any, *, argument: str = "mask") -> Any:
 
 def _library_of_wide(array: Any) -> str | None:
     """The library of an array whose dtype has numbers that float64 has not; None of any other."""
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         wide = array.dtype in (torch.int64, torch.uint64) and array.layout is torch.strided
         return "torch" if wide and not array.is_nested else None
     if not isinstance(array, np.ndarray) and not is_cupy(array):
@@ -223,38 +231,32 @@ def _centred(xp: Any, segments: Sequence[Array]) -> list[Array]:
 # ---- From results of batches to one --------------------------------------------------------------
 
 
-def decomposed(
-    xp: Any,
-    run: Run,
-    given: Sequence[Batch],
-    names: Sequence[str],
-    *,
-    per_trial: bool,
-    pairs: Array | None,
-    reduce: str | None,
-) -> Pairs | Nodes:
+def decomposed(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Pairs | Nodes:
     """Run a backend on batches.
 
     Args:
         xp: numpy, torch or cupy, the library of its arrays.
-        run: the backend's, with estimator, pooled and dtype.
+        run: the backend's.
         given: batches of one lag that hold every trial once, or one of pooled trials.
-        names: atoms wanted.
-        per_trial: keep trials apart.
-        pairs: chosen ones, as the backend takes them; None: all.
-        reduce: None or "nodes".
+        request: what to compute of them; each batch has a lag of its own.
     """
     if len(given) == 1:
-        series, tau, *_ = given[0]
-        return run(series, tau=tau, names=names, per_trial=per_trial, pairs=pairs, reduce=reduce)
-    if per_trial:
-        options = {"names": names, "per_trial": True, "pairs": pairs, "reduce": reduce}
-        found = [run(batch.series, tau=batch.tau, **options) for batch in given]
+        whole: Pairs | Nodes = _run(run, given[0], request)
+        return whole
+    if request.per_trial:
+        found = [_run(run, batch, request) for batch in given]
         trials = [_trials(batch) for batch in given]
-        return (_pairs_apart if reduce is None else _nodes_apart)(xp, found, trials)
-    if reduce is None:
-        return _trial_means(xp, run, given, names, pairs)
-    return _node_means(xp, run, given, names)
+        return (_nodes_apart if request.by_node else _pairs_apart)(xp, found, trials)
+    if not request.by_node:
+        return _trial_means(xp, run, given, request)
+    return _node_means(xp, run, given, request)
+
+
+def _run(run: Run, batch: Batch, request: Request, part: slice = slice(None)) -> Any:
+    """`Pairs` or `Nodes` of (some trials of) a batch, at its lag."""
+    request = request if request.tau == batch.tau else replace(request, tau=batch.tau)
+    series = batch.series if part == slice(None) else batch.series[part]
+    return run(series, request)
 
 
 def _trials(batch: Batch) -> Indices:
@@ -307,29 +309,31 @@ def _nodes_apart(xp: Any, found: Sequence[Nodes], trials: Sequence[Indices]) -> 
     )
 
 
-def _trial_means(
-    xp: Any, run: Run, given: Sequence[Batch], names: Sequence[str], pairs: Array | None
-) -> Pairs:
+def _trial_means(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Pairs:
     """Means over the trials in which a pair has a value, some trials at a time."""
     nodes = given[0].series.shape[-1]
-    size = max(1, HELD // (nodes**2 if pairs is None else len(pairs)))
-    total: dict[str, Array] = dict.fromkeys(names, 0)
+    size = max(
+        1, request.limits.apart // (nodes**2 if request.pairs is None else len(request.pairs))
+    )
+    apart = replace(request, per_trial=True)
+    total: dict[str, Array] = dict.fromkeys(request.wanted, 0)
     count: Array = 0
     found, trials = [], []
     for batch, part in _parts(given, size):
-        series = batch.series[part]
-        each = run(series, tau=batch.tau, names=names, per_trial=True, pairs=pairs, reduce=None)
-        known = ~xp.isnan(each.atoms[names[0]])
+        each = _run(run, batch, apart, part)
+        known = ~xp.isnan(each.atoms[request.wanted[0]])
         # Of the dtype of the atoms, lest NumPy widen these.
-        count = count + xp.where(known, xp.ones_like(each.atoms[names[0]]), 0.0).sum(0)
-        for name in names:
+        one = xp.ones_like(each.atoms[request.wanted[0]])
+        count = count + xp.where(known, one, 0.0).sum(0)
+        for name in request.wanted:
             total[name] = total[name] + xp.where(known, each.atoms[name], 0.0).sum(0)
         found.append(replace(each, atoms={}))
         trials.append(_trials(batch)[part])
     known, divisor = count > 0, xp.where(count > 0, count, 1.0)
     rest = _pairs_apart(xp, found, trials)
     return replace(
-        rest, atoms={name: xp.where(known, total[name] / divisor, math.nan) for name in names}
+        rest,
+        atoms={name: xp.where(known, value / divisor, math.nan) for name, value in total.items()},
     )
 
 
@@ -339,56 +343,47 @@ def _parts(given: Sequence[Batch], size: int) -> Iterator[tuple[Batch, slice]]:
             yield batch, slice(start, start + size)
 
 
-def _node_means(xp: Any, run: Run, given: Sequence[Batch], names: Sequence[str]) -> Nodes:
+def _node_means(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Nodes:
     """Sums over the pairs of each node, of means over trials, a block of pairs at a time."""
     nodes = given[0].series.shape[-1]
-    closed = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
-    sums = {name: np.zeros(nodes) for name in closed}
-    numbers = {name: np.zeros(nodes) for name in ("pairs", "shares", "shared")}
+    names = request.names
+    sums = np.zeros((len(names) + 3, nodes))
     outcomes: Counter[int] = Counter()
     rescued = 0
-    for pairs in _blocks(nodes):
-        found = _trial_means(xp, run, given, closed, like(pairs, given[0].series))
+    for pairs in _blocks(nodes, request.limits.side):
+        chosen = like(pairs, given[0].series)
+        found = _trial_means(
+            xp, run, given, replace(request, wanted=names, by_node=False, pairs=chosen)
+        )
         outcomes.update(to_numpy(found.flagged)[:, 3].tolist())
         rescued += found.rescued
         atoms = {name: to_numpy(value).astype(np.float64) for name, value in found.atoms.items()}
-        known = ~np.isnan(atoms[closed[0]])
-        for name, value in atoms.items():
-            _add(sums[name], pairs[known, 0], value[known])
-            _add(sums[swap_nodes(name)], pairs[known, 1], value[known])
-        positive, share = known & False, known * 0.0
-        if {"rtr", "sts"} <= atoms.keys():
-            both = np.where(known, atoms["sts"] + atoms["rtr"], 0.0)
-            positive = both > 0
-            share = np.where(positive, atoms["sts"], 0.0) / np.where(positive, both, 1.0)
-        for side in pairs.T:
-            _add(numbers["pairs"], side, known)
-            _add(numbers["shares"], side[positive], share[positive])
-            _add(numbers["shared"], side, positive)
-    whole = {name: like(number.astype(np.int64), found.flagged) for name, number in numbers.items()}
+        known = ~np.isnan(atoms[names[0]])
+        atoms = {name: np.where(known, value, 0.0) for name, value in atoms.items()}
+        for own, mirror, value in quantities(NUMPY, names, atoms, known):
+            for place, side in ((own, pairs[:, 0]), (mirror, pairs[:, 1])):
+                sums[place] += np.bincount(side, value, minlength=nodes)
+    each = [like(total, found.flagged) for total in sums]
+    numbers = like(sums[[-3, -1]].astype(np.int64), found.flagged)
     return Nodes(
-        sums={name: like(value, found.flagged) for name, value in sums.items()},
-        pairs=whole["pairs"],
-        shares=like(numbers["shares"], found.flagged),
-        shared=whole["shared"],
+        sums=dict(zip(names, each, strict=False)),
+        pairs=numbers[0],
+        shares=each[-2],
+        shared=numbers[1],
         constant=found.constant,
         outcomes=outcomes,
         rescued=rescued,
     )
 
 
-def _add(total: npt.NDArray[np.float64], node: Indices, value: npt.NDArray[Any]) -> None:
-    total += np.bincount(node, value, minlength=len(total))
-
-
-def _blocks(nodes: int) -> Iterator[Indices]:
+def _blocks(nodes: int, side: int) -> Iterator[Indices]:
     """(pairs, 2): every pair first < second once, few nodes at a time."""
-    starts = range(0, nodes, BLOCK)
+    starts = range(0, nodes, side)
     for i in starts:
-        for j in starts[i // BLOCK :]:
+        for j in starts[i // side :]:
             first, second = np.meshgrid(
-                np.arange(i, min(i + BLOCK, nodes)),
-                np.arange(j, min(j + BLOCK, nodes)),
+                np.arange(i, min(i + side, nodes)),
+                np.arange(j, min(j + side, nodes)),
                 indexing="ij",
             )
             pairs = np.stack([first.reshape(-1), second.reshape(-1)], -1)

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
-import torch
-
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import Incoming, incoming, like, placed, spacing, to_numpy
+from synkern._arrays import (
+    Incoming,
+    incoming,
+    is_tensor,
+    like,
+    placed,
+    run_whole,
+    spacing,
+    to_numpy,
+)
 from synkern._names import node_names, unnamed
-from synkern._tensors import run_whole
 from synkern._warnings import collected, warn
 from synkern.decomposition import states
-from synkern.decomposition.backends import Backend, Work, select
+from synkern.decomposition.backends import select
 from synkern.decomposition.batches import Batch, batches, decomposed, filled, only_valid
 from synkern.decomposition.masks import valid_samples
 from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.result import PhiIDResult, by_name
 from synkern.decomposition.selection import Selection, select_pairs
-from synkern.kernels import ESTIMATORS, PERSISTENCE, Estimator, Nodes, Outcome, swap_nodes
+from synkern.kernels import (
+    ESTIMATORS,
+    LIMITS,
+    Backend,
+    Estimator,
+    Limits,
+    Nodes,
+    Outcome,
+    Wanted,
+    request_for,
+    swap_nodes,
+)
 
 _MATRICES = ("past", "future", "lagged", "constant")  # of `formulas.moments.Moments`
 _FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
@@ -221,6 +237,7 @@ class Options:
     backend: str
     dtype: str
     node_names: Sequence[Any] | None = None
+    limits: Limits = LIMITS
 
     def __post_init__(self) -> None:
         """Raise ValueError on unknown or contrary choices."""
@@ -272,9 +289,8 @@ def decompose(
         tau = series.tau if isinstance(series, LaggedMoments) else 1
     lags = check.lags(tau)
     moments = isinstance(series, LaggedMoments)
-    kind = "persistence" if estimator is PERSISTENCE else options.kind
-    work = Work((kind, options.redundancy), moments=moments, reduces=options.reduce is not None)
-    source = (_moments_source if moments else _series_source)(series, lags, options, work)
+    wanted = Wanted(estimator.key, moments=moments, by_node=options.reduce is not None)
+    source = (_moments_source if moments else _series_source)(series, lags, options, wanted)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
         _refuse_too_large(source, len(lags), options, selection)
@@ -284,11 +300,11 @@ def decompose(
     return results if check.several(tau) else results[lags[0]]
 
 
-def _series_source(series: Any, lags: Sequence[int], options: Options, work: Work) -> _Source:
+def _series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wanted) -> _Source:
     named = unnamed(series, "series")
     series = named.array
-    chosen = select(options.backend, series, work)
-    if options.reduce and isinstance(series, torch.Tensor) and series.requires_grad:
+    chosen = select(options.backend, series, wanted)
+    if options.reduce and is_tensor(series) and series.requires_grad:
         raise ValueError(
             f"reduce={options.reduce!r} has no gradient, and series requires one; detach it, or "
             "reduce the matrices of all pairs"
@@ -321,7 +337,7 @@ def _series_source(series: Any, lags: Sequence[int], options: Options, work: Wor
 
 
 def _moments_source(
-    moments: LaggedMoments, lags: Sequence[int], options: Options, work: Work
+    moments: LaggedMoments, lags: Sequence[int], options: Options, wanted: Wanted
 ) -> _Source:
     if (options.kind, options.redundancy) != ("gaussian", "MMI"):
         raise ValueError(
@@ -335,7 +351,7 @@ def _moments_source(
         )
     by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
     past = by_lag[lags[0]].past
-    chosen = select(options.backend, past, work)
+    chosen = select(options.backend, past, wanted)
     if moments.library not in (chosen.arrays, *chosen.shares):
         raise ValueError(
             f"backend {options.backend!r} takes {chosen.arrays} arrays, and the moments are of "
@@ -368,20 +384,20 @@ def _at_lag(
     names = options.names
     if selection is not None:  # Its pairs may be asked for the other way round.
         names = tuple(dict.fromkeys([*names, *(swap_nodes(name) for name in names)]))
-    run = functools.partial(
-        source.backend.run, estimator=estimator, pooled=options.pooled, dtype=options.dtype
-    )
-    whole = functools.partial(
-        decomposed,
-        sys.modules[source.backend.arrays],
-        run,
-        names=names,
+    request = request_for(
+        names,
+        estimator=estimator,
         per_trial=options.average is None,
+        dtype=options.dtype,
+        tau=lag,
+        pooled=options.pooled,
         pairs=None if selection is None else like(selection.pairs, source.like),
-        reduce=options.reduce,
+        by_node=options.reduce is not None,
+        limits=options.limits,
     )
+    xp = sys.modules[source.backend.arrays]
     found: Any = run_whole(
-        lambda array: whole(source.data(array, lag)),
+        lambda array: decomposed(xp, source.backend.run, source.data(array, lag), request),
         source.array,
         differentiable=estimator.differentiable,
     )

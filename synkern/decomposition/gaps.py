@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
-from synkern._arrays import in_float64, incoming, like, native
+from synkern._arrays import in_float64, incoming, is_tensor, library, like, native
 from synkern.decomposition.batches import only_valid
 from synkern.decomposition.masks import Valid, valid_samples
 
@@ -52,7 +50,7 @@ def taken_in(series: Any, mask: Any, *, at_least: int) -> Gapped | None:
         TypeError: not real numbers; a mask that does not hold truth values.
     """
     kind = native(series)[0]
-    xp: Any = sys.modules[kind]
+    xp: Any = library(kind)
     array, restore = incoming(only_valid(series, mask), kind, argument="series", offset_free=True)
     valid = valid_samples(mask, array)
     if valid is None:
@@ -120,8 +118,9 @@ def changes(given: Gapped) -> Any:
 def _put_back(given: Gapped, places: Valid, step: Callable[[Indices, Indices], Array]) -> Any:
     """What a step makes of (trial, time), (trials, samples) each, at these places."""
     shape = (*places.shape, given.array.shape[2])
-    if given.xp is torch:
-        out = given.array.new_full(shape, math.nan, dtype=torch.float64)
+    out: Array
+    if is_tensor(given.array):
+        out = given.array.new_full(shape, math.nan, dtype=given.xp.float64)
     else:
         out = np.full(shape, math.nan)
     counts = places.sum(1)
@@ -152,9 +151,10 @@ def _curves(time: Indices) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.floa
 def _flat(xp: Any, varying: Array, *values: Array) -> Array:
     """(trials, 1, nodes): whether something varies by no more than the rounding of some values."""
     dtype = values[0].dtype
-    real = dtype.is_floating_point if xp is torch else dtype.kind == "f"
+    tensors = is_tensor(varying)
+    real = dtype.is_floating_point if tensors else dtype.kind == "f"
     spacing = max(float((xp.finfo(dtype) if real else np.finfo(np.float64)).eps), 2.0**-52)
-    varying, *given = (v.detach() if xp is torch else v for v in (varying, *values))
+    varying, *given = (v.detach() if tensors else v for v in (varying, *values))
     peak = functools.reduce(xp.maximum, (xp.amax(xp.abs(in_float64(v)), -2) for v in given))
     extent = xp.amax(varying, -2) - xp.amin(varying, -2)
     return (extent <= _ROUNDING * spacing * peak)[:, None]

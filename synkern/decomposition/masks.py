@@ -17,15 +17,13 @@ lines for instance, makes persistence that was not there.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from synkern._arrays import ArrayKind, incoming, is_cupy, native, to_numpy
+from synkern._arrays import ArrayKind, incoming, is_cupy, is_tensor, library, native, to_numpy
 from synkern._names import unnamed
 
 Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
@@ -54,7 +52,7 @@ def lagged_pairs(past: Any, future: Any) -> tuple[Any, int]:
     """
     past, future = unnamed(past, "past").array, unnamed(future, "future").array
     kind: ArrayKind = "cupy" if is_cupy(past) else native(past)[0]
-    xp: Any = sys.modules[kind]
+    xp: Any = library(kind)
     first, restore = incoming(past, kind, argument="past")
     second = incoming(future, kind, argument="future").array
     if tuple(first.shape) != tuple(second.shape) or first.ndim not in (2, 3):
@@ -84,7 +82,7 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
         TypeError: not real numbers.
     """
     trials = [unnamed(trial, f"trials[{k}]").array for k, trial in enumerate(trials)]
-    kind: ArrayKind = "torch" if any(isinstance(t, torch.Tensor) for t in trials) else "numpy"
+    kind: ArrayKind = "torch" if any(is_tensor(t) for t in trials) else "numpy"
     arrays = [incoming(t, kind, argument=f"trials[{k}]").array for k, t in enumerate(trials)]
     shapes = [tuple(array.shape) for array in arrays]
     if len({shape[1:] for shape in shapes}) != 1 or len(shapes[0]) != 2:
@@ -92,7 +90,7 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
             f"trials must be (time, nodes) arrays of the same nodes, at least one; got {shapes}"
         )
     longest = max(time for time, _ in shapes)
-    xp: Any = sys.modules[kind]
+    xp: Any = library(kind)
     padded = [xp.concatenate([a, _missing(xp, a, longest - len(a))]) for a in arrays]
     mask = np.arange(longest) < np.array([time for time, _ in shapes])[:, None]
     return xp.stack(padded), mask
@@ -100,9 +98,10 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
 
 def _missing(xp: Any, array: Array, length: int) -> Array:
     """(length, nodes) of NaN, or of zeros where the array cannot hold them."""
-    real = array.is_floating_point() if xp is torch else array.dtype.kind == "f"
-    if xp is torch:
+    if is_tensor(array):
+        real = array.is_floating_point()
         return array.new_full((length, array.shape[1]), math.nan if real else 0)
+    real = array.dtype.kind == "f"
     return np.full((length, array.shape[1]), math.nan if real else 0, array.dtype)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 import synkern._checks as check
 import synkern._memory as memory
@@ -15,17 +14,24 @@ from synkern._arrays import (
     ArrayKind,
     incoming,
     is_cupy,
+    is_tensor,
     like,
     native,
+    outside_transforms,
     placed,
     spacing,
     to_numpy,
 )
+from synkern._faces import Later
 from synkern._names import Named, unnamed
-from synkern._tensors import outside_transforms
 from synkern.decomposition.batches import only_valid
 from synkern.decomposition.masks import Valid, valid_samples
 from synkern.kernels import moments as kernel
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 PENDING = 64
 """Time points that wait until their products are formed: one matrix product for all of them."""
@@ -287,6 +293,6 @@ class LaggedMoments:
 
 def _copy(array: Any) -> Any:
     """In float64 and in memory of its own."""
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         return array.to(torch.float64, copy=True)
     return array.astype(np.float64)

@@ -5,24 +5,37 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import in_float64, incoming, like, placed, spacing, to_numpy
+from synkern._arrays import (
+    in_float64,
+    incoming,
+    is_tensor,
+    like,
+    outside_transforms,
+    placed,
+    spacing,
+    to_numpy,
+)
+from synkern._faces import Later
 from synkern._names import unnamed
-from synkern._tensors import outside_transforms
 from synkern._warnings import warn
 from synkern.decomposition import states
-from synkern.decomposition.backends import Work, select
+from synkern.decomposition.backends import select
 from synkern.decomposition.batches import Batch, batches, concatenated, filled, only_valid
 from synkern.decomposition.masks import Valid, valid_samples
-from synkern.kernels import ATOMS, Outcome, steady
+from synkern.kernels import ATOMS, Outcome, Wanted, steady
 from synkern.kernels import pointwise as kernel
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 CHUNK_ELEMENTS = 1 << 18
 """Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""
@@ -102,7 +115,7 @@ def phiid_local(
     check.choice("unit", unit, ("nats", "bits", None))
     tau = check.lag(tau)
     series = outside_transforms(unnamed(series, "series").array, "series", "phiid_local")
-    library = select(backend, series, Work((kind, redundancy), pointwise=True)).arrays
+    library = select(backend, series, Wanted((kind, redundancy), pointwise=True)).arrays
     series = only_valid(series, mask)
     # What is fitted elsewhere has to keep its offset from the series.
     data, restore = incoming(series, library, argument="series", offset_free=fit is None)
@@ -266,10 +279,10 @@ def _as_fit(fit: Array, data: Array) -> Array:
             f"its nodes must be those of series; got {fit.shape[-1]} nodes for {data.shape[-1]}"
         )
     fit = in_float64(fit)
-    return fit.to(data.device) if isinstance(fit, torch.Tensor) else fit
+    return fit.to(data.device) if is_tensor(fit) else fit
 
 
 def _empty(xp: Any, like: Array, shape: tuple[int, ...]) -> Array:
-    if isinstance(like, torch.Tensor):
+    if is_tensor(like):
         return torch.empty(shape, dtype=torch.float64, device=like.device)
     return xp.empty(shape)

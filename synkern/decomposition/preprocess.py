@@ -24,21 +24,25 @@ The copula transform follows Ince et al., Human Brain Mapping 2017 (doi:10.1002/
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import synkern._checks as check
-from synkern._arrays import in_float64, incoming, native, spacing
+from synkern._arrays import in_float64, incoming, is_tensor, library, native, spacing
+from synkern._faces import Later
 from synkern._names import keeps_names
 from synkern.decomposition import gaps
 from synkern.kernels import steady
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 Array = Any  # numpy.ndarray or torch.Tensor
 
@@ -154,7 +158,7 @@ def copula(series: Any, *, mask: Any = None) -> Any:
     if (gapped := _with_gaps(series, mask, at_least=2)) is not None:
         return gaps.of_values(gapped, copula)
     s = _taken_in(series, at_least=2, purpose="copula")
-    transform = _copula_of_tensor if isinstance(s.values, torch.Tensor) else _copula_of_array
+    transform = _copula_of_tensor if is_tensor(s.values) else _copula_of_array
     return s.restore(s.xp.where(_constant(s), 0.0, transform(s.values)))
 
 
@@ -243,7 +247,7 @@ def _with_gaps(series: Any, mask: Any, *, at_least: int) -> gaps.Gapped | None:
 def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
     """Check a series and take it into NumPy or torch, where every step works."""
     kind = native(series)[0]
-    xp: Any = sys.modules[kind]
+    xp: Any = library(kind)
     array, restore = incoming(series, kind, argument="series", offset_free=True)
     shape = tuple(array.shape)
     if array.ndim not in (2, 3):
@@ -266,7 +270,7 @@ def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
             f"series has {int((~finite).sum())} values that are NaN or infinite, the first at "
             f"{place}: {float(values[first])}; {check.LEAVE_OUT}"
         )
-    detached = values.detach() if isinstance(values, torch.Tensor) else values
+    detached = values.detach() if is_tensor(values) else values
     peak = xp.amax(xp.abs(detached), -2)[..., None, :]
     return _Series(xp, values, spacing(series), _ROUNDING * _precision(array) * peak, restore)
 
@@ -274,26 +278,26 @@ def _taken_in(series: Any, *, at_least: int, purpose: str) -> _Series:
 def _precision(array: Array) -> float:
     """Relative spacing of the numbers in which the values came, at least that of float64."""
     spacing = float(np.finfo(np.float64).eps)
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         return max(spacing, torch.finfo(array.dtype).eps) if array.is_floating_point() else spacing
     return max(spacing, float(np.finfo(array.dtype).eps)) if array.dtype.kind == "f" else spacing
 
 
 def _constant(s: _Series) -> Array:
     """(..., 1, nodes): whether a node is constant, as `phiid` takes it."""
-    values = s.values.detach() if isinstance(s.values, torch.Tensor) else s.values
+    values = s.values.detach() if is_tensor(s.values) else s.values
     return steady.constant(s.xp, s.xp.swapaxes(values, -1, -2), s.spacing)[..., None, :]
 
 
 def _instants(values: Array) -> Array:
     """Time from -1 to 1, where the values are."""
-    if isinstance(values, torch.Tensor):
+    if is_tensor(values):
         return torch.linspace(-1, 1, values.shape[-2], dtype=torch.float64, device=values.device)
     return np.linspace(-1, 1, values.shape[-2])
 
 
 def _flat(s: _Series, values: Array) -> Array:
     """(..., 1, nodes): whether a node varies over time by no more than rounding explains."""
-    detached = values.detach() if isinstance(values, torch.Tensor) else values
+    detached = values.detach() if is_tensor(values) else values
     extent = s.xp.amax(detached, -2) - s.xp.amin(detached, -2)
     return extent[..., None, :] <= s.rounding

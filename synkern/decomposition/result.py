@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import incoming, like, native, to_numpy
+from synkern._arrays import incoming, library, like, native, to_numpy
 from synkern._warnings import warn
 from synkern.decomposition.measures import MEASURES
 from synkern.decomposition.saving import Saved, require, require_decomposition, require_shape
@@ -347,7 +346,7 @@ def by_name(counts: Mapping[int, int]) -> dict[str, int]:
 
 def _mean_of_known(values: Any) -> Any:
     kind = native(values)[0]
-    xp: Any = sys.modules[kind]
+    xp: Any = library(kind)
     array, restore = incoming(values, kind, argument="result")
     missing = xp.isnan(array)
     with np.errstate(invalid="ignore"):

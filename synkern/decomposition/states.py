@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from synkern._arrays import like, to_numpy
-from synkern._tensors import as_numpy
+from synkern._arrays import in_float64, like, to_numpy
 from synkern._warnings import warn
 
 MOST_LEVELS = 20
@@ -74,11 +72,7 @@ def _values(series: Any, nodes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 def _sorted(values: Any) -> npt.NDArray[np.float64]:
     """On the host, along the first axis."""
-    if isinstance(values, torch.Tensor):
-        host = as_numpy(values.detach().double().cpu(), "series")
-    else:
-        host = to_numpy(values)
-    return np.sort(host.astype(np.float64), axis=0)
+    return np.sort(to_numpy(in_float64(values)), axis=0)
 
 
 def _count(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from synkern.decomposition.backends import triton_computes_on
+from synkern.kernels import triton_computes_on
 from synkern.models.heads import OutputProjection
 from synkern.recording.decoding import RecordingError
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import synkern
-from synkern.kernels.engine import chosen_pairs as chosen
-from synkern.kernels.formulas.estimators import Discrete, GaussianCCS, GaussianMMI
+from support.bounded import bounded
+from synkern.kernels import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 
@@ -14,18 +14,16 @@ VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("dis
 ROUNDING = 1e-12  # sums of some hundred products of unit vectors, in another order
 
 
-def set_cost(monkeypatch, cost):
-    for estimator in (GaussianMMI, GaussianCCS, Discrete):
-        monkeypatch.setattr(estimator, "gathered_cost", cost)
+WAYS = {
+    "gathered": Limits(gathered=3000, matrices=0),
+    "from matrices": Limits(gathered=0, matrices=3000),
+}
 
 
-@pytest.fixture(params=["gathered", "from matrices"])
-def way(request, monkeypatch):
+@pytest.fixture(params=WAYS)
+def way(request):
     """Both ways to compute chosen pairs, in parts of a few pairs or trials."""
-    set_cost(monkeypatch, 0 if request.param == "gathered" else 10**9)
-    monkeypatch.setattr(chosen, "GATHERED_ELEMENTS", 3000)
-    monkeypatch.setattr(chosen, "MATRIX_ELEMENTS", 3000)
-    return request.param
+    return WAYS[request.param]
 
 
 @pytest.fixture
@@ -46,9 +44,9 @@ PAIRS = [[0, 1], [3, 1], [1, 3], [2, 6], [4, 5], [6, 0], [0, 6], [0, 1]]
 @pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
 def test_numbers_are_those_of_all_pairs(mixture, backend, way, kind, redundancy, average):
     options = {"kind": kind, "redundancy": redundancy, "average": average, "backend": backend}
-    for atoms in (("rtr", "sts"), "all"):
+    for atoms in (("rtr", "sts"), synkern.ATOMS):
         everything = synkern.phiid(mixture, atoms=atoms, **options)
-        some = synkern.phiid(mixture, pairs=PAIRS, atoms=atoms, **options)
+        some = bounded(mixture, way, pairs=PAIRS, names=atoms, **options)
         i, j = np.transpose(PAIRS)
         for atom in everything:
             np.testing.assert_allclose(
@@ -63,7 +61,7 @@ def test_numbers_are_those_of_all_pairs(mixture, backend, way, kind, redundancy,
 
 
 def test_degenerate_pairs_are_counted_once(mixture, way):
-    result = synkern.phiid(mixture, pairs=PAIRS, average=None)
+    result = bounded(mixture, way, pairs=PAIRS, average=None)
     assert result.degenerate == {"constant": 1, "deterministic": 1, "duplicate": 1}
     assert result.rescued == 1
     with pytest.warns(UserWarning, match=r"3 of 15 \(trial, pair\) are degenerate"):
@@ -96,7 +94,7 @@ def test_within_and_between(mixture, way, labels):
     layers = np.array(LAYERS)
     found = []
     for selection, same in (("within", True), ("between", False)):
-        result = synkern.phiid(mixture, pairs=selection, groups=labels)
+        result = bounded(mixture, way, pairs=selection, groups=labels)
         i, j = result.pairs.T
         assert (i < j).all()
         assert ((layers[i] == layers[j]) == same).all()
@@ -105,7 +103,7 @@ def test_within_and_between(mixture, way, labels):
     assert sorted(found) == np.transpose(np.triu_indices(7, 1)).tolist()
 
 
-def test_bipartite_is_a_matrix(mixture, backend, way):
+def test_bipartite_is_a_matrix(mixture, backend):
     rows, columns = [4, 0], [1, 6, 0]
     everything = synkern.phiid(mixture, atoms="all", backend=backend)
     result = synkern.phiid(
@@ -119,24 +117,20 @@ def test_bipartite_is_a_matrix(mixture, backend, way):
     assert result.n_pairs == 5
 
 
-@pytest.mark.parametrize("cost", [0, 10**9])
-def test_gradient(monkeypatch, cost):
-    set_cost(monkeypatch, cost)
+def test_gradient(way):
     torch.manual_seed(0)
     series = torch.randn(2, 32, 4, dtype=torch.float64, requires_grad=True)
 
     def values(series):
-        result = synkern.phiid(series, pairs=[[0, 1], [3, 1]], atoms=["sts", "xty"])
+        result = bounded(series, way, pairs=[[0, 1], [3, 1]], names=("sts", "xty"))
         return result["sts"], result["xty"]
 
     assert torch.autograd.gradcheck(values, (series,))
 
 
-@pytest.mark.parametrize("cost", [0, 10**9])
-def test_gradient_is_finite_beside_degenerate_pairs(monkeypatch, mixture, cost):
-    set_cost(monkeypatch, cost)
+def test_gradient_is_finite_beside_degenerate_pairs(mixture, way):
     series = torch.tensor(mixture, requires_grad=True)
-    result = synkern.phiid(series, pairs=PAIRS, average=None)
+    result = bounded(series, way, pairs=PAIRS, average=None)
     result["sts"].nansum().backward()
     assert series.grad.isfinite().all()
     assert (series.grad != 0).any()

@@ -4,15 +4,18 @@ import torch
 
 import synkern
 from support.backends import DIFFERENTIABLE
-from synkern.kernels.formulas import ccs
-from synkern.kernels.formulas.estimators import GaussianMMI
+from support.bounded import bounded
+from synkern.kernels import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*below 30:UserWarning")
 
 
-def off_diagonal(series, **options):
+def off_diagonal(series, limits=None, **options):
     """Off-diagonal entries of all atoms, where nothing is NaN."""
-    result = synkern.phiid(series, backend="torch", **options)
+    if limits is None:
+        result = synkern.phiid(series, backend="torch", **options)
+    else:
+        result = bounded(series, limits, backend="torch", **options)
     keep = ~torch.eye(result.nodes, dtype=torch.bool)
     return tuple(result[atom][..., keep] for atom in result)
 
@@ -26,24 +29,28 @@ def test_gradcheck(average, atoms):
     assert check(lambda s: off_diagonal(s, average=average, atoms=atoms), (series,))
 
 
-def test_gradcheck_through_several_tiles(monkeypatch):
-    monkeypatch.setattr(GaussianMMI, "tile_entries", lambda *_: 1)
+def test_gradcheck_through_several_tiles():
     torch.manual_seed(1)
     series = torch.randn(2, 8, 18, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(off_diagonal, (series,), fast_mode=True)
+    check = torch.autograd.gradcheck
+    assert check(lambda s: off_diagonal(s, Limits(tile=1)), (series,), fast_mode=True)
 
 
 @pytest.mark.parametrize(
-    "elements",
-    [*(pytest.param(size, marks=pytest.mark.proof) for size in (1, 100)), ccs.PART_ELEMENTS],
+    "limits",
+    [
+        *(pytest.param(Limits(part=size), marks=pytest.mark.proof) for size in (1, 100)),
+        Limits(),
+    ],
+    ids=lambda limits: limits.part,
 )
-def test_gradcheck_of_common_change_in_surprisal(monkeypatch, elements):
+def test_gradcheck_of_common_change_in_surprisal(limits):
     """Redundancy has kinks where a sign changes, but none within a finite difference here."""
-    monkeypatch.setattr(ccs, "PART_ELEMENTS", elements)
     torch.manual_seed(4)
     series = torch.randn(2, 12, 4, dtype=torch.float64, requires_grad=True)
     check = torch.autograd.gradcheck
-    assert check(lambda s: off_diagonal(s, redundancy="CCS", atoms="all"), (series,))
+    options = {"redundancy": "CCS", "names": synkern.ATOMS}
+    assert check(lambda s: off_diagonal(s, limits, **options), (series,))
 
 
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
@@ -103,13 +110,13 @@ def test_gradient_descends():
 
 SECOND = {
     "MMI": {},
-    "CCS": {"redundancy": "CCS", "atoms": "all"},
+    "CCS": {"redundancy": "CCS", "names": synkern.ATOMS},
     "trials apart": {"average": None},
     "moments pooled": {"average": "moments"},
     "concatenated": {"average": "concatenate"},
     "float32": {"dtype": "float32"},
-    "pairs gathered": {"pairs": [[1, 0]]},
-    "pairs from matrices": {"pairs": [[0, 1], [0, 2], [1, 2]]},
+    "pairs gathered": {"pairs": [[1, 0]], "limits": Limits(matrices=0)},
+    "pairs from matrices": {"pairs": [[0, 1], [0, 2], [1, 2]], "limits": Limits(gathered=0)},
     "bits": {"unit": "bits"},
 }
 
@@ -118,15 +125,13 @@ SECOND = {
 @pytest.mark.parametrize("backend", DIFFERENTIABLE, indirect=True)
 @pytest.mark.parametrize("options", SECOND.values(), ids=SECOND)
 @pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
-def test_second_derivatives_raise_and_first_with_a_graph_do_not(rng, options, backend, monkeypatch):
+def test_second_derivatives_raise_and_first_with_a_graph_do_not(rng, options, backend):
     """Whatever the second derivative is taken of, and with respect to."""
-    if options.get("pairs") == SECOND["pairs gathered"]["pairs"]:
-        monkeypatch.setattr(GaussianMMI, "gathered_cost", 0)
     leaf = torch.from_numpy(rng.standard_normal((2, 12, 3))).requires_grad_()
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
 
     def total():
-        result = synkern.phiid(weight * leaf, backend=backend, **options)
+        result = bounded(weight * leaf, backend=backend, **{"limits": Limits(), **options})
         return sum(torch.nansum(value.double()) * weight for value in result.arrays.values())
 
     plain = torch.autograd.grad(total(), leaf)[0]

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import synkern
+from support.bounded import bounded
 from synkern import ATOMS
 from synkern.decomposition.reference import local_pair, phiid_pair
+from synkern.kernels import Limits
 
 ESTIMATORS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 estimators = pytest.mark.parametrize(("kind", "redundancy"), ESTIMATORS)
@@ -159,12 +161,10 @@ def test_float32(mask, holes, backend):
             np.testing.assert_allclose(found[atom], wanted[atom], rtol=0, atol=2e-5)
 
 
-def test_node_means_of_several_blocks(mask, holes, monkeypatch):
+def test_node_means_of_several_blocks(mask, holes):
     """Blocks and parts of trials as small as they get: the whole is the same."""
     whole = synkern.phiid(holes, mask=mask, reduce="nodes", atoms="all")
-    monkeypatch.setattr("synkern.decomposition.batches.BLOCK", 3)
-    monkeypatch.setattr("synkern.decomposition.batches.HELD", 1)
-    cut = synkern.phiid(holes, mask=mask, reduce="nodes", atoms="all")
+    cut = bounded(holes, Limits(side=3, apart=1), mask=mask, reduce="nodes", names=synkern.ATOMS)
     for atom in whole:
         np.testing.assert_allclose(cut[atom], whole[atom], rtol=0, atol=1e-13)
     np.testing.assert_array_equal(cut.pairs, whole.pairs)

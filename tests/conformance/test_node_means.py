@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import synkern
-from synkern.kernels.formulas.estimators import Discrete, GaussianCCS, GaussianMMI
+from support.bounded import bounded
+from synkern.kernels import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 
@@ -27,19 +28,15 @@ def mixture(rng):
     return series
 
 
-@pytest.mark.parametrize("tile_entries", [None, 300])
+@pytest.mark.parametrize("tile", [None, 300])
 @pytest.mark.parametrize("average", ["trials", "moments", None])
 @pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
-def test_means_are_those_of_the_matrices(
-    mixture, backend, kind, redundancy, average, tile_entries, monkeypatch
-):
-    if tile_entries:
-        for estimator in (GaussianMMI, GaussianCCS, Discrete):
-            monkeypatch.setattr(estimator, "tile_entries", lambda *_: tile_entries)
+def test_means_are_those_of_the_matrices(mixture, backend, kind, redundancy, average, tile):
+    limits = Limits(tile=tile)
     options = {"kind": kind, "redundancy": redundancy, "average": average, "backend": backend}
-    for atoms in (("rtr", "sts"), "all"):
-        result = synkern.phiid(mixture, atoms=atoms, **options)
-        means = synkern.phiid(mixture, atoms=atoms, reduce="nodes", **options)
+    for atoms in (("rtr", "sts"), synkern.ATOMS):
+        result = bounded(mixture, limits, names=atoms, **options)
+        means = bounded(mixture, limits, names=atoms, reduce="nodes", **options)
         assert (means.degenerate, means.rescued) == (result.degenerate, result.rescued)
         np.testing.assert_array_equal(means.constant, result.constant)
         np.testing.assert_array_equal(means.pairs, np.isfinite(result["sts"]).sum(-1))

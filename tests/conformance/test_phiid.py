@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import synkern
+from support.bounded import bounded
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
+from synkern.kernels import Limits
 from synkern.kernels.formulas import mmi
-from synkern.kernels.formulas.estimators import GaussianMMI
 from synkern.kernels.lattice import swap_nodes
 
 
@@ -46,17 +47,15 @@ def test_golden_averages(variant, backend):
     np.testing.assert_allclose(as_array(few)[:, 0, 1], expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("tile_entries", [1, 700, 1 << 16])
+@pytest.mark.parametrize("tile", [1, 700, 1 << 16])
 @pytest.mark.parametrize("nodes", [2, 3, 17, pytest.param(37, marks=pytest.mark.proof)])
-def test_every_pair_of_every_trial_equals_the_reference(
-    rng, backend, nodes, tile_entries, monkeypatch
-):
-    monkeypatch.setattr(GaussianMMI, "tile_entries", lambda *_: tile_entries)
+def test_every_pair_of_every_trial_equals_the_reference(rng, backend, nodes, tile):
+    options = {"tau": 2, "names": ATOMS, "backend": backend}
     series = rng.standard_normal((3, 41, nodes)).cumsum(1)
     expected = by_reference(series, 2)
-    every = synkern.phiid(series, tau=2, atoms="all", average=None, backend=backend)
+    every = bounded(series, Limits(tile=tile), average=None, **options)
     np.testing.assert_allclose(as_array(every), expected, rtol=0, atol=1e-10)
-    mean = synkern.phiid(series, tau=2, atoms="all", backend=backend)
+    mean = bounded(series, Limits(tile=tile), **options)
     np.testing.assert_allclose(as_array(mean), expected.mean(1), rtol=0, atol=1e-10)
 
 

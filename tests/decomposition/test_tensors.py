@@ -17,10 +17,11 @@ import pytest
 import torch
 
 import synkern
-from synkern import _tensors
+from support.bounded import bounded
+from synkern import _forks
 from synkern._warnings import collected, warn
 from synkern.decomposition import preprocess
-from synkern.kernels.engine import chosen_pairs as chosen
+from synkern.kernels import Limits
 from synkern.study.stages import analysis as study_analysis
 
 pytestmark = [
@@ -120,9 +121,13 @@ def test_default_device_and_default_dtype_change_nothing(series, call):
         assert_same(found, expected)
 
 
-def test_pairs_from_matrices_on_another_default_device(series, monkeypatch):
-    monkeypatch.setattr(chosen, "MATRIX_ELEMENTS", 1)
-    call = phiid(backend="torch", pairs=list(itertools.combinations(range(5), 2)), average=None)
+def test_pairs_from_matrices_on_another_default_device(series):
+    pairs = list(itertools.combinations(range(5), 2))
+
+    def call(given):
+        limits = Limits(gathered=0, matrices=1)
+        return bounded(given, limits, backend="torch", pairs=pairs, average=None).arrays
+
     expected = call(series)
     with torch.device("meta"):
         assert_same(call(series), expected)
@@ -413,9 +418,9 @@ def test_a_fork_before_the_import_is_noticed(monkeypatch, method, forked):
     monkeypatch.setattr(multiprocessing, "current_process", lambda: worker)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: worker)
     default = multiprocessing.get_start_method() == "fork"
-    assert _tensors._forked_by_multiprocessing() is (default if forked is None else forked)
+    assert _forks._forked_by_multiprocessing() is (default if forked is None else forked)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
-    assert not _tensors._forked_by_multiprocessing()
+    assert not _forks._forked_by_multiprocessing()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

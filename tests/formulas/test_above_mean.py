@@ -13,7 +13,6 @@ import synkern
 from support import cupy_stand_in
 from synkern import calc_PhiID, phiid, phiid_local
 from synkern.decomposition.reference import local_pair, phiid_pair
-from synkern.kernels.formulas import above_mean as module
 from synkern.kernels.formulas.above_mean import above_mean
 
 # Levels are the matter here; and Triton's interpreter, of version 3.6, warns about itself.
@@ -33,9 +32,9 @@ def exactly_above(row, values):
     return [Fraction(value) > mean for value in values]
 
 
-def found_above(xp, rows, values=None):
+def found_above(xp, rows, values=None, **bound):
     given = [xp.asarray(np.asarray(part, float)) for part in (rows, values) if part is not None]
-    found = above_mean(xp, *given)
+    found = above_mean(xp, *given, **bound)
     return np.asarray(found.get() if hasattr(found, "get") else found).tolist()
 
 
@@ -87,14 +86,13 @@ def test_scale_and_order_do_not_matter(chosen, seed, power):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_parts_and_axes(library, monkeypatch, rng):
+def test_parts_and_axes(library, rng):
     """More undecided rows than are taken at a time, among decided ones, along any axes."""
-    monkeypatch.setattr(module, "PART_ELEMENTS", 1)
     rows = rng.standard_normal((2, 5, 3, 12))
     rows[0, 1:4] = rng.permuted(np.resize([0.1, 0.2, 0.3], (3, 3, 12)), axis=-1)
     rows[1, :, 2] *= 1e-3 * HUGE
     expected = [exactly_above(row, row) for row in rows.reshape(-1, 12)]
-    found = found_above(LIBRARIES[library], rows)
+    found = found_above(LIBRARIES[library], rows, elements=1)
     np.testing.assert_array_equal(np.reshape(found, (-1, 12)), expected)
 
 

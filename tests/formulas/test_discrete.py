@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from support.golden import GOLDEN_VARIANTS
-from synkern.kernels.contract import Tile
+from synkern.kernels.contract import Limits, Tile
+from synkern.kernels.engine.libraries import NUMPY, torch_library
 from synkern.kernels.formulas.discrete import binarise, discrete_pairs, discrete_tile
 from synkern.kernels.lattice import ATOMS, swap_nodes, zeta_matrix
-from synkern.kernels.numpy_backend import _NumPy
-from synkern.kernels.torch_backend import _Torch
 
-LIBRARIES = {"numpy": _NumPy(), "torch": _Torch()}
+LIBRARIES = {"numpy": NUMPY, "torch": torch_library()}
 SOURCES = {"r": ("x", "y"), "x": ("x",), "y": ("y",), "s": ("xy",)}
 TARGETS = {"r": ("a", "b"), "x": ("a",), "y": ("b",), "s": ("ab",)}
 
@@ -135,7 +134,7 @@ def test_golden_averages(golden, lib):
     bits = binarise(lib.xp, lib.xp.asarray(golden.series[None]), golden.tau)
     tile = Tile(slice(0, 1), slice(0, 2), slice(0, 2))
     by_tile = discrete_tile(lib, bits, tile, ATOMS, redundancy)
-    by_pair = discrete_pairs(lib, bits, lib.xp.asarray([[0, 0, 1]]), ATOMS, redundancy)
+    by_pair = discrete_pairs(lib, bits, lib.xp.asarray([[0, 0, 1]]), ATOMS, redundancy, Limits())
     expected = golden.average
     np.testing.assert_allclose([v[0, 0, 1] for v in by_tile], expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose([v[0] for v in by_pair], expected, rtol=0, atol=1e-12)
@@ -169,7 +168,9 @@ def test_tiles_and_pairs_agree(rng, lib, redundancy):
         k, i, j = np.indices(values[0].shape).reshape(3, -1)
         kept = i + rows.start < j + columns.start
         chosen = np.stack([k + 1, i + 3, j + columns.start], 1)[kept][::7]
-        listed = discrete_pairs(lib, bits, lib.xp.asarray(chosen), ("sts", "xtr"), redundancy)
+        listed = discrete_pairs(
+            lib, bits, lib.xp.asarray(chosen), ("sts", "xtr"), redundancy, Limits()
+        )
         for value, pairs in zip(values, listed, strict=True):
             expected = np.asarray(value).reshape(-1)[kept][::7]
             np.testing.assert_allclose(pairs, expected, rtol=0, atol=1e-14)
@@ -222,14 +223,14 @@ def test_bits_about_a_large_offset(rng, lib):
 def test_no_pairs(rng, lib, redundancy):
     bits = binarise(lib.xp, lib.xp.asarray(rng.standard_normal((1, 20, 2))), 1)
     none = lib.xp.asarray(np.empty((0, 3), np.int64))
-    assert [tuple(v.shape) for v in discrete_pairs(lib, bits, none, ATOMS, redundancy)] == [
-        (0,)
-    ] * 16
+    assert [
+        tuple(v.shape) for v in discrete_pairs(lib, bits, none, ATOMS, redundancy, Limits())
+    ] == [(0,)] * 16
 
 
 def test_torch_stays_in_torch(rng):
     bits = binarise(torch, torch.asarray(rng.standard_normal((1, 20, 2))), 1)
     tile = Tile(slice(0, 1), slice(0, 2), slice(0, 2))
-    (sts,) = discrete_tile(_Torch(), bits, tile, ("sts",), "MMI")
+    (sts,) = discrete_tile(torch_library(), bits, tile, ("sts",), "MMI")
     assert isinstance(sts, torch.Tensor)
     assert sts.dtype == torch.float64

@@ -33,7 +33,7 @@ from synkern.analysis.profile import (
     profiles_to_arrays,
 )
 from synkern.analysis.scores import RANKINGS, node_means, tied_rank
-from synkern.decomposition.backends import BACKENDS
+from synkern.decomposition import BACKENDS
 from synkern.decomposition.preprocess import PREPROCESSING
 from synkern.decomposition.result import PhiIDResult
 from synkern.study.choices import NONE

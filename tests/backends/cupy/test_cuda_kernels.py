@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from support.cuda_shim import ORDERS, Launcher, Recorder, build, planted
-from synkern.kernels.contract import Tile, smallest_trusted
+from synkern.kernels.contract import Limits, Tile, smallest_trusted
 from synkern.kernels.cupy_backend.source import SHAPES, TOTALS, TOTALS_THREADS, kernels
-from synkern.kernels.engine.all_pairs import pair_mask
+from synkern.kernels.engine.libraries import NUMPY as LIBRARY
+from synkern.kernels.engine.tiles import pair_mask
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas import unit_vectors as segments
 from synkern.kernels.formulas.discrete import tables_of
 from synkern.kernels.formulas.estimators import STRICT
 from synkern.kernels.lattice import ATOMS, moebius_matrix, swap_nodes
-from synkern.kernels.numpy_backend import LIBRARY
 
 TWO = ("rtr", "sts")
 SOME = ("xts", "yts", "rtr", "sts", "str")
@@ -62,7 +62,7 @@ def expected(estimator, features, names, dtype):
     trials, nodes = features.constant.shape
     tile = Tile(slice(0, trials), slice(0, nodes), slice(0, nodes))
     with np.errstate(all="ignore"):
-        found = estimator.block(LIBRARY, features, tile, names, "float64")
+        found = estimator.of_tile(LIBRARY, features, tile, names, "float64", Limits())
     use = pairs = pair_mask(LIBRARY, features, tile)
     if found.variance is not None:
         use = pairs & (found.variance >= limits(estimator, features, dtype)[-1])

@@ -56,7 +56,7 @@ def cupy(shim, monkeypatch):
     """The module, as if there were a GPU."""
     made = cupy_stand_in.module()
     monkeypatch.setitem(sys.modules, "cupy", made)
-    monkeypatch.setattr("synkern.decomposition.backends.cupy_obstacle", lambda: None)
+    monkeypatch.setattr("synkern.kernels.cupy_backend.record.obstacle", lambda: None)
     return made
 
 
@@ -488,10 +488,10 @@ def test_what_auto_takes(cupy, gpu_tensors, rng, monkeypatch):
     tensor = torch.from_numpy(rng.standard_normal((2, 40, 3)))
     array = cupy.asarray(tensor.numpy())
     work = {
-        "mmi": backends.Work(),
-        "ccs": backends.Work(("gaussian", "CCS")),
-        "ccs by node": backends.Work(("gaussian", "CCS"), reduces=True),
-        "pointwise": backends.Work(pointwise=True),
+        "mmi": backends.Wanted(),
+        "ccs": backends.Wanted(("gaussian", "CCS")),
+        "ccs by node": backends.Wanted(("gaussian", "CCS"), by_node=True),
+        "pointwise": backends.Wanted(pointwise=True),
     }
     assert {backends.select("auto", array, each).name for each in work.values()} == {"cupy"}
     chosen = {name: backends.select("auto", tensor, each).name for name, each in work.items()}

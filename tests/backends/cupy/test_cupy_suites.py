@@ -22,7 +22,6 @@ from synkern.decomposition import backends
 from synkern.kernels.cupy_backend import backend as cupy_backend
 from synkern.kernels.cupy_backend.launch import Device
 from synkern.kernels.cupy_backend.library import DeviceLibrary
-from synkern.kernels.engine.all_pairs import request_for
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning"),
@@ -61,10 +60,9 @@ def backend(library, monkeypatch):
     monkeypatch.setattr(launcher, "launch", lambda *of: started.append(of[0]) or launch(*of))
     device = Device(DeviceLibrary(np), launcher)
 
-    def run(given, *, names, per_trial, dtype, estimator, tau, pooled, pairs=None, reduce=None):
-        request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
+    def run(given, request):
         with np.errstate(all="ignore"):
-            return cupy_backend.compute(device, given, tau, pooled, names, request, pairs, reduce)
+            return cupy_backend.compute(device, given, request)
 
     monkeypatch.setattr(cupy_backend, "FEWEST_NODES", 2)
     there = backends.Status(("cpu",))

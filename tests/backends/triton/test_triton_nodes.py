@@ -7,10 +7,10 @@ import torch
 import synkern
 from synkern import ATOMS
 from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.engine.libraries import torch_library
 from synkern.kernels.engine.node_means import decompose_nodes as eager
 from synkern.kernels.formulas.estimators import GaussianMMI
 from synkern.kernels.formulas.unit_vectors import standardise
-from synkern.kernels.torch_backend import _LIB
 from synkern.kernels.triton_backend import launch as launching
 from synkern.kernels.triton_backend import node_means as reduced
 from synkern.kernels.triton_backend.node_means import decompose_nodes
@@ -27,7 +27,7 @@ NAMES = [("rtr", "sts"), ("xtr", "sts"), ATOMS]
 def both_engines(series, names, *, per_trial, dtype="float64"):
     request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=GaussianMMI())
     segments = standardise(torch, torch.from_numpy(series), 1)
-    return decompose_nodes(segments, request), eager(_LIB, segments, request)
+    return decompose_nodes(segments, request), eager(torch_library(), segments, request)
 
 
 def assert_same(found, expected, tolerance):
@@ -90,7 +90,6 @@ def test_bands_and_chunks_and_lists_in_parts_are_the_same(mixture, per_trial, mo
     monkeypatch.setattr(reduced, "_band", counted)
     monkeypatch.setattr(launching, "WORKSPACE", 1)
     monkeypatch.setattr(reduced, "CAPACITY", 1)
-    monkeypatch.setattr(reduced, "RESCUE_ELEMENTS", 1)
     parts = both_engines(mixture, ATOMS, per_trial=per_trial)[0]
     assert len(bands) == 3 * (3 if per_trial else 1)  # one row of tiles of 16, one trial, at a time
     assert_same(parts, whole, 1e-14)

@@ -11,7 +11,7 @@ import torch
 import synkern
 from synkern import ATOMS
 from synkern.decomposition import backends
-from synkern.decomposition.backends import BACKENDS, Work, select
+from synkern.decomposition.backends import BACKENDS, Wanted, select
 from synkern.kernels.formulas.estimators import GaussianMMI
 from synkern.kernels.formulas.unit_vectors import standardise
 from synkern.kernels.triton_backend import backend
@@ -247,24 +247,24 @@ def test_what_is_left_to_other_backends(rng):
 def test_status_and_the_choice_of_auto(monkeypatch):
     triton = next(b for b in BACKENDS if b.name == "triton")
     assert triton.status().devices == ("cpu",)  # interpreted, as in these tests
-    assert select("auto", torch.zeros(3), Work(("gaussian", "MMI"))).name != "triton"
+    assert select("auto", torch.zeros(3), Wanted(("gaussian", "MMI"))).name != "triton"
 
     monkeypatch.delenv("TRITON_INTERPRET")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert triton.status().devices == ("cuda",)
     monkeypatch.setattr(backends, "native", lambda _: ("torch", "cuda"))
-    assert select("auto", None, Work(("gaussian", "MMI"))).name == "triton"
-    assert select("auto", None, Work(("discrete", "CCS"))).name == "triton"
-    assert select("auto", None, Work(("persistence", "MMI"), moments=True)).name == "triton"
-    assert select("auto", None, Work(("discrete", "CCS"), reduces=True)).name == "torch"
+    assert select("auto", None, Wanted(("gaussian", "MMI"))).name == "triton"
+    assert select("auto", None, Wanted(("discrete", "CCS"))).name == "triton"
+    assert select("auto", None, Wanted(("persistence", "MMI"), moments=True)).name == "triton"
+    assert select("auto", None, Wanted(("discrete", "CCS"), by_node=True)).name == "torch"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="triton: no GPU"):
-        select("triton", None, Work(("gaussian", "MMI")))
+        select("triton", None, Wanted(("gaussian", "MMI")))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert triton.status().why == "triton is not installed"
     assert "pip install" in triton.status().remedy
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: "found")
-    monkeypatch.setattr(backends.importlib.metadata, "version", lambda _: "3.5.1")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "3.5.1")
     assert "too old" in triton.status().why
 
 

@@ -1,0 +1,72 @@
+"""What the registry knows of the backend `triton`, and where it runs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+from typing import Any
+
+from .. import torch_backend
+from ..contract import Backend, Nodes, Pairs, Request, Status, Wanted
+from ..engine.libraries import torch_library
+
+OLDEST = (3, 6)
+"""Version of triton."""
+
+
+def run(source: Any, request: Request) -> Pairs | Nodes:
+    """Import the backend, which takes a second, and run it."""
+    found: Pairs | Nodes = importlib.import_module(".backend", __package__).run(source, request)
+    return found
+
+
+def status() -> Status:
+    """Whether triton is there, and a GPU that it compiles for, or its interpreter."""
+    if importlib.util.find_spec("triton") is None:
+        return Status((), "triton is not installed", "pip install 'synkern[triton]' (Linux)")
+    try:
+        version = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:  # ROCm's has another name, and torch's version.
+        version = None
+    if version is not None and tuple(map(int, version.split(".")[:2])) < OLDEST:
+        return Status((), f"triton {version} is too old", "pip install 'triton>=3.6'")
+    # triton reads its own variable when its kernels are defined: they run on the CPU, or on a GPU.
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return Status(
+            ("cpu",),
+            "TRITON_INTERPRET=1: triton interprets its kernels on the CPU, slowly, as a test",
+            "unset it to use a GPU",
+        )
+    of_torch = torch_backend.status()
+    if not of_torch.available:
+        return Status((), of_torch.why, "pip install 'synkern[triton]' (Linux)")
+    if torch_library().xp.cuda.is_available():
+        return Status(("cuda",))
+    return Status((), of_torch.why, "a GPU of compute capability 8.0 or later, or CDNA 3")
+
+
+def triton_computes_on(device: str) -> bool:
+    """Whether a GPU of that kind is there and triton compiles for it."""
+    return device == "cuda" and device in status().devices
+
+
+def _refuses(wanted: Wanted) -> str | None:
+    if wanted.by_node and (wanted.moments or wanted.estimator != ("gaussian", "MMI")):
+        source = "moments" if wanted.moments else "a series"
+        return f"reduce {' '.join(wanted.estimator)} of {source} to means by node"
+    return None
+
+
+BACKEND = Backend(
+    name="triton",
+    summary="one fused kernel for all pairs and trials on a GPU; differentiable",
+    arrays="torch",
+    run=run,
+    status=status,
+    differentiable=True,
+    automatic=("cuda",),
+    refuses=_refuses,
+    shares=("cupy",),
+)

@@ -1,0 +1,78 @@
+"""The options of a decomposition, each named once: for type checkers, for checks and for users.
+
+Words alone, so that whoever lists the choices (a command, a report) imports nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, get_args
+
+Kind = Literal["gaussian", "discrete"]
+"""What the variables are taken for: jointly Gaussian numbers, or bits."""
+
+Redundancy = Literal["MMI", "CCS"]
+"""The redundancy function."""
+
+Pooled = Literal["moments", "concatenate"]
+"""How trials are made one before they are decomposed."""
+
+Average = Literal["trials", "moments", "concatenate"]
+"""How trials combine: averaged after they were decomposed, or pooled before."""
+
+Unit = Literal["nats", "bits"]
+"""The unit of informations."""
+
+DType = Literal["float64", "float32"]
+"""The dtype of arithmetic and output."""
+
+Selected = Literal["within", "between", "bipartite"]
+"""Selections of pairs that have a name; they need groups."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+REDUNDANCIES: tuple[Redundancy, ...] = get_args(Redundancy)
+POOLED: tuple[Pooled, ...] = get_args(Pooled)
+AVERAGES: tuple[Average, ...] = get_args(Average)
+UNITS: tuple[Unit, ...] = get_args(Unit)
+DTYPES: tuple[DType, ...] = get_args(DType)
+SELECTIONS: tuple[Selected, ...] = get_args(Selected)
+
+OWN_UNIT: dict[Kind, Unit] = {"gaussian": "nats", "discrete": "bits"}
+"""The unit of a kind's atoms where none is asked for; phyid's."""
+
+_NATS = {"nats": 1.0, "bits": math.log(2)}
+
+
+def unit_factor(own: str, wanted: str | None) -> float:
+    """Return what a value in one unit is multiplied by to be in another.
+
+    Args:
+        own: the unit that the value has.
+        wanted: the unit that it shall have; None: its own.
+
+    Returns:
+        1 exactly where the two are the same.
+    """
+    return 1.0 if wanted in (None, own) else _NATS[own] / _NATS[wanted]
+
+
+class CommonOptions(TypedDict, total=False):
+    """Keywords that `phiid` and `persistence_reference` share, for type checkers."""
+
+    mask: Any
+    atoms: str | Sequence[str]
+    average: Average | None
+    pairs: Any
+    groups: Any
+    unit: Unit | None
+    backend: str
+    dtype: DType
+    node_names: Sequence[Any] | None
+
+
+class PhiidOptions(CommonOptions, total=False):
+    """Keywords of `phiid` beside the series, its lag and what changes the type of the result."""
+
+    kind: Kind
+    redundancy: Redundancy
