@@ -8,16 +8,13 @@ from typing import Any
 
 from ..contract import Nodes, Pairs, Request, Totals
 from ..engine.all_pairs import totals
-from ..engine.gathered_rectangle import decompose_gathered
+from ..engine.decompose import decompose
+from ..engine.libraries import cupy_library
 from ..engine.marks import rescue, unpack
 from .launch import Device, matrices
-from .library import cupy_library
 from .node_means import decompose_nodes
 from .nvrtc import device_launcher
 from .problem import problem
-
-FEWEST_NODES = 3
-"""For the kernels: of two nodes alone, a tile would be empty but for one pair."""
 
 
 def run(source: Any, request: Request) -> Pairs | Nodes:
@@ -30,20 +27,20 @@ def run(source: Any, request: Request) -> Pairs | Nodes:
 
 
 def compute(device: Device, source: Any, request: Request) -> Pairs | Nodes:
-    """The same by any device."""
+    """Do the same as `run`, by any device."""
     features = request.estimator.features(device.lib, source, request.tau, request.pooled)
     totals_of = functools.partial(_totals, device)
     nodes_of = functools.partial(decompose_nodes, device)
-    return decompose_gathered(device.lib, features, request, totals_of, nodes_of)
+    return decompose(device.lib, features, request, totals_of, nodes_of)
 
 
 def _totals(device: Device, features: Any, request: Request) -> Totals:
-    """`eager.totals`, by the kernels."""
+    """`all_pairs.totals`, by the kernels."""
     nodes = features.constant.shape[1]
-    if nodes < FEWEST_NODES:
+    if nodes < device.fewest_nodes:
         return _pairs_alone(device, features, request)
     given = problem(device.lib, features, request)
-    found, keys = matrices(device, given, request.per_trial)
+    found, keys = matrices(device, given, request.per_trial, request.limits)
     sums = dict(zip(request.names, found, strict=True))
     listed = unpack(device.lib, keys, nodes)
     flagged, rescued = rescue(device.lib, features, request, sums, listed)

@@ -1,4 +1,4 @@
-"""Means by node: bands of tiles through the kernel, the pairs left over by the eager engine."""
+"""Means by node: bands of tiles through the kernel, the pairs left over by the stable path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..contract import Array, Nodes, Request
 from ..engine.marks import rescue_nodes, unpack
-from . import launch
+from ..engine.node_means import empty_sums, nodes_of
 from .launch import Device, band
 from .problem import problem
 
@@ -19,43 +19,33 @@ def decompose_nodes(device: Device, features: Any, request: Request) -> Nodes:
     Args:
         device: what computes.
         features: from `request.estimator.features`.
-        request: from `request_for`.
+        request: what is computed, of all pairs or of a rectangle.
     """
-    names = request.names
-    trials, nodes = features.constant.shape
-    sums = device.lib.xp.zeros((len(names) + 3, trials if request.per_trial else 1, nodes))
+    lib, nodes = device.lib, features.constant.shape[1]
+    sums = empty_sums(lib, features, request)
     outcomes: Counter[int] = Counter()
     rescued = 0
     for keys in _bands(device, features, request, sums):
-        marked = unpack(device.lib, keys, nodes)
-        found, count = rescue_nodes(device.lib, features, request, sums, marked)
+        marked = unpack(lib, keys, nodes)
+        found, number = rescue_nodes(lib, features, request, sums, marked)
         outcomes.update(found)
-        rescued += count
-    each = sums if request.per_trial else sums[:, 0]
-    return Nodes(
-        sums=dict(zip(names, each, strict=False)),
-        pairs=each[-3].astype("int64"),
-        shares=each[-2],
-        shared=each[-1].astype("int64"),
-        constant=features.constant,
-        outcomes=outcomes,
-        rescued=rescued,
-    )
+        rescued += number
+    return nodes_of(lib, features, request, sums, outcomes, rescued)
 
 
 def _bands(device: Device, features: Any, request: Request, sums: Array) -> Iterator[Array]:
     """Add to sums, band by band of rows of tiles; of every band the keys of the pairs left out."""
     given = problem(device.lib, features, request)
-    trials, nodes = given.constant.shape
+    trials, workspace = len(given.constant), request.limits.workspace
     quantities, chunks, _ = sums.shape
-    tile = given.shape.tile
-    tiles = -(-nodes // tile)
-    least = 2 * 8 * quantities * tiles * tile  # of a row of tiles and a chunk
-    at_once = min(chunks, max(1, launch.WORKSPACE // least))
-    height = min(tiles, max(1, launch.WORKSPACE // (least * at_once)))
+    down, across = given.tiles
+    least = 2 * 8 * quantities * across * given.shape.tile  # of a row of tiles and a chunk
+    at_once = min(chunks, max(1, workspace // least))
+    height = min(down, max(1, workspace // (least * at_once)))
     for first in range(0, chunks, at_once):
         chosen = slice(first, first + at_once if request.per_trial else trials)
         part, totals = given.of_trials(chosen), sums[:, first : first + at_once].copy()
-        for start in range(0, tiles, height):
-            yield band(device, part, totals, first, start, min(height, tiles - start))
+        for start in range(0, down, height):
+            rows = range(start, min(start + height, down))
+            yield band(device, part, totals, first, rows, request.limits)
         sums[:, first : first + at_once] += totals

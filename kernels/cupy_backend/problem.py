@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Array, Request, smallest_trusted
+from ..contract import Array, Key, Library, Rectangle, Request, Wanted, smallest_trusted
 from ..formulas.discrete import Bits, tables_of
-from ..formulas.estimators import Discrete, GaussianCCS, GaussianMMI, PersistenceMMI
 from ..formulas.moments import Moments
-from ..formulas.unit_vectors import Segments
+from ..formulas.unit_vectors import UnitVectors
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
-from .library import DeviceLibrary
-from .source import SHAPES, Shape
+from .source import PAIRS, SHAPES, TOTALS, Shape
+
+Source = Literal["series", "moments"]
+"""What features are made of."""
 
 _TWO = ("rtr", "sts")
 _WORD = 64
@@ -30,15 +32,16 @@ class Problem:
         kernel: without its template arguments.
         real: the type of arithmetic, or of the output alone where arithmetic is always double or
             exact (CCS, discrete): "double" or "float".
-        choice: the other template argument, "" if there is none.
+        choice: another template argument, "" if there is none.
         arrays: of every trial.
         table: of all trials, if there is one.
         constant: (trials, nodes) bytes.
         samples: their number, where the kernel wants it.
-        limits: least variances trusted, and `alone`; empty where nothing is marked.
+        least: variances below which pairs are marked, and `alone`; empty where nothing is marked.
         weights: (names, quantities) on the device.
         mirror: (names,) on the device.
         places: of rtr and sts among the names if both are there, else -1 and -1.
+        rectangle: of the pairs; None: all pairs.
     """
 
     kernel: str
@@ -48,13 +51,14 @@ class Problem:
     table: tuple[Array, ...]
     constant: Array
     samples: tuple[int, ...]
-    limits: tuple[float | int, ...]
+    least: tuple[float | int, ...]
     weights: Array
     mirror: Array
     places: tuple[int, int]
+    rectangle: Rectangle | None
 
     def of_trials(self, trials: slice) -> Problem:
-        """Some of the trials."""
+        """The same of some of the trials."""
         arrays = tuple(array[trials] for array in self.arrays)
         return replace(self, arrays=arrays, constant=self.constant[trials])
 
@@ -70,14 +74,40 @@ class Problem:
         return self._expression("_nodes", "" if of_output else self.real, self.choice)
 
     @property
+    def totals(self) -> str:
+        """Name expression of the kernel that adds sums by tile to those by node."""
+        return TOTALS[self.rectangle is not None]
+
+    @property
     def shape(self) -> Shape:
         """Of its tiles and blocks."""
         return SHAPES[self.matrices]
 
     @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns of the matrices."""
+        _, rows, _, columns = self.span
+        return rows, columns
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Rows and columns of tiles of the matrices."""
+        rows, columns = (-(-side // self.shape.tile) for side in self.sides)
+        return rows, columns
+
+    @property
+    def span(self) -> tuple[int, int, int, int]:
+        """First row and number of rows, first column and number of columns: nodes."""
+        if self.rectangle is None:
+            nodes = self.constant.shape[1]
+            return 0, nodes, 0, nodes
+        rows, columns = self.rectangle
+        return rows.start, rows.stop - rows.start, columns.start, columns.stop - columns.start
+
+    @property
     def marks(self) -> bool:
         """Whether it marks pairs that it cannot take."""
-        return bool(self.limits)
+        return bool(self.least)
 
     def arguments(
         self,
@@ -85,7 +115,7 @@ class Problem:
         marks: tuple[Array, ...],
         chunk_trials: int,
         first_trial: int,
-        rest: tuple[int, ...] = (),
+        band: tuple[int, ...] = (),
     ) -> tuple[Any, ...]:
         """All that the kernel takes.
 
@@ -94,74 +124,151 @@ class Problem:
             marks: list and counter; not used where nothing is marked.
             chunk_trials: trials that are summed.
             first_trial: number of the first trial in the list.
-            rest: what comes last.
+            band: what sums by node take besides: rows of tiles, and places of rtr and sts.
         """
         trials, nodes = self.constant.shape
         read = (*self.arrays, *self.table, self.constant, self.weights, self.mirror)
         sizes = (trials, nodes, *self.samples, len(self.weights), chunk_trials)
         if not self.marks:
-            return (*read, *outputs, *sizes, *rest)
-        marking = (first_trial, len(marks[0]), *self.limits)
-        return (*read, *outputs, *marks, *sizes, *marking, *rest)
+            return (*read, *outputs, *sizes, *band, *self.span)
+        marking = (first_trial, len(marks[0]), *self.least)
+        return (*read, *outputs, *marks, *sizes, *marking, *band, *self.span)
 
     def _expression(self, suffix: str, *template: str) -> str:
-        arguments = ", ".join(filter(None, template))
-        return f"phiid::{self.kernel}{suffix}" + (f"<{arguments}>" if arguments else "")
+        pairs = PAIRS[self.rectangle is not None]
+        return f"phiid::{self.kernel}{suffix}<{', '.join(filter(None, (*template, pairs)))}>"
 
 
-def problem(lib: DeviceLibrary, features: Any, request: Request) -> Problem:
+# ---- From an estimator to its kernel -------------------------------------------------------------
+
+
+def problem(lib: Library, features: Any, request: Request) -> Problem:
     """The kernel for a request; Gaussian MMI from series, if there are any.
 
     Args:
         lib: of the features' arrays.
-        features: `Segments`, `Moments` or `Bits`.
+        features: `UnitVectors`, `Moments` or `Bits`.
         request: from `request_for`.
+
+    Raises:
+        KeyError: an estimator that no kernel computes; `refuses` says so before.
     """
-    estimator = request.estimator
-    real = {"float64": "double", "float32": "float"}[request.dtype]
-    two = isinstance(estimator, GaussianMMI) and set(request.names) <= set(_TWO)
+    source: Source = "moments" if isinstance(features, Moments) else "series"
+    return KERNELS[request.estimator.key, source](lib, features, request)
+
+
+def refuses(wanted: Wanted) -> str | None:
+    """What no kernel computes of what is wanted, to follow "does not"; None if all is computed."""
+    source: Source = "moments" if wanted.moments else "series"
+    if (wanted.estimator, source) in KERNELS:
+        return None
+    of = "moments" if wanted.moments else "a series"
+    return f"compute {' '.join(wanted.estimator)} of {of}"
+
+
+def _mmi_series(lib: Library, features: UnitVectors, request: Request, *, alone: bool) -> Problem:
+    return _mmi(
+        lib,
+        features,
+        request,
+        alone,
+        kernel="mmi_series",
+        arrays=_of_unit_vectors(lib, features),
+        samples=(features.samples,),
+    )
+
+
+def _mmi_moments(lib: Library, features: Moments, request: Request, *, alone: bool) -> Problem:
+    arrays = of_moments(lib, features.past, features.future, features.lagged, request.rectangle)
+    return _mmi(lib, features, request, alone, kernel="mmi_moments", arrays=arrays, samples=())
+
+
+def _mmi(lib: Library, features: Any, request: Request, alone: bool, **parts: Any) -> Problem:
+    """Gaussian MMI, as if nodes did not influence each other if `alone`."""
+    two = set(request.names) <= set(_TWO)
+    least = (_least(features, request, dtype) for dtype in (request.dtype, "float64"))
+    return _made(
+        lib,
+        features,
+        request,
+        choice="phiid::Two" if two else "phiid::All",
+        least=(*least, int(alone)),
+        two=two,
+        **parts,
+    )
+
+
+def _ccs(lib: Library, features: UnitVectors, request: Request) -> Problem:
+    return _made(
+        lib,
+        features,
+        request,
+        kernel="ccs",
+        arrays=_of_unit_vectors(lib, features),
+        samples=(features.samples,),
+        least=(_least(features, request, "float64"),),
+    )
+
+
+def _discrete(lib: Library, features: Bits, request: Request, *, ccs: bool) -> Problem:
+    tables = tables_of(lib, features)
+    return _made(
+        lib,
+        features,
+        request,
+        kernel="discrete",
+        choice=str(ccs).lower(),
+        arrays=(_words(lib, features),),
+        table=(tables.surprisal if ccs else tables.entropy,),
+        samples=(features.samples,),
+    )
+
+
+KERNELS: Mapping[tuple[Key, Source], Callable[[Library, Any, Request], Problem]] = {
+    (("gaussian", "MMI"), "series"): functools.partial(_mmi_series, alone=False),
+    (("gaussian", "MMI"), "moments"): functools.partial(_mmi_moments, alone=False),
+    (("persistence", "MMI"), "series"): functools.partial(_mmi_series, alone=True),
+    (("persistence", "MMI"), "moments"): functools.partial(_mmi_moments, alone=True),
+    (("gaussian", "CCS"), "series"): _ccs,
+    (("discrete", "MMI"), "series"): functools.partial(_discrete, ccs=False),
+    (("discrete", "CCS"), "series"): functools.partial(_discrete, ccs=True),
+}
+"""What makes a problem, by an estimator's key and what the features are made of."""
+
+
+def _made(
+    lib: Library,
+    features: Any,
+    request: Request,
+    *,
+    kernel: str,
+    arrays: tuple[Array, ...],
+    samples: tuple[int, ...],
+    choice: str = "",
+    table: tuple[Array, ...] = (),
+    least: tuple[float | int, ...] = (),
+    two: bool = False,
+) -> Problem:
+    """A problem, with what all kernels read alike."""
     both = set(_TWO) <= set(request.names)
-    common: dict[str, Any] = {
-        "real": real,
-        "table": (),
-        "constant": lib.xp.ascontiguousarray(features.constant).view("uint8"),
-        "weights": lib.xp.asarray(_weights(request.names, two)),
-        "mirror": lib.xp.asarray(_mirror(request.names)),
-        "places": tuple(request.names.index(name) if both else -1 for name in _TWO),
-    }
-    if isinstance(estimator, Discrete):
-        table = tables_of(lib, features)
-        return Problem(
-            kernel="discrete",
-            choice="true" if estimator.redundancy == "CCS" else "false",
-            arrays=(_words(lib, features),),
-            samples=(features.samples,),
-            limits=(),
-            **common
-            | {"table": (table.surprisal if estimator.redundancy == "CCS" else table.entropy,)},
-        )
-    if isinstance(estimator, GaussianCCS):
-        return Problem(
-            kernel="ccs",
-            choice="",
-            arrays=_of_segments(lib, features),
-            samples=(features.samples,),
-            limits=(_trusted(features, request, "float64"),),
-            **common,
-        )
-    if not isinstance(estimator, GaussianMMI):
-        raise TypeError(f"no kernel for {estimator!r}")
-    limits = (_trusted(features, request, dtype) for dtype in (request.dtype, "float64"))
-    mmi: dict[str, Any] = {
-        "choice": "phiid::Two" if two else "phiid::All",
-        "limits": (*limits, int(isinstance(estimator, PersistenceMMI))),
-    }
-    if isinstance(features, Moments):
-        arrays = of_moments(lib, *features[:3])
-        return Problem(kernel="mmi_moments", arrays=arrays, samples=(), **mmi, **common)
-    arrays = _of_segments(lib, features)
-    samples = (features.samples,)
-    return Problem(kernel="mmi_series", arrays=arrays, samples=samples, **mmi, **common)
+    rtr, sts = (request.names.index(name) if both else -1 for name in _TWO)
+    return Problem(
+        kernel=kernel,
+        real={"float64": "double", "float32": "float"}[request.dtype],
+        choice=choice,
+        arrays=arrays,
+        table=table,
+        constant=lib.xp.ascontiguousarray(features.constant).view("uint8"),
+        samples=samples,
+        least=least,
+        weights=lib.xp.asarray(_weights(request.names, two)),
+        mirror=lib.xp.asarray(_mirror(request.names)),
+        places=(rtr, sts),
+        rectangle=request.rectangle,
+    )
+
+
+# ---- Arrays --------------------------------------------------------------------------------------
 
 
 def from_moments(given: Problem) -> Problem:
@@ -172,29 +279,47 @@ def from_moments(given: Problem) -> Problem:
     return replace(given, kernel="mmi_moments", samples=())
 
 
-def moments(lib: DeviceLibrary, given: Problem) -> Problem:
+def moments(lib: Library, given: Problem) -> Problem:
     """The same of `from_moments` with moments for arrays, by the vendor's matrix products."""
     past, future, own = given.arrays
-    turned = lib.xp.swapaxes(future, -1, -2)
-    xy = past @ lib.xp.swapaxes(past, -1, -2)
-    return replace(given, arrays=(xy, future @ turned, past @ turned, own))
-
-
-def of_moments(lib: DeviceLibrary, past: Array, future: Array, lagged: Array) -> tuple[Array, ...]:
-    """Moments as the kernels read them."""
-    own = lib.xp.diagonal(lagged, 0, -2, -1)
-    return tuple(
-        lib.xp.ascontiguousarray(lib.cast(matrix, "float64"))
-        for matrix in (past, future, lagged, own)
+    if given.rectangle is None:
+        turned = lib.xp.swapaxes(future, -1, -2)
+        xb = past @ turned
+        return replace(
+            given,
+            arrays=(past @ lib.xp.swapaxes(past, -1, -2), future @ turned, xb, xb, own),
+        )
+    rows, columns = given.rectangle
+    x, a, y, b = past[:, rows], future[:, rows], past[:, columns], future[:, columns]
+    xy, ab, xb, ya = (
+        one @ lib.xp.swapaxes(other, -1, -2) for one, other in ((x, y), (a, b), (x, b), (y, a))
     )
+    return replace(given, arrays=(xy, ab, xb, ya, own))
 
 
-def _of_segments(lib: DeviceLibrary, segments: Segments) -> tuple[Array, ...]:
-    past, future = (lib.xp.ascontiguousarray(side) for side in segments[:2])
+def of_moments(
+    lib: Library, past: Array, future: Array, lagged: Array, rectangle: Rectangle | None
+) -> tuple[Array, ...]:
+    """Moments (trials, nodes, nodes) as the kernels read them."""
+
+    def read(matrix: Array) -> Array:
+        return lib.xp.ascontiguousarray(lib.cast(matrix, "float64"))
+
+    own = read(lib.xp.diagonal(lagged, 0, -2, -1))
+    if rectangle is None:
+        xb = read(lagged)
+        return read(past), read(future), xb, xb, own
+    rows, columns = rectangle
+    here, mirrored = (slice(None), rows, columns), (slice(None), columns, rows)
+    return read(past[here]), read(future[here]), read(lagged[here]), read(lagged[mirrored]), own
+
+
+def _of_unit_vectors(lib: Library, features: UnitVectors) -> tuple[Array, ...]:
+    past, future = (lib.xp.ascontiguousarray(side) for side in features[:2])
     return past, future, (past * future).sum(-1)
 
 
-def _words(lib: DeviceLibrary, bits: Bits) -> Array:
+def _words(lib: Library, bits: Bits) -> Array:
     """(trials, 3, words, nodes) uint64: bits of future, past and both, 64 samples a word."""
     xp = lib.xp
     trials, nodes, samples = bits.past.shape
@@ -209,8 +334,8 @@ def _words(lib: DeviceLibrary, bits: Bits) -> Array:
     return found.view("uint64")
 
 
-def _trusted(features: Any, request: Request, dtype: str) -> float:
-    """Least variance trusted in arithmetic of a dtype."""
+def _least(features: Any, request: Request, dtype: str) -> float:
+    """The least variance trusted in arithmetic of a dtype."""
     tolerance = request.estimator.tolerance(features)[dtype]
     least = smallest_trusted(features.samples, dtype, tolerance)
     # Above 1 no pair is trusted; 2 keeps rounding out of it.
@@ -228,4 +353,6 @@ def _weights(names: tuple[str, ...], two: bool) -> npt.NDArray[np.float64]:
 
 @functools.cache
 def _mirror(names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    return np.array([names.index(swap_nodes(name)) for name in names], np.int64)
+    """(names,): place of the atom with x and y exchanged; -1, which is not read, without one."""
+    swapped = map(swap_nodes, names)
+    return np.array([names.index(name) if name in names else -1 for name in swapped], np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contract import Backend, Nodes, Pairs, Request, Status
 from .probe import obstacle
+from .problem import refuses
 
 
 def run(source: Any, request: Request) -> Pairs | Nodes:
@@ -28,6 +29,7 @@ BACKEND = Backend(
     run=run,
     status=status,
     automatic=("cuda",),
+    refuses=refuses,
     shares=("torch",),
     preferred=("cupy",),
     pointwise="cupy",

@@ -44,31 +44,42 @@ POINTWISE = Shape(16, 256)
 TOTALS_THREADS = 256
 """Threads of a block of `node_totals`."""
 
-SHAPES: dict[str, Shape] = {
-    **{
-        f"phiid::{kernel}{nodes}<{real}, phiid::{atoms}>": shape
+PAIRS = ("phiid::AllPairs", "phiid::Rectangle")
+"""What the last template argument of every kernel chooses; see device/pairs.cuh."""
+
+
+def _shapes(pairs: str) -> dict[str, Shape]:
+    """Every kernel of those pairs that has tiles."""
+    shapes = {
+        f"phiid::{kernel}{nodes}<{real}, phiid::{atoms}, {pairs}>": shape
         for kernel in ("mmi_series", "mmi_moments")
         for nodes in ("", "_nodes")
         for real in ("double", "float")
         for atoms, shape in (("Two", TWO), ("All", ALL))
-    },
-    **{f"phiid::ccs<{real}>": POINTWISE for real in ("double", "float")},
-    "phiid::ccs_nodes": POINTWISE,
-    **{
-        f"phiid::discrete<{real}, {ccs}>": POINTWISE
-        for real in ("double", "float")
-        for ccs in ("false", "true")
-    },
-    **{f"phiid::discrete_nodes<{ccs}>": POINTWISE for ccs in ("false", "true")},
+    }
+    pointwise = [
+        *(f"ccs<{real}" for real in ("double", "float")),
+        "ccs_nodes<",
+        *(f"discrete<{real}, {ccs}" for real in ("double", "float") for ccs in ("false", "true")),
+        *(f"discrete_nodes<{ccs}" for ccs in ("false", "true")),
+    ]
+    for kernel in pointwise:
+        before = "" if kernel.endswith("<") else ", "
+        shapes[f"phiid::{kernel}{before}{pairs}>"] = POINTWISE
+    return shapes
+
+
+SHAPES: dict[str, Shape] = {
+    name: shape for pairs in PAIRS for name, shape in _shapes(pairs).items()
 }
 """By name expression, as NVRTC and `cupy.RawModule` want it: every kernel that has tiles."""
 
-TOTALS = "phiid::node_totals"
-"""The name expression of the kernel that adds up what the others have by tile."""
+TOTALS = tuple(f"phiid::node_totals<{pairs}>" for pairs in PAIRS)
+"""The name expressions of the kernels that add up what the others have by tile."""
 
-NAMES: tuple[str, ...] = (*SHAPES, TOTALS)
-"""All name expressions; of what is no template NVRTC takes the name. A kernel
-takes 0.3 to 1.3 s to compile, all of them 20: ask for those that are launched."""
+NAMES: tuple[str, ...] = (*SHAPES, *TOTALS)
+"""All name expressions. A kernel takes 0.3 to 1.3 s to compile, all of them 40: ask for those that
+are launched."""
 
 
 @functools.cache
@@ -83,10 +94,10 @@ def kernels() -> str:
     return _pasted(_NATIVE / _ROOT, set())
 
 
-def _pasted(path: Path, seen: set[str]) -> str:
+def _pasted(path: Path, seen: set[Path]) -> str:
     """A file with those that it includes in their place, each once."""
-    if path.name in seen:
+    if path in seen:
         return ""
-    seen.add(path.name)
+    seen.add(path)
     text = path.read_text(encoding="utf-8")
     return _INCLUDE.sub(lambda found: _pasted((path.parent / found[1]).resolve(), seen), text)

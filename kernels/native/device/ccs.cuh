@@ -28,7 +28,7 @@ struct Ccs {
         return {int(threadIdx.x) / Shape::TILE, int(threadIdx.x) % Shape::TILE};
     }
 
-    template <class Mark>
+    template <class Task, class Mark>
     PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
                       const Mark& mark) const {
         for (Index trial = tile.first; trial < tile.last; ++trial) {
@@ -40,6 +40,7 @@ struct Ccs {
 
    private:
     // Adds a trial if it is left and can be trusted.
+    template <class Task>
     PHIID_FN void one(const Task& task, const Tile& tile, Index trial, bool& left, Sums& sums,
                       Memory& memory) const {
         const Spot at = spot(0);

@@ -11,7 +11,7 @@ namespace phiid {
 //     spot(p)                                place in the tile of the thread's pair p
 //     add(task, tile, sums, memory, mark)    adds trials of the tile's chunk that can be trusted,
 //                                            and calls mark(p, trial) for those that cannot
-template <class Estimator, class Output>
+template <class Estimator, class Output, class Task>
 PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
     using Sums = typename Estimator::Sums;
     struct Memory {

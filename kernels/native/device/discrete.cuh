@@ -33,7 +33,7 @@ struct Discrete {
         return {int(threadIdx.x) / TILE, int(threadIdx.x) % TILE};
     }
 
-    template <class Mark>
+    template <class Task, class Mark>
     PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
                       const Mark&) const {
         const Spot at = spot(0);
@@ -81,6 +81,7 @@ struct Discrete {
 
    private:
     // A thread for each row and column.
+    template <class Task>
     PHIID_FN void count_nodes(const Task& task, const Tile& tile, const Word* of_trial, Index depth,
                               Memory& memory) const {
         const int across = int(threadIdx.x) / TILE, k = int(threadIdx.x) % TILE;

@@ -79,7 +79,7 @@ struct Mmi {
 
     PHIID_FN static Spot spot(int p) { return Source::spot(p); }
 
-    template <class Mark>
+    template <class Task, class Mark>
     PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
                       const Mark& mark) {
         for (Index start = tile.first; start < tile.last; start += GROUP) {
@@ -110,7 +110,7 @@ struct Mmi {
     }
 
     // Adds what is left and can be trusted, in arithmetic of type Number; leaves the rest.
-    template <class Number>
+    template <class Number, class Task>
     PHIID_FN void group(const Task& task, const Tile& tile, Index start, int trials, double least,
                         unsigned (&left)[PAIRS], Sums& sums, Memory& memory) {
         typename Atoms::template Product<Number> product[PAIRS];

@@ -1,4 +1,4 @@
-// What becomes of the sums of a tile: matrices of all pairs, or sums over the pairs of each node.
+// What becomes of the sums of a tile: matrices of the pairs, or sums over the pairs of each node.
 //
 // Roofline of the latter (see mmi.cuh), rtr and sts: 5 quantities of 2 x 36 x 1152 sums, 3.3 MB,
 // written and read, 2 us; at N = 50,000 6.3 GB in bands, 2.6 ms, of 1.1 s for the pairs.
@@ -9,7 +9,7 @@
 
 namespace phiid {
 
-// Each tile is written once, and once mirrored, both row by row of the matrix.
+// Each tile is written once and, of all pairs, once mirrored, both row by row of the matrix.
 template <class Real, class Shape>
 struct Matrices {
     Real* out;
@@ -19,20 +19,25 @@ struct Matrices {
         Real values[Shape::TILE][Shape::TILE + 1];
     };
 
+    template <class Task>
     PHIID_FN bool tile(const Task& task, Tile& to) const {
-        to = folded(task, Shape::TILE, blockIdx.x);
+        to = tile_of(task, Shape::TILE, blockIdx.x);
         return true;
     }
 
+    template <class Task>
     PHIID_FN void mark(const Task& task, const Tile& tile, Spot spot, int, Index trial) {
         append(task, tile, spot, trial);
     }
 
-    template <class Estimator>
+    template <class Estimator, class Task>
     PHIID_FN void write(const Task& task, const Tile& tile, typename Estimator::Sums& sums,
                         Memory& memory) const {
         constexpr int TILE = Shape::TILE;
-        const Index nodes = task.nodes, plane = task.chunks() * nodes * nodes;
+        constexpr bool SYMMETRIC = Task::Pairs::SYMMETRIC;
+        const Range rows = task.pairs.rows(task.nodes), columns = task.pairs.columns(task.nodes);
+        const Index wide = columns.count, matrix = rows.count * wide;
+        const Index plane = task.chunks() * matrix;
         for (Index name = 0; name < task.names; ++name) {
             __syncthreads();
             PHIID_UNROLL
@@ -41,16 +46,18 @@ struct Matrices {
                 memory.values[spot.row][spot.column] = Real(atom(task, name, sums, p));
             }
             __syncthreads();
-            Real* here = out + name * plane + tile.chunk * nodes * nodes;
-            Real* there = out + task.mirror[name] * plane + tile.chunk * nodes * nodes;
+            Real* here = out + name * plane + tile.chunk * matrix;
+            Real* there = SYMMETRIC ? out + task.mirror[name] * plane + tile.chunk * matrix : here;
             for (int e = threadIdx.x; e < TILE * TILE; e += Shape::THREADS) {
                 const int major = e / TILE, minor = e % TILE;
                 const Index row = tile.row + major, column = tile.column + minor;
-                if (row <= column && column < nodes)
-                    here[row * nodes + column] = memory.values[major][minor];
+                if (task.pairs.written(task.nodes, row, column))
+                    here[(row - rows.first) * wide + column - columns.first] =
+                        memory.values[major][minor];
+                if (!SYMMETRIC) continue;
                 const Index before = tile.row + minor, after = tile.column + major;
-                if (before < after && after < nodes)
-                    there[after * nodes + before] = memory.values[minor][major];
+                if (task.pairs.has(task.nodes, before, after))
+                    there[after * wide + before] = memory.values[minor][major];
             }
         }
     }
@@ -68,19 +75,23 @@ struct NodeSums {
         double values[Shape::TILE][Shape::TILE + 1];
     };
 
+    template <class Task>
     PHIID_FN bool tile(const Task& task, Tile& to) const {
-        const Index wide = tiles_for(task.nodes, Shape::TILE) - band, index = blockIdx.x;
-        const Index row = band + index % (band_tiles * wide) / wide, column = band + index % wide;
+        constexpr bool SYMMETRIC = Task::Pairs::SYMMETRIC;
+        const Index first = SYMMETRIC ? band : 0, index = blockIdx.x;
+        const Index wide = task.pairs.columns(task.nodes).tiles(Shape::TILE) - first;
+        const Index row = band + index % (band_tiles * wide) / wide, column = first + index % wide;
         to = tile_at(task, Shape::TILE, index / (band_tiles * wide), row, column);
-        return row <= column;
+        return !SYMMETRIC || row <= column;
     }
 
+    template <class Task>
     PHIID_FN void mark(const Task&, const Tile&, Spot, int pair, Index) { undone |= 1u << pair; }
 
-    template <class Estimator>
+    template <class Estimator, class Task>
     PHIID_FN void write(const Task& task, const Tile& tile, typename Estimator::Sums& sums,
                         Memory& memory) const {
-        Index valued[Shape::PAIRS];  // trials in which the pair has a value
+        int valued[Shape::PAIRS];  // trials in which the pair has a value
         PHIID_UNROLL
         for (int p = 0; p < Shape::PAIRS; ++p) {
             const Spot spot = Estimator::spot(p);
@@ -115,38 +126,45 @@ struct NodeSums {
     }
 
     // One thread for each row and each column.
+    template <class Task>
     PHIID_FN void add_up(const Task& task, const Tile& tile, Index quantity, Index mirror,
                          const Memory& memory) const {
         constexpr int TILE = Shape::TILE;
         static_assert(2 * TILE <= Shape::THREADS, "a thread for each row and column");
-        const Index tiles = tiles_for(task.nodes, TILE), chunks = task.chunks();
+        const Range columns = task.pairs.columns(task.nodes);
+        const Index tiles = columns.tiles(TILE), chunks = task.chunks();
+        const Index row = tile.row - task.pairs.rows(task.nodes).first - band * TILE;
+        const Index column = tile.column - columns.first;
         const int lane = threadIdx.x % TILE;
         double sum = 0;
         if (threadIdx.x < TILE) {
             for (int k = 0; k < TILE; ++k) sum += memory.values[lane][k];
-            const Index slot = (quantity * chunks + tile.chunk) * tiles + tile.column / TILE;
-            by_row[slot * band_tiles * TILE + tile.row - band * TILE + lane] = sum;
+            const Index slot = (quantity * chunks + tile.chunk) * tiles + column / TILE;
+            by_row[slot * band_tiles * TILE + row + lane] = sum;
         } else if (threadIdx.x < 2 * TILE) {
             for (int k = 0; k < TILE; ++k) sum += memory.values[k][lane];
-            const Index row = tile.row / TILE - band;
-            const Index slot = (mirror * chunks + tile.chunk) * band_tiles + row;
-            by_column[slot * tiles * TILE + tile.column + lane] = sum;
+            const Index slot = (mirror * chunks + tile.chunk) * band_tiles + row / TILE;
+            by_column[slot * tiles * TILE + column + lane] = sum;
         }
     }
 };
 
 // Adds one number of a band to `totals`.
+template <class Pairs>
 PHIID_FN void add_band(const double* by_row, const double* by_column, double* totals, Index index,
-                       Index nodes, Index tile, Index band, Index band_tiles) {
-    const Index tiles = tiles_for(nodes, int(tile)), node = index % nodes, own = node / tile;
+                       Index nodes, Index tile, Index band, Index band_tiles, const Pairs& pairs) {
+    constexpr bool SYMMETRIC = Pairs::SYMMETRIC;
+    const Range rows = pairs.rows(nodes), columns = pairs.columns(nodes);
+    const Index tiles = columns.tiles(int(tile)), node = index % nodes;
     const Index series = index / nodes;  // of quantity and chunk
-    if (own < band) return;
+    const Index row = node - rows.first, column = node - columns.first, own = row / tile;
     double sum = 0;
-    if (own < band + band_tiles)
-        for (Index column = own; column < tiles; ++column)
-            sum += by_row[(series * tiles + column) * band_tiles * tile + node - band * tile];
-    for (Index row = band; row < band + band_tiles && row <= own; ++row)
-        sum += by_column[(series * band_tiles + row - band) * tiles * tile + node];
+    if (row >= 0 && node < rows.end() && own >= band && own < band + band_tiles)
+        for (Index k = SYMMETRIC ? own : 0; k < tiles; ++k)
+            sum += by_row[(series * tiles + k) * band_tiles * tile + row - band * tile];
+    if (column >= 0 && node < columns.end())
+        for (Index k = band; k < band + band_tiles && (!SYMMETRIC || k <= own); ++k)
+            sum += by_column[(series * band_tiles + k - band) * tiles * tile + column];
     totals[index] += sum;
 }
 

@@ -117,7 +117,7 @@ struct Series {
     }
 
     // All of the block call this together.
-    template <class Real>
+    template <class Real, class Task>
     PHIID_FN void correlations(const Task& task, const Tile& tile, Index trial,
                                Correlations<Real> (&c)[PAIRS], Memory& memory) {
         Real xy[FRAGMENTS][2]{}, ab[FRAGMENTS][2]{}, xb[FRAGMENTS][2]{}, ya[FRAGMENTS][2]{};

@@ -1,13 +1,12 @@
-// Tiles of pairs: which one a block has, what its pairs are, and what is done with those that
-// cannot be trusted.
+// Tiles of pairs: what their pairs are, and what is done with those that cannot be trusted.
 
 #pragma once
 
+#include "pairs.cuh"
 #include "scalar.cuh"
 
 namespace phiid {
 
-using Index = long long;
 using Count = unsigned long long;
 
 // Rows and columns of a tile, threads of its block, and (trial, pair) that a thread holds.
@@ -19,8 +18,12 @@ struct Shape {
 // Every thread has one pair, and every quantity of it.
 using Pointwise = Shape<16, 256>;
 
-// Arguments that the kernels have in common; see kernels.cuh.
+// Arguments that the kernels have in common; see kernels.cuh. Pairs: AllPairs or Rectangle.
+template <class Of>
 struct Task {
+    using Pairs = Of;
+
+    Pairs pairs;
     const unsigned char* constant;
     const double* weights;
     const Index* mirror;
@@ -41,37 +44,47 @@ struct Spot {
     int row, column;
 };
 
-PHIID_FN Index tiles_for(Index nodes, int tile) { return (nodes + tile - 1) / tile; }
-
-PHIID_FN Tile tile_at(const Task& task, int tile, Index chunk, Index row, Index column) {
+// The tile in a row and a column of tiles.
+template <class Pairs>
+PHIID_FN Tile tile_at(const Task<Pairs>& task, int tile, Index chunk, Index row, Index column) {
     const Index first = chunk * task.chunk_trials, last = first + task.chunk_trials;
-    return {row * tile, column * tile, chunk, first, last < task.trials ? last : task.trials};
+    return {task.pairs.rows(task.nodes).first + row * tile,
+            task.pairs.columns(task.nodes).first + column * tile, chunk, first,
+            last < task.trials ? last : task.trials};
 }
 
-// Tiles on and above the diagonal. Row r has tiles - r of them. Behind each row r is put the row
-// that completes it to a width of tiles + 1 (or tiles, if odd).
-PHIID_FN Tile folded(const Task& task, int tile, Index index) {
-    const Index tiles = tiles_for(task.nodes, tile), of_chunk = tiles * (tiles + 1) / 2;
+// The tile of a block where every tile with pairs has one. Of all pairs row r has tiles - r tiles.
+// Behind each row r is put the row that completes it to a width of tiles + 1 (or tiles, if odd).
+PHIID_FN Tile tile_of(const Task<AllPairs>& task, int tile, Index block) {
+    const Index tiles = task.pairs.rows(task.nodes).tiles(tile), of_chunk = tiles * (tiles + 1) / 2;
     const Index odd = tiles % 2, width = tiles + 1 - odd;
-    const Index row = index % of_chunk / width, column = index % of_chunk % width;
-    const Index own = tiles - row, other = own - 1 + odd, chunk = index / of_chunk;
+    const Index row = block % of_chunk / width, column = block % of_chunk % width;
+    const Index own = tiles - row, other = own - 1 + odd, chunk = block / of_chunk;
     if (column < own) return tile_at(task, tile, chunk, row, row + column);
     return tile_at(task, tile, chunk, other, other + column - own);
 }
 
-PHIID_FN bool stands(const Task& task, const Tile& tile, Spot spot) {
-    const Index row = tile.row + spot.row, column = tile.column + spot.column;
-    return row < column && column < task.nodes;
+PHIID_FN Tile tile_of(const Task<Rectangle>& task, int tile, Index block) {
+    const Index width = task.pairs.across.tiles(tile);
+    const Index of_chunk = task.pairs.down.tiles(tile) * width;
+    return tile_at(task, tile, block / of_chunk, block % of_chunk / width, block % width);
+}
+
+template <class Pairs>
+PHIID_FN bool stands(const Task<Pairs>& task, const Tile& tile, Spot spot) {
+    return task.pairs.has(task.nodes, tile.row + spot.row, tile.column + spot.column);
 }
 
 // Whether an entry stands for a pair of nodes that both vary in a trial.
-PHIID_FN bool varies(const Task& task, const Tile& tile, Spot spot, Index trial) {
+template <class Pairs>
+PHIID_FN bool varies(const Task<Pairs>& task, const Tile& tile, Spot spot, Index trial) {
     if (!stands(task, tile, spot)) return false;
     const unsigned char* constant = task.constant + trial * task.nodes;
     return !constant[tile.row + spot.row] && !constant[tile.column + spot.column];
 }
 
-PHIID_FN void append(const Task& task, const Tile& tile, Spot spot, Index trial) {
+template <class Pairs>
+PHIID_FN void append(const Task<Pairs>& task, const Tile& tile, Spot spot, Index trial) {
     const Count place = atomicAdd(task.count, Count(1));
     const Index row = (task.first_trial + trial) * task.nodes + tile.row + spot.row;
     if (place < Count(task.capacity))
@@ -90,7 +103,7 @@ struct Sums {
 };
 
 // An atom from the sums of its pair's quantities.
-template <class Sums>
+template <class Task, class Sums>
 PHIID_FN double atom(const Task& task, Index name, Sums& sums, int pair) {
     const double* weights = task.weights + name * Sums::QUANTITIES;
     double value = 0;
