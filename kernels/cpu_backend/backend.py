@@ -227,9 +227,9 @@ def _totals(features: Any, request: Request) -> Totals:
     for value in sums.values():
         value[..., np.arange(nodes), np.arange(nodes)] = 0
     out = (ctypes.c_void_p * len(sums))(*(native.pointer(value) for value in sums.values()))
-    function = {"float64": "all_pairs_f64", "float32": "all_pairs_f32"}[request.dtype]
+    function = {"float64": "matrices_f64", "float32": "matrices_f32"}[request.dtype]
     with _task(features, request) as task:
-        found = native.find(function, task, out)
+        found = native.find(function, task, native.Area(0, nodes, 0, nodes, True), out)
     flagged, rescued = rescue(LIBRARY, features, request, sums, found.marks)
     return Totals(sums, flagged, rescued)
 
@@ -239,26 +239,28 @@ def _nodes(features: Any, request: Request) -> Nodes:
     if not _compiled(request.estimator):
         return decompose_nodes(LIBRARY, features, request)
     trials, nodes = features.constant.shape
+    names = request.names
     shape = (trials, nodes) if request.per_trial else (nodes,)
-    sums = np.zeros((len(request.names), *shape))
+    sums = np.zeros((len(names) + 3, *shape))
+    places = [names.index(n) if n in names else -1 for n in ("rtr", "sts")]
+    height = max(_TILE, _STRIP_ENTRIES // nodes // _TILE * _TILE)
     result = Nodes(
-        sums=dict(zip(request.names, sums, strict=True)),
+        sums=dict(zip(names, sums[:-3], strict=True)),
         pairs=np.zeros(shape, np.int64),
-        shares=np.zeros(shape),
+        shares=sums[-2],
         shared=np.zeros(shape, np.int64),
         constant=features.constant,
         outcomes=Counter(),
         rescued=0,
     )
-    out = [native.pointer(a) for a in (sums, result.shares, result.pairs, result.shared)]
-    places = [request.names.index(n) if n in request.names else -1 for n in ("rtr", "sts")]
     rescued = 0
-    height = max(_TILE, _STRIP_ENTRIES // nodes // _TILE * _TILE)
     with _task(features, request) as task:
         for start in range(0, nodes, height):
-            end = min(start + height, nodes)
-            found = native.find("node_sums", task, start, end, *places, *out)
+            area = native.Area(start, min(start + height, nodes), start, nodes, True)
+            found = native.find("node_sums", task, area, *places, native.pointer(sums))
             rescued += _add_marked(features, request, result, found)
+    result.pairs[...] += sums[-3].astype(np.int64)
+    result.shared[...] += sums[-1].astype(np.int64)
     return replace(result, rescued=rescued)
 
 

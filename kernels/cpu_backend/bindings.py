@@ -47,14 +47,26 @@ class Task(ctypes.Structure):
     )
 
 
+class Area(ctypes.Structure):
+    """Rows and columns of the matrix of all pairs; mirrors `Area` in native/host/engine.h."""
+
+    _fields_ = (
+        ("row", _INT),
+        ("row_end", _INT),
+        ("column", _INT),
+        ("column_end", _INT),
+        ("triangle", _INT),
+    )
+
+
 _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
     "error": (ctypes.c_char_p, ()),
     "heed": (None, [_POINTER] * 5),
     "standardise": (ctypes.c_int, (_POINTER, *[_INT] * 4, *[_POINTER] * 3, _INT)),
     "pack": (ctypes.c_int, (*[_POINTER] * 2, *[_INT] * 3, *[_POINTER] * 2, _INT)),
-    "all_pairs_f64": (_POINTER, (_POINTER, _POINTER)),
-    "all_pairs_f32": (_POINTER, (_POINTER, _POINTER)),
-    "node_sums": (_POINTER, (_POINTER, *[_INT] * 4, *[_POINTER] * 4)),
+    "matrices_f64": (_POINTER, [_POINTER] * 3),
+    "matrices_f32": (_POINTER, [_POINTER] * 3),
+    "node_sums": (_POINTER, (*[_POINTER] * 2, *[_INT] * 2, _POINTER)),
     "marks": (_INT, (_POINTER, _POINTER)),
     "aside": (_INT, (_POINTER, _POINTER, _POINTER)),
     "free": (None, (_POINTER,)),
@@ -159,7 +171,7 @@ class Found(NamedTuple):
     Attributes:
         marks: (marks, 3) int64 trial, row, column of what the closed form cannot take.
         aside: (pairs, 3) int64 number of trials in which both nodes vary, row, column: pairs with
-            marks, where nodes are summed and trials averaged.
+            marks, where nodes are summed and trials averaged. Each pair once.
         partial: (pairs, names) float64 sums of their atoms over the trials without a mark.
     """
 
@@ -168,14 +180,14 @@ class Found(NamedTuple):
     partial: npt.NDArray[np.float64]
 
 
-def find(name: str, task: Task, *arguments: Any) -> Found:
-    """Call a function that works on a task.
+def find(name: str, task: Task, area: Area, *arguments: Any) -> Found:
+    """Call a function that works on an area of a task.
 
     Raises:
         MemoryError: out of memory; nothing else fails there.
     """
     functions = load()
-    found = call(name, ctypes.byref(task), *arguments)
+    found = call(name, ctypes.byref(task), ctypes.byref(area), *arguments)
     try:
         marks = np.empty((functions.synkern_marks(found, None), 3), np.int64)
         functions.synkern_marks(found, pointer(marks))
@@ -192,6 +204,6 @@ WORTH_A_THREAD = 100_000
 
 
 def threads_for(work: float) -> int:
-    """How many to use for an estimate of work, in nanoseconds by one thread."""
+    """How many threads to take for an estimate of work, in nanoseconds by one thread."""
     wanted = 1 + int(work / WORTH_A_THREAD)
     return min(wanted, threads()) if wanted > 1 else 1

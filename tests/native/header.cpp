@@ -1,6 +1,7 @@
-// The header's functions on arrays, for test_native_header.py.
+// The header's functions on arrays, for test_header.py.
 
 #include "host/simd.h"
+#include "phiid_ccs.h"
 
 using namespace phiid;
 

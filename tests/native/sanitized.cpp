@@ -10,11 +10,10 @@ namespace {
 
 struct Result {
     std::vector<std::vector<double>> atoms;
-    std::vector<double> sums, shares;
-    std::vector<int64_t> pairs, shared, marks;
+    std::vector<double> sums;
+    std::vector<int64_t> marks;
     bool operator==(const Result& other) const {
-        return atoms == other.atoms && sums == other.sums && shares == other.shares &&
-               pairs == other.pairs && shared == other.shared && marks == other.marks;
+        return atoms == other.atoms && sums == other.sums && marks == other.marks;
     }
 };
 
@@ -73,20 +72,23 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, int64_t 
     task.per_trial = per_trial, task.threads = threads;
 
     Result result;
-    const int64_t groups = per_trial ? trials : 1;
-    std::vector<double*> out;
-    for (int64_t n = 0; n < names; ++n)
-        result.atoms.emplace_back(groups * nodes * nodes);
-    for (auto& atom : result.atoms) out.push_back(atom.data());
-    keep_marks(result, synkern_all_pairs_f64(&task, out.data()));
-    std::vector<double> sums(names * groups * nodes);
-    result.shares.resize(groups * nodes);
-    result.pairs.resize(groups * nodes);
-    result.shared.resize(groups * nodes);
-    for (int64_t from = 0; from < nodes; from += TILE)
-        keep_marks(result, synkern_node_sums(&task, from, std::min(from + TILE, nodes), 0, 1,
-                                             sums.data(), result.shares.data(),
-                                             result.pairs.data(), result.shared.data()));
+    const int64_t groups = per_trial ? trials : 1, half = nodes / 2;
+    std::vector<double> sums((names + 3) * groups * nodes);
+    // All pairs; rows before columns and after, that begin no panel.
+    for (const Area& area : {Area{0, nodes, 0, nodes, true}, Area{0, half, half, nodes, false},
+                             Area{half, nodes, half / 2, half, false}}) {
+        std::vector<double*> out;
+        const size_t before = result.atoms.size();
+        for (int64_t n = 0; n < names; ++n)
+            result.atoms.emplace_back(groups * area.rows() * area.columns());
+        for (size_t n = before; n < result.atoms.size(); ++n) out.push_back(result.atoms[n].data());
+        keep_marks(result, synkern_matrices_f64(&task, &area, out.data()));
+        in_tiles(area.row, area.row_end, [&](int64_t row, int rows) {
+            const int64_t column = area.triangle ? row : area.column;
+            const Area strip{row, row + rows, column, area.column_end, area.triangle};
+            keep_marks(result, synkern_node_sums(&task, &strip, 0, 1, sums.data()));
+        });
+    }
     result.sums.insert(result.sums.end(), sums.begin(), sums.end());
     return result;
 }

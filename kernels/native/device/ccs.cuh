@@ -10,6 +10,7 @@
 
 #include "decompose.cuh"
 #include "series.cuh"
+#include "../phiid_ccs.h"
 
 namespace phiid {
 

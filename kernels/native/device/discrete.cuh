@@ -8,6 +8,7 @@
 #pragma once
 
 #include "decompose.cuh"
+#include "../phiid_discrete.h"
 
 namespace phiid {
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "vectors.h"
+#include "../phiid_ccs.h"
 
 namespace phiid {
 
@@ -51,15 +52,15 @@ class Ccs : public Sum {
         std::copy(own + tile.column, own + tile.column + tile.columns, own_columns);
         Across moments;
         for (int i = 0; i < tile.rows; ++i) {
-            if (i % ROWS == 0) across(data_, tile, k, i, moments);
+            const int r = int((tile.row + i) % ROWS);
+            if (r == 0 || i == 0) across(data_, tile, k, i - r, moments);
             if (constants[tile.row + i]) continue;
-            const int r = i % ROWS;
             for (int j0 = tile.diagonal() ? i / DOUBLES * DOUBLES : 0; j0 < tile.columns;
                  j0 += DOUBLES) {
                 const Correlations<Doubles> c{
-                    load<Doubles>(moments.xy[r] + j0),      load<Doubles>(moments.ab[r] + j0),
-                    constant<Doubles>(own[tile.row + i]), load<Doubles>(moments.xb[r] + j0),
-                    load<Doubles>(moments.ya[r] + j0),      load<Doubles>(own_columns + j0)};
+                    moments.at(moments.xy[r], j0),        moments.at(moments.ab[r], j0),
+                    constant<Doubles>(own[tile.row + i]), moments.at(moments.xb[r], j0),
+                    moments.at(moments.ya[r], j0),        load<Doubles>(own_columns + j0)};
                 const Lambdas<Doubles> v = lambdas(c);
                 const auto sure = trusted(v, constant<Doubles>(limit_));
                 const LocalForms<Doubles> forms = local_forms(c, v, double(data_.samples));

@@ -6,6 +6,7 @@
 
 #include "engine.h"
 #include "simd.h"
+#include "../phiid_discrete.h"
 
 namespace phiid {
 

@@ -1,5 +1,6 @@
-// All pairs in tiles, spread over threads. What a tile adds is a `Sum`; what becomes of it is
-// written here: matrices of all pairs, or sums over the pairs of each node.
+// Pairs in tiles, spread over threads: all of them, or a rectangle of their matrix. What a tile adds
+// is a `Sum`; what becomes of it is written here: matrices of pairs, or sums over the pairs of each
+// node.
 //
 // Every number is formed by one thread in an order of its own, so that results depend neither on
 // the number of threads nor on which of them took a tile.
@@ -20,6 +21,7 @@
 
 namespace phiid {
 
+constexpr int PANEL = 8;  // nodes that lie side by side in memory
 constexpr int TILE = 64;  // rows and columns; the sums of 16 quantities take 512 KB
 // From one quantity to the next: a line of the cache more than the entries, or all quantities of a
 // pair would fall into one set of it.
@@ -138,41 +140,73 @@ struct Combination {
     }
 };
 
-inline std::vector<Tile> tiles_of(int64_t nodes) {
+// Rows and columns of the matrix of all pairs, mirrored by bindings.Area: two ranges of nodes that
+// share none, or twice the same one, whose pairs lie above its diagonal. A strip of such a triangle
+// has its first rows and all its columns.
+struct Area {
+    int64_t row, row_end, column, column_end;
+    int64_t triangle;
+
+    int64_t rows() const { return row_end - row; }
+    int64_t columns() const { return column_end - column; }
+    // First column of the tiles in the rows from `i` on.
+    int64_t first_column(int64_t i) const { return triangle ? std::max(i, column) : column; }
+};
+
+// Calls body(from, count) for stretches of up to TILE nodes. All but the first begin a panel: there
+// blocks of rows and vectors of columns are whole.
+template <class Body>
+void in_tiles(int64_t first, int64_t end, const Body& body) {
+    for (int64_t from = first; from < end;) {
+        const int64_t to = std::min(from / PANEL * PANEL + TILE, end);
+        body(from, int(to - from));
+        from = to;
+    }
+}
+
+inline std::vector<Tile> tiles_of(const Area& area) {
     std::vector<Tile> all;
-    for (int64_t i = 0; i < nodes; i += TILE)
-        for (int64_t j = i; j < nodes; j += TILE)
-            all.push_back({i, j, int(std::min<int64_t>(TILE, nodes - i)),
-                           int(std::min<int64_t>(TILE, nodes - j))});
+    in_tiles(area.row, area.row_end, [&](int64_t i, int rows) {
+        in_tiles(area.first_column(i), area.column_end,
+                 [&](int64_t j, int columns) { all.push_back({i, j, rows, columns}); });
+    });
     return all;
 }
 
-// Writes (groups, nodes, nodes) for each name; a group is a trial, or all of them.
+// Writes (groups, rows, columns) for each name; a group is a trial, or all of them. A triangle is
+// written with its mirror image.
 template <class Number>
-Found all_pairs(const Sum& sum, int64_t trials, int64_t nodes, bool per_trial,
-                const Combination& combination, Number* const* out, int threads) {
-    const std::vector<Tile> tiles = tiles_of(nodes);
+Found matrices(const Sum& sum, int64_t trials, bool per_trial, const Area& area,
+               const Combination& combination, Number* const* out, int threads) {
+    const std::vector<Tile> tiles = tiles_of(area);
+    const int64_t width = area.columns();
     // Trials apart are tasks apart, some at a time.
     const int64_t depth = per_trial ? 16 : trials, stacks = (trials + depth - 1) / depth;
     std::vector<Found> parts(tiles.size() * stacks);
     spread(int64_t(parts.size()), threads, [&](int64_t task) {
         const Tile& tile = tiles[task / stacks];
         const int64_t first = task % stacks * depth, last = std::min(first + depth, trials);
+        const int64_t column = tile.column - area.column;
         std::vector<double> sums(sum.quantities() * ENTRIES), atoms(combination.names * TILE);
         for (int64_t k = first; k < last; k += per_trial ? 1 : depth) {
             clear(sums.data(), tile, sum.quantities());
             sum.add(tile, k, per_trial ? k + 1 : last, sums.data(), parts[task].marks);
-            const int64_t origin = per_trial ? k * nodes * nodes : 0;
+            const int64_t origin = per_trial ? k * area.rows() * width : 0;
             for (int i = 0; i < tile.rows; ++i) {
                 combination.row(sum, sums.data(), i, tile.columns, atoms.data());
-                const int64_t row = tile.row + i;
+                const int64_t row = tile.row - area.row + i;
                 for (int n = 0; n < combination.names; ++n) {
-                    Number* upper = out[n] + origin + row * nodes + tile.column;
-                    Number* lower = out[combination.mirror[n]] + origin + tile.column * nodes + row;
+                    const double* from = atoms.data() + n * TILE;
+                    Number* to = out[n] + origin + row * width + column;
+                    if (!area.triangle) {
+                        for (int j = 0; j < tile.columns; ++j) to[j] = Number(from[j]);
+                        continue;
+                    }
+                    Number* mirror = out[combination.mirror[n]] + origin + column * width + row;
                     for (int j = tile.diagonal() ? i + 1 : 0; j < tile.columns; ++j) {
-                        const Number atom = Number(atoms[n * TILE + j]);
-                        upper[j] = atom;
-                        lower[j * nodes] = atom;
+                        const Number atom = Number(from[j]);
+                        to[j] = atom;
+                        mirror[j * width] = atom;
                     }
                 }
             }
@@ -180,14 +214,6 @@ Found all_pairs(const Sum& sum, int64_t trials, int64_t nodes, bool per_trial,
     });
     return joined(parts);
 }
-
-// Sums over the pairs of each node, of means over trials or of each trial; see nodes.Nodes.
-struct NodeSums {
-    double* sums;     // (names, groups, nodes), a group as above
-    double* shares;   // (groups, nodes) and so on
-    int64_t* pairs;
-    int64_t* shared;
-};
 
 // Numbers of trials in which both nodes of a pair vary.
 class Varying {
@@ -212,98 +238,117 @@ class Varying {
     std::vector<char> always_;
 };
 
-// The pairs of rows `from` to `to` - 1 with all nodes after them, added to `out`. Pairs with marks
-// are left out, and set aside where trials are averaged. `rtr` and `sts` are places among the
-// names, or below zero.
-inline Found node_sums(const Sum& sum, const unsigned char* constant, int64_t trials, int64_t nodes,
-                       bool per_trial, int64_t from, int64_t to, const Combination& combination,
-                       int rtr, int sts, const NodeSums& out, int threads) {
-    const int names = combination.names;
-    const int64_t groups = per_trial ? trials : 1, height = to - from;
-    const Varying varying(constant, trials, nodes);
-    // A task takes some columns of all rows. No other adds to these as columns; what it adds to
-    // the rows is kept apart, and so tasks are few.
-    const int64_t width = std::max<int64_t>(1, (nodes - from) / TILE / 64) * TILE;
-    const int64_t tasks = (nodes - from + width - 1) / width;
-    struct Rows {
-        std::vector<double> sums, shares;
-        std::vector<int64_t> pairs, shared;
+// Sums over the pairs of each node, of means over trials or of each trial: adds an area's pairs to
+// `out`, (names + 3, groups, nodes). After the atoms come the number of pairs with a value, the sum of
+// sts / (sts + rtr) and the number of pairs with sts + rtr > 0. Pairs with marks are left out, and
+// set aside where trials are averaged. `rtr` and `sts` are places among the names, or below zero.
+class NodeSums {
+   public:
+    NodeSums(const Sum& sum, const unsigned char* constant, int64_t trials, int64_t nodes,
+             bool per_trial, const Area& area, const Combination& combination, int rtr, int sts,
+             double* out)
+        : sum_(sum), varying_(constant, trials, nodes), trials_(trials), nodes_(nodes),
+          groups_(per_trial ? trials : 1), per_trial_(per_trial), area_(area),
+          combination_(combination), rtr_(rtr), sts_(sts), out_(out) {}
+
+    Found add(int threads) {
+        // A task takes some columns of all rows. No other adds to these as columns; what it adds to
+        // the rows is kept apart, and so tasks are few.
+        const int64_t begin = area_.column / PANEL * PANEL, all = area_.column_end - begin;
+        const int64_t width = std::max<int64_t>(1, all / TILE / 64) * TILE;
+        const int64_t tasks = (all + width - 1) / width;
+        std::vector<std::vector<double>> of_rows(tasks);
+        std::vector<Found> parts(tasks);
+        spread(tasks, threads, [&](int64_t task) {
+            of_rows[task].resize(quantities() * groups_ * area_.rows());
+            Part part{std::max(begin + task * width, area_.column),
+                      std::min(begin + (task + 1) * width, area_.column_end),
+                      of_rows[task].data(), parts[task]};
+            add_columns(part);
+        });
+        for (const auto& rows : of_rows)
+            for (int64_t line = 0; line < quantities() * groups_; ++line)
+                for (int64_t i = 0; i < area_.rows(); ++i)
+                    out_[line * nodes_ + area_.row + i] += rows[line * area_.rows() + i];
+        return joined(parts);
+    }
+
+   private:
+    struct Part {
+        int64_t column, column_end;
+        double* rows;  // (names + 3, groups, rows)
+        Found& found;
     };
-    std::vector<Rows> of_task(tasks);
-    std::vector<Found> parts(tasks);
 
-    spread(tasks, threads, [&](int64_t task) {
-        std::vector<double> sums(sum.quantities() * ENTRIES), atoms(names * TILE);
+    int64_t quantities() const { return combination_.names + 3; }
+
+    void add_columns(const Part& part) const {
+        std::vector<double> sums(sum_.quantities() * ENTRIES), atoms(combination_.names * TILE);
         std::vector<char> marked(ENTRIES);
-        Found& found = parts[task];
-        Rows& rows = of_task[task];
-        rows.sums.resize(names * groups * height);
-        rows.shares.resize(groups * height);
-        rows.pairs.resize(groups * height);
-        rows.shared.resize(groups * height);
-        const int64_t start = from + task * width, end = std::min(start + width, nodes);
-
-        const auto add_row = [&](const Tile& tile, int64_t group, int i) {
-            const int64_t first = per_trial ? group : 0, last = per_trial ? group + 1 : trials;
-            const int64_t row = tile.row + i, in_rows = group * height + row - from;
-            for (int j = tile.diagonal() ? i + 1 : 0; j < tile.columns; ++j) {
-                const int64_t column = tile.column + j, in_columns = group * nodes + column;
-                const int64_t known = varying.both(row, column, first, last);
-                if (marked[i * TILE + j]) {
-                    if (per_trial) continue;
-                    found.aside.push_back({known, row, column});
-                    for (int n = 0; n < names; ++n) found.partial.push_back(atoms[n * TILE + j]);
-                    continue;
-                }
-                if (known == 0) continue;
-                for (int n = 0; n < names; ++n) {
-                    const double mean = atoms[n * TILE + j] / double(known);
-                    rows.sums[n * groups * height + in_rows] += mean;
-                    out.sums[combination.mirror[n] * groups * nodes + in_columns] += mean;
-                }
-                ++rows.pairs[in_rows];
-                ++out.pairs[in_columns];
-                if (rtr < 0 || sts < 0) continue;
-                const double synergy = atoms[sts * TILE + j], both = synergy + atoms[rtr * TILE + j];
-                if (both > 0) {
-                    rows.shares[in_rows] += synergy / both;
-                    out.shares[in_columns] += synergy / both;
-                    ++rows.shared[in_rows];
-                    ++out.shared[in_columns];
+        const auto add_tile = [&](const Tile& tile) {
+            for (int64_t group = 0; group < groups_; ++group) {
+                auto& marks = part.found.marks;
+                const size_t before = marks.size();
+                clear(sums.data(), tile, sum_.quantities());
+                sum_.add(tile, per_trial_ ? group : 0, per_trial_ ? group + 1 : trials_,
+                         sums.data(), marks);
+                std::fill(marked.begin(), marked.end(), 0);
+                for (size_t m = before; m < marks.size(); ++m)
+                    marked[(marks[m].row - tile.row) * TILE + marks[m].column - tile.column] = 1;
+                for (int i = 0; i < tile.rows; ++i) {
+                    combination_.row(sum_, sums.data(), i, tile.columns, atoms.data());
+                    add_row(part, tile, group, i, atoms.data(), marked.data() + i * TILE);
                 }
             }
         };
-        for (int64_t i = from; i < to; i += TILE)
-            for (int64_t j = std::max(start, i); j < end; j += TILE) {
-                const Tile tile{i, j, int(std::min<int64_t>(TILE, to - i)),
-                                int(std::min<int64_t>(TILE, end - j))};
-                for (int64_t group = 0; group < groups; ++group) {
-                    const size_t before = found.marks.size();
-                    clear(sums.data(), tile, sum.quantities());
-                    sum.add(tile, per_trial ? group : 0, per_trial ? group + 1 : trials, sums.data(),
-                            found.marks);
-                    std::fill(marked.begin(), marked.end(), 0);
-                    for (size_t m = before; m < found.marks.size(); ++m)
-                        marked[(found.marks[m].row - i) * TILE + found.marks[m].column - j] = 1;
-                    for (int r = 0; r < tile.rows; ++r) {
-                        combination.row(sum, sums.data(), r, tile.columns, atoms.data());
-                        add_row(tile, group, r);
-                    }
-                }
-            }
-    });
+        in_tiles(area_.row, area_.row_end, [&](int64_t i, int rows) {
+            in_tiles(std::max(part.column, area_.first_column(i)), part.column_end,
+                     [&](int64_t j, int columns) { add_tile({i, j, rows, columns}); });
+        });
+    }
 
-    for (const Rows& rows : of_task)
-        for (int64_t group = 0; group < groups; ++group)
-            for (int64_t i = 0; i < height; ++i) {
-                const int64_t at = group * nodes + from + i, own = group * height + i;
-                for (int n = 0; n < names; ++n)
-                    out.sums[n * groups * nodes + at] += rows.sums[n * groups * height + own];
-                out.shares[at] += rows.shares[own];
-                out.pairs[at] += rows.pairs[own];
-                out.shared[at] += rows.shared[own];
+    void add_row(const Part& part, const Tile& tile, int64_t group, int i, const double* atoms,
+                 const char* marked) const {
+        const int names = combination_.names;
+        const int64_t first = per_trial_ ? group : 0, last = per_trial_ ? group + 1 : trials_;
+        const int64_t row = tile.row + i, height = area_.rows();
+        double* const in_rows = part.rows + group * height + row - area_.row;
+        for (int j = tile.diagonal() ? i + 1 : 0; j < tile.columns; ++j) {
+            const int64_t column = tile.column + j;
+            const int64_t known = varying_.both(row, column, first, last);
+            if (marked[j]) {
+                if (per_trial_) continue;
+                part.found.aside.push_back({known, row, column});
+                for (int n = 0; n < names; ++n) part.found.partial.push_back(atoms[n * TILE + j]);
+                continue;
             }
-    return joined(parts);
-}
+            if (known == 0) continue;
+            double* const in_columns = out_ + group * nodes_ + column;
+            const auto add = [&](int64_t own, int64_t mirror, double value) {
+                in_rows[own * groups_ * height] += value;
+                in_columns[mirror * groups_ * nodes_] += value;
+            };
+            for (int n = 0; n < names; ++n)
+                add(n, combination_.mirror[n], atoms[n * TILE + j] / double(known));
+            add(names, names, 1);
+            if (rtr_ < 0 || sts_ < 0) continue;
+            const double synergy = atoms[sts_ * TILE + j];
+            const double both = synergy + atoms[rtr_ * TILE + j];
+            if (both > 0) {
+                add(names + 1, names + 1, synergy / both);
+                add(names + 2, names + 2, 1);
+            }
+        }
+    }
+
+    const Sum& sum_;
+    const Varying varying_;
+    const int64_t trials_, nodes_, groups_;
+    const bool per_trial_;
+    const Area area_;
+    const Combination combination_;
+    const int rtr_, sts_;
+    double* const out_;
+};
 
 }  // namespace phiid

@@ -1,5 +1,5 @@
-// The functions that kernels/cpu_backend/bindings.py calls. Arrays are contiguous and C-ordered; a function
-// returns what it has found, to be read and freed, or null with `error` set.
+// The functions that kernels/cpu_backend/bindings.py calls. Arrays are contiguous and C-ordered; a
+// function returns what it has found, to be read and freed, or null with `error` set.
 
 #include <exception>
 #include <memory>
@@ -24,7 +24,7 @@ namespace {
 
 thread_local std::string error;
 
-// Of Python's C interface: addresses that cpu_library.load gives, so that no header is needed.
+// Of Python's C interface: addresses that bindings.load gives, so that no header is needed.
 struct Python {
     int (*acquire)();  // the lock of the interpreter
     void (*release)(int);
@@ -71,7 +71,7 @@ Found* guarded(const Make& make) {
 
 }  // namespace
 
-// What is decomposed. Mirrored by cpu_library.Task.
+// What is decomposed. Mirrored by bindings.Task.
 struct Task {
     int64_t trials, nodes, samples;
     int64_t estimator;  // one of those below
@@ -113,6 +113,12 @@ Combination combination_of(const Task& task) {
     return {int(task.names), task.weights, task.mirror};
 }
 
+template <class Number>
+Found matrices_of(const Task& task, const Area& area, Number* const* out) {
+    return matrices(*sum_of(task), task.trials, task.per_trial != 0, area, combination_of(task), out,
+                    int(task.threads));
+}
+
 }  // namespace
 
 EXPORT const char* synkern_error() { return error.c_str(); }
@@ -148,27 +154,20 @@ EXPORT int synkern_pack(const double* past, const double* future, int64_t trials
     return done ? 0 : 1;
 }
 
-EXPORT Found* synkern_all_pairs_f64(const Task* task, double* const* out) {
-    return guarded([&] {
-        return all_pairs(*sum_of(*task), task->trials, task->nodes, task->per_trial != 0,
-                         combination_of(*task), out, int(task->threads));
-    });
+EXPORT Found* synkern_matrices_f64(const Task* task, const Area* area, double* const* out) {
+    return guarded([&] { return matrices_of(*task, *area, out); });
 }
 
-EXPORT Found* synkern_all_pairs_f32(const Task* task, float* const* out) {
-    return guarded([&] {
-        return all_pairs(*sum_of(*task), task->trials, task->nodes, task->per_trial != 0,
-                         combination_of(*task), out, int(task->threads));
-    });
+EXPORT Found* synkern_matrices_f32(const Task* task, const Area* area, float* const* out) {
+    return guarded([&] { return matrices_of(*task, *area, out); });
 }
 
-EXPORT Found* synkern_node_sums(const Task* task, int64_t from, int64_t to, int64_t rtr,
-                                int64_t sts, double* sums, double* shares, int64_t* pairs,
-                                int64_t* shared) {
+EXPORT Found* synkern_node_sums(const Task* task, const Area* area, int64_t rtr, int64_t sts,
+                                double* out) {
     return guarded([&] {
-        return node_sums(*sum_of(*task), task->constant, task->trials, task->nodes,
-                         task->per_trial != 0, from, to, combination_of(*task), int(rtr), int(sts),
-                         {sums, shares, pairs, shared}, int(task->threads));
+        return NodeSums(*sum_of(*task), task->constant, task->trials, task->nodes,
+                        task->per_trial != 0, *area, combination_of(*task), int(rtr), int(sts), out)
+            .add(int(task->threads));
     });
 }
 

@@ -1,4 +1,4 @@
-// Gaussian, minimum mutual information: tiles of all pairs, and lists of pairs.
+// Gaussian, minimum mutual information: tiles of pairs.
 
 #pragma once
 
@@ -76,9 +76,9 @@ class Mmi : public Sum {
             }
         }
         const int columns = (tile.columns + DOUBLES - 1) / DOUBLES * DOUBLES;
-        for (int i0 = 0; i0 < tile.rows; i0 += ROWS) {
+        for (int i0 = -int(tile.row % ROWS); i0 < tile.rows; i0 += ROWS) {
             for (int g = 0; g < TRIALS; ++g) across(data_, tile, k + g, i0, moments[g]);
-            for (int i = i0; i < std::min(i0 + ROWS, tile.rows); ++i) {
+            for (int i = std::max(i0, 0); i < std::min(i0 + ROWS, tile.rows); ++i) {
                 double row_own[TRIALS];
                 Doubles row_limit[TRIALS], known = constant<Doubles>(0);
                 double expected = 0;
@@ -94,11 +94,9 @@ class Mmi : public Sum {
 #pragma GCC unroll 4
                     for (int g = 0; g < TRIALS; ++g) {
                         const Across& m = moments[g];
-                        Correlations<Doubles> c{load<Doubles>(m.xy[i - i0] + j),
-                                                load<Doubles>(m.ab[i - i0] + j),
+                        Correlations<Doubles> c{m.at(m.xy[i - i0], j), m.at(m.ab[i - i0], j),
                                                 constant<Doubles>(row_own[g]),
-                                                load<Doubles>(m.xb[i - i0] + j),
-                                                load<Doubles>(m.ya[i - i0] + j),
+                                                m.at(m.xb[i - i0], j), m.at(m.ya[i - i0], j),
                                                 load<Doubles>(own[g] + j)};
                         if (alone_) c = without_influence(c);
                         const Lambdas<Doubles> v = lambdas(c);

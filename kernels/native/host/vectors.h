@@ -7,8 +7,6 @@
 
 namespace phiid {
 
-constexpr int PANEL = 8;  // nodes that lie side by side
-
 // (trials, panels, samples, 2, PANEL): past and future of 8 nodes at a sample are two lines of the
 // cache. Nodes beyond the last and constant ones are zero.
 // Without data there are matrices of correlations instead, and no values.
@@ -26,10 +24,16 @@ struct Features {
     }
 };
 
-// Correlations of some rows of a tile with its columns, by row and column.
+// Correlations of some rows of a tile with its columns, by row and column. Both come in whole blocks
+// of a panel, so that the first columns may be those of nodes before the tile.
 constexpr int ROWS = 4;
 struct Across {
-    double xy[ROWS][TILE], ab[ROWS][TILE], xb[ROWS][TILE], ya[ROWS][TILE];
+    using Products = double[ROWS][TILE + PANEL];
+    Products xy, ab, xb, ya;
+    int before;  // columns before the tile
+
+    // Of columns j, j + 1, ... of the tile.
+    PHIID_FN Doubles at(const double* row, int j) const { return load<Doubles>(row + before + j); }
 };
 
 // Inner products of ROWS nodes with PANEL. Sums of some hundred samples are formed on their own
@@ -57,7 +61,7 @@ inline void products(const double* rows, const double* columns, int64_t samples,
                 }
 #pragma GCC unroll 4
                 for (int r = 0; r < HEIGHT; ++r) {
-                    const auto add = [&](double (&sums)[ROWS][TILE], Doubles value) {
+                    const auto add = [&](Across::Products& sums, Doubles value) {
                         double* at = sums[i + r] + j + lane;
                         store(at, start ? load<Doubles>(at) + value : value);
                     };
@@ -70,18 +74,21 @@ inline void products(const double* rows, const double* columns, int64_t samples,
             }
 }
 
-// Correlations of rows first ... first + ROWS - 1 of a tile with its columns.
+// Correlations of rows first ... first + ROWS - 1 of a tile with its columns; the first of them
+// begins a block of rows, and may lie before the tile.
 inline void across(const Features& data, const Tile& tile, int64_t trial, int first, Across& to) {
+    to.before = 0;
     if (data.values != nullptr) {
         const int64_t row = tile.row + first;
         const double* rows = data.panel(trial, row) + row % PANEL;
-        for (int j = 0; j < tile.columns; j += PANEL)
-            products(rows, data.panel(trial, tile.column + j), data.samples, to, j);
+        to.before = int(tile.column % PANEL);
+        for (int j = 0; j < to.before + tile.columns; j += PANEL)
+            products(rows, data.panel(trial, tile.column - to.before + j), data.samples, to, j);
         return;
     }
     const int64_t n = data.nodes, origin = trial * n * n;
     const int rows = std::min(ROWS, tile.rows - first);
-    for (int i = 0; i < rows; ++i) {
+    for (int i = std::max(0, -first); i < rows; ++i) {
         const int64_t row = tile.row + first + i, at = origin + row * n + tile.column;
         for (int j = 0; j < tile.columns; ++j) {
             to.xy[i][j] = data.past[at + j];

@@ -70,11 +70,11 @@ def long():
 
 
 CALLS = {
-    "matrices": ("all_pairs_f64", {}),
-    "of every trial": ("all_pairs_f64", {"average": None}),
-    "single precision": ("all_pairs_f32", {"dtype": "float32"}),
-    "CCS": ("all_pairs_f64", {"redundancy": "CCS"}),
-    "discrete": ("all_pairs_f64", {"kind": "discrete", "redundancy": "CCS"}),
+    "matrices": ("matrices_f64", {}),
+    "of every trial": ("matrices_f64", {"average": None}),
+    "single precision": ("matrices_f32", {"dtype": "float32"}),
+    "CCS": ("matrices_f64", {"redundancy": "CCS"}),
+    "discrete": ("matrices_f64", {"kind": "discrete", "redundancy": "CCS"}),
     "node means": ("node_sums", {"reduce": "nodes"}),
 }
 
@@ -95,15 +95,15 @@ def test_an_exception_of_a_handler_ends_the_call(alarm, many, function, options,
     np.testing.assert_array_equal(again["sts"], expected["sts"])
 
 
-@pytest.mark.parametrize("function", ["standardise", "all_pairs_f64"])
+@pytest.mark.parametrize("function", ["standardise", "matrices_f64"])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
 def test_a_single_pair_of_a_long_series_can_be_ended(alarm, long, function, redundancy):
     for _ in range(ATTEMPTS):
-        alarm(function, raise_alarm, delay=0.001 if function == "all_pairs_f64" else DELAY)
+        alarm(function, raise_alarm, delay=0.001 if function == "matrices_f64" else DELAY)
         with pytest.raises(AlarmError) as raised:
             synkern.phiid(long, redundancy=redundancy, backend="cpu")
         # MMI of a pair is a few milliseconds, in which the thread that waits may not look.
-        if ended_inside(raised.value) or (function, redundancy) == ("all_pairs_f64", "MMI"):
+        if ended_inside(raised.value) or (function, redundancy) == ("matrices_f64", "MMI"):
             return
     pytest.fail("no signal ended the function from inside")
 
@@ -112,7 +112,7 @@ def test_a_handler_that_raises_nothing_runs_during_the_call(alarm, many):
     expected = synkern.phiid(many, backend="cpu")
     for _ in range(ATTEMPTS):
         seen = []
-        alarm("all_pairs_f64", lambda number, frame, seen=seen: seen.append(time.perf_counter()))
+        alarm("matrices_f64", lambda number, frame, seen=seen: seen.append(time.perf_counter()))
         start = time.perf_counter()
         found = synkern.phiid(many, backend="cpu")
         end = time.perf_counter()
@@ -144,7 +144,7 @@ def test_a_call_of_another_thread_goes_on(alarm, many):
         found.append(synkern.phiid(many, backend="cpu"))
         done.set()
 
-    alarm("all_pairs_f64", raise_alarm)
+    alarm("matrices_f64", raise_alarm)
     threading.Thread(target=work).start()
     with pytest.raises(AlarmError):
         time.sleep(60)
