@@ -19,62 +19,57 @@ import numpy as np
 import pytest
 
 from support import cuda_shim
-from synkern.decomposition import backends as registry
+from synkern.decomposition import backends as chooser
+from synkern.kernels import BACKENDS as REGISTRY
+from synkern.kernels import Status
 
 ELSEWHERE: dict[str, str] = {}
-"""By name of a backend, why the tests cannot run it on a machine of CI, and where it is run."""
+"""By name of a backend why the tests cannot run it on a machine of CI, and what runs it instead."""
+
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @functools.cache
 def cuda_kernels() -> Path:
     """All CUDA kernels in one library for the CPU, built once in a process."""
-    folder = tempfile.TemporaryDirectory()
-    _kept.append(folder)
-    return cuda_shim.build(Path(folder.name) / "kernels.so")
+    _FOLDERS.append(tempfile.TemporaryDirectory())
+    return cuda_shim.build(Path(_FOLDERS[-1].name) / "kernels.so")
 
 
-_kept: list[Any] = []
+class _Launcher(cuda_shim.Launcher):
+    multiprocessors = 4
+    launches = 0
+
+    def launch(self, *arguments: Any) -> None:
+        self.launches += 1
+        super().launch(*arguments)
 
 
 @contextmanager
 def _cupy() -> Iterator[None]:
     """The CUDA kernels on a CPU, with NumPy for CuPy: it takes arrays of NumPy, and gives them.
 
-    Pairs of two nodes alone, which the backend leaves to whole arrays, go to the kernels too. All
-    pairs and means by node without a kernel started are an error.
+    Pairs of two nodes, which the backend leaves to whole arrays, go to the kernels too. All pairs
+    and node means for which no kernel is launched are an error.
     """
     from synkern.kernels.cupy_backend import backend  # noqa: PLC0415
     from synkern.kernels.cupy_backend.launch import Device  # noqa: PLC0415
-    from synkern.kernels.cupy_backend.library import DeviceLibrary  # noqa: PLC0415
-    from synkern.kernels.engine.all_pairs import request_for  # noqa: PLC0415
+    from synkern.kernels.engine.libraries import CuPyLibrary  # noqa: PLC0415
 
-    started: list[str] = []
+    launcher = _Launcher(cuda_kernels())
+    device = Device(CuPyLibrary(np), launcher, fewest_nodes=2)
 
-    class Launcher(cuda_shim.Launcher):
-        multiprocessors = 4
-
-        def launch(self, name: str, *rest: Any) -> None:
-            started.append(name)
-            super().launch(name, *rest)
-
-    device = Device(DeviceLibrary(np), Launcher(cuda_kernels()))
-
-    def run(given, *, names, per_trial, dtype, estimator, tau, pooled, pairs=None, reduce=None):
-        request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=estimator)
-        before = len(started)
+    def run(source: Any, request: Any) -> Any:
+        before = launcher.launches
         with np.errstate(all="ignore"):
-            found = backend.compute(device, given, tau, pooled, names, request, pairs, reduce)
-        assert pairs is not None or len(started) > before, "no kernel was started"
+            found = backend.compute(device, source, request)
+        assert request.pairs is not None or launcher.launches > before, "no kernel was launched"
         return found
 
-    there = registry.Status(("cpu",))
+    here = {"arrays": "numpy", "run": run, "status": lambda: Status(("cpu",))}
+    changed = tuple(replace(b, **here) if b.name == "cupy" else b for b in REGISTRY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "FEWEST_NODES", 2)
-        changed = (
-            replace(b, arrays="numpy", run=run, status=lambda: there) if b.name == "cupy" else b
-            for b in registry.BACKENDS
-        )
-        patch.setattr(registry, "BACKENDS", tuple(changed))
+        patch.setattr(chooser, "BACKENDS", changed)
         yield
 
 
@@ -82,29 +77,29 @@ STAND_INS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "triton": nullcontext,  # TRITON_INTERPRET=1, see conftest.py
     "cupy": _cupy,
 }
-"""Of backends for GPUs, run thread by thread: a tile takes milliseconds, a tile of CCS longer."""
-
-BACKENDS = tuple(backend.name for backend in registry.BACKENDS)
-"""All of them."""
-
-DIFFERENTIABLE = tuple(backend.name for backend in registry.BACKENDS if backend.differentiable)
-
-POINTWISE = tuple(backend.name for backend in registry.BACKENDS if backend.pointwise)
-"""Those with atoms at every sample, of their own or of another."""
+"""Of backends for GPUs."""
 
 INTERPRETED = ("triton",)
-"""Those of which `make test` runs what is marked `brief`, and `make proofs` the rest."""
+"""Those that take milliseconds for an operation on a tile: `make test` runs what is marked `brief`,
+and `make proofs` the rest."""
+
+BACKENDS = tuple(backend.name for backend in REGISTRY)
 
 AT_FULL_SPEED = tuple(name for name in BACKENDS if name not in {*STAND_INS, *ELSEWHERE})
 """Those that run as they are."""
 
+DIFFERENTIABLE = tuple(backend.name for backend in REGISTRY if backend.differentiable)
+
+POINTWISE = tuple(backend.name for backend in REGISTRY if backend.pointwise)
+"""Those with atoms at every sample, of their own or of another."""
+
 
 @contextmanager
 def running(name: str) -> Iterator[str]:
-    """In this context `phiid(..., backend=name)` runs the backend's own code on arrays of NumPy."""
+    """Let `phiid(..., backend=name)` run the backend's own code on arrays of NumPy."""
     if name in ELSEWHERE:
         pytest.skip(f"backend {name}: {ELSEWHERE[name]}")
     with STAND_INS.get(name, nullcontext)():
-        status = next(b.status() for b in registry.BACKENDS if b.name == name)
+        status = next(b.status() for b in chooser.BACKENDS if b.name == name)
         assert "cpu" in status.devices, f"backend {name} cannot run here: {status.why}"
         yield name
