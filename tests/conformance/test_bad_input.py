@@ -83,7 +83,7 @@ def test_complex_tensor():
         ("average", "mean", "'trials', 'moments', 'concatenate', None"),
         ("unit", "shannon", "'nats', 'bits', None"),
         ("dtype", "float16", "'float64', 'float32'"),
-        ("backend", "cuda", "'auto' or one of cpu, numpy, triton, cupy, torch"),
+        ("backend", "cuda", f"'auto' or one of {', '.join(BACKENDS)}"),
         ("atoms", ["sts", "xyz"], "'all' or names from rtr .* where 'xyz' is unknown"),
         ("atoms", [], "'all' or names from rtr"),
         ("atoms", None, "'all' or names from rtr .* None is unknown"),

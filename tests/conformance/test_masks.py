@@ -16,9 +16,8 @@ import synkern
 from support.bounded import bounded
 from synkern import ATOMS
 from synkern.decomposition.reference import local_pair, phiid_pair
-from synkern.kernels import Limits
+from synkern.kernels import ESTIMATORS, Limits
 
-ESTIMATORS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 estimators = pytest.mark.parametrize(("kind", "redundancy"), ESTIMATORS)
 
 
