@@ -36,12 +36,13 @@ import synkern
 from bench.gpu import truth
 from bench.gpu.truth import GPU, TWO, VARIANTS, NotRunError
 from bench.harness.records import ROOT
-from synkern.decomposition import backends
-from synkern.kernels.cupy_backend import backend, launch, probe
+from synkern.kernels import Limits
+from synkern.kernels.cupy_backend import backend, launch, probe, record
 from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.problem import problem
 from synkern.kernels.cupy_backend.source import NAMES
 from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.engine.libraries import cupy_library
 from synkern.kernels.formulas.estimators import ESTIMATORS
 
 STUDY = (60, 100, 1152)  # trials, time, nodes
@@ -196,9 +197,7 @@ def timing(seconds: float) -> dict[str, Any]:
         request = request_for(
             names, per_trial=False, dtype=dtype, estimator=ESTIMATORS[kind, redundancy]
         )
-        device = launch.Device(
-            backend.cupy_library(), launcher.device_launcher(cupy.cuda.Device().id)
-        )
+        device = launch.Device(cupy_library(), launcher.device_launcher(cupy.cuda.Device().id))
         features = request.estimator.features(device.lib, series, 1, None)
         given = problem(device.lib, features, request)
         for path in ("series", "moments") if given.kernel == "mmi_series" else ("series",):
@@ -209,7 +208,9 @@ def timing(seconds: float) -> dict[str, Any]:
             with _forced(path):
                 found["device ms of a kernel"][label] = _device_ms(
                     cupy,
-                    lambda device=device, given=given: launch.matrices(device, given, False),
+                    lambda device=device, given=given: launch.matrices(
+                        device, given, False, Limits()
+                    ),
                 )
     for (kind, redundancy), atoms, reduce in itertools.product(
         VARIANTS, (TWO, "all"), (None, "nodes")
@@ -264,7 +265,7 @@ def sanitizer(seconds: float) -> dict[str, Any]:
 def _forced(path: str) -> Iterator[None]:
     """Gaussian MMI straight from the series, or through moments in memory."""
     choose = launch.through_memory
-    launch.through_memory = lambda *_: path == "moments"
+    launch.through_memory = lambda *_, **__: path == "moments"
     try:
         yield
     finally:
@@ -302,13 +303,13 @@ def _rehearsal() -> Iterator[Any]:
             def launch(self, name: str, grid: int, block: int, arguments: Any) -> None:
                 kernels.launch(name, grid, block, [stand_in.unwrap(a) for a in arguments])
 
-        kept = backend.device_launcher, backends.cupy_obstacle, sys.modules.get("cupy")
+        kept = backend.device_launcher, record.obstacle, sys.modules.get("cupy")
         sys.modules["cupy"] = made = stand_in.module()
-        backend.device_launcher, backends.cupy_obstacle = lambda _: OnCPU(), lambda: None
+        backend.device_launcher, record.obstacle = lambda _: OnCPU(), lambda: None
         try:
             yield made
         finally:
-            backend.device_launcher, backends.cupy_obstacle, cupy = kept
+            backend.device_launcher, record.obstacle, cupy = kept
             del sys.modules["cupy"]
             if cupy is not None:
                 sys.modules["cupy"] = cupy

@@ -41,7 +41,7 @@ from synkern import ATOMS
 from synkern._checks import MIN_SAMPLES
 from synkern.kernels.formulas import mmi
 from synkern.kernels.formulas.rescue import VANISHED
-from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.formulas.unit_vectors import unit_vectors
 from synkern.kernels.lattice import zeta_matrix
 
 Values = npt.NDArray[np.float64]
@@ -208,7 +208,7 @@ def synkern_atoms(draws: Draws, options: dict[str, str]) -> tuple[Values, str]:
 
 def _correlations(series: Values, tau: int, dtype: str = "float64") -> mmi.Correlations:
     """Of all pairs, (draws, nodes, nodes)."""
-    past, future, _ = standardise(np, series, tau)
+    past, future, _ = unit_vectors(np, series, tau)
     p, f = past.astype(dtype), future.astype(dtype)
     own = (p * f).sum(-1)
     across = [u @ v.swapaxes(-1, -2) for u, v in ((p, p), (f, f), (p, f), (f, p))]
