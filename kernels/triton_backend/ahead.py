@@ -18,12 +18,16 @@ from triton.backends.compiler import GPUTarget
 from ..lattice import ATOMS
 from . import ccs, discrete, unit_vectors
 from . import norms as head_norms
+from .configurations import LAUNCHES, OPTIONS, Launch, launch_for, options
+from .device.ccs import ccs_kernel
+from .device.discrete import discrete_kernel
 from .device.mmi_moments import mmi_moments_kernel
 from .device.mmi_nodes import mmi_nodes_kernel
 from .device.mmi_series import mmi_series_kernel
 from .device.norms import head_norms_kernel
 from .device.unit_vectors import unit_vectors_kernel
-from .launch import LAUNCHES, OPTIONS, Launch, atom_constants, constants, launch_for, options
+from .launch import atom_constants
+from .mmi import constants
 from .plan import plan
 
 TARGETS: dict[str, GPUTarget] = {
@@ -35,9 +39,9 @@ _ATOMS = {"few": ("rtr", "sts"), "many": ATOMS}
 
 # Kernels that add up atoms themselves, launched alike whatever becomes of trials.
 _ADDING: dict[str, tuple[Any, Launch, dict[str, Any]]] = {
-    "ccs": (ccs.ccs_kernel, ccs.LAUNCH, {}),
-    "discrete-mmi": (discrete.discrete_kernel, discrete.LAUNCHES["MMI"], {"CCS": False}),
-    "discrete-ccs": (discrete.discrete_kernel, discrete.LAUNCHES["CCS"], {"CCS": True}),
+    "ccs": (ccs_kernel, ccs.LAUNCH, {}),
+    "discrete-mmi": (discrete_kernel, discrete.LAUNCHES["MMI"], {"CCS": False}),
+    "discrete-ccs": (discrete_kernel, discrete.LAUNCHES["CCS"], {"CCS": True}),
 }
 
 # Kernels of one configuration each: constants and warps.
@@ -70,11 +74,18 @@ VARIANTS: tuple[str, ...] = (
         for name in _ADDING
         for size in _ATOMS
     ),
+    *(
+        f"{dtype} {path} few summed rectangle"
+        for dtype in ("float64", "float32")
+        for path in ("series", "moments", "nodes")
+    ),
+    *(f"{dtype} {name} few rectangle" for dtype in ("float64", "float32") for name in _ADDING),
     *_OTHERS,
 )
 """Every frozen launch configuration. Of Gaussian MMI: dtype, path, number of terms, what becomes of
 trials; the persistence reference is `alone`. Of CCS and discrete: dtype of the output, which,
-number of atoms. Of the other kernels: dtype, name, and samples or width."""
+number of atoms. Of rectangles one for each kernel and dtype: they differ from all pairs in bounds
+and stores. Of the other kernels: dtype, name, and samples or width."""
 
 _KERNELS = {
     "series": mmi_series_kernel,
@@ -91,7 +102,18 @@ _TYPES = {
     "resolution": "i64",
     "local_resolution": "i64",
 }
-_DOUBLES = ("both", "own", "past", "future", "lagged", "by_row", "by_column", "series", "table")
+_DOUBLES = (
+    "both",
+    "own",
+    "past",
+    "future",
+    "lagged",
+    "back",
+    "by_row",
+    "by_column",
+    "series",
+    "table",
+)
 
 
 @dataclass(frozen=True)
@@ -130,12 +152,13 @@ def _specialised(variant: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         kernel, fixed, warps = _OTHERS[variant]
         return kernel, fixed, {"num_warps": warps, **OPTIONS}
     dtype, path, size, *output = variant.split(" ")
+    rectangle = "rectangle" in output
     if path in _ADDING:
         kernel, launch, more = _ADDING[path]
-        return kernel, atom_constants(_ATOMS[size], launch) | more, options(launch)
+        return kernel, atom_constants(_ATOMS[size], launch, rectangle) | more, options(launch)
     chosen, apart, alone = plan(_ATOMS[size]), output[0] == "apart", "alone" in output
     launch = launch_for(dtype, path, chosen, apart, alone)  # type: ignore[arg-type]
-    fixed = constants(chosen, dtype, apart, launch)
+    fixed = constants(chosen, dtype, apart, launch, rectangle=rectangle)
     if path != "nodes":
         fixed["ALONE"] = alone
     if path != "moments":
@@ -151,7 +174,7 @@ def _compile(target: GPUTarget, variant: str) -> tuple[Any, str]:
     for position, name in enumerate(kernel.arg_names):
         if name in fixed:
             signature[name] = "constexpr"
-        elif kernel is discrete.discrete_kernel and name in ("past", "future"):
+        elif kernel is discrete_kernel and name in ("past", "future"):
             signature[name] = "*i32"  # words of bits
         elif name in _DOUBLES:
             signature[name] = "*fp64"

@@ -4,184 +4,168 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from ..contract import Estimator, Nodes, Pairs, Request, Totals
+from ..contract import Key, Nodes, Pairs, Request, Totals
+from ..engine.decompose import decompose
 from ..engine.first_derivative import gradient
-from ..engine.gathered_rectangle import decompose_gathered
 from ..engine.gradient import add_rescued, totals_with_gradient
 from ..engine.libraries import torch_library
-from ..engine.marks import rescue
+from ..engine.marks import complete, rescue, unpack
 from ..formulas.discrete import Bits
-from ..formulas.estimators import Discrete, GaussianCCS, PersistenceMMI
 from ..formulas.moments import Moments
-from ..formulas.unit_vectors import Segments
+from ..formulas.unit_vectors import UnitVectors
 from . import ccs, discrete
-from .launch import fill, fill_from_moments, path_for
+from .launch import Area
+from .mmi import fill, fill_from_moments, path_for
 from .node_means import decompose_nodes
-from .op import gaussian_mmi, unpack
+from .op import bounds_of, gaussian_mmi
 from .plan import plan
 from .unit_vectors import unit_vectors
-
-CAPACITY = 1 << 16
-"""Of the list of pairs for the stable path at first; if it overflows, the kernel runs again."""
-
-
-_LIB = torch_library()
 
 
 def run(source: torch.Tensor | Moments, request: Request) -> Pairs | Nodes:
     """Atoms of a (trials, time, nodes) tensor or of moments, where it is; see `Pairs`, `Nodes`."""
+    moments = isinstance(source, Moments)
     device = source.like.device if isinstance(source, Moments) else source.device
+    kernel = request.estimator.key, moments
     with torch.autocast(device.type, enabled=False):
-        features = _features(source, request.estimator, request.tau, request.pooled)
-        return decompose_gathered(_LIB, features, request, _totals, decompose_nodes)
+        features: Any = source if moments else _features(source, request)
+        if request.by_node:
+            return NODES[kernel](features, request)
+        return decompose(torch_library(), features, request, TOTALS[kernel], decompose_nodes)
 
 
-def _features(
-    series: torch.Tensor | Moments, estimator: Estimator, tau: int, pooled: str | None
-) -> Any:
+def _features(series: Any, request: Request) -> Any:
     """Of the estimator; unit vectors by their own kernel, but for a gradient."""
-    if isinstance(series, Moments) or isinstance(estimator, Discrete):
-        return estimator.features(_LIB, series, tau, pooled)
-    if torch.is_grad_enabled() and series.requires_grad:
-        return estimator.features(_LIB, series, tau, pooled)
-    return unit_vectors(series, tau, pooled)
+    wants_gradient = torch.is_grad_enabled() and series.requires_grad
+    if request.estimator.key[0] == "discrete" or wants_gradient:
+        lib = torch_library()
+        return request.estimator.features(lib, series, request.tau, request.pooled)
+    return unit_vectors(series, request.tau, request.pooled)
 
 
-def _totals(features: Any, request: Request) -> Totals:
-    """`eager.totals`, by the kernel for these features."""
-    if isinstance(request.estimator, Discrete):
-        return _discrete_totals(features, request)
-    if isinstance(features, Moments):
-        return _rescued(_from_moments(features, request), features, request)
-    if not isinstance(request.estimator, GaussianCCS | PersistenceMMI):
-        return _mmi_totals(features, request)
-    if features.past.requires_grad:
-        # There is no kernel for this gradient; both passes are those of the torch backend.
-        return totals_with_gradient(features, request)
-    kernel = _ccs if isinstance(request.estimator, GaussianCCS) else _persistence
-    return _rescued(kernel(features, request), features, request)
+Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Sums of the trusted pairs; fills an empty list with the others, and its length."""
 
 
-class _Listed(NamedTuple):
-    """What a kernel leaves: sums of the trusted pairs, the list of others, its length."""
+def _mmi(vectors: UnitVectors, request: Request) -> Totals:
+    """Gaussian MMI from the series, through the operator, which has a gradient."""
 
-    sums: torch.Tensor
-    keys: torch.Tensor
-    length: torch.Tensor
-
-
-Kernel = Callable[[int], _Listed]
-"""A kernel, by the capacity of its list."""
-
-
-def _mmi_totals(features: Segments, request: Request) -> Totals:
-    def kernel(capacity: int) -> _Listed:
+    def kernel(keys: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
         names, single = ",".join(request.names), request.dtype == "float32"
-        return _Listed(*gaussian_mmi(*features, names, request.per_trial, single, capacity))
+        bounds = request.limits.workspace, bounds_of(request.rectangle)
+        sums: torch.Tensor
+        # The operator allocates its outputs, so that it can be traced.
+        sums, marked, count = gaussian_mmi(
+            *vectors, names, request.per_trial, single, len(keys), *bounds
+        )
+        keys.copy_(marked)
+        length.copy_(count)
+        return sums
 
-    sums, marked = _complete(kernel, features)
+    sums, marked = _completed(kernel, vectors, request)
     apply: Any = _Rescue.apply
-    *atoms, flagged, rescued = apply(*features, sums, marked, request)
+    *atoms, flagged, rescued = apply(*vectors, sums, marked, request)
     return Totals(dict(zip(request.names, atoms, strict=True)), flagged, rescued)
 
 
-def _persistence(features: Segments, request: Request) -> Kernel:
+def _persistence(vectors: UnitVectors, request: Request) -> Totals:
+    if vectors.past.requires_grad:
+        return totals_with_gradient(vectors, request)
     chosen = plan(request.names)
-    _, nodes, samples = features.past.shape
-    path = path_for(nodes, samples, request.per_trial, chosen)
-
-    def kernel(capacity: int) -> _Listed:
-        keys, length = _list(features, capacity)
-        sums = fill(
-            path,
-            *features,
-            keys,
-            length,
-            plan=chosen,
-            per_trial=request.per_trial,
-            dtype=request.dtype,
-            alone=True,
-            tolerances=request.estimator.tolerance(features),
-        )
-        return _Listed(sums, keys, length)
-
-    return kernel
+    _, nodes, samples = vectors.past.shape
+    area, workspace = Area(nodes, request.rectangle), request.limits.workspace
+    kernel = functools.partial(
+        fill,
+        path_for(area, samples, request.per_trial, chosen, workspace),
+        *vectors,
+        plan=chosen,
+        per_trial=request.per_trial,
+        dtype=request.dtype,
+        alone=True,
+        tolerances=request.estimator.tolerance(vectors),
+        rectangle=request.rectangle,
+        workspace=workspace,
+    )
+    return _rescued(kernel, vectors, request)
 
 
-def _from_moments(features: Moments, request: Request) -> Kernel:
-    def kernel(capacity: int) -> _Listed:
-        keys, length = _list(features, capacity)
-        sums = fill_from_moments(
-            features,
-            keys,
-            length,
-            plan=plan(request.names),
-            per_trial=request.per_trial,
-            dtype=request.dtype,
-            alone=isinstance(request.estimator, PersistenceMMI),
-        )
-        return _Listed(sums, keys, length)
-
-    return kernel
+def _from_moments(moments: Moments, request: Request) -> Totals:
+    """Gaussian MMI or the persistence reference."""
+    kernel = functools.partial(
+        fill_from_moments,
+        moments,
+        plan=plan(request.names),
+        per_trial=request.per_trial,
+        dtype=request.dtype,
+        alone=request.estimator.key[0] == "persistence",
+        rectangle=request.rectangle,
+    )
+    return _rescued(kernel, moments, request)
 
 
-def _ccs(features: Segments, request: Request) -> Kernel:
-    def kernel(capacity: int) -> _Listed:
-        keys, length = _list(features, capacity)
-        sums = ccs.fill(
-            *features,
-            keys,
-            length,
-            names=request.names,
-            per_trial=request.per_trial,
-            dtype=request.dtype,
-        )
-        return _Listed(sums, keys, length)
-
-    return kernel
-
-
-def _discrete_totals(features: Bits, request: Request) -> Totals:
-    estimator = request.estimator
-    assert isinstance(estimator, Discrete)
-    sums = discrete.fill(
-        features,
-        estimator.redundancy,
+def _ccs(vectors: UnitVectors, request: Request) -> Totals:
+    if vectors.past.requires_grad:
+        # There is no kernel for this gradient: the engine computes both passes.
+        return totals_with_gradient(vectors, request)
+    kernel = functools.partial(
+        ccs.fill,
+        *vectors,
         names=request.names,
         per_trial=request.per_trial,
         dtype=request.dtype,
+        rectangle=request.rectangle,
+    )
+    return _rescued(kernel, vectors, request)
+
+
+def _discrete(bits: Bits, request: Request) -> Totals:
+    sums = discrete.fill(
+        bits,
+        request.estimator.key[1],
+        names=request.names,
+        per_trial=request.per_trial,
+        dtype=request.dtype,
+        rectangle=request.rectangle,
     )
     none = torch.zeros(0, 4, dtype=torch.int64, device=sums.device)
     return Totals(dict(zip(request.names, sums, strict=True)), none, none[:, :3])
 
 
-def _rescued(kernel: Kernel, features: Segments | Moments, request: Request) -> Totals:
+TOTALS: dict[tuple[Key, bool], Callable[[Any, Request], Totals]] = {
+    (("gaussian", "MMI"), False): _mmi,
+    (("gaussian", "MMI"), True): _from_moments,
+    (("persistence", "MMI"), False): _persistence,
+    (("persistence", "MMI"), True): _from_moments,
+    (("gaussian", "CCS"), False): _ccs,
+    (("discrete", "MMI"), False): _discrete,
+    (("discrete", "CCS"), False): _discrete,
+}
+"""What sums the atoms of pairs over trials, by estimator and whether from moments."""
+
+NODES: dict[tuple[Key, bool], Callable[[Any, Request], Nodes]] = {
+    (("gaussian", "MMI"), False): decompose_nodes,
+}
+"""What sums them by node; `record.BY_NODE` names the same."""
+
+
+def _rescued(kernel: Kernel, features: UnitVectors | Moments, request: Request) -> Totals:
     """Without a gradient: the sums of a kernel, and what it could not do from the stable path."""
-    sums, marked = _complete(kernel, features)
+    sums, marked = _completed(kernel, features, request)
     by_name = dict(zip(request.names, sums, strict=True))
-    return Totals(by_name, *rescue(_LIB, features, request, by_name, marked))
+    return Totals(by_name, *rescue(torch_library(), features, request, by_name, marked))
 
 
-def _list(features: Segments | Moments, capacity: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """An empty list and its length."""
-    keys = features.past.new_empty(capacity, dtype=torch.int64)
-    return keys, features.past.new_zeros(1, dtype=torch.int64)
-
-
-def _complete(kernel: Kernel, features: Segments | Moments) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums and the list of a kernel, (pairs, 3); it runs again if that overflows its capacity."""
-    capacity = CAPACITY
-    while True:
-        sums, keys, count = kernel(capacity)
-        length = int(count)
-        if length <= capacity:
-            nodes = features.constant.shape[1]
-            return sums, unpack(keys[:length].sort().values, nodes)
-        capacity = length
+def _completed(
+    kernel: Kernel, features: UnitVectors | Moments, request: Request
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums and list of a kernel, (pairs, 3) trial, row, column."""
+    lib = torch_library()
+    sums, keys = complete(lib, features.like, kernel, request.limits.capacity)
+    return sums, unpack(lib, keys, features.constant.shape[1])
 
 
 class _Rescue(torch.autograd.Function):
@@ -201,8 +185,8 @@ class _Rescue(torch.autograd.Function):
         request: Request,
     ) -> tuple[torch.Tensor, ...]:
         by_name = dict(zip(request.names, map(_alone, sums), strict=True))
-        segments = Segments(past, future, constant)
-        flagged, rescued = rescue(_LIB, segments, request, by_name, marked)
+        vectors = UnitVectors(past, future, constant)
+        flagged, rescued = rescue(torch_library(), vectors, request, by_name, marked)
         ctx.mark_non_differentiable(flagged, rescued)
         ctx.save_for_backward(past, future, constant, rescued)
         ctx.request = request
@@ -225,12 +209,12 @@ def _rescued_gradient(
     *upstream: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient of the rescued pairs; `upstream` in the order of the names of the request."""
-    segments = Segments(past, future, constant)
+    vectors = UnitVectors(past, future, constant)
     doubles = (part.to(torch.float64) for part in upstream)
     by_name = dict(zip(request.names, doubles, strict=True))
     total = torch.zeros_like(past), torch.zeros_like(future)
     with torch.autocast(past.device.type, enabled=False):
-        add_rescued(segments, request, rescued, by_name, total)
+        add_rescued(vectors, request, rescued, by_name, total)
     return total
 
 

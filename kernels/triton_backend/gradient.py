@@ -12,14 +12,12 @@ from typing import NamedTuple
 import torch
 
 from ..contract import Request, Tile
+from ..engine.gradient import tile_upstream
 from ..engine.libraries import torch_library
 from ..engine.tiles import pair_mask, tiles
 from ..formulas.mmi import Correlations
-from ..formulas.unit_vectors import Segments
-from ..lattice import swap_nodes
+from ..formulas.unit_vectors import UnitVectors
 from .plan import TERMS, coefficients
-
-_LIB = torch_library()
 
 
 class _Leaves(NamedTuple):
@@ -39,7 +37,7 @@ class _Leaves(NamedTuple):
 
 
 def series_gradient(
-    segments: Segments,
+    vectors: UnitVectors,
     request: Request,
     untrusted: torch.Tensor,
     upstream: dict[str, torch.Tensor],
@@ -47,27 +45,21 @@ def series_gradient(
     """Gradient with respect to past and future.
 
     Args:
-        segments: past, future and constant nodes.
+        vectors: past, future and constant nodes.
         request: as in the forward pass.
         untrusted: (pairs, 3) int64 trial, row, column of pairs without a share.
-        upstream: by atom name, (nodes, nodes) or (trials, nodes, nodes).
+        upstream: by atom name, as `Totals.sums`.
     """
-    past, future = torch.zeros_like(segments.past), torch.zeros_like(segments.future)
-    for tile in tiles(segments, request):
+    past, future = torch.zeros_like(vectors.past), torch.zeros_like(vectors.future)
+    for tile in tiles(vectors, request):
         rows, columns = tile.rows, tile.columns
-        use = pair_mask(_LIB, segments, tile)
+        use = pair_mask(torch_library(), vectors, tile)
         _exclude(use, untrusted, tile)
-        trials = (tile.trials,) if request.per_trial else ()
         weights = {
-            name: use
-            * (
-                upstream[name][*trials, rows, columns]
-                + upstream[swap_nodes(name)][*trials, columns, rows].mT
-            )
-            for name in request.names
+            name: use * tile_upstream(request, upstream, name, tile) for name in request.names
         }
-        x, a = segments.past[tile.trials, rows], segments.future[tile.trials, rows]
-        y, b = segments.past[tile.trials, columns], segments.future[tile.trials, columns]
+        x, a = vectors.past[tile.trials, rows], vectors.future[tile.trials, rows]
+        y, b = vectors.past[tile.trials, columns], vectors.future[tile.trials, columns]
         g = _correlation_gradient(_correlations(x, a, y, b, use), weights)
         own_x, own_y = g.xa.sum(-1)[..., None], g.yb.sum(-2)[..., None]
         past[tile.trials, rows] += g.xy @ y + g.xb @ b + own_x * a

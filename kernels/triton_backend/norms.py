@@ -8,8 +8,9 @@ import torch
 import triton
 import triton.language as tl
 
+from .configurations import OPTIONS
 from .device.norms import head_norms_kernel
-from .launch import OPTIONS, on_device
+from .launch import on_device
 
 ELEMENTS = 4096
 """Of a program: 32 numbers a thread."""

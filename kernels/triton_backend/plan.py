@@ -82,12 +82,12 @@ class Plan(NamedTuple):
     Attributes:
         terms: positions in `TERMS` of the terms to multiply up.
         coefficients: (atoms * terms), atom by atom, of the logarithms before the factor -1/2.
-        mirrors: for each atom, the position of the one that it is in the mirrored tile.
+        names: of the atoms.
     """
 
     terms: tuple[int, ...]
     coefficients: tuple[int, ...]
-    mirrors: tuple[int, ...]
+    names: tuple[str, ...]
 
 
 @cache
@@ -95,7 +95,7 @@ def plan(names: tuple[str, ...]) -> Plan:
     """The cheaper of the two plans: `sts` by its own quotient, or by the logarithms of the others.
 
     Args:
-        names: atoms, closed under exchange of x and y.
+        names: atoms.
     """
     few, many = (_plan(names, quotient) for quotient in (True, False))
     return few if len(few.terms) <= len(many.terms) else many
@@ -109,6 +109,28 @@ def coefficients(names: Sequence[str]) -> np.ndarray:
             cumulative[row, TERMS.index(term)] = count
     rows: np.ndarray = moebius_matrix() @ cumulative
     return rows[[ATOMS.index(name) for name in names]]
+
+
+def signs(names: Sequence[str]) -> tuple[int, ...]:
+    """(atoms * points) of the cumulative quantities in `lattice.ATOMS` that an atom is a sum of."""
+    rows = moebius_matrix()[[ATOMS.index(name) for name in names]]
+    return tuple(rows.ravel().tolist())
+
+
+def mirrors(names: Sequence[str], rectangle: bool) -> tuple[int, ...]:
+    """For each atom, the position of the one that it is in the mirrored tile; -1 if that is none.
+
+    Args:
+        names: atoms.
+        rectangle: there are no mirrored tiles, and so names may be missing.
+
+    Raises:
+        ValueError: one is missing that the mirrored tiles of all pairs need.
+    """
+    swapped = [swap_nodes(name) for name in names]
+    if not rectangle and not set(swapped) <= set(names):
+        raise ValueError(f"names are {names}, but all pairs need {sorted(set(swapped))} as well")
+    return tuple(names.index(name) if name in names else -1 for name in swapped)
 
 
 def group(dtype: str, tolerances: Mapping[str, float]) -> int:
@@ -132,5 +154,4 @@ def _plan(names: tuple[str, ...], quotient: bool) -> Plan:
         kept = (rows != 0).any(0)
         kept[DENOMINATOR] = True
     terms = tuple(np.flatnonzero(kept).tolist())
-    mirrors = tuple(names.index(swap_nodes(name)) for name in names)
-    return Plan(terms, tuple(rows[:, terms].ravel().tolist()), mirrors)
+    return Plan(terms, tuple(rows[:, terms].ravel().tolist()), names)

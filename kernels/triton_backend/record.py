@@ -9,11 +9,14 @@ import os
 from typing import Any
 
 from .. import torch_backend
-from ..contract import Backend, Nodes, Pairs, Request, Status, Wanted
+from ..contract import Backend, Key, Nodes, Pairs, Request, Status, Wanted
 from ..engine.libraries import torch_library
 
 OLDEST = (3, 6)
 """Version of triton."""
+
+BY_NODE: frozenset[tuple[Key, bool]] = frozenset({(("gaussian", "MMI"), False)})
+"""What has a kernel for sums by node: estimator, and whether from moments; see `backend.NODES`."""
 
 
 def run(source: Any, request: Request) -> Pairs | Nodes:
@@ -53,7 +56,7 @@ def triton_computes_on(device: str) -> bool:
 
 
 def _refuses(wanted: Wanted) -> str | None:
-    if wanted.by_node and (wanted.moments or wanted.estimator != ("gaussian", "MMI")):
+    if wanted.by_node and (wanted.estimator, wanted.moments) not in BY_NODE:
         source = "moments" if wanted.moments else "a series"
         return f"reduce {' '.join(wanted.estimator)} of {source} to means by node"
     return None

@@ -1,16 +1,18 @@
-"""`segments.standardise` on the device of the series, by `unit_vectors_kernel` where it can."""
+"""Unit vectors on the device of the series, by `unit_vectors_kernel` where it can."""
 
 from __future__ import annotations
 
 import torch
 import triton
 
-from ..formulas.unit_vectors import Segments, standardise
+from ..formulas import unit_vectors as formulas
+from ..formulas.unit_vectors import UnitVectors
+from .configurations import OPTIONS
 from .device.unit_vectors import unit_vectors_kernel
-from .launch import OPTIONS, on_device
+from .launch import on_device
 
 LONGEST = 1024
-"""Samples of a series that registers hold; longer ones are left to `segments.standardise`."""
+"""Samples of a series that registers hold; longer ones are left to `formulas.unit_vectors`."""
 
 ELEMENTS = 4096
 """Of a program: 16 numbers a thread, with which nothing spills."""
@@ -21,8 +23,8 @@ NODES = 32
 """Of a program, at most: 256 bytes in a row of memory."""
 
 
-def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> Segments:
-    """As `segments.standardise`, which has the pooled and the long series.
+def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> UnitVectors:
+    """What `formulas.unit_vectors` returns, which has the pooled and the long series.
 
     Args:
         series: (trials, time, nodes) real and finite, that does not require a gradient.
@@ -32,7 +34,7 @@ def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> Segments
     series = series.to(torch.float64)
     trials, time, nodes = series.shape
     if pooled is not None or time > LONGEST:
-        return standardise(torch, series, tau, pooled)
+        return formulas.unit_vectors(torch, series, tau, pooled)
     past, future = (_empty(series, (trials, nodes, time - tau)) for _ in range(2))
     constant = torch.empty((trials, nodes), dtype=torch.uint8, device=series.device)
     sizes = block(time)
@@ -49,7 +51,7 @@ def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> Segments
             **OPTIONS,
             **sizes,
         )
-    return Segments(past, future, constant.view(torch.bool))
+    return UnitVectors(past, future, constant.view(torch.bool))
 
 
 def block(time: int) -> dict[str, int]:

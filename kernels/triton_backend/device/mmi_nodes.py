@@ -18,9 +18,9 @@ GB of sums, 2.6 ms. Not yet measured.
 import triton
 import triton.language as tl
 
-from .arithmetic import atom, filled, minors, multiplied, terms, trusted, with_logarithms
-from .mmi_series import correlations
-from .tiles import any_of, limit_from, mark, pairs, varying
+from .arithmetic import atom
+from .tiles import mark, pairs, varying
+from .trials import sums_of_trials
 
 
 @triton.jit
@@ -40,35 +40,6 @@ def place(where, value, quantity, mirror):
     tl.store(by_column + slot * wide + column * BLOCK + lanes, tl.sum(value, 0))
 
 
-@triton.jit
-def promoted(
-    sums,
-    left,
-    series,
-    start,
-    stop,
-    limit,
-    TERMS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    DEPTH: tl.constexpr,
-):
-    """Sums with the trials added that float64 can do, and the bits of those left."""
-    both, own, row, column, nodes, samples = series
-    still = tl.zeros(left.shape, tl.int32)
-    for trial in range(start, stop):
-        again = ((left >> (trial - start)) & 1) > 0
-        if any_of(again.to(tl.int32)):
-            c = correlations(
-                both, own, trial, row, column, nodes, samples, tl.float64, BLOCK, DEPTH
-            )
-            m = minors(c)
-            done = again & trusted(m, limit_from(limit, tl.float64))
-            one = filled(1, tl.zeros(left.shape, tl.float64), len(TERMS))
-            sums = with_logarithms(sums, multiplied(one, terms(m, TERMS), done), TERMS)
-            still |= (again & ~done).to(tl.int32)
-    return sums, still
-
-
 @triton.jit(
     do_not_specialize=[
         "trials",
@@ -79,6 +50,10 @@ def promoted(
         "capacity",
         "limit",
         "limit_double",
+        "row_start",
+        "row_stop",
+        "column_start",
+        "column_stop",
     ]
 )
 def mmi_nodes_kernel(
@@ -91,6 +66,10 @@ def mmi_nodes_kernel(
     count,  # (1,) int64, zero
     trials,
     nodes,
+    row_start,  # of the rectangle, if it is one; see `tiles`
+    row_stop,
+    column_start,
+    column_stop,
     samples,
     tiles,
     chunks,
@@ -108,47 +87,55 @@ def mmi_nodes_kernel(
     MIRRORS: tl.constexpr,
     SHARE: tl.constexpr,  # positions of rtr and sts, or none
     BLOCK: tl.constexpr,
+    RECTANGLE: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
     """Sums of a band of rows of tiles: atoms, share, pairs with a value, pairs with a share.
 
-    Programs below the diagonal leave their places as they are.
+    Programs below the diagonal of all pairs leave their places as they are. Tiles of a rectangle
+    are counted from its corner, those of all pairs from that of the matrix.
     """
-    wide = tiles - band
+    area = (nodes, row_start, row_stop, column_start, column_stop)
     program = tl.program_id(0)
+    if RECTANGLE:
+        first_tile = 0
+        row_origin = row_start
+        column_origin = column_start
+    else:
+        first_tile = band
+        row_origin = 0
+        column_origin = 0
+    wide = tiles - first_tile
     chunk = program // (band_tiles * wide)
     row = band + program % (band_tiles * wide) // wide
-    column = band + program % wide
-    if row <= column:
-        rows = row * BLOCK + tl.arange(0, BLOCK)
-        columns = column * BLOCK + tl.arange(0, BLOCK)
-        stands = pairs(rows, columns, nodes)
+    column = first_tile + program % wide
+    if RECTANGLE or row <= column:
+        first_row = row_origin + row * BLOCK
+        first_column = column_origin + column * BLOCK
+        rows = first_row + tl.arange(0, BLOCK)
+        columns = first_column + tl.arange(0, BLOCK)
+        stands = pairs(rows, columns, area, RECTANGLE)
 
-        zero = tl.zeros((BLOCK, BLOCK), DTYPE)
-        sums = filled(0, zero, len(TERMS))
-        undone = tl.zeros((BLOCK, BLOCK), tl.int32)
         first = first_trial + chunk * chunk_trials
         last = tl.minimum(first + chunk_trials, trials)
-        for start in range(first, last, GROUP):
-            stop = tl.minimum(start + GROUP, last)
-            products = filled(1, zero, len(TERMS))
-            left = tl.zeros((BLOCK, BLOCK), tl.int32)  # Bit k: trial start + k is not done.
-            for trial in range(start, stop):
-                c = correlations(both, own, trial, row, column, nodes, samples, DTYPE, BLOCK, DEPTH)
-                m = minors(c)
-                wanted = stands & varying(constant, trial, rows, columns, nodes)
-                ok = wanted & trusted(m, limit_from(limit, DTYPE))
-                products = multiplied(products, terms(m, TERMS), ok)
-                left |= (wanted & ~ok).to(tl.int32) << (trial - start)
-            sums = with_logarithms(sums, products, TERMS)
-
-            if DTYPE == tl.float32:
-                if any_of(left):
-                    series = (both, own, row, column, nodes, samples)
-                    sums, left = promoted(
-                        sums, left, series, start, stop, limit_double, TERMS, BLOCK, DEPTH
-                    )
-            undone |= left
+        sums, undone = sums_of_trials(
+            (both, own, samples),
+            constant,
+            (first_row, first_column, rows, columns),
+            stands,
+            area,
+            (first, last, 0),
+            (limit, limit_double),
+            (marked, count, capacity),
+            True,
+            False,
+            DTYPE,
+            GROUP,
+            TERMS,
+            False,
+            DEPTH,
+            RECTANGLE,
+        )
         # A pair stands once in the list, under the first of its trials.
         mark(marked, count, capacity, undone != 0, first, rows, columns, nodes)
 

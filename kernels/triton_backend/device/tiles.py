@@ -1,4 +1,11 @@
-"""What the kernels share beside the arithmetic: the pairs of a program, its marks, its stores."""
+"""What the kernels share beside the arithmetic: the pairs of a program, its marks, its stores.
+
+The pairs of a launch are an `area` of the matrix of all pairs, a tuple (nodes, row_start, row_stop,
+column_start, column_stop): all pairs i < j, of whose bounds nothing is read, or, with the constant
+RECTANGLE, those rows with those columns, which share no node. All pairs are computed in the tiles
+on and above the diagonal and written with their mirror images; a rectangle in all of its tiles, and
+its output has its shape. Nodes are numbered as in the source either way, in loads and in the list.
+"""
 
 import triton
 import triton.language as tl
@@ -30,9 +37,64 @@ def fold(index, tiles):
 
 
 @triton.jit
-def pairs(rows, columns, nodes):
-    """[B, B] the entries of a tile that stand for a pair i < j."""
-    return (rows[:, None] < columns[None, :]) & (columns[None, :] < nodes)
+def tile_of(index, tiles, area, BLOCK: tl.constexpr, RECTANGLE: tl.constexpr):
+    """Chunk of trials, first row and first column of a program; `tiles` lie side by side."""
+    _nodes, row_start, row_stop, column_start, _column_stop = area
+    if RECTANGLE:
+        chunk = index // (tl.cdiv(row_stop - row_start, BLOCK) * tiles)
+        row = index // tiles % tl.cdiv(row_stop - row_start, BLOCK)
+        first_row = row_start + row * BLOCK
+        first_column = column_start + index % tiles * BLOCK
+    else:
+        chunk, row, column = fold(index, tiles)
+        first_row = row * BLOCK
+        first_column = column * BLOCK
+    return chunk, first_row, first_column
+
+
+@triton.jit
+def pairs(rows, columns, area, RECTANGLE: tl.constexpr):
+    """[B, B] the entries of a tile that stand for a pair of the area."""
+    nodes, _row_start, row_stop, _column_start, column_stop = area
+    if RECTANGLE:
+        inside = (rows[:, None] < row_stop) & (columns[None, :] < column_stop)
+    else:
+        inside = (rows[:, None] < columns[None, :]) & (columns[None, :] < nodes)
+    return inside
+
+
+@triton.jit
+def places(rows, columns, area, RECTANGLE: tl.constexpr):
+    """[B, B] offsets of the entries of a tile in a matrix of the area, and which of them it has.
+
+    Then the same of the mirror image; a rectangle has none. The diagonal of all pairs is kept, so
+    that it too is written.
+    """
+    nodes, row_start, row_stop, column_start, column_stop = area
+    if RECTANGLE:
+        width = column_stop - column_start
+        corner = tl.cast(row_start, tl.int64) * width + column_start
+        here = rows.to(tl.int64)[:, None] * width + columns[None, :] - corner
+        there = here
+        kept = pairs(rows, columns, area, RECTANGLE)
+        beyond = kept
+    else:
+        here = rows.to(tl.int64)[:, None] * nodes + columns[None, :]
+        there = columns.to(tl.int64)[:, None] * nodes + rows[None, :]
+        kept = (rows[:, None] <= columns[None, :]) & (columns[None, :] < nodes)
+        beyond = (rows[None, :] < columns[:, None]) & (columns[:, None] < nodes)
+    return here, kept, there, beyond
+
+
+@triton.jit
+def entries(area, RECTANGLE: tl.constexpr):
+    """How many numbers a matrix of the area has, int64."""
+    nodes, row_start, row_stop, column_start, column_stop = area
+    if RECTANGLE:
+        number = tl.cast(row_stop - row_start, tl.int64) * (column_stop - column_start)
+    else:
+        number = tl.cast(nodes, tl.int64) * nodes
+    return number
 
 
 @triton.jit
@@ -82,36 +144,43 @@ def store(
     chunks,
     rows,
     columns,
-    nodes,
+    area,
     COEFFICIENTS: tl.constexpr,
     MIRRORS: tl.constexpr,
+    RECTANGLE: tl.constexpr,
 ):
     """Write a tile of every atom and its mirror image under the exchanged name; diagonal 0."""
-    plane = out + tl.cast(chunk, tl.int64) * nodes * nodes
-    stride_atom = tl.cast(chunks, tl.int64) * nodes * nodes
-    here = rows.to(tl.int64)[:, None] * nodes + columns[None, :]
-    there = columns.to(tl.int64)[:, None] * nodes + rows[None, :]
-    kept = (rows[:, None] <= columns[None, :]) & (columns[None, :] < nodes)
-    beyond = (rows[None, :] < columns[:, None]) & (columns[:, None] < nodes)
+    plane = out + chunk * entries(area, RECTANGLE)
+    stride_atom = chunks * entries(area, RECTANGLE)
+    here, kept, there, beyond = places(rows, columns, area, RECTANGLE)
     for a in tl.static_range(len(MIRRORS)):
         value = atom(sums, COEFFICIENTS, a)
         tl.store(plane + a * stride_atom + here, value, mask=kept)
-        tl.store(plane + MIRRORS[a] * stride_atom + there, tl.trans(value), mask=beyond)
+        if not RECTANGLE:
+            tl.store(plane + MIRRORS[a] * stride_atom + there, tl.trans(value), mask=beyond)
 
 
 @triton.jit
-def store_values(out, values, chunk, chunks, rows, columns, nodes, MIRRORS: tl.constexpr):
+def store_values(
+    out,
+    values,
+    chunk,
+    chunks,
+    rows,
+    columns,
+    area,
+    MIRRORS: tl.constexpr,
+    RECTANGLE: tl.constexpr,
+):
     """Write a tile of every atom, given as such, as `store` does.
 
     Not called by `store`: with all atoms at hand first, Gaussian MMI takes other registers.
     """
-    plane = out + tl.cast(chunk, tl.int64) * nodes * nodes
-    stride_atom = tl.cast(chunks, tl.int64) * nodes * nodes
-    here = rows.to(tl.int64)[:, None] * nodes + columns[None, :]
-    there = columns.to(tl.int64)[:, None] * nodes + rows[None, :]
-    kept = (rows[:, None] <= columns[None, :]) & (columns[None, :] < nodes)
-    beyond = (rows[None, :] < columns[:, None]) & (columns[:, None] < nodes)
+    plane = out + chunk * entries(area, RECTANGLE)
+    stride_atom = chunks * entries(area, RECTANGLE)
+    here, kept, there, beyond = places(rows, columns, area, RECTANGLE)
     for a in tl.static_range(len(MIRRORS)):
         value = values[a].to(out.dtype.element_ty)
         tl.store(plane + a * stride_atom + here, value, mask=kept)
-        tl.store(plane + MIRRORS[a] * stride_atom + there, tl.trans(value), mask=beyond)
+        if not RECTANGLE:
+            tl.store(plane + MIRRORS[a] * stride_atom + there, tl.trans(value), mask=beyond)

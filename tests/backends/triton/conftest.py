@@ -9,7 +9,7 @@ import pytest
 import torch
 from triton.runtime import interpreter
 
-from synkern.kernels.triton_backend import launch
+from support.poison import poison_memory
 
 
 class Addresses(list):
@@ -60,6 +60,5 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> Addresses:
 
 @pytest.fixture
 def poisoned_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a kernel of pairs does not write is NaN."""
-    empty = launch._empty
-    monkeypatch.setattr(launch, "_empty", lambda *a: empty(*a).fill_(torch.nan))
+    """What a kernel does not write is NaN."""
+    poison_memory(monkeypatch)

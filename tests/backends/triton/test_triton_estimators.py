@@ -6,13 +6,16 @@ import torch
 import triton
 
 import synkern
+from support.bounded import bounded
 from support.golden import GOLDEN_VARIANTS
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
+from synkern.kernels.contract import Limits
 from synkern.kernels.formulas.discrete import binarise
-from synkern.kernels.formulas.unit_vectors import standardise
-from synkern.kernels.triton_backend import backend, ccs, discrete
-from synkern.kernels.triton_backend.launch import Launch
+from synkern.kernels.formulas.unit_vectors import unit_vectors
+from synkern.kernels.triton_backend import ccs, discrete
+from synkern.kernels.triton_backend.configurations import Launch
+from synkern.kernels.triton_backend.device.discrete import ones
 from synkern.kernels.triton_backend.op import unpack
 
 # Of triton 3.6's interpreter, about itself.
@@ -45,7 +48,7 @@ def sums(kind, redundancy, series, tau, names, **options):
     if kind == "discrete":
         options = {"per_trial": False, "dtype": "float64", **options}
         return discrete.fill(binarise(torch, series, tau), redundancy, names=names, **options)
-    return ccs_sums(standardise(torch, series, tau), names, **options)[0]
+    return ccs_sums(unit_vectors(torch, series, tau), names, **options)[0]
 
 
 def compare(series, tolerance, **options):
@@ -144,21 +147,21 @@ def test_float32_is_the_float64_result_rounded(rng, kind, redundancy):
 @others
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 @pytest.mark.parametrize("average", ["trials", None])
-def test_degenerate_and_near_singular_pairs(rng, kind, redundancy, average, monkeypatch):
+def test_degenerate_and_near_singular_pairs(rng, kind, redundancy, average):
     series = rng.standard_normal((3, 40, 9)).cumsum(1)
     series[0, :, 1] = 2.0
     series[1, :, 3] = series[1, :, 2]
     series[2, :, 5] = series[2, :, 4] + 1e-6 * series[2, :, 5]
     series[2, 1:, 7] = series[2, :-1, 6]
     options = {"kind": kind, "redundancy": redundancy, "average": average, "atoms": "all"}
-    # Each backend standardises with a rounding of its own, which the near pair magnifies by 1e6.
+    # Each backend unit_vectorss with a rounding of its own, which the near pair magnifies by 1e6.
     found = compare(series, 1e-9 if kind == "gaussian" else 1e-12, **options)
     assert found.degenerate["constant"] == 8
     if kind == "gaussian":
         assert found.rescued > 0
         # A list too short for all of them is filled again, longer.
-        monkeypatch.setattr(backend, "CAPACITY", 1)
-        again = synkern.phiid(series, backend="triton", **options)
+        options = {"names": options.pop("atoms"), **options} | {"names": ATOMS}
+        again = bounded(series, Limits(capacity=1), backend="triton", **options)
         for atom in ATOMS:
             np.testing.assert_array_equal(again[atom], found[atom])
 
@@ -169,7 +172,7 @@ def test_untrusted_pairs_are_marked_once_and_contribute_nothing(rng):
     for k, i, j in close:
         series[k, :, j] = series[k, :, i] + 1e-6 * series[k, :, j]
     series[1, :, 5] = 7.0  # constant: never marked
-    segments = standardise(torch, torch.from_numpy(series), 1)
+    segments = unit_vectors(torch, torch.from_numpy(series), 1)
     out, marked, count = ccs_sums(segments, FEW, per_trial=True)
     assert {tuple(p) for p in unpack(marked[:count], 18).tolist()} == close
     assert count == len(close)
@@ -184,7 +187,7 @@ def test_untrusted_pairs_are_marked_once_and_contribute_nothing(rng):
 
 def test_list_that_overflows_counts_on_and_stays_in_bounds(rng):
     series = np.repeat(rng.standard_normal((2, 20, 1)), 5, axis=-1)
-    segments = standardise(torch, torch.from_numpy(series), 1)
+    segments = unit_vectors(torch, torch.from_numpy(series), 1)
     _, marked, count = ccs_sums(segments, FEW, capacity=7)
     assert count == 2 * 10
     assert (marked >= 0).all()
@@ -211,7 +214,7 @@ def test_packed_words_hold_every_bit(rng):
 def ones_kernel(words, out):
     at = triton.language.arange(0, 16)
     word = triton.language.load(words + at).to(triton.language.uint32, bitcast=True)
-    triton.language.store(out + at, discrete.ones(word))
+    triton.language.store(out + at, ones(word))
 
 
 def test_population_count(rng):

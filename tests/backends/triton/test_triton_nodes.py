@@ -6,12 +6,12 @@ import torch
 
 import synkern
 from synkern import ATOMS
+from synkern.kernels.contract import Limits, Rectangle
 from synkern.kernels.engine.all_pairs import request_for
 from synkern.kernels.engine.libraries import torch_library
 from synkern.kernels.engine.node_means import decompose_nodes as eager
 from synkern.kernels.formulas.estimators import GaussianMMI
-from synkern.kernels.formulas.unit_vectors import standardise
-from synkern.kernels.triton_backend import launch as launching
+from synkern.kernels.formulas.unit_vectors import unit_vectors
 from synkern.kernels.triton_backend import node_means as reduced
 from synkern.kernels.triton_backend.node_means import decompose_nodes
 
@@ -24,10 +24,11 @@ pytestmark = [
 NAMES = [("rtr", "sts"), ("xtr", "sts"), ATOMS]
 
 
-def both_engines(series, names, *, per_trial, dtype="float64"):
-    request = request_for(names, per_trial=per_trial, dtype=dtype, estimator=GaussianMMI())
-    segments = standardise(torch, torch.from_numpy(series), 1)
-    return decompose_nodes(segments, request), eager(torch_library(), segments, request)
+def both_engines(series, names, *, per_trial, dtype="float64", **options):
+    options = {"per_trial": per_trial, "dtype": dtype, "by_node": True, **options}
+    request = request_for(names, estimator=GaussianMMI(), **options)
+    vectors = unit_vectors(torch, torch.from_numpy(series), 1)
+    return decompose_nodes(vectors, request), eager(torch_library(), vectors, request)
 
 
 def assert_same(found, expected, tolerance):
@@ -77,9 +78,17 @@ def test_odd_sizes(addresses, rng, nodes, trials, time, per_trial):
     assert addresses
 
 
+PARTS = Rectangle(slice(17, 35), slice(0, 17))
+"""More than one tile of 16 each way; rows after columns."""
+
+
 @pytest.mark.parametrize("per_trial", [False, True])
-def test_bands_and_chunks_and_lists_in_parts_are_the_same(mixture, per_trial, monkeypatch):
-    whole = both_engines(mixture, ATOMS, per_trial=per_trial)[0]
+@pytest.mark.parametrize("rectangle", [None, PARTS], ids=["all pairs", "rectangle"])
+def test_bands_and_chunks_and_lists_in_parts_are_the_same(
+    mixture, rectangle, per_trial, monkeypatch
+):
+    options = {"per_trial": per_trial, "rectangle": rectangle}
+    whole = both_engines(mixture, ATOMS, **options)[0]
     bands = []
     launched = reduced._band
 
@@ -88,11 +97,30 @@ def test_bands_and_chunks_and_lists_in_parts_are_the_same(mixture, per_trial, mo
         return launched(*arguments)
 
     monkeypatch.setattr(reduced, "_band", counted)
-    monkeypatch.setattr(launching, "WORKSPACE", 1)
-    monkeypatch.setattr(reduced, "CAPACITY", 1)
-    parts = both_engines(mixture, ATOMS, per_trial=per_trial)[0]
-    assert len(bands) == 3 * (3 if per_trial else 1)  # one row of tiles of 16, one trial, at a time
+    limits = Limits(workspace=1, capacity=1, rescued=1)
+    parts = both_engines(mixture, ATOMS, limits=limits, **options)[0]
+    # One row of tiles of 16, one trial, at a time.
+    assert len(bands) == (2 if rectangle else 3) * (3 if per_trial else 1)
     assert_same(parts, whole, 1e-14)
+
+
+@pytest.mark.parametrize(
+    "rectangle",
+    [
+        PARTS,
+        Rectangle(slice(0, 1), slice(2, 35)),
+        Rectangle(slice(33, 35), slice(0, 9)),
+        Rectangle(slice(4, 21), slice(33, 34)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("per_trial", [False, True])
+def test_pairs_of_a_rectangle(addresses, mixture, rectangle, per_trial):
+    found, expected = both_engines(
+        mixture, ("xtr", "rtr", "sts"), per_trial=per_trial, rectangle=rectangle
+    )
+    assert_same(found, expected, 1e-12)
+    assert addresses
 
 
 @pytest.mark.parametrize("names", NAMES[::2], ids=len)
@@ -124,7 +152,8 @@ def test_recorded_heads(heads, recording, average):
     np.testing.assert_array_equal(found.pairs, expected.pairs)
 
 
-def test_workspace_is_bounded_by_the_number_of_nodes(monkeypatch):
+@pytest.mark.parametrize("rectangle", [None, Rectangle(slice(0, 30_000), slice(30_000, 50_000))])
+def test_workspace_is_bounded_by_the_number_of_nodes(monkeypatch, rectangle):
     """50,000 nodes: what a band allocates, without running it."""
     sizes = []
     zeros = torch.Tensor.new_zeros
@@ -142,10 +171,11 @@ def test_workspace_is_bounded_by_the_number_of_nodes(monkeypatch):
     monkeypatch.setattr(reduced, "mmi_nodes_kernel", Kernel())
     nodes = 50_000
     few = torch.zeros((1, nodes, 2), dtype=torch.float64)
-    segments = standardise(torch, few.mT, 1)._replace(past=few, future=few)
-    request = request_for(("rtr", "sts"), per_trial=False, dtype="float64", estimator=GaussianMMI())
+    vectors = unit_vectors(torch, few.mT, 1)._replace(past=few, future=few)
+    options = {"per_trial": False, "dtype": "float64", "by_node": True, "rectangle": rectangle}
+    request = request_for(("rtr", "sts"), estimator=GaussianMMI(), **options)
     sums = torch.zeros(5, 1, nodes, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="StopIteration"):
-        next(reduced._bands(sums, segments, request))
+        next(reduced.bands(sums, vectors, request))
     assert len(sizes) == 2
-    assert sum(sizes) <= launching.WORKSPACE < 8 * nodes * nodes / 30
+    assert sum(sizes) <= request.limits.workspace < 8 * nodes * nodes / 30

@@ -9,13 +9,20 @@ import pytest
 import torch
 
 import synkern
+from support.bounded import bounded
 from synkern import ATOMS
 from synkern.decomposition import backends
 from synkern.decomposition.backends import BACKENDS, Wanted, select
-from synkern.kernels.formulas.estimators import GaussianMMI
-from synkern.kernels.formulas.unit_vectors import standardise
-from synkern.kernels.triton_backend import backend
+from synkern.kernels import numpy_backend
+from synkern.kernels.contract import Limits
+from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.formulas.estimators import PERSISTENCE, GaussianMMI
+from synkern.kernels.formulas.unit_vectors import unit_vectors
+from synkern.kernels.triton_backend import backend, record
+from synkern.kernels.triton_backend.launch import Area
+from synkern.kernels.triton_backend.mmi import path_for
 from synkern.kernels.triton_backend.op import gaussian_mmi
+from synkern.kernels.triton_backend.plan import plan
 
 # Of triton 3.6's interpreter, about itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
@@ -24,7 +31,7 @@ ALL, FEW = ",".join(ATOMS), "rtr,sts"
 
 
 def features(rng, trials=2, time=20, nodes=4):
-    return standardise(torch, torch.from_numpy(rng.standard_normal((trials, time, nodes))), 1)
+    return unit_vectors(torch, torch.from_numpy(rng.standard_normal((trials, time, nodes))), 1)
 
 
 def compare(series, **options):
@@ -74,7 +81,7 @@ def test_random_weights_are_finite_and_rescued_alike(heads, dtype):
 
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 @pytest.mark.parametrize("average", ["trials", None])
-def test_degenerate_and_near_singular_pairs(rng, average, monkeypatch):
+def test_degenerate_and_near_singular_pairs(rng, average):
     series = rng.standard_normal((3, 60, 9)).cumsum(1)
     series[0, :, 1] = 2.0
     series[1, :, 3] = series[1, :, 2]
@@ -86,8 +93,8 @@ def test_degenerate_and_near_singular_pairs(rng, average, monkeypatch):
     # The two standardise to rounding, which a pair 1e-6 apart magnifies: 2^-53 / 1e-6, a few times.
     assert_close(found, expected, 1e-9)
     # A list too short for all of them is filled again, longer.
-    monkeypatch.setattr(backend, "CAPACITY", 1)
-    assert_close(synkern.phiid(series, atoms="all", average=average, backend="triton"), found, 0)
+    options = {"names": ATOMS, "average": average, "backend": "triton"}
+    assert_close(bounded(series, Limits(capacity=1), **options), found, 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
@@ -172,7 +179,7 @@ def test_exports_and_runs_on_meta(rng):
 
 def test_gradient_refuses_a_list_that_was_cut_off(rng):
     series = np.repeat(rng.standard_normal((1, 30, 1)), 4, axis=-1)
-    past, future, constant = standardise(torch, torch.from_numpy(series), 1)
+    past, future, constant = unit_vectors(torch, torch.from_numpy(series), 1)
     out = gaussian_mmi(past.requires_grad_(), future, constant, FEW, False, False, 5)[0]
     with pytest.raises(ValueError, match="capacity is 5, but 6 pairs"):
         out.sum().backward()
@@ -208,21 +215,25 @@ def test_moments(rng, reference, average, dtype):
     assert_close(found, expected, 1e-12 if dtype == "float64" else 1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:.*have no persistence reference:UserWarning")
-@pytest.mark.parametrize("path", ["series", "moments"])
+@pytest.mark.parametrize(("workspace", "path"), [(1, "series"), (1 << 20, "moments")])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_persistence_reference(rng, path, dtype, monkeypatch):
+def test_persistence_reference(rng, workspace, path, dtype):
     """By both kernels; with nodes of unequal persistence, which no AR(1) pair can be."""
-    monkeypatch.setattr(backend, "path_for", lambda *_: path)
-    series = rng.standard_normal((9, 60, 5)).cumsum(1)
-    series[..., 3] = series[..., 0] + 2 * rng.standard_normal((9, 60))
-    found, expected = (
-        synkern.persistence_reference(series, atoms="all", backend=b, dtype=dtype)
-        for b in ("triton", "numpy")
+    series = rng.standard_normal((9, 80, 5)).cumsum(1)
+    series[..., 3] = series[..., 0] + 2 * rng.standard_normal((9, 80))
+    request = request_for(
+        ATOMS,
+        per_trial=False,
+        dtype=dtype,
+        estimator=PERSISTENCE,
+        limits=Limits(workspace=workspace),
     )
-    assert found.backend == "triton"
+    assert path_for(Area(5), 79, False, plan(ATOMS), workspace) == path
+    found = backend.run(torch.from_numpy(series), request)
+    expected = numpy_backend.run(series, request)
     assert len(expected.flagged)
-    assert_close(found, expected, 1e-12 if dtype == "float64" else 1e-6)
+    assert np.array_equal(found.flagged, expected.flagged)
+    assert_close(found.atoms, expected.atoms, 1e-12 if dtype == "float64" else 1e-6)
 
 
 def test_gradient_of_the_persistence_reference(rng):
@@ -233,6 +244,14 @@ def test_gradient_of_the_persistence_reference(rng):
         if name == "triton":
             first = gradient
     torch.testing.assert_close(first, gradient, rtol=0, atol=1e-12)
+
+
+def test_record_says_what_there_are_kernels_for():
+    assert backend.NODES.keys() == record.BY_NODE
+    for key, moments in backend.TOTALS:
+        assert record.BACKEND.refuses(Wanted(key, moments=moments)) is None
+        refused = record.BACKEND.refuses(Wanted(key, moments=moments, by_node=True))
+        assert (refused is None) == ((key, moments) in backend.NODES)
 
 
 def test_what_is_left_to_other_backends(rng):

@@ -1,11 +1,11 @@
-"""Centring and scaling by the Triton kernel, interpreted, against the eager `standardise`."""
+"""Centring and scaling by the Triton kernel, interpreted, against `formulas.unit_vectors`."""
 
 import numpy as np
 import pytest
 import torch
 
 import synkern
-from synkern.kernels.formulas.unit_vectors import standardise
+from synkern.kernels.formulas.unit_vectors import unit_vectors as standardise
 from synkern.kernels.triton_backend import unit_vectors as module
 from synkern.kernels.triton_backend.unit_vectors import LONGEST, unit_vectors
 

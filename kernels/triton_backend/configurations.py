@@ -1,0 +1,89 @@
+"""Which tiles and warps a kernel is compiled for: frozen values with their source.
+
+Nothing is tuned at a user's first call. `bench/tables/sweep_tiles.py` measures the candidates on
+the machine at hand and prints the table below, ready to paste. CCS and discrete have theirs beside
+their launch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .plan import Plan
+
+Path = Literal["series", "moments", "nodes"]
+Size = Literal["few", "many"]
+"""Terms to multiply up, as many as `FEW` or more."""
+Output = Literal["summed", "apart"]
+"""What becomes of trials."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How one kernel is compiled and launched.
+
+    Attributes:
+        block: rows and columns of a tile.
+        warps: of a program.
+        depth: samples of a step of the product (`series` only).
+        stages: of the loads' pipeline.
+    """
+
+    block: int
+    warps: int
+    depth: int = 16
+    stages: int = 2
+
+
+LAUNCHES: dict[tuple[str, Path, Size, Output], Launch] = {
+    ("float64", "series", "few", "summed"): Launch(32, 8),
+    ("float64", "series", "few", "apart"): Launch(32, 8),
+    ("float64", "series", "many", "summed"): Launch(16, 8),
+    ("float64", "series", "many", "apart"): Launch(16, 8),
+    ("float64", "moments", "few", "summed"): Launch(16, 4),
+    ("float64", "moments", "few", "apart"): Launch(16, 4),
+    ("float64", "moments", "many", "summed"): Launch(16, 8),
+    ("float64", "moments", "many", "apart"): Launch(16, 8),
+    ("float32", "series", "few", "summed"): Launch(32, 8),
+    ("float32", "series", "few", "apart"): Launch(16, 4),
+    ("float32", "series", "many", "summed"): Launch(16, 8),
+    ("float32", "series", "many", "apart"): Launch(16, 8),
+    ("float32", "moments", "few", "summed"): Launch(16, 8),
+    ("float32", "moments", "few", "apart"): Launch(16, 8),
+    ("float32", "moments", "many", "summed"): Launch(16, 4),
+    ("float32", "moments", "many", "apart"): Launch(16, 4),
+    ("float64", "nodes", "few", "summed"): Launch(32, 16),
+    ("float64", "nodes", "few", "apart"): Launch(16, 4),
+    ("float64", "nodes", "many", "summed"): Launch(16, 8),
+    ("float64", "nodes", "many", "apart"): Launch(16, 8),
+    ("float32", "nodes", "few", "summed"): Launch(16, 4),
+    ("float32", "nodes", "few", "apart"): Launch(16, 4),
+    ("float32", "nodes", "many", "summed"): Launch(16, 8),
+    ("float32", "nodes", "many", "apart"): Launch(16, 8),
+}
+"""Source: ahead-of-time compilation for sm_90 with triton 3.6.0 and 3.9.0: of tiles of 16, 32 and
+64 and 4, 8 and 16 warps the largest tile that spills in neither. Not yet timed on a GPU."""
+
+ALONE = {"float64": Launch(16, 8), "float32": Launch(16, 4)}
+"""The persistence reference from the series, by dtype, from the same source: in the tiles of `rtr`
+and `sts` it would spill."""
+
+FEW = 3
+"""Terms that `rtr` and `sts` need."""
+
+OPTIONS = {"enable_fp_fusion": True}
+"""Said aloud, as the default changes between versions of triton."""
+
+
+def launch_for(dtype: str, path: Path, plan: Plan, per_trial: bool, alone: bool = False) -> Launch:
+    """The frozen configuration."""
+    if alone and path == "series":
+        return ALONE[dtype]
+    size: Size = "few" if len(plan.terms) <= FEW else "many"
+    return LAUNCHES[dtype, path, size, "apart" if per_trial else "summed"]
+
+
+def options(launch: Launch) -> dict[str, Any]:
+    """What the compiler is told."""
+    return {"num_warps": launch.warps, "num_stages": launch.stages, **OPTIONS}
