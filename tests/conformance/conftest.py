@@ -10,7 +10,11 @@ from support.golden import GoldenCase
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "brief: short enough for kernels that are interpreted")
+    for line in (
+        "brief: short enough for kernels that are interpreted",
+        "many_tiles: hundreds of tiles of one pair, too many for kernels that are interpreted",
+    ):
+        config.addinivalue_line("markers", line)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -21,9 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if params.get("backend") not in INTERPRETED or item.get_closest_marker("brief"):
             continue
         item.add_marker(pytest.mark.proof)
-        if _goes_from_sample_to_sample(params):
-            why = f"{params['backend']}, interpreted, takes minutes for CCS of 80 samples and more"
-            item.add_marker(pytest.mark.skip(reason=f"{why}: its own suite has short series"))
+        why = f"{params['backend']}, interpreted, takes minutes for"
+        if item.get_closest_marker("many_tiles"):
+            reason = f"{why} hundreds of tiles: test_duplicates has nodes side by side"
+            item.add_marker(pytest.mark.skip(reason=reason))
+        elif _goes_from_sample_to_sample(params):
+            reason = f"{why} CCS of 80 samples and more: its own suite has short series"
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _goes_from_sample_to_sample(params: dict[str, object]) -> bool:

@@ -53,6 +53,7 @@ def jittered(rng, pairs):
     return TIME[:, None] + size * rng.standard_normal((pairs, 100, 2))
 
 
+@pytest.mark.many_tiles
 @pytest.mark.parametrize("redundancy", REDUNDANCIES)
 def test_lines_are_deterministic_in_both_orders(backend, redundancy):
     series = ramps()
@@ -62,6 +63,7 @@ def test_lines_are_deterministic_in_both_orders(backend, redundancy):
         assert not (outcome == Outcome.DUPLICATE).any()
 
 
+@pytest.mark.many_tiles
 @pytest.mark.parametrize("redundancy", REDUNDANCIES)
 def test_no_order_of_nodes_near_the_limit(rng, backend, redundancy):
     series = jittered(rng, 500)
@@ -73,6 +75,7 @@ def test_no_order_of_nodes_near_the_limit(rng, backend, redundancy):
     np.testing.assert_allclose(atoms, exchanged, rtol=0, atol=1e-5)
 
 
+@pytest.mark.many_tiles
 def test_backends_agree_near_the_limit(rng, backend):
     series = jittered(rng, 500)
     expected, atoms = outcomes(series, backend="numpy")[0]
