@@ -34,8 +34,9 @@ from bench.harness.records import ROOT
 from bench.tables import sweep_tiles
 from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas import mmi
+from synkern.kernels.formulas import unit_vectors as formulas
 from synkern.kernels.formulas.estimators import STRICT
-from synkern.kernels.formulas.unit_vectors import Segments, standardise
+from synkern.kernels.formulas.unit_vectors import UnitVectors
 from synkern.recording.recording import head_norms
 
 SANITIZED = """
@@ -78,17 +79,20 @@ def correctness(seconds: float) -> dict[str, Any]:
 @contextlib.contextmanager
 def _forced(path: str) -> Iterator[None]:
     """Gaussian MMI straight from the series, or through moments in memory; outputs full of NaN."""
-    from synkern.kernels.triton_backend import backend, launch, op, unit_vectors  # noqa: PLC0415
+    from synkern.kernels.triton_backend import backend, op  # noqa: PLC0415
 
-    kept = op.path_for, backend.path_for, launch._empty, unit_vectors._empty
+    kept = op.path_for, backend.path_for, torch.empty
     op.path_for = backend.path_for = lambda *_: path
-    launch._empty, unit_vectors._empty = (
-        lambda *shape, empty=empty: empty(*shape).fill_(torch.nan) for empty in kept[2:]
-    )
+    torch.empty = _poisoned
     try:
         yield
     finally:
-        op.path_for, backend.path_for, launch._empty, unit_vectors._empty = kept
+        op.path_for, backend.path_for, torch.empty = kept
+
+
+def _poisoned(*shape: Any, _empty: Any = torch.empty, **options: Any) -> torch.Tensor:
+    memory: torch.Tensor = _empty(*shape, **options)
+    return memory.fill_(torch.nan) if memory.dtype.is_floating_point else memory
 
 
 def norms(_: float) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def norms(_: float) -> dict[str, Any]:
     found: dict[str, Any] = {"unit vectors differ by": {}, "norms differ by, relative": {}}
     passed = True
     for tau in (1, 7):
-        one, other = unit_vectors(values, tau, None), standardise(torch, values, tau)
+        one, other = unit_vectors(values, tau, None), formulas.unit_vectors(torch, values, tau)
         error = max(float((a - b).abs().max()) for a, b in zip(one[:2], other[:2], strict=True))
         found["unit vectors differ by"][tau] = error
         passed &= error < 1e-14 and torch.equal(one.constant, other.constant)
@@ -117,7 +121,7 @@ def norms(_: float) -> dict[str, Any]:
     heads = SimpleNamespace(heads=32, width=128)
     held = list(torch.randn(100, 32, 32 * 128, device=DEVICE, dtype=torch.bfloat16).unbind())
     calls: dict[str, Callable[[], Any]] = {
-        "unit vectors, torch": lambda: standardise(torch, big, 1),
+        "unit vectors, torch": lambda: formulas.unit_vectors(torch, big, 1),
         "unit vectors, triton": lambda: unit_vectors(big, 1, None),
         "norms, torch": lambda: head_norms(torch.stack(held), heads),
         "norms, triton": lambda: stacked_head_norms(held, 128),
@@ -130,8 +134,8 @@ def launches(_: float) -> dict[str, Any]:
     from synkern.kernels.triton_backend.op import gaussian_mmi  # noqa: PLC0415
 
     values = torch.from_numpy(truth.series("random", 5, 60, 37)).to(DEVICE)
-    segments = standardise(torch, values, 1)
-    arguments = (*segments, "rtr,sts", False, False, 64)
+    vectors = formulas.unit_vectors(torch, values, 1)
+    arguments = (*vectors, "rtr,sts", False, False, 64)
     expected = gaussian_mmi(*arguments)[0]
     found: dict[str, Any] = {}
 
@@ -153,11 +157,11 @@ def launches(_: float) -> dict[str, Any]:
     torch.cuda.synchronize()
     found["stream"] = torch.equal(on_stream, expected)
 
-    copies = [v.clone() for v in segments]
+    copies = [v.clone() for v in vectors]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = gaussian_mmi(*copies, *arguments[3:])[0]
-    other = standardise(torch, values.flip(1), 1)
+    other = formulas.unit_vectors(torch, values.flip(1), 1)
     for copy, value in zip(copies, other, strict=True):
         copy.copy_(value)
     graph.replay()
@@ -170,22 +174,21 @@ def launches(_: float) -> dict[str, Any]:
 def timing(_: float) -> dict[str, Any]:
     if not GPU:
         raise NotRunError("no GPU: a time of the interpreter says nothing")
-    from synkern.kernels.triton_backend.launch import fill, path_for  # noqa: PLC0415
+    from synkern.kernels.triton_backend.launch import Area  # noqa: PLC0415
+    from synkern.kernels.triton_backend.mmi import fill, path_for  # noqa: PLC0415
     from synkern.kernels.triton_backend.plan import plan  # noqa: PLC0415
 
-    segments = sweep_tiles.features(TRIALS, TIME - 1, NODES)
+    vectors = sweep_tiles.features(TRIALS, TIME - 1, NODES)
     values = torch.randn(TRIALS, TIME, NODES, dtype=torch.float64, device=DEVICE).cumsum(1)
     marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
     count = torch.zeros(1, dtype=torch.int64, device=DEVICE)
     found: dict[str, Any] = {"what": STUDY, "device ms": {}, "seconds of phiid": {}}
 
     compiled = torch.compile(eager_sums)
-    exact = eager_sums(segments)
-    found["torch.compile error"] = float((compiled(segments) - exact).abs().max())
-    found["device ms"]["torch, eager, rtr+sts"] = sweep_tiles.device_ms(
-        lambda: eager_sums(segments)
-    )
-    found["device ms"]["torch.compile, rtr+sts"] = sweep_tiles.device_ms(lambda: compiled(segments))
+    exact = eager_sums(vectors)
+    found["torch.compile error"] = float((compiled(vectors) - exact).abs().max())
+    found["device ms"]["torch, eager, rtr+sts"] = sweep_tiles.device_ms(lambda: eager_sums(vectors))
+    found["device ms"]["torch.compile, rtr+sts"] = sweep_tiles.device_ms(lambda: compiled(vectors))
 
     for size, names in sweep_tiles.NAMES.items():
         for dtype in ("float64", "float32"):
@@ -193,7 +196,7 @@ def timing(_: float) -> dict[str, Any]:
                 options: dict[str, Any] = {"plan": plan(names), "per_trial": False, "dtype": dtype}
 
                 def call(path: Any = path, options: Any = options) -> Any:
-                    return fill(path, *segments, marked, count, **options)
+                    return fill(path, *vectors, marked, count, **options)
 
                 name = f"triton, {path}, {len(names)} atoms, {dtype}"
                 found["device ms"][name] = sweep_tiles.device_ms(call)
@@ -201,7 +204,7 @@ def timing(_: float) -> dict[str, Any]:
                     off = ~torch.eye(NODES, dtype=torch.bool, device=DEVICE)
                     error = float(((call() - exact) * off).abs().max())
                     found[f"{path} differs from eager by"] = error
-        found[f"chosen, {len(names)} atoms"] = path_for(NODES, TIME - 1, False, plan(names))
+        found[f"chosen, {len(names)} atoms"] = path_for(Area(NODES), TIME - 1, False, plan(names))
 
     for backend in ("torch", "triton"):
         for atoms in (("rtr", "sts"), "all"):
@@ -218,12 +221,12 @@ def timing(_: float) -> dict[str, Any]:
     return found
 
 
-def eager_sums(segments: Segments) -> torch.Tensor:
+def eager_sums(vectors: UnitVectors) -> torch.Tensor:
     """What the eager backend computes, over whole matrices of ten trials: (2, nodes, nodes)."""
-    limit = smallest_trusted(segments.samples, "float64", STRICT["float64"])
-    total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=segments.past.device)
+    limit = smallest_trusted(vectors.samples, "float64", STRICT["float64"])
+    total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=vectors.past.device)
     for start in range(0, TRIALS, 10):
-        x, a = segments.past[start : start + 10], segments.future[start : start + 10]
+        x, a = vectors.past[start : start + 10], vectors.future[start : start + 10]
         own = (x * a).sum(-1)
         c = mmi.Correlations(
             x @ x.mT, a @ a.mT, own[:, :, None], x @ a.mT, a @ x.mT, own[:, None, :]
@@ -236,13 +239,13 @@ def eager_sums(segments: Segments) -> torch.Tensor:
 
 def sweep(seconds: float) -> dict[str, Any]:
     """Every kernel on a GPU; without one, whether two configurations of each agree."""
-    segments = sweep_tiles.features(TRIALS, TIME - 1, NODES)
+    vectors = sweep_tiles.features(TRIALS, TIME - 1, NODES)
     if GPU:
-        found = sweep_tiles.sweep(segments, seconds)
+        found = sweep_tiles.sweep(vectors, seconds)
         print(sweep_tiles.table(found))
         return found
     differences, passed = {}, True
-    for kernel in sweep_tiles.kernels(segments):
+    for kernel in sweep_tiles.kernels(vectors):
         one, other = (kernel.run(launch) for launch in (kernel.frozen, kernel.others[0]))
         differences[kernel.name] = error = float((one - other).abs().max())
         passed &= error <= kernel.tolerance
