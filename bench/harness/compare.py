@@ -186,8 +186,10 @@ def of_commits(
 
 def _measure(tree: Path, chosen: str, seconds: float, out: Path) -> Run:
     environment = os.environ | {"PYTHONPATH": str(tree)}
-    where = "import pathlib, sys, synkern; sys.exit(pathlib.Path.cwd() not in "
-    where += "pathlib.Path(synkern.__file__).resolve().parents and f'measures {synkern.__file__} instead')"
+    where = (
+        "import pathlib, sys, synkern; file = pathlib.Path(synkern.__file__).resolve(); "
+        "sys.exit(pathlib.Path.cwd() not in file.parents and f'it would measure {file}')"
+    )
     _run([sys.executable, "-c", where], cwd=tree, env=environment)
     line = [sys.executable, "-m", "pytest", "bench", "-q", "--benchmark-quiet", "-k", chosen]
     line += ["--sweeps", "1", "--seconds", str(seconds), "--out", str(out)]
