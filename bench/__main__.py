@@ -80,6 +80,7 @@ def scaling(options: argparse.Namespace) -> int:
         "scaling": found,
         "threads": suite.thread_scaling(),
         "chosen": suite.chosen_takeover(),
+        "rectangle": suite.rectangle(),
     }
     run.save(options.out or RESULTS / "scaling.json")
     return 0
@@ -154,6 +155,7 @@ def smoke(options: argparse.Namespace) -> int:
             "scaling": [growth.measure(curve, 0.5) for curve in curves],
             "threads": growth.thread_scaling(repeats=2),
             "chosen": growth.chosen_takeover(nodes=64),
+            "rectangle": growth.rectangle(nodes=200, side=40, repeats=2),
             "recording": stages.recording(1, say, tokens=5),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }

@@ -34,11 +34,14 @@ if TYPE_CHECKING:
         calc_PhiID,
         lagged_pairs,
         phiid,
+        phiid_lags,
         phiid_local,
+        phiid_nodes,
         stack_trials,
     )
     from synkern.kernels import ATOMS, limit_threads, long_name
-    from synkern.recording import Node, Recording, record, replay
+    from synkern.models import Node
+    from synkern.recording import Recording, record, replay
 
 __version__ = "0.1.0"
 
@@ -60,7 +63,9 @@ __all__ = [
     "null_test",
     "persistence_reference",
     "phiid",
+    "phiid_lags",
     "phiid_local",
+    "phiid_nodes",
     "record",
     "replay",
     "stack_trials",
@@ -71,7 +76,7 @@ __all__ = [
 _HOMES = {
     "ATOMS": "kernels",
     "LaggedMoments": "decomposition",
-    "Node": "recording",
+    "Node": "models",
     "NodeMeans": "decomposition",
     "NodeScores": "analysis",
     "NullTest": "analysis",
@@ -86,7 +91,9 @@ _HOMES = {
     "null_test": "analysis",
     "persistence_reference": "analysis",
     "phiid": "decomposition",
+    "phiid_lags": "decomposition",
     "phiid_local": "decomposition",
+    "phiid_nodes": "decomposition",
     "record": "recording",
     "replay": "recording",
     "stack_trials": "decomposition",

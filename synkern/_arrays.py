@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
 
+from synkern._exact import exact
 from synkern._faces import Later, torch_missing
 from synkern._forks import one_thread_after_fork
 
@@ -59,7 +60,7 @@ def is_cupy(array: Any) -> bool:
 
 
 def native(array: Any) -> tuple[ArrayKind, str]:
-    """What takes an array without a copy, NumPy or torch, and its kind of device, "cpu" or "cuda".
+    """Tell what takes an array without a copy, NumPy or torch, and its device, "cpu" or "cuda".
 
     torch takes what comes by DLPack, the arrays of CuPy too; where it is not installed, NumPy takes
     what is in host memory.
@@ -146,60 +147,6 @@ def incoming(array: Any, kind: ArrayKind, *, argument: str, offset_free: bool = 
     return Incoming(torch.from_numpy(host), lambda out: out.numpy())
 
 
-WHOLE = 2**53
-"""Whole numbers up to here are float64 numbers; beyond, neighbours become equal."""
-
-
-def exact(host: Any, argument: str, *, offset_free: bool) -> Any:
-    """Numbers that float64 can hold as they are, or ValueError.
-
-    Args:
-        host: array of NumPy or CuPy, of real numbers, nodes along the last of several axes.
-        argument: name of it, for messages.
-        offset_free: see `incoming`.
-    """
-    if host.dtype.itemsize < 8 or host.dtype == np.float64 or not host.size:
-        return host
-    if host.dtype.kind == "f":
-        return _in_range(host, argument)
-    low, high = int(host.min()), int(host.max())
-    if low >= -WHOLE and high <= WHOLE:
-        return host
-    others = tuple(range(host.ndim - 1)) or None
-    if offset_free:
-        # Modulo 2**64, in which a difference from the least is itself.
-        above = host.astype(np.uint64) - host.min(axis=others).astype(np.uint64)
-        if int(above.max()) <= WHOLE:
-            return above.astype(np.int64)
-    raise too_large(argument, high if abs(high) > abs(low) else low, offset_free)
-
-
-def too_large(argument: str, value: int, offset_free: bool) -> ValueError:
-    """The error of whole numbers that float64 does not tell apart."""
-    return ValueError(
-        f"{argument} holds whole numbers as far from 0 as {value}"
-        + (", and those of one node lie more than 2**53 apart" if offset_free else "")
-        + "; computation is in float64, which beyond 2**53 does not tell neighbours apart: "
-        + ("divide them" if offset_free else "subtract an offset from each node")
-    )
-
-
-def _in_range(host: Any, argument: str) -> Any:
-    """Extended precision as float64."""
-    limits = np.finfo(np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        taken = host.astype(np.float64)
-    peak = np.abs(host).max(axis=tuple(range(host.ndim - 1)) or None, keepdims=True)
-    beyond = (np.isinf(taken) & np.isfinite(host)).any()
-    if beyond or bool(((peak > 0) & (peak < limits.tiny)).any()):
-        raise ValueError(
-            f"{argument} is {host.dtype}, with a node whose largest magnitude is "
-            f"{(peak.max() if beyond else peak[peak > 0].min())!s}; computation is in float64, "
-            f"which reaches from {limits.tiny:.0e} to {limits.max:.0e}: rescale the node"
-        )
-    return taken
-
-
 def _from_nullable(frame: Any, argument: str) -> Any:
     """A pandas frame or column with dtypes that know missing values, as float64.
 
@@ -268,7 +215,7 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
 
 
 def _shared(array: Any, argument: str) -> Any:
-    """What NumPy takes of an array of another library in host memory, without a copy."""
+    """Take an array of another library in host memory into NumPy, without a copy."""
     try:
         taken = np.from_dlpack(array)
     except (BufferError, RuntimeError) as error:  # bfloat16, for instance
@@ -344,7 +291,7 @@ def spacing(array: Any) -> float:
 
 
 def to_numpy(array: Any) -> Any:
-    """A backend's or a caller's array as NumPy, copied from its device where it must be."""
+    """Return a backend's or a caller's array as NumPy, copied from its device where it must be."""
     if is_tensor(array):
         return _tensors.as_numpy(array.detach().resolve_conj().resolve_neg().cpu(), "array")
     if _speaks_dlpack(array) and hasattr(array, "get"):  # CuPy copies only when asked to.
@@ -353,7 +300,7 @@ def to_numpy(array: Any) -> Any:
 
 
 def like(host: Any, array: Any) -> Any:
-    """A NumPy array as the kind of `array`, on its device."""
+    """Return a NumPy array as the kind of `array`, on its device."""
     if isinstance(array, np.ndarray):
         return host
     if is_tensor(array):
@@ -363,7 +310,7 @@ def like(host: Any, array: Any) -> Any:
 
 
 def in_float64(array: Any) -> Any:
-    """A backend's array in float64, where it is; itself where it is that already."""
+    """Return a backend's array in float64, where it is; itself where it is that already."""
     if is_tensor(array):
         return array.double()
     return array.astype(np.float64, copy=False)

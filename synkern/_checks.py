@@ -74,7 +74,7 @@ def lags(tau: Any) -> tuple[int, ...]:
 def samples(
     time: int, tau: int, *, trials: int = 1, pooled: str | None = None, hint: str = ""
 ) -> None:
-    """As `pairs_of_samples`, of trials in which all samples are valid."""
+    """Judge the number of pairs of samples of trials that are valid throughout."""
     if time - tau >= FEW_SAMPLES:  # Enough in each, hence in all of them together.
         return
     pairs_of_samples(np.full(trials, time - tau), tau, pooled, time=time, hint=hint)

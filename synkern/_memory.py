@@ -57,7 +57,7 @@ def available(array: Any = None) -> int | None:
 
 
 def _host() -> Iterator[int]:
-    """What the machine, the container and the limits of this process leave, in bytes."""
+    """Yield what the machine, the container and the limits of this process leave, in bytes."""
     # Files that do not exist, or say something else, on other systems.
     with contextlib.suppress(OSError, ValueError, KeyError):
         lines = (line.split() for line in Path("/proc/meminfo").read_text("ascii").splitlines())

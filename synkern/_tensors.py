@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch.autograd import forward_ad
 
-from synkern import _arrays
+from synkern._exact import WHOLE, too_large
 from synkern._forks import one_thread_after_fork
 from synkern.kernels import first_derivative
 
@@ -31,7 +31,7 @@ _NO_FORWARD_MODE = (
 
 
 def tensor_taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
-    """A tensor as all code here can read it: strided, real, no lazy view, with values.
+    """Return a tensor as all code here can read it: strided, real, no lazy view, with values.
 
     Inside `torch.func.grad` it stays what that made of it, if a gradient flows; see `run_whole`.
 
@@ -64,7 +64,7 @@ def tensor_taken(tensor: torch.Tensor, argument: str) -> torch.Tensor:
 
 
 def exact(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Tensor:
-    """`_arrays.exact` of a tensor."""
+    """`_exact.exact` of a tensor."""
     if tensor.dtype not in (torch.int64, torch.uint64) or not tensor.numel():
         return tensor
     least = torch.iinfo(torch.int64).min
@@ -72,17 +72,17 @@ def exact(tensor: torch.Tensor, argument: str, *, offset_free: bool) -> torch.Te
     if tensor.dtype == torch.uint64:  # in the same order, from the least signed number on
         signed, zero = tensor.view(torch.int64) ^ least, least
     low, high = (int(end) - zero for end in torch.aminmax(signed))
-    if low >= -_arrays.WHOLE and high <= _arrays.WHOLE:
+    if low >= -WHOLE and high <= WHOLE:
         return tensor
     if offset_free:
         above = signed - signed.amin(tuple(range(tensor.ndim - 1)))  # negative if it overflows
-        if not bool(((above < 0) | (above > _arrays.WHOLE)).any()):
+        if not bool(((above < 0) | (above > WHOLE)).any()):
             return above
-    raise _arrays.too_large(argument, high if abs(high) > abs(low) else low, offset_free)
+    raise too_large(argument, high if abs(high) > abs(low) else low, offset_free)
 
 
 def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
-    """Memory of a tensor on the host without a gradient; also at a transform of `torch.func`."""
+    """Share the memory of a tensor on the host, without a gradient; also inside `torch.func`."""
     try:
         return tensor.numpy()
     except RuntimeError:  # There `numpy` fails whatever the tensor.
@@ -95,7 +95,7 @@ def as_numpy(tensor: torch.Tensor, argument: str) -> Any:
 
 
 def outside_transforms(tensor: torch.Tensor, argument: str, function: str) -> torch.Tensor:
-    """A tensor detached, as a function without a gradient takes it; see `_arrays`."""
+    """Detach a tensor, for a function without a gradient; see `_arrays`."""
     check_kind(tensor, argument)
     detached = tensor.detach()
     if transformed(detached):
@@ -178,7 +178,7 @@ class _Taken(torch.autograd.Function):
 
 
 def run_whole(run: Callable[[Any], Any], series: torch.Tensor, *, differentiable: bool) -> Any:
-    """What a backend finds in a tensor, also inside a transform; see `_arrays`."""
+    """Run a backend on a tensor, also inside a transform; see `_arrays`."""
     # At a transform all that is done to any tensor comes out as one of the transform's.
     if not transformed(series.view_as(series)):
         return run(series)

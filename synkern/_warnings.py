@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+# Frames between the user's line and what warns; contextlib's are those of our context managers.
+_BETWEEN = ("synkern", "contextlib")
+
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
@@ -38,6 +41,6 @@ def collected() -> Iterator[list[str]]:
 def callers_level() -> int:
     """The `stacklevel` of a warning, given in the frame that asks, that names the user's line."""
     frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "synkern":
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _BETWEEN:
         frame, level = frame.f_back, level + 1
     return level

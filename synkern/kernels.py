@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from kernels.cpu_backend.threads import limit_threads
     from kernels.engine import first_derivative
-    from kernels.engine.all_pairs import request_for
+    from kernels.engine.all_pairs import narrowed, request_for
     from kernels.engine.libraries import NUMPY
     from kernels.engine.marks import quantities
     from kernels.formulas import moments, pointwise, steady, uncorrelated, unit_vectors
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
     from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
     from kernels.registry import BACKENDS
+    from kernels.triton_backend.norms import NORM_TYPES, stacked_head_norms
     from kernels.triton_backend.record import triton_computes_on
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "BACKENDS",
     "ESTIMATORS",
     "LIMITS",
+    "NORM_TYPES",
     "NUMPY",
     "PERSISTENCE",
     "Backend",
@@ -65,9 +67,11 @@ __all__ = [
     "long_name",
     "lost_flags",
     "moments",
+    "narrowed",
     "pointwise",
     "quantities",
     "request_for",
+    "stacked_head_norms",
     "steady",
     "swap_nodes",
     "triton_computes_on",
@@ -90,6 +94,7 @@ if not TYPE_CHECKING:
             "Estimator": "contract",
             "LIMITS": "contract",
             "Limits": "contract",
+            "NORM_TYPES": "triton_backend.norms",
             "NUMPY": "engine.libraries",
             "Nodes": "contract",
             "Outcome": "contract",
@@ -104,8 +109,10 @@ if not TYPE_CHECKING:
             "limit_threads": "cpu_backend.threads",
             "long_name": "lattice",
             "lost_flags": "contract",
+            "narrowed": "engine.all_pairs",
             "quantities": "engine.marks",
             "request_for": "engine.all_pairs",
+            "stacked_head_norms": "triton_backend.norms",
             "swap_nodes": "lattice",
             "triton_computes_on": "triton_backend.record",
             "zeta_matrix": "lattice",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 
@@ -15,6 +16,33 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from support.backends import AT_FULL_SPEED  # noqa: E402
 from support.golden import DATA, GOLDEN, GOLDEN_VARIANTS, GoldenCase  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-torch",
+        action="store_true",
+        help="torch is not installed, and what needs it is skipped (make test-numpy)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing is skipped for lack of torch unless that is what is tested."""
+    installed = importlib.util.find_spec("torch") is not None
+    if installed and config.getoption("without_torch"):
+        raise pytest.UsageError("--without-torch is for an environment without torch; this has it")
+    if not installed and not config.getoption("without_torch"):
+        raise pytest.UsageError("torch is not installed; without it, run `make test-numpy`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is parametrised by a backend that needs torch, where there is none."""
+    if not config.getoption("without_torch"):
+        return
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and value in ("torch", "triton") for value in parameters):
+            item.add_marker(pytest.mark.skip(reason="torch is not installed"))
 
 
 @pytest.fixture(params=GOLDEN, ids=lambda case: case.name)

@@ -11,7 +11,6 @@ import sys
 import pytest
 import torch
 import transformers as tf
-from study.test_study import settings_of
 
 import synkern
 from support import tiny_study
@@ -19,10 +18,8 @@ from synkern import cli
 from synkern.analysis.profile import MEANS
 from synkern.cli import main
 from synkern.decomposition import BACKENDS
-from synkern.models import language_model as models
-from synkern.recording import answers as generation
+from synkern.study.models import Models
 from synkern.study.prompts import Prompt
-from synkern.study.stages.recording import Models
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +123,7 @@ def test_quiet_leaves_the_bars_of_transformers_as_they_were(model, prompts, tmp_
         seen.append(logging.is_progress_bar_enabled())
         raise OSError("no")
 
-    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr("synkern.models.load", load)
     before = logging.is_progress_bar_enabled()
     try:
         for enabled in (True, False):
@@ -215,7 +212,7 @@ def test_a_bug_keeps_its_traceback(kind, model, prompts, tmp_path, monkeypatch):
     def bug(*args, **kwargs):
         raise kind("unsupported operand")
 
-    monkeypatch.setattr(generation, "record_answers", bug)
+    monkeypatch.setattr("synkern.recording.record_answers", bug)
     with pytest.raises(kind, match="unsupported operand"):
         study("--model", model, "--prompts", prompts, "--quiet", "--out", tmp_path / "out")
 
@@ -341,7 +338,7 @@ def test_code_of_others_runs_only_where_it_is_asked_for(prompts, tmp_path, monke
         given.append(kwargs.get("trust_remote_code", False))
         raise ValueError("has custom code")
 
-    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr("synkern.models.load", load)
     arguments = ("--model", "evil", "--prompts", prompts, "--quiet", "--out", tmp_path / "out")
     assert study(*arguments) == study(*arguments, "--trust-remote-code") == 1
     assert given == [False, True]
@@ -373,7 +370,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_a_study(monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sys, "stderr", Full())
-    settings_of(progress=True).say("on its way")
+    tiny_study.settings_of(progress=True).say("on its way")
     assert main(["study", "--out", ""]) == 2
 
 
@@ -381,14 +378,14 @@ def test_a_model_is_loaded_with_a_log_that_cannot_be_written(model, monkeypatch)
     with open("/dev/full", "w", buffering=1) as full:
         monkeypatch.setattr(sys, "stderr", full)
         prompts = (Prompt("", "the cat"),)
-        shape = Models(settings_of(model=model, prompts=prompts, progress=True)).inspect()
+        shape = Models(tiny_study.settings_of(model=model, asked=prompts, progress=True)).inspect()
         monkeypatch.undo()
     assert shape.nodes == 8
 
 
 def test_without_standard_error_messages_do_not_go_to_standard_output(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", None)
-    settings_of(progress=True).say("on its way")
+    tiny_study.settings_of(progress=True).say("on its way")
     assert main(["study", "--out", ""]) == 2
     assert capsys.readouterr().out == ""
 

@@ -128,7 +128,9 @@ def test_editable_install(checkout, tmp_path):
     assert found == str(checkout / "kernels" / "lattice.py")
 
 
-def test_hugging_face_kernels_is_importable_from_the_root():
+def test_hugging_face_kernels_is_importable_from_the_root(request):
+    if request.config.getoption("without_torch"):
+        pytest.skip("nothing here imports it")
     found = run_python("import kernels; print(kernels.__file__, kernels.__version__)", cwd=ROOT)
     assert found.startswith(DEPENDENCIES)
     # Both at once, as transformers and synkern do in one process.
@@ -152,7 +154,9 @@ def test_threads_may_be_the_first_to_ask_for_names():
 import sys, synkern
 assert hasattr(sys.modules["synkern.kernels"], "__path__")
 import threading
-failed, names = [], synkern.__all__
+from importlib.util import find_spec
+absent = () if find_spec("torch") else ("record", "replay", "Node", "Recording")
+failed, names = [], sorted({*synkern.__all__} - {*absent})
 start = threading.Barrier(len(names))
 def ask(name):
     start.wait()
@@ -170,9 +174,12 @@ print(failed)"""
 def test_every_public_name_is_found_when_it_is_used():
     code = """
 import synkern
+from importlib.util import find_spec
 listed = set(dir(synkern))
 for name in synkern.__all__:
     assert name in listed, name
+    if synkern._HOMES[name] == "recording" and not find_spec("torch"):
+        continue
     value = getattr(synkern, name)
     home = getattr(value, "__module__", "synkern")
     assert home.startswith("synkern"), (name, home)

@@ -3,6 +3,7 @@
 import pytest
 
 from support import without_torch
+from support.optional import needs_torch
 
 SERIES = """
 import sys
@@ -25,9 +26,9 @@ for backend in ("auto", "cpu", "numpy"):
             assert np.isfinite(result["sts"][0, 1]), options
             synkern.phiid(series, mask=mask, average="moments", **options)
             synkern.phiid_local(series, [[0, 1]], mask=mask, **options)
-    assert synkern.phiid(series, reduce="nodes", backend=backend).balance.shape == (8,)
+    assert synkern.phiid_nodes(series, backend=backend).balance.shape == (8,)
     synkern.phiid(series, pairs="within", groups=[0, 0, 0, 1, 1, 1, 2, 2], backend=backend)
-    synkern.phiid(series, tau=(1, 2), dtype="float32", unit="bits", backend=backend)
+    synkern.phiid_lags(series, tau=(1, 2), dtype="float32", unit="bits", backend=backend)
 for step in PREPROCESSING.values():
     assert type(step(series)) is type(step(series, mask=mask)) is np.ndarray
 moments = synkern.LaggedMoments().update(series[:, :30]).update(series[:, 30:])
@@ -150,3 +151,18 @@ def test_the_command_says_what_to_install(tmp_path):
 def test_the_first_answer_takes_no_time(code):
     spent = done(f"{code}\nimport time; print()\nprint(time.process_time())", hide=False)
     assert float(spent.splitlines()[-1]) <= 0.4  # s of one core, Python's own start included
+
+
+@pytest.mark.parametrize(
+    ("hide", "option", "said"),
+    [
+        pytest.param(False, "--without-torch", "this has it", marks=needs_torch),
+        (True, "--verbose", "torch is not installed; without it, run `make test-numpy`"),
+    ],
+    ids=["there", "absent"],
+)
+def test_no_test_is_skipped_for_lack_of_torch_unasked(hide, option, said):
+    code = "import sys, pytest; sys.exit(pytest.main(['-p', 'no:cacheprovider', *sys.argv[1:]]))"
+    found = without_torch.run(code, option, "tests/formulas/test_parts.py", hide=hide)
+    assert found.returncode == pytest.ExitCode.USAGE_ERROR
+    assert said in found.stderr

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import synkern
 from bench.cases.shapes import TAU
 from bench.cases.workloads import WORKLOADS, Workload
 from synkern.decomposition import BACKENDS
@@ -69,7 +68,7 @@ def backends() -> list[Contender]:
             workload.name
             for workload in WORKLOADS
             if not backend.lacks(
-                Wanted((workload.kind, workload.redundancy), by_node=workload.reduce is not None)
+                Wanted((workload.kind, workload.redundancy), by_node=workload.by_node)
             )
         )
         for device in backend.status().devices:
@@ -97,9 +96,7 @@ def missing_backends() -> dict[str, str]:
 def _phiid(backend: str) -> Callable[[Workload, str], Compute]:
     def compute(workload: Workload, dtype: str) -> Compute:
         def call(series: Any, pairs: np.ndarray | None = None) -> Any:
-            return synkern.phiid(
-                series, tau=TAU, pairs=pairs, backend=backend, dtype=dtype, **workload.options
-            )
+            return workload.decompose(series, pairs, tau=TAU, backend=backend, dtype=dtype)
 
         return call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import synkern
 from bench.cases.shapes import TAU
 from synkern import ATOMS
 
@@ -36,24 +37,25 @@ class Workload:
         name: short.
         kind, redundancy: the estimator, as in `synkern.phiid`.
         atoms: the names wanted.
-        reduce: as in `synkern.phiid`.
+        by_node: means by node, by `synkern.phiid_nodes`.
     """
 
     name: str
     kind: str = "gaussian"
     redundancy: str = "MMI"
     atoms: tuple[str, ...] = ("rtr", "sts")
-    reduce: str | None = None
+    by_node: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
-        """Keywords of `synkern.phiid`."""
-        return {
-            "kind": self.kind,
-            "redundancy": self.redundancy,
-            "atoms": self.atoms,
-            "reduce": self.reduce,
-        }
+        """Keywords of `decompose`."""
+        return {"kind": self.kind, "redundancy": self.redundancy, "atoms": self.atoms}
+
+    def decompose(self, series: Any, pairs: Any = None, **options: Any) -> Any:
+        """All pairs of a series, or chosen ones, or means by node."""
+        if self.by_node:
+            return synkern.phiid_nodes(series, **self.options, **options)
+        return synkern.phiid(series, pairs=pairs, **self.options, **options)
 
     def operations(self, decompositions: int, time: int) -> float:
         """The least that the arithmetic of these needs, whatever computes it."""
@@ -69,7 +71,7 @@ class Workload:
         """Series read once, unit vectors (or bits) written and read once, atoms written once."""
         values = trials * nodes * time
         features = 3 * values / 8 if self.kind == "discrete" else 2 * 8 * values
-        output = len(self.atoms) * nodes * (1 if self.reduce else nodes) * itemsize
+        output = len(self.atoms) * nodes * (1 if self.by_node else nodes) * itemsize
         return 8 * values + 2 * features + output
 
 
@@ -78,6 +80,6 @@ WORKLOADS = (
     Workload("MMI 16 atoms", atoms=ATOMS),
     Workload("CCS", redundancy="CCS"),
     Workload("discrete", kind="discrete"),
-    Workload('MMI reduce="nodes"', reduce="nodes"),
+    Workload('MMI reduce="nodes"', by_node=True),
 )
 BY_NAME = {workload.name: workload for workload in WORKLOADS}

@@ -59,12 +59,14 @@ for kind in ("gaussian", "discrete"):
     for redundancy in ("MMI", "CCS"):
         for atoms in ("all", ("rtr", "sts")):
             for average in ("trials", None):
-                for options in ({}, {"dtype": "float32"}, {"reduce": "nodes"}):
-                    synkern.phiid(series, kind=kind, redundancy=redundancy, atoms=atoms,
-                                  average=average, backend="cupy", **options)
+                options = {"kind": kind, "redundancy": redundancy, "atoms": atoms,
+                           "average": average, "backend": "cupy"}
+                for verb in (synkern.phiid, synkern.phiid_nodes):
+                    verb(series, **options)
+                synkern.phiid(series, dtype="float32", **options)
 moments = synkern.LaggedMoments().update(series)
-for reduce in (None, "nodes"):
-    synkern.phiid(moments, backend="cupy", reduce=reduce)
+for verb in (synkern.phiid, synkern.phiid_nodes):
+    verb(moments, backend="cupy")
 """
 
 
@@ -212,17 +214,17 @@ def timing(seconds: float) -> dict[str, Any]:
                         device, given, False, Limits()
                     ),
                 )
-    for (kind, redundancy), atoms, reduce in itertools.product(
-        VARIANTS, (TWO, "all"), (None, "nodes")
+    for (kind, redundancy), atoms, verb in itertools.product(
+        VARIANTS, (TWO, "all"), (synkern.phiid, synkern.phiid_nodes)
     ):
-        label = f"{kind} {redundancy}, {'2' if atoms == TWO else '16'} atoms, {reduce}"
+        label = f"{kind} {redundancy}, {'2' if atoms == TWO else '16'} atoms, {verb.__name__}"
         for _ in range(2):
             if time.monotonic() > end:
                 found.setdefault("left out", []).append(label)
                 break
             start = time.perf_counter()
             options = {"kind": kind, "redundancy": redundancy, "atoms": atoms}
-            synkern.phiid(series, backend="cupy", reduce=reduce, **options)
+            verb(series, backend="cupy", **options)
             cupy.cuda.Device().synchronize()
             found["seconds of phiid"][label] = time.perf_counter() - start
     pool = cupy.get_default_memory_pool()

@@ -22,7 +22,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -37,7 +36,7 @@ from synkern.kernels.formulas import mmi
 from synkern.kernels.formulas import unit_vectors as formulas
 from synkern.kernels.formulas.estimators import STRICT
 from synkern.kernels.formulas.unit_vectors import UnitVectors
-from synkern.recording.recording import head_norms
+from synkern.models.sites import vector_norms
 
 SANITIZED = """
 import numpy, torch, warnings, synkern
@@ -50,7 +49,7 @@ for kind in ("gaussian", "discrete"):
     for redundancy in ("MMI", "CCS"):
         for atoms in ("all", ("rtr", "sts")):
             synkern.phiid(series, kind=kind, redundancy=redundancy, atoms=atoms, backend="triton")
-synkern.phiid(series, reduce="nodes", backend="triton")
+synkern.phiid_nodes(series, backend="triton")
 synkern.phiid(synkern.LaggedMoments().update(series), backend="triton")
 """
 
@@ -110,7 +109,7 @@ def norms(_: float) -> dict[str, Any]:
         passed &= error < 1e-14 and torch.equal(one.constant, other.constant)
     for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
         held = list(torch.randn(5, 3, 9 * 64, device=DEVICE).to(dtype).unbind())
-        expected = head_norms(torch.stack(held), SimpleNamespace(heads=9, width=64))
+        expected = vector_norms(torch.stack(held), 64)
         error = float((stacked_head_norms(held, 64) / expected - 1).abs().max())
         found["norms differ by, relative"][str(dtype)] = error
         passed &= error < 5e-6
@@ -118,12 +117,11 @@ def norms(_: float) -> dict[str, Any]:
     if not GPU:
         return found | {"not run": "times: no GPU"}
     big = torch.randn(TRIALS, TIME, NODES, device=DEVICE, dtype=torch.float64)
-    heads = SimpleNamespace(heads=32, width=128)
     held = list(torch.randn(100, 32, 32 * 128, device=DEVICE, dtype=torch.bfloat16).unbind())
     calls: dict[str, Callable[[], Any]] = {
         "unit vectors, torch": lambda: formulas.unit_vectors(torch, big, 1),
         "unit vectors, triton": lambda: unit_vectors(big, 1, None),
-        "norms, torch": lambda: head_norms(torch.stack(held), heads),
+        "norms, torch": lambda: vector_norms(torch.stack(held), 128),
         "norms, triton": lambda: stacked_head_norms(held, 128),
     }
     found["device ms"] = {name: sweep_tiles.device_ms(call) for name, call in calls.items()}

@@ -153,8 +153,8 @@ class Truth:
             moments = synkern.LaggedMoments().update(given)
             return synkern.phiid(moments, **options)
         if what == "nodes":
-            options = options | {"reduce": "nodes"}
-        elif what == "pairs":
+            return synkern.phiid_nodes(given, **options)
+        if what == "pairs":
             pairs = [[k % nodes, (k + 1) % nodes] for k in range(min(nodes, 9))]
             options = options | {"pairs": pairs if nodes > 2 else [[0, 1]]}
         return synkern.phiid(given, **options)

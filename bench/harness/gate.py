@@ -50,11 +50,11 @@ def check(
         workload: what was computed.
         dtype: in which precision.
         series: (trials, time, nodes) that it was computed from.
-        values: the output: matrices, means by node if `workload` reduces, or values of `pairs`.
+        values: the output: matrices, means by node if `workload` is by node, or values of `pairs`.
         pairs: (pairs, 2) that were computed; None for all.
         about_zero: whether the output is meant to be of moments about zero instead of the means.
     """
-    if workload.reduce:
+    if workload.by_node:
         return _check_nodes(workload, dtype, series, values)
     rng = np.random.default_rng(series.shape[-1])
     if pairs is None:

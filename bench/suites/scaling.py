@@ -37,7 +37,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "MMI rtr+sts": {},
     "CCS": {"redundancy": "CCS"},
     "discrete": {"kind": "discrete"},
-    'MMI reduce="nodes"': {"reduce": "nodes"},
+    'MMI reduce="nodes"': {"by_node": True},
 }
 
 
@@ -151,6 +151,43 @@ def chosen_takeover(nodes: int = 512, trials: int = 4, seconds: float = 60) -> d
     return found
 
 
+def rectangle(
+    nodes: int = 20_000, side: int = 1_000, repeats: int = 11, seconds: float = 60
+) -> dict[str, Any]:
+    """By backend what a pair of a rectangle costs, over a pair of as many in all pairs.
+
+    The rectangle is side x side of many nodes, of 200 samples and one trial; all pairs are those of
+    about sqrt(2) side nodes. The two are called in turns, and their medians compared. After so many
+    seconds no other backend is begun.
+    """
+    import synkern  # noqa: PLC0415
+
+    series = _series({"nodes": nodes, "time": 200, "trials": 1})
+    few = np.ascontiguousarray(series[..., : round(math.sqrt(2) * side)])
+    # Apart, and neither begins where a tile of the whole would.
+    first, second = nodes // 8 + 3, nodes // 2 + 1
+    groups = [list(range(start, start + side)) for start in (first, second)]
+    options = {"pairs": "bipartite", "groups": groups}
+    pairs = side * side, math.comb(few.shape[-1], 2)
+    found: dict[str, Any] = {"nodes": nodes, "side": side, "all": few.shape[-1], "backends": {}}
+    end = time.monotonic() + seconds
+    for backend in cpu_backends():
+        if time.monotonic() > end:
+            break
+        taken: tuple[list[float], list[float]] = [], []
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            synkern.phiid(series, backend=backend, **options)
+            middle = time.perf_counter()
+            synkern.phiid(few, backend=backend)
+            taken[0].append(middle - start)
+            taken[1].append(time.perf_counter() - middle)
+        # The first of each may compile, and has memory to get.
+        each = [float(np.median(t[1:])) / n for t, n in zip(taken, pairs, strict=True)]
+        found["backends"][backend] = {"rectangle": each[0], "all": each[1]}
+    return found
+
+
 def thread_scaling(repeats: int = 7) -> dict[str, Any]:
     """Seconds of the backend `cpu` by the number of cores that it may have, rounds in turns."""
     import synkern  # noqa: PLC0415
@@ -190,7 +227,9 @@ def _points(backend: str, work: str, axis: str, seconds: float) -> None:
             import torch  # noqa: PLC0415
 
             series = torch.from_numpy(series)
-        return lambda: synkern.phiid(series, backend=backend, **WORKLOADS[work])
+        options = {**WORKLOADS[work]}
+        verb = synkern.phiid_nodes if options.pop("by_node", False) else synkern.phiid
+        return lambda: verb(series, backend=backend, **options)
 
     points: list[dict[str, Any]] = []
     end = time.monotonic() + seconds

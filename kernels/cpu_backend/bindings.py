@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..contract import Rectangle
 from . import build
 from .cache import ELSEWHERE, BuildError
 from .threads import threads
@@ -58,11 +59,24 @@ class Area(ctypes.Structure):
         ("triangle", _INT),
     )
 
+    @classmethod
+    def of(cls, rectangle: Rectangle | None, nodes: int) -> Area:
+        """A rectangle, or all pairs of that many nodes."""
+        if rectangle is None:
+            return cls(0, nodes, 0, nodes, True)
+        rows, columns = rectangle
+        return cls(rows.start, rows.stop, columns.start, columns.stop, False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
+        return self.row_end - self.row, self.column_end - self.column
+
 
 _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
     "error": (ctypes.c_char_p, ()),
     "heed": (None, [_POINTER] * 5),
-    "standardise": (ctypes.c_int, (_POINTER, *[_INT] * 4, *[_POINTER] * 3, _INT)),
+    "standardise": (ctypes.c_int, (_POINTER, *[_INT] * 4, *[_POINTER] * 4, _INT)),
     "pack": (ctypes.c_int, (*[_POINTER] * 2, *[_INT] * 3, *[_POINTER] * 2, _INT)),
     "matrices_f64": (_POINTER, [_POINTER] * 3),
     "matrices_f32": (_POINTER, [_POINTER] * 3),

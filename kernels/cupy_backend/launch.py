@@ -204,7 +204,5 @@ def band(
     _, keys = _marked(device, given, limits, run)
     sizes = (quantities, chunks, nodes, tile, rows.start, len(rows), *given.span)
     grid = -(-totals.size // TOTALS_THREADS)
-    device.launcher.launch(
-        given.totals, grid, TOTALS_THREADS, (by_row, by_column, totals, *sizes)
-    )
+    device.launcher.launch(given.totals, grid, TOTALS_THREADS, (by_row, by_column, totals, *sizes))
     return keys

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..contract import (
     LIMITS,
@@ -47,11 +48,9 @@ def request_for(
     limits: Limits = LIMITS,
 ) -> Request:
     """The request for these atoms, and for those that mirrored tiles and sums by node need."""
-    wanted = tuple(wanted)
-    names = closed(wanted) if rectangle is None or by_node else tuple(dict.fromkeys(wanted))
     return Request(
-        wanted=wanted,
-        names=names,
+        wanted=tuple(wanted),
+        names=_names(tuple(wanted), rectangle, by_node),
         per_trial=per_trial,
         dtype=dtype,
         estimator=estimator,
@@ -62,6 +61,16 @@ def request_for(
         rectangle=rectangle,
         limits=limits,
     )
+
+
+def narrowed(request: Request, rectangle: Rectangle | None) -> Request:
+    """The same request of a rectangle, or of all pairs."""
+    names = _names(request.wanted, rectangle, request.by_node)
+    return replace(request, rectangle=rectangle, names=names)
+
+
+def _names(wanted: tuple[str, ...], rectangle: Rectangle | None, by_node: bool) -> tuple[str, ...]:
+    return closed(wanted) if rectangle is None or by_node else tuple(dict.fromkeys(wanted))
 
 
 @functools.cache

@@ -51,7 +51,7 @@ def resolution(samples: int) -> float:
     numbers k have a correlation of zero, with 7 to 1,000 samples: 4e-16; kept as 300 + 0.01 k,
     18,000 deviations from zero: 2e-12.
 
-    `native/phiid_math.h` has the same number, under the same name.
+    `native/phiid_ccs.h` has the same number, under the same name.
     """
     return float((samples + DEVIATIONS) * np.finfo(np.float64).eps)
 
@@ -63,7 +63,7 @@ def local_resolution(samples: int) -> float:
     of n samples are at most n/2, at the one sample of a spike, and some tens at a sample eight
     deviations from the mean: each is off by some units in the last place of that.
 
-    `native/phiid_math.h` has the same number, under the same name.
+    `native/phiid_ccs.h` has the same number, under the same name.
     """
     return float((samples + 64) * np.finfo(np.float64).eps)
 

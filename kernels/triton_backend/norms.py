@@ -17,7 +17,7 @@ ELEMENTS = 4096
 
 WARPS = 4
 
-TYPES = {
+NORM_TYPES = {
     torch.bfloat16: tl.bfloat16,
     torch.float16: tl.float16,
     torch.float32: tl.float32,
@@ -48,7 +48,7 @@ def stacked_head_norms(held: Sequence[torch.Tensor], width: int) -> torch.Tensor
             out=out,
             vectors=trials * heads,
             width=width,
-            STORED=TYPES[first.dtype],
+            STORED=NORM_TYPES[first.dtype],
             DTYPE=tl.float64 if first.dtype == torch.float64 else tl.float32,
             num_warps=WARPS,
             **OPTIONS,

@@ -6,10 +6,11 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.analysis.averages import Averages, PooledAverages, TrialAverages
-    from synkern.analysis.nulls import NULLS, NullTest, benjamini_hochberg, null_test
+    from synkern.analysis.nulls import NullTest, benjamini_hochberg, null_test
     from synkern.analysis.persistence import persistence_reference
     from synkern.analysis.profile import MEANS, LayerProfile, layer_profiles
     from synkern.analysis.scores import RANKINGS, NodeScores, node_scores
+    from synkern.analysis.surrogates import NULLS
 
 __all__ = [
     "MEANS",
@@ -35,7 +36,7 @@ if not TYPE_CHECKING:
             "Averages": "averages",
             "LayerProfile": "profile",
             "MEANS": "profile",
-            "NULLS": "nulls",
+            "NULLS": "surrogates",
             "NodeScores": "scores",
             "NullTest": "nulls",
             "PooledAverages": "averages",

@@ -110,7 +110,7 @@ class TrialAverages(Averages):
         )
 
     def weighted(self, weights: Floats) -> dict[str, Floats]:
-        """See `Averages`."""
+        """Average the atoms of single trials; see `Averages.weighted`."""
         total = weights.sum(1, keepdims=True) if self.valid is None else weights @ self.valid
         rows, columns = np.triu_indices(self.nodes, 1)
         out = {}
@@ -164,7 +164,7 @@ class PooledAverages(Averages):
         )
 
     def weighted(self, weights: Floats) -> dict[str, Floats]:
-        """See `Averages`.
+        """Decompose the trials of each draw anew; see `Averages.weighted`.
 
         Raises:
             ValueError: weights that are not whole numbers: a trial cannot be repeated by parts.

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,9 +52,11 @@ from synkern._arrays import (
 )
 from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
-from synkern._warnings import collected, warn
+from synkern._warnings import collected
+from synkern.analysis.surrogates import NULLS, Null, Recorded, check_numbers
 from synkern.decomposition.batches import of_common_samples, only_valid
 from synkern.decomposition.decompose import phiid
+from synkern.decomposition.options import KINDS, REDUNDANCIES, UNITS
 from synkern.decomposition.saving import (
     Saved,
     require,
@@ -72,10 +74,7 @@ _SAME = 1e-9
 """Values nearer than this (nats) count as equal: the promise of the estimator."""
 
 _MATRICES = 14
-"""Of an atom at once: observed, a tally and its temporaries, p and q, and those of a surrogate."""
-
-_ENOUGH_TRIALS = 5
-"""The fewest trials that can be paired in enough ways for a two-sided p of 0.05: 2 / 5!."""
+"""Matrices of an atom that are there at once: observed, a tally, p, q, and a surrogate's."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,9 +135,9 @@ class NullTest(Saved):
         require_options(
             self,
             null=tuple(NULLS),
-            kind=("gaussian", "discrete"),
-            redundancy=("MMI", "CCS"),
-            unit=("nats", "bits"),
+            kind=KINDS,
+            redundancy=REDUNDANCIES,
+            unit=UNITS,
         )
         require_count(self, n=19, seed=0, tau=1)
         shape = np.shape(next(iter(self.observed.values())))
@@ -155,137 +154,9 @@ class NullTest(Saved):
                     require_shape(value, f"{field} of {name}", "f", shape)
 
 
-class _Recorded(NamedTuple):
-    """What surrogates are drawn from.
-
-    Attributes:
-        xp: numpy or torch.
-        series: (trials, time, nodes) float64.
-        tau: lag in samples.
-        block: length of a block in samples.
-    """
-
-    xp: Any
-    series: Any
-    tau: int
-    block: int
-
-
-class _Surrogate(NamedTuple):
-    """A series and the lag at which `phiid` finds its past and its future."""
-
-    series: Any
-    tau: int
-
-
-def cross_trial(recorded: _Recorded, rng: np.random.Generator) -> _Surrogate:
-    """Pair node i of one trial with node j of another: permute the trials of each node.
-
-    False positives at 0.05: .05, at rho 0.5 and 0.97 alike.
-
-    Keeps every node's series whole, and what all trials have in common over time (a response to
-    their onset, say). So it tests for a relation *beyond* that common course, and exactly: for a
-    pair, the permutations form a group. The uniform permutation may leave trials in place;
-    without these (derangements) the test would reject too often with few trials.
-
-    Invalid where trials cannot change places: different conditions, subjects or lengths.
-    Powerless below 5 trials, which cannot be paired in enough ways.
-    """
-    trials, time, nodes = recorded.series.shape
-    order = rng.permuted(np.tile(np.arange(trials)[:, None], nodes), axis=0)
-    take = order[:, None, :], np.arange(time)[:, None], np.arange(nodes)
-    return _Surrogate(recorded.series[_index(recorded, take)], recorded.tau)
-
-
-def row_shift(recorded: _Recorded, rng: np.random.Generator) -> _Surrogate:
-    """Shift the (past, future) samples of each node jointly, by its own random amount, circularly.
-
-    False positives at 0.05, `sts` of one trial: .04 at rho 0.5, .09 at rho 0.97.
-
-    Keeps every node's lag correlation exactly, since a past stays with its future; breaks the
-    relation of nodes at all lags, and the common course of trials with it.
-
-    Invalid for nodes with trends or slow drift, whose shifted copies are still correlated: close to
-    exact while the series is many correlation times long. Gaussian estimators only: a past and a
-    future that are cut apart have no common mean to binarise at.
-    """
-    series, tau = recorded.series, recorded.tau
-    samples = series.shape[1] - tau
-    shifts = _shifts(recorded, samples, rng)
-    rows = [_rolled(recorded, part, shifts) for part in (series[:, :-tau], series[:, tau:])]
-    # Past after future as one series: at a lag of all samples, `phiid` cuts it at the seam.
-    return _Surrogate(recorded.xp.concatenate(rows, 1), samples)
-
-
-def circular(recorded: _Recorded, rng: np.random.Generator) -> _Surrogate:
-    """Shift each node circularly in time, by its own random amount.
-
-    False positives at 0.05, `sts` of one trial: .10 at rho 0.5, .42 at rho 0.97.
-
-    Keeps a node's spectrum and values; joins its end to its beginning. That jump lowers the lag
-    correlation of persistent nodes, so that the null is too low.
-
-    Invalid where the series is not many correlation times long, or has a trend.
-    """
-    shifts = _shifts(recorded, recorded.series.shape[1], rng)
-    return _Surrogate(_rolled(recorded, recorded.series, shifts), recorded.tau)
-
-
-def block(recorded: _Recorded, rng: np.random.Generator) -> _Surrogate:
-    """Cut each node into blocks of equal length and permute these, node by node.
-
-    False positives at 0.05, `sts` of one trial, blocks of 10: .29 at rho 0.5, .83 at rho 0.97.
-
-    Keeps a node's values, and its persistence within a block; every seam is a jump, which lowers
-    its lag correlation by about 1 / block of itself.
-
-    Invalid unless blocks are much longer than the correlation time and yet many.
-    """
-    trials, time, nodes = recorded.series.shape
-    count = -(-time // recorded.block)
-    keys = rng.random((trials, count, nodes))
-    # Time points sorted by the key of their block, stably: blocks stay whole and in order inside.
-    order = np.argsort(keys[:, np.arange(time) // recorded.block], axis=1, kind="stable")
-    return _Surrogate(_reordered(recorded, recorded.series, order), recorded.tau)
-
-
-def phase(recorded: _Recorded, rng: np.random.Generator) -> _Surrogate:
-    """Give each node random Fourier phases: a Gaussian series of the same periodogram.
-
-    False positives at 0.05, `sts` of one trial: .10 at rho 0.5, .43 at rho 0.97.
-
-    Keeps the circular autocorrelation, not the values. As it takes the series as periodic, the jump
-    from its end to its beginning is spread over time as noise, which lowers the lag correlation
-    of persistent nodes.
-
-    Invalid for nodes that are far from Gaussian, that drift, or whose level changes. The method is
-    that of Theiler et al., Physica D 58, 77 (1992).
-    """
-    xp, series = recorded.xp, recorded.series
-    trials, time, nodes = series.shape
-    mean = series.mean(1)[:, None]
-    spectrum = xp.fft.rfft(series - mean, None, 1)
-    angles = np.zeros((trials, spectrum.shape[1], nodes))
-    free = slice(1, (time + 1) // 2)  # All but the mean and, at even length, the last: real ones.
-    angles[:, free] = rng.uniform(0, 2 * np.pi, angles[:, free].shape)
-    # The mean comes back last: where a node is constant, rounding vanishes beside it.
-    values = xp.fft.irfft(spectrum * like(np.exp(1j * angles), series), time, 1) + mean
-    return _Surrogate(values, recorded.tau)
-
-
-NULLS: dict[str, Callable[[_Recorded, np.random.Generator], _Surrogate]] = {
-    "cross_trial": cross_trial,
-    "row_shift": row_shift,
-    "circular": circular,
-    "block": block,
-    "phase": phase,
-}
-"""Nulls by name; what each keeps, and where it is invalid, is in its docstring."""
-
-
 def null_test(
     series: Any,
-    null: Literal["cross_trial", "row_shift", "circular", "block", "phase"] = "cross_trial",
+    null: Null = "cross_trial",
     *,
     n: int = 199,
     seed: int = 0,
@@ -334,61 +205,91 @@ def null_test(
     _check_options(null, options, mask)
     names = check.atom_names(atoms)
     named = unnamed(series, "series")
-    detached = outside_transforms(named.array, "series", "null_test")
-    kind = native(detached)[0]
-    xp = library(kind)
-    detached = only_valid(detached, mask)
-    array, restore = incoming(detached, kind, argument="series", offset_free=True)
-    tau = check.lag(tau)
-    array, lag, *_ = of_common_samples(xp, array, mask, tau)
-    first = phiid(array, tau=lag, atoms=names, **options)
-    whole = in_float64(array).reshape(first.shape)
-    # Surrogates of rounding errors need not look like those of a constant.
-    whole = steady.settled(xp, whole, lag, None, spacing(detached))
-    recorded = _Recorded(xp, whole, lag, block)
-    _check_numbers(recorded, null, n, seed)
+    given = _taken_in(named.array, mask, tau)
+    first = phiid(given.array, tau=given.tau, atoms=names, **options)
     nodes = first.shape[2]
+    recorded = given.recorded(first.shape, block)
+    check_numbers(recorded, null, n, seed)
     names_of_nodes = chosen_names(node_names, named, nodes)
     memory.require(
         8 * nodes * nodes * len(names) * _MATRICES,
-        array,
+        given.array,
         f"tests of {len(names)} atoms of {nodes} nodes",
         "fewer atoms or nodes at a time",
     )
-
-    observed = {name: to_numpy(first[name]) for name in names}
-    tally = {name: _Tally(value) for name, value in observed.items()}
+    tallies = {name: _Tally(to_numpy(first[name])) for name in names}
     rng = np.random.default_rng(seed)
     with collected():  # The series have been warned of; their surrogates have the same nodes.
         for _ in range(n):
             surrogate = NULLS[null](recorded, rng)
             drawn = phiid(surrogate.series, tau=surrogate.tau, atoms=names, **options)
-            for name in names:
-                tally[name].add(to_numpy(drawn[name]))
-
-    def out(values: Mapping[str, Floats]) -> dict[str, Any]:
-        return {name: restore(like(value, array)) for name, value in values.items()}
-
-    p = {name: tally[name].p() for name in names}
+            for name, tally in tallies.items():
+                tally.add(to_numpy(drawn[name]))
     return NullTest(
-        observed=out(observed),
-        null_mean=out({name: tally[name].mean for name in names}),
-        null_sd=out({name: tally[name].sd() for name in names}),
-        p=out(p),
-        q=out({name: benjamini_hochberg(value) for name, value in p.items()}),
-        without_value={
-            name: int(np.isnan(value[np.triu_indices(len(value), 1)]).sum())
-            for name, value in p.items()
-        },
+        **_statistics(tallies, given),
         null=null,
         n=n,
         seed=seed,
-        tau=tau,
+        tau=check.lag(tau),
         kind=first.kind,
         redundancy=first.redundancy,
         unit=first.unit,
         node_names=names_of_nodes,
     )
+
+
+class _Given(NamedTuple):
+    """A series that is tested, and the way back.
+
+    Attributes:
+        xp: numpy or torch.
+        array: (trials, time, nodes) or (time, nodes), all of its samples valid.
+        tau: the lag at which its past and its future are found.
+        spacing: of the caller's numbers, see `_arrays.spacing`.
+        restore: turns an array of `xp` into the caller's kind.
+    """
+
+    xp: Any
+    array: Any
+    tau: int
+    spacing: float
+    restore: Callable[[Any], Any]
+
+    def recorded(self, shape: tuple[int, int, int], block: int) -> Recorded:
+        """Make constant what is so up to rounding: surrogates of it need not look constant."""
+        whole = in_float64(self.array).reshape(shape)
+        whole = steady.settled(self.xp, whole, self.tau, None, self.spacing)
+        return Recorded(self.xp, whole, self.tau, block)
+
+    def out(self, values: Mapping[str, Floats]) -> dict[str, Any]:
+        """Return arrays of NumPy, by atom, as the caller's kind."""
+        return {name: self.restore(like(value, self.array)) for name, value in values.items()}
+
+
+def _taken_in(series: Any, mask: Any, tau: int) -> _Given:
+    detached = outside_transforms(series, "series", "null_test")
+    kind = native(detached)[0]
+    xp = library(kind)
+    detached = only_valid(detached, mask)
+    array, restore = incoming(detached, kind, argument="series", offset_free=True)
+    array, lag, *_ = of_common_samples(xp, array, mask, check.lag(tau))
+    return _Given(xp, array, lag, spacing(detached), restore)
+
+
+def _statistics(tallies: Mapping[str, _Tally], given: _Given) -> dict[str, Any]:
+    """The fields of `NullTest` that have a value for each atom."""
+    p = {name: tally.p() for name, tally in tallies.items()}
+    return {
+        "observed": given.out({name: tally.observed for name, tally in tallies.items()}),
+        "null_mean": given.out({name: tally.mean for name, tally in tallies.items()}),
+        "null_sd": given.out({name: tally.sd() for name, tally in tallies.items()}),
+        "p": given.out(p),
+        "q": given.out({name: benjamini_hochberg(value) for name, value in p.items()}),
+        "without_value": {
+            name: int(np.isnan(value[np.triu_indices(len(value), 1)]).sum())
+            for name, value in p.items()
+        },
+    }
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
@@ -416,7 +317,7 @@ class _Tally:
     """Running mean, variance and counts of the surrogates of an atom: none of them is kept."""
 
     def __init__(self, observed: Floats) -> None:
-        self._observed = observed
+        self.observed = observed
         self._count = np.zeros(observed.shape)
         self._mean = np.zeros(observed.shape)
         self._squares = np.zeros(observed.shape)
@@ -430,8 +331,8 @@ class _Tally:
         step = np.where(known, drawn - self._mean, 0)
         self._mean += step / np.maximum(self._count, 1)
         self._squares += step * np.where(known, drawn - self._mean, 0)
-        self._above += known & (drawn >= self._observed - _SAME)
-        self._below += known & (drawn <= self._observed + _SAME)
+        self._above += known & (drawn >= self.observed - _SAME)
+        self._below += known & (drawn <= self.observed + _SAME)
 
     @property
     def mean(self) -> Floats:
@@ -447,7 +348,7 @@ class _Tally:
         """Two-sided p values; NaN without an observed value or without any surrogate."""
         rarer = 1 + np.minimum(self._above, self._below)
         p = np.minimum(1, 2 * rarer / (self._count + 1))
-        return np.where((self._count > 0) & np.isfinite(self._observed), p, np.nan)
+        return np.where((self._count > 0) & np.isfinite(self.observed), p, np.nan)
 
 
 def _check_options(null: str, options: Mapping[str, Any], mask: Any) -> None:
@@ -468,48 +369,3 @@ def _check_options(null: str, options: Mapping[str, Any], mask: Any) -> None:
             f"null 'row_shift' serves kind 'gaussian' only; got {kind!r}: use 'cross_trial', or "
             "'circular' with a single trial"
         )
-
-
-def _check_numbers(recorded: _Recorded, null: str, n: int, seed: int) -> None:
-    trials, time, _ = recorded.series.shape
-    for argument, value, low in (("n", n, 19), ("seed", seed, 0), ("block", recorded.block, 1)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < low:
-            raise ValueError(f"{argument} must be a whole number from {low}; got {value!r}")
-    if null == "block" and 2 * recorded.block > time:
-        raise ValueError(
-            f"block must leave at least two blocks; got {recorded.block} for {time} time points"
-        )
-    if null != "cross_trial":
-        return
-    if trials < 2:
-        raise ValueError(
-            "null 'cross_trial' pairs nodes of different trials and needs at least 2; series has "
-            f"{trials}: use null='row_shift', or cut a long series into trials"
-        )
-    if trials < _ENOUGH_TRIALS:
-        warn(
-            f"{trials} trials can be paired in too few ways for p <= 0.05 under null "
-            f"'cross_trial'; {_ENOUGH_TRIALS} or more can"
-        )
-
-
-def _shifts(recorded: _Recorded, length: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """A shift for each trial and node, (trials, 1, nodes), zero among them."""
-    trials, _, nodes = recorded.series.shape
-    return rng.integers(0, length, (trials, 1, nodes))
-
-
-def _rolled(recorded: _Recorded, part: Any, shifts: npt.NDArray[np.int64]) -> Any:
-    length = part.shape[1]
-    return _reordered(recorded, part, (np.arange(length)[:, None] + shifts) % length)
-
-
-def _reordered(recorded: _Recorded, part: Any, order: npt.NDArray[np.int64]) -> Any:
-    """Each trial and node in an order of its own, (trials, time, nodes)."""
-    trials, _, nodes = part.shape
-    take = np.arange(trials)[:, None, None], order, np.arange(nodes)
-    return part[_index(recorded, take)]
-
-
-def _index(recorded: _Recorded, take: tuple[npt.NDArray[np.int64], ...]) -> tuple[Any, ...]:
-    return tuple(like(index, recorded.series) for index in take)

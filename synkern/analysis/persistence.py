@@ -19,57 +19,25 @@ paired across trials.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack
 
-import synkern._checks as check
 from synkern._warnings import warn
-from synkern.decomposition.decompose import CommonOptions, Options, decompose
+from synkern.decomposition.call import Options, decompose
+from synkern.decomposition.options import CommonOptions, option_names
 from synkern.decomposition.result import PhiIDResult
 from synkern.kernels import PERSISTENCE
 
 
-@overload
 def persistence_reference(
     series: Any, *, tau: int | None = None, **options: Unpack[CommonOptions]
-) -> PhiIDResult: ...
-
-
-@overload
-def persistence_reference(
-    series: Any, *, tau: Sequence[int], **options: Unpack[CommonOptions]
-) -> dict[int, PhiIDResult]: ...
-
-
-def persistence_reference(
-    series: Any,
-    *,
-    tau: int | Sequence[int] | None = None,
-    mask: Any = None,
-    atoms: str | Sequence[str] = ("rtr", "sts"),
-    average: Literal["trials", "moments", "concatenate"] | None = "trials",
-    pairs: Any = None,
-    groups: Any = None,
-    unit: Literal["nats", "bits"] | None = None,
-    backend: str = "auto",
-    dtype: Literal["float64", "float32"] = "float64",
-    node_names: Sequence[Any] | None = None,
-) -> PhiIDResult | dict[int, PhiIDResult]:
+) -> PhiIDResult:
     """What `phiid` (Gaussian, MMI) would give if nodes persisted but did not influence each other.
 
     Args:
         series: as in `phiid`: a series or `LaggedMoments`.
-        tau: lag in samples, or several.
-        mask: as in `phiid`: True where a sample is valid.
-        atoms: names of atoms (`synkern.ATOMS`) or "all".
-        average: "trials": mean over the trials in which the pair has a reference; "moments",
-            "concatenate": of the pooled trials; None: every trial.
-        pairs: as in `phiid`.
-        groups: as in `phiid`.
-        unit: "nats", the default, or "bits".
-        backend: as in `phiid`.
-        dtype: of arithmetic and output.
-        node_names: as in `phiid`.
+        tau: lag in samples, 1 by default, or that of the moments.
+        **options: of `phiid`, but for `kind` and `redundancy`; averages are over the trials in
+            which a pair has a reference.
 
     Returns:
         `PhiIDResult` as from `phiid`. NaN where a node is constant, and where no two AR(1) nodes
@@ -78,28 +46,15 @@ def persistence_reference(
 
     Raises:
         ValueError: bad shape, NaN in the series, tau too long, unknown option.
-        TypeError: series does not hold real numbers.
+        TypeError: series does not hold real numbers; an unknown option, or
+            several lags.
 
     Warns:
         UserWarning: fewer than 30 samples; pairs without a reference.
     """
-    options = Options(
-        names=check.atom_names(atoms),
-        kind="gaussian",
-        redundancy="MMI",
-        mask=mask,
-        average=average,
-        pairs=pairs,
-        groups=groups,
-        reduce=None,
-        unit=unit,
-        backend=backend,
-        dtype=dtype,
-        node_names=node_names,
-    )
-    result: PhiIDResult | dict[int, PhiIDResult] = decompose(series, tau, PERSISTENCE, options)
-    for one in result.values() if isinstance(result, dict) else (result,):
-        _warn_of_missing(one)
+    asked = Options.of("persistence_reference", options, option_names(CommonOptions))
+    result = decompose(series, tau, PERSISTENCE, asked)
+    _warn_of_missing(result)
     return result
 
 

@@ -41,13 +41,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from synkern.analysis import parabola
 from synkern.analysis.averages import Averages, Floats
-from synkern.analysis.scores import RANKINGS, node_means, scores_from_matrices
+from synkern.analysis.scores import RANKINGS, mean_over_pairs, scores_from_matrices
 
 MEANS = {"synergy": "sts", "excess_synergy": "excess", "unrelated_excess": "excess"}
 """Scores beside the rankings: the mean over a node's pairs of the atom named. (`excess` is sts
@@ -60,9 +61,6 @@ a value, and no inverted U is claimed for it."""
 
 # Below this number of draws the ends of a 95 % interval are two or three draws: noise.
 _FEWEST_DRAWS = 100
-_SHUFFLES = 9999
-# Two layers always lie on a line.
-_FEWEST_ON_A_SIDE = 3
 # Working memory of one chunk of draws, in bytes; the input is not counted.
 _CHUNK_BYTES = 400 * 2**20
 # Square matrices alive at once per draw: two averages, and temporaries of the scores.
@@ -199,34 +197,88 @@ def layer_profiles(
             parabola needs three points), an argument out of range, too few valid pairs, or a
             ranking in which all nodes score the same.
     """
-    trials, nodes = averages.trials, averages.nodes
-    index, unique = _layers_checked(layers, nodes)
+    axis = _Axis.of(layers, averages.nodes)
     _check_options(rankings, bootstrap, confidence)
-    if trials < 2:
+    if averages.trials < 2:
         raise ValueError(
-            f"averages has {trials} trial(s); a bootstrap over trials needs at least 2: give more"
+            f"averages has {averages.trials} trial(s); a bootstrap over trials needs at least 2: "
+            "give more"
         )
-    depth = (unique - unique[0]) / (unique[-1] - unique[0])
+    whole = averages.weighted(np.ones((1, averages.trials)))  # a draw of its own
+    points = {ranking: axis.scored(whole, ranking) for ranking in rankings}
+    for ranking, point in points.items():
+        if not np.isfinite(point.scaled).any():
+            raise ValueError(
+                f"ranking {ranking!r}: all nodes have the same score, so there is no profile to "
+                "show; check that the nodes' series differ"
+            )
+    draws = _drawn(averages, axis, rankings, bootstrap, seed, progress)
+    counted = {
+        "trials": averages.trials,
+        "skipped_pair_trials": averages.missing,
+        "missing_share": averages.missing / averages.entries,
+    }
+    return {
+        ranking: _profile(ranking, axis, points[ranking], draws[ranking], confidence, seed, counted)
+        for ranking in rankings
+    }
 
-    def profiles_of(atoms: Mapping[str, Floats], ranking: str) -> tuple[Floats, Floats, Floats]:
+
+class _Scored(NamedTuple):
+    """Scores of nodes and their means by layer, of one or more draws of trials.
+
+    Attributes:
+        scores: (draws, nodes).
+        scaled: (draws, nodes), scaled to [0, 1] in each draw, or as they are for one of `MEANS`.
+        mean: (draws, layers) of the scaled ones.
+    """
+
+    scores: Floats
+    scaled: Floats
+    mean: Floats
+
+
+class _Axis(NamedTuple):
+    """The layers of the nodes, as the axis of a profile.
+
+    Attributes:
+        layers: (layers,) in rising order.
+        place: (nodes,) of each node's layer among them.
+        depth: (layers,) relative depth in [0, 1].
+    """
+
+    layers: NDArray[np.int64]
+    place: NDArray[np.intp]
+    depth: Floats
+
+    @classmethod
+    def of(cls, layers: ArrayLike, nodes: int) -> _Axis:
+        """Check the layers of so many nodes; raises ValueError."""
+        place, unique = _layers_checked(layers, nodes)
+        return cls(unique, place, (unique - unique[0]) / (unique[-1] - unique[0]))
+
+    def scored(self, atoms: Mapping[str, Floats], ranking: str) -> _Scored:
+        """Scores by a ranking of atoms (draws, nodes, nodes)."""
         if ranking in MEANS:
-            scores = np.asarray(node_means(atoms[MEANS[ranking]]), dtype=np.float64)
+            scores = np.asarray(mean_over_pairs(atoms[MEANS[ranking]]), dtype=np.float64)
             scaled = scores
         else:
             matrices = atoms["sts"], atoms["rtr"]
             scores = np.asarray(scores_from_matrices(*matrices, ranking), dtype=np.float64)
             scaled = _scaled(scores)
-        return scores, scaled, _layer_means(scaled, index, len(unique))
+        return _Scored(scores, scaled, _layer_means(scaled, self.place, len(self.layers)))
 
-    whole = averages.weighted(np.ones((1, trials)))  # a draw of its own, (1, nodes, nodes)
-    points = {ranking: profiles_of(whole, ranking) for ranking in rankings}
-    for ranking, (_, scaled, _) in points.items():
-        if not np.isfinite(scaled).any():
-            raise ValueError(
-                f"ranking {ranking!r}: all nodes have the same score, so there is no profile to "
-                "show; check that the nodes' series differ"
-            )
 
+def _drawn(
+    averages: Averages,
+    axis: _Axis,
+    rankings: Sequence[str],
+    bootstrap: int,
+    seed: int,
+    progress: Callable[[int], None],
+) -> dict[str, Floats]:
+    """Layer means (draws, layers) by ranking, of trials drawn with replacement."""
+    trials, nodes = averages.trials, averages.nodes
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(trials, np.full(trials, 1 / trials), size=bootstrap).astype(float)
     draws: dict[str, list[Floats]] = {ranking: [] for ranking in rankings}
@@ -236,23 +288,9 @@ def layer_profiles(
     for start in range(0, bootstrap, chunk):
         matrices = averages.weighted(weights[start : start + chunk])
         for ranking in rankings:
-            draws[ranking].append(profiles_of(matrices, ranking)[2])
+            draws[ranking].append(axis.scored(matrices, ranking).mean)
         progress(min(chunk, bootstrap - start))
-
-    return {
-        ranking: _profile(
-            ranking,
-            unique,
-            depth,
-            points[ranking],
-            draws=np.concatenate(draws[ranking]),
-            confidence=confidence,
-            seed=seed,
-            trials=trials,
-            missing=(averages.missing, averages.entries),
-        )
-        for ranking in rankings
-    }
+    return {ranking: np.concatenate(parts) for ranking, parts in draws.items()}
 
 
 def profiles_to_arrays(profiles: Mapping[str, LayerProfile]) -> dict[str, NDArray[Any]]:
@@ -281,16 +319,14 @@ def profiles_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, LayerP
 
 def _profile(
     ranking: str,
-    layers: NDArray[np.int64],
-    depth: Floats,
-    point: tuple[Floats, Floats, Floats],
-    *,
+    axis: _Axis,
+    point: _Scored,
     draws: Floats,
     confidence: float,
     seed: int,
-    trials: int,
-    missing: tuple[int, int],
+    counted: Mapping[str, Any],
 ) -> LayerProfile:
+    depth = axis.depth
     scores, scaled, mean = (part[0] for part in point)
     usable = np.isfinite(mean)
     if usable.sum() < 3:
@@ -313,18 +349,20 @@ def _profile(
         high = np.percentile(values, 100 - tail, method="higher")
         return float(low), float(high)
 
-    level, slope, quadratic = (float(c[0]) for c in _parabola(depth[usable], mean[None, usable]))
-    _, slopes, quadratics = _parabola(depth[usable], kept[:, usable])
-    vertex = float(_vertex(np.array(slope), np.array(quadratic)))
+    level, slope, quadratic = (
+        float(c[0]) for c in parabola.fitted(depth[usable], mean[None, usable])
+    )
+    _, slopes, quadratics = parabola.fitted(depth[usable], kept[:, usable])
+    vertex = float(parabola.vertex_of(np.array(slope), np.array(quadratic)))
     lower, upper = np.full((2, len(mean)), np.nan)
     lower[usable], upper[usable] = np.percentile(kept[:, usable], [tail, 100 - tail], axis=0)
     u = 2 * depth - 1
     slack = 1e-9  # a layer at the vertex belongs to both sides, whatever rounding makes of it
     sides = (depth <= vertex + slack, depth >= vertex - slack)
-    rise, fall = (_slopes(depth[side & usable], kept[:, side & usable]) for side in sides)
+    rise, fall = (parabola.slopes(depth[side & usable], kept[:, side & usable]) for side in sides)
     return LayerProfile(
         ranking=ranking,
-        layers=layers,
+        layers=axis.layers,
         depth=depth,
         scores=scores,
         scaled=scaled,
@@ -335,50 +373,16 @@ def _profile(
         quadratic=quadratic,
         quadratic_interval=interval(quadratics),
         vertex=vertex,
-        vertex_interval=interval(_vertex(slopes, quadratics)),
+        vertex_interval=interval(parabola.vertex_of(slopes, quadratics)),
         rise_interval=interval(rise),
         fall_interval=interval(fall),
-        shuffled_p=_shuffled_p(depth[usable], mean[usable], seed),
+        shuffled_p=parabola.shuffled_p(depth[usable], mean[usable], seed),
         confidence=confidence,
-        trials=trials,
         draws=len(kept),
         failed_draws=len(draws) - len(kept),
-        skipped_pair_trials=missing[0],
-        missing_share=missing[0] / missing[1],
         skipped_nodes=int(np.isnan(scores).sum()),
+        **counted,
     )
-
-
-def _parabola(depth: Floats, profiles: Floats) -> tuple[Floats, Floats, Floats]:
-    """Level, slope and quadratic term, (draws,) each, of profiles (draws, layers)."""
-    u = 2 * depth - 1
-    design = np.stack([np.ones_like(u), u, u**2], axis=1)
-    level, slope, quadratic = np.linalg.pinv(design) @ profiles.T
-    return level, slope, quadratic
-
-
-def _slopes(depth: Floats, profiles: Floats) -> Floats:
-    """Slopes (draws,) of profiles (draws, layers) on depth; NaN where the layers are too few."""
-    if len(depth) < _FEWEST_ON_A_SIDE:
-        return np.full(len(profiles), np.nan)
-    centred = depth - depth.mean()
-    return np.asarray(profiles @ centred / (centred @ centred))
-
-
-def _shuffled_p(depth: Floats, mean: Floats, seed: int) -> float:
-    orders = np.tile(mean, (_SHUFFLES, 1))
-    # Not the stream of the bootstrap, whose draws these have to be independent of.
-    orders = np.random.default_rng((seed, 1)).permuted(orders, axis=1)
-    quadratic = float(_parabola(depth, mean[None])[2][0])
-    # Orders that differ by rounding alone, such as the mirror image, count as equal.
-    as_low = _parabola(depth, orders)[2] <= quadratic + 1e-12
-    return float((1 + as_low.sum()) / (1 + _SHUFFLES))
-
-
-def _vertex(slope: Floats, quadratic: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        vertex = 0.5 - slope / (4 * quadratic)
-    return np.where(np.isnan(vertex), np.inf, vertex)
 
 
 def _scaled(scores: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""From atoms of pairs to one synergy, redundancy and rank per node."""
+"""Scores of nodes: atoms of pairs become one synergy, redundancy and rank per node."""
 
 from __future__ import annotations
 
@@ -87,7 +87,11 @@ def node_scores(result: PhiIDResult | NodeMeans, ranking: str = "rank_difference
             )
         sts, rtr = to_numpy(result["sts"]), to_numpy(result["rtr"])
         score = scores_from_matrices(sts, rtr, ranking)
-        synergy, redundancy, pairs = node_means(sts), node_means(rtr), np.isfinite(sts).sum(-1)
+        synergy, redundancy, pairs = (
+            mean_over_pairs(sts),
+            mean_over_pairs(rtr),
+            np.isfinite(sts).sum(-1),
+        )
     per_node = {
         "synergy": synergy,
         "redundancy": redundancy,
@@ -109,8 +113,8 @@ def scores_from_matrices(sts: Floats, rtr: Floats, ranking: str) -> Floats:
     if ranking == "balance":
         total = sts + rtr
         with np.errstate(divide="ignore", invalid="ignore"):
-            return node_means(np.where(total > 0, sts / total, np.nan))
-    return _score_of_means(node_means(sts), node_means(rtr), ranking)
+            return mean_over_pairs(np.where(total > 0, sts / total, np.nan))
+    return _score_of_means(mean_over_pairs(sts), mean_over_pairs(rtr), ranking)
 
 
 def _score_of_means(synergy: Floats, redundancy: Floats, ranking: str) -> Floats:
@@ -119,8 +123,8 @@ def _score_of_means(synergy: Floats, redundancy: Floats, ranking: str) -> Floats
     return synergy - redundancy
 
 
-def node_means(matrix: Floats) -> Floats:
-    """Mean over the pairs of each node that have a value: (..., nodes, nodes) to (..., nodes)."""
+def mean_over_pairs(matrix: Floats) -> Floats:
+    """Return each node's mean over its pairs with a value: (..., nodes, nodes) to (..., nodes)."""
     valid = np.isfinite(matrix)
     with np.errstate(invalid="ignore"):
         means: Floats = np.where(valid, matrix, 0).sum(-1) / valid.sum(-1)

@@ -1,15 +1,16 @@
 """Series to atoms: all pairs or chosen ones, averages or every sample, and what may go before.
 
-`phiid` and `phiid_local` decompose, `LaggedMoments` takes in a series as it comes, `calc_PhiID` is
-phyid's call. `PREPROCESSING` has the steps that change a series, `MEASURES` what is a sum of atoms,
-`phiid_pair` the reference that all backends are held to."""
+`phiid`, `phiid_lags`, `phiid_nodes` and `phiid_local` decompose, `LaggedMoments` takes in a series
+as it comes, `calc_PhiID` is phyid's call. `PREPROCESSING` has the steps that change a series,
+`MEASURES` what is a sum of atoms, `phiid_pair` the reference that all backends are held to.
+"""
 
 from typing import TYPE_CHECKING
 
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.decomposition.decompose import phiid
+    from synkern.decomposition.decompose import phiid, phiid_lags, phiid_nodes
     from synkern.decomposition.masks import lagged_pairs, stack_trials
     from synkern.decomposition.measures import MEASURES, Measure, atoms_of
     from synkern.decomposition.moments import LaggedMoments
@@ -37,7 +38,9 @@ __all__ = [
     "lagged_pairs",
     "local_pair",
     "phiid",
+    "phiid_lags",
     "phiid_local",
+    "phiid_nodes",
     "phiid_pair",
     "stack_trials",
     "zscore",
@@ -62,7 +65,9 @@ if not TYPE_CHECKING:
             "lagged_pairs": "masks",
             "local_pair": "reference",
             "phiid": "decompose",
+            "phiid_lags": "decompose",
             "phiid_local": "pointwise",
+            "phiid_nodes": "decompose",
             "phiid_pair": "reference",
             "stack_trials": "masks",
             "zscore": "preprocess",

@@ -25,8 +25,11 @@ from synkern.kernels import (
     NUMPY,
     Nodes,
     Pairs,
+    Rectangle,
     Request,
     binarise,
+    moments,
+    narrowed,
     quantities,
     steady,
     unit_vectors,
@@ -259,6 +262,32 @@ def _run(run: Run, batch: Batch, request: Request, part: slice = slice(None)) ->
     return run(series, request)
 
 
+def values_of(series: Any) -> Array:
+    """What is in a batch as an array whose last axis is that of nodes."""
+    return series.like if isinstance(series, moments.Moments) else series
+
+
+def of_nodes(series: Any, nodes: Array) -> Any:
+    """Some nodes of what is in a batch."""
+    if isinstance(series, moments.Moments):
+        return series.of_nodes(slice(None), nodes)
+    # In the memory layout of the series, on which the rounding of sums over time may depend.
+    chosen: Array = (
+        series.index_select(-1, nodes) if is_tensor(series) else series.take(nodes, axis=-1)
+    )
+    return chosen
+
+
+def of_range(series: Any, nodes: slice) -> Any:
+    """Nodes that follow each other; all that is in the batch where these are all."""
+    one = values_of(series)
+    if nodes == slice(0, one.shape[-1]):
+        return series
+    if isinstance(series, moments.Moments):
+        return of_nodes(series, like(np.arange(nodes.start, nodes.stop), one))
+    return series[..., nodes]
+
+
 def _trials(batch: Batch) -> Indices:
     assert batch.trial is not None  # A series as it is is one batch, and not asked.
     return batch.trial[:, 0]
@@ -337,6 +366,16 @@ def _trial_means(xp: Any, run: Run, given: Sequence[Batch], request: Request) ->
     )
 
 
+def _entries(batch: Batch, request: Request) -> int:
+    """Numbers of an atom of a trial."""
+    if request.pairs is not None:
+        return len(request.pairs)
+    if request.rectangle is not None:
+        return math.prod(side.stop - side.start for side in request.rectangle)
+    nodes: int = batch.series.shape[-1]
+    return nodes * nodes
+
+
 def _parts(given: Sequence[Batch], size: int) -> Iterator[tuple[Batch, slice]]:
     for batch in given:
         for start in range(0, len(batch.series), size):
@@ -344,49 +383,50 @@ def _parts(given: Sequence[Batch], size: int) -> Iterator[tuple[Batch, slice]]:
 
 
 def _node_means(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Nodes:
-    """Sums over the pairs of each node, of means over trials, a block of pairs at a time."""
-    nodes = given[0].series.shape[-1]
-    names = request.names
+    """Sums over the pairs of each node, of means over trials, a rectangle of pairs at a time."""
+    one = given[0].series
+    nodes, names = one.shape[-1], request.names
     sums = np.zeros((len(names) + 3, nodes))
+    constant = np.zeros((sum(len(batch.series) for batch in given), nodes), np.bool_)
     outcomes: Counter[int] = Counter()
     rescued = 0
-    for pairs in _blocks(nodes, request.limits.side):
-        chosen = like(pairs, given[0].series)
-        found = _trial_means(
-            xp, run, given, replace(request, wanted=names, by_node=False, pairs=chosen)
-        )
+    for rows, columns, rectangle in _rectangles(nodes, request.limits.side):
+        index = np.r_[rows] if rectangle is None else np.r_[rows, columns]
+        some = [batch._replace(series=of_nodes(batch.series, like(index, one))) for batch in given]
+        asked = narrowed(replace(request, wanted=names, by_node=False), rectangle)
+        found = _trial_means(xp, run, some, asked)
+        constant[:, index] = to_numpy(found.constant)
         outcomes.update(to_numpy(found.flagged)[:, 3].tolist())
         rescued += found.rescued
         atoms = {name: to_numpy(value).astype(np.float64) for name, value in found.atoms.items()}
         known = ~np.isnan(atoms[names[0]])
+        if rectangle is None:  # Of a pair and its mirror image, one counts.
+            known = np.triu(known)
         atoms = {name: np.where(known, value, 0.0) for name, value in atoms.items()}
         for own, mirror, value in quantities(NUMPY, names, atoms, known):
-            for place, side in ((own, pairs[:, 0]), (mirror, pairs[:, 1])):
-                sums[place] += np.bincount(side, value, minlength=nodes)
-    each = [like(total, found.flagged) for total in sums]
-    numbers = like(sums[[-3, -1]].astype(np.int64), found.flagged)
+            sums[own, rows] += value.sum(1)
+            sums[mirror, columns] += value.sum(0)
+    each = [like(total, one) for total in sums]
+    numbers = like(sums[[-3, -1]].astype(np.int64), one)
     return Nodes(
         sums=dict(zip(names, each, strict=False)),
         pairs=numbers[0],
         shares=each[-2],
         shared=numbers[1],
-        constant=found.constant,
+        constant=like(constant, one),
         outcomes=outcomes,
         rescued=rescued,
     )
 
 
-def _blocks(nodes: int, side: int) -> Iterator[Indices]:
-    """(pairs, 2): every pair first < second once, few nodes at a time."""
+def _rectangles(nodes: int, side: int) -> Iterator[tuple[slice, slice, Rectangle | None]]:
+    """Every pair of nodes once: rows, columns, and their rectangle; None: all pairs of the rows."""
     starts = range(0, nodes, side)
     for i in starts:
-        for j in starts[i // side :]:
-            first, second = np.meshgrid(
-                np.arange(i, min(i + side, nodes)),
-                np.arange(j, min(j + side, nodes)),
-                indexing="ij",
-            )
-            pairs = np.stack([first.reshape(-1), second.reshape(-1)], -1)
-            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            if len(pairs):
-                yield pairs
+        rows = slice(i, min(i + side, nodes))
+        if rows.stop - i > 1:
+            yield rows, rows, None
+        for j in starts[i // side + 1 :]:
+            columns = slice(j, min(j + side, nodes))
+            height, width = rows.stop - i, columns.stop - j
+            yield rows, columns, Rectangle(slice(0, height), slice(height, height + width))

@@ -116,7 +116,7 @@ def changes(given: Gapped) -> Any:
 
 
 def _put_back(given: Gapped, places: Valid, step: Callable[[Indices, Indices], Array]) -> Any:
-    """What a step makes of (trial, time), (trials, samples) each, at these places."""
+    """Put back what a step makes of (trial, time), (trials, samples) each, at these places."""
     shape = (*places.shape, given.array.shape[2])
     out: Array
     if is_tensor(given.array):

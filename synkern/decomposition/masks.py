@@ -97,7 +97,7 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
 
 
 def _missing(xp: Any, array: Array, length: int) -> Array:
-    """(length, nodes) of NaN, or of zeros where the array cannot hold them."""
+    """Fill (length, nodes) with NaN, or with zeros where the array cannot hold them."""
     if is_tensor(array):
         real = array.is_floating_point()
         return array.new_full((length, array.shape[1]), math.nan if real else 0)
@@ -146,7 +146,7 @@ def valid_samples(mask: Any, array: Any, *, argument: str = "mask") -> Valid | N
 
 
 def _trials_first(mask: Any, argument: str) -> Any:
-    """A mask of two axes with names, as (trials, time)."""
+    """Return a mask of two axes with names as (trials, time)."""
     names = getattr(mask, "dims", ())
     if len(names) != 2 or "dim_0" in names:  # xarray's own, by position
         return mask

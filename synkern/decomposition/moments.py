@@ -210,11 +210,11 @@ class LaggedMoments:
 
     @property
     def library(self) -> ArrayKind:
-        """What holds the moments, "numpy", "torch" or "cupy"."""
+        """Name of the library that holds the moments, "numpy", "torch" or "cupy"."""
         return self._library
 
     def restore(self, array: Any) -> Any:
-        """An array of that library as the kind of the chunks."""
+        """Return an array of that library as the kind of the chunks."""
         return self._restore(array)
 
     def features(self, lag: int, pooled: str | None) -> kernel.Moments:
@@ -287,12 +287,12 @@ class LaggedMoments:
             3 * (len(self.lags) + 1) * trials * nodes * nodes * 8,
             array,
             f"moments of {nodes:,} nodes x {trials} trials x {len(self.lags)} lags",
-            "phiid of the series, with reduce='nodes' or pairs=, or fewer nodes, trials or lags",
+            "phiid_nodes of the series, phiid with pairs=, or fewer nodes, trials or lags",
         )
 
 
 def _copy(array: Any) -> Any:
-    """In float64 and in memory of its own."""
+    """Copy an array, as float64."""
     if is_tensor(array):
         return array.to(torch.float64, copy=True)
     return array.astype(np.float64)

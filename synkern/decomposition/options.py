@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, get_args
 
 Kind = Literal["gaussian", "discrete"]
-"""What the variables are taken for: jointly Gaussian numbers, or bits."""
+"""The kind of estimator: of jointly Gaussian variables, or of bits."""
 
 Redundancy = Literal["MMI", "CCS"]
 """The redundancy function."""
@@ -57,22 +57,38 @@ def unit_factor(own: str, wanted: str | None) -> float:
     return 1.0 if wanted in (None, own) else _NATS[own] / _NATS[wanted]
 
 
-class CommonOptions(TypedDict, total=False):
-    """Keywords that `phiid` and `persistence_reference` share, for type checkers."""
-
+class _SharedOptions(TypedDict, total=False):
     mask: Any
     atoms: str | Sequence[str]
     average: Average | None
-    pairs: Any
-    groups: Any
     unit: Unit | None
     backend: str
     dtype: DType
     node_names: Sequence[Any] | None
 
 
+class CommonOptions(_SharedOptions, total=False):
+    """Keywords that `phiid` and `persistence_reference` share, for type checkers."""
+
+    pairs: Any
+    groups: Any
+
+
 class PhiidOptions(CommonOptions, total=False):
-    """Keywords of `phiid` beside the series, its lag and what changes the type of the result."""
+    """Keywords of `phiid` and `phiid_lags` beside the series and its lag."""
 
     kind: Kind
     redundancy: Redundancy
+
+
+class NodeOptions(_SharedOptions, total=False):
+    """Keywords of `phiid_nodes` beside the series and its lag: means are over all pairs."""
+
+    kind: Kind
+    redundancy: Redundancy
+
+
+def option_names(options: type) -> frozenset[str]:
+    """Keywords in one of the dictionaries above."""
+    found: frozenset[str] = options.__optional_keys__  # type: ignore[attr-defined]
+    return found

@@ -15,6 +15,7 @@ import synkern._checks as check
 from synkern._arrays import incoming, spacing
 from synkern._warnings import warn
 from synkern.decomposition import states
+from synkern.decomposition.options import KINDS, REDUNDANCIES
 from synkern.kernels import ATOMS, Outcome, above_mean, pointwise
 
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
@@ -80,8 +81,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
         UserWarning: fewer than 30 samples; a degenerate pair; if discrete, series of more than two
             states, as in `synkern.phiid`.
     """
-    check.choice("kind", kind, ("gaussian", "discrete"))
-    check.choice("redundancy", redundancy, ("MMI", "CCS"))
+    check.choice("kind", kind, KINDS)
+    check.choice("redundancy", redundancy, REDUNDANCIES)
     tau = check.lag(tau)
     first, second = _column(src, "src"), _column(trg, "trg")
     if first.shape != second.shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import (
+    ArrayKind,
     in_float64,
     incoming,
     is_tensor,
@@ -29,6 +30,16 @@ from synkern.decomposition import states
 from synkern.decomposition.backends import select
 from synkern.decomposition.batches import Batch, batches, concatenated, filled, only_valid
 from synkern.decomposition.masks import Valid, valid_samples
+from synkern.decomposition.options import (
+    KINDS,
+    OWN_UNIT,
+    REDUNDANCIES,
+    UNITS,
+    Kind,
+    Redundancy,
+    Unit,
+    unit_factor,
+)
 from synkern.kernels import ATOMS, Outcome, Wanted, steady
 from synkern.kernels import pointwise as kernel
 
@@ -42,9 +53,6 @@ CHUNK_ELEMENTS = 1 << 18
 
 _PER_SAMPLE, _PER_POINT = 16, 128  # numbers that a pair takes for each while it is computed
 
-_OWN_UNIT = {"gaussian": "nats", "discrete": "bits"}
-_FACTOR = {("nats", "bits"): 1 / math.log(2), ("bits", "nats"): math.log(2)}
-
 Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Positions = npt.NDArray[np.int64]  # (pairs, 3): group, first node, second node
 
@@ -54,9 +62,9 @@ def phiid_local(
     pairs: Any,
     *,
     tau: int = 1,
-    kind: Literal["gaussian", "discrete"] = "gaussian",
-    redundancy: Literal["MMI", "CCS"] = "MMI",
-    unit: Literal["nats", "bits"] | None = None,
+    kind: Kind = "gaussian",
+    redundancy: Redundancy = "MMI",
+    unit: Unit | None = None,
     mask: Any = None,
     fit: Any = None,
     fit_mask: Any = None,
@@ -110,9 +118,9 @@ def phiid_local(
         UserWarning: fewer than 30 of these; degenerate pairs; nodes that may hold rounding alone;
             if discrete, nodes of more than two states, as in `phiid`.
     """
-    check.choice("kind", kind, tuple(_OWN_UNIT))
-    check.choice("redundancy", redundancy, ("MMI", "CCS"))
-    check.choice("unit", unit, ("nats", "bits", None))
+    check.choice("kind", kind, KINDS)
+    check.choice("redundancy", redundancy, REDUNDANCIES)
+    check.choice("unit", unit, (*UNITS, None))
     tau = check.lag(tau)
     series = outside_transforms(unnamed(series, "series").array, "series", "phiid_local")
     library = select(backend, series, Wanted((kind, redundancy), pointwise=True)).arrays
@@ -124,44 +132,79 @@ def phiid_local(
     if fit is None and fit_mask is not None:
         raise ValueError("fit_mask is of fit, and there is no fit; use mask for the series itself")
     with placed(series, data):
-        valid = valid_samples(mask, data)
-        data = in_float64(check.series(xp, data, tau if fit is None else None, valid=valid))
-        whole = data if valid is None else filled(xp, data, valid)
-        steady = check.steady_nodes(xp, whole, [tau], None, spacing(series))
-        if fit is not None:
-            other = outside_transforms(unnamed(fit, "fit").array, "fit", "phiid_local")
-            other = only_valid(other, fit_mask, argument="fit_mask")
-            taken = incoming(other, library, argument="fit").array
-            fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
-            given = _evaluated(data, valid, tau)
-        elif valid is None:
-            fitted, given = None, [Batch(steady(tau), tau)]
+        if fit is None:
+            given = _of_itself(xp, data, mask, tau, spacing(series))
         else:
-            fitted, given = None, batches(xp, data, valid, tau, None, spacing(series))
+            given = _of_another(library, data, mask, tau, spacing(series), fit, fit_mask)
         chosen = check.node_pairs(pairs, data.shape[-1])
         if chosen.ndim != 2:
             raise ValueError(f"pairs must be (pairs, 2) here; got shape {chosen.shape}")
-        sizes = (data.shape[0], len(chosen), len(ATOMS), data.shape[1] - tau)
-        memory.require(
-            8 * math.prod(sizes),
-            data,
-            f"{sizes[2]} atoms of {sizes[1]:,} pairs x {sizes[0]} trials x {sizes[3]:,} samples",
-            "some of the pairs or trials at a time, or averages from phiid(pairs=...)",
-        )
-
+        _refuse_too_large(given.data, chosen, tau)
         if kind == "discrete":
-            states.warn_of_many(whole, chosen)
-        parts = [_atoms(xp, batch, fitted, chosen, kind, redundancy) for batch in given]
-        atoms = _in_place(xp, data, tau, given, [part for part, _ in parts])
-        factor = _FACTOR.get((_OWN_UNIT[kind], unit or _OWN_UNIT[kind]))
-        if factor is not None:
+            states.warn_of_many(given.finite, chosen)
+        found = [_atoms(xp, part, given.fit, chosen, kind, redundancy) for part in given.parts]
+        atoms = _in_place(xp, given, tau, [part for part, _ in found])
+        factor = unit_factor(OWN_UNIT[kind], unit)
+        if factor != 1:
             atoms *= factor
-    _warn(np.concatenate([outcome for _, outcome in parts]))
+    _warn(np.concatenate([outcome for _, outcome in found]))
     return restore(atoms if trials else atoms[0])
 
 
+class _Given(NamedTuple):
+    """A series, and what distributions are fitted to.
+
+    Attributes:
+        data: (trials, time, nodes) float64, checked where it is valid.
+        finite: the same, valid samples in place of the others.
+        parts: where the distributions are evaluated.
+        fit: what they are fitted to; None: each trial of the parts to itself.
+    """
+
+    data: Array
+    finite: Array
+    parts: Sequence[Batch]
+    fit: Batch | None
+
+
+def _of_itself(xp: Any, data: Array, mask: Any, tau: int, spacing: float) -> _Given:
+    valid = valid_samples(mask, data)
+    data = in_float64(check.series(xp, data, tau, valid=valid))
+    finite = data if valid is None else filled(xp, data, valid)
+    settled = check.steady_nodes(xp, finite, [tau], None, spacing)
+    if valid is None:
+        return _Given(data, finite, [Batch(settled(tau), tau)], None)
+    return _Given(data, finite, batches(xp, data, valid, tau, None, spacing), None)
+
+
+def _of_another(
+    library: ArrayKind, data: Array, mask: Any, tau: int, step: float, fit: Any, fit_mask: Any
+) -> _Given:
+    xp: Any = sys.modules[library]
+    valid = valid_samples(mask, data)
+    data = in_float64(check.series(xp, data, None, valid=valid))
+    finite = data if valid is None else filled(xp, data, valid)
+    check.steady_nodes(xp, finite, [tau], None, step)  # for its warning
+    other = outside_transforms(unnamed(fit, "fit").array, "fit", "phiid_local")
+    other = only_valid(other, fit_mask, argument="fit_mask")
+    taken = incoming(other, library, argument="fit").array
+    fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
+    return _Given(data, finite, _evaluated(data, valid, tau), fitted)
+
+
+def _refuse_too_large(data: Array, pairs: Positions, tau: int) -> None:
+    """Raise MemoryError where the atoms have no room."""
+    sizes = (data.shape[0], len(pairs), len(ATOMS), data.shape[1] - tau)
+    memory.require(
+        8 * math.prod(sizes),
+        data,
+        f"{sizes[2]} atoms of {sizes[1]:,} pairs x {sizes[0]} trials x {sizes[3]:,} samples",
+        "some of the pairs or trials at a time, or averages from phiid(pairs=...)",
+    )
+
+
 def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int, spacing: float) -> Batch:
-    """What distributions are fitted to."""
+    """Gather the samples that distributions are fitted to."""
     try:
         valid = valid_samples(mask, fit, argument="fit_mask")
         fit = _as_fit(check.series(xp, fit, tau, pooled="concatenate", valid=valid), data)
@@ -174,7 +217,7 @@ def _fitted(xp: Any, fit: Array, mask: Any, data: Array, tau: int, spacing: floa
 
 
 def _evaluated(data: Array, valid: Valid | None, tau: int) -> list[Batch]:
-    """Where distributions fitted to another series are evaluated: any number of samples."""
+    """Gather the samples, any number, at which distributions fitted elsewhere are evaluated."""
     time = data.shape[1]
     if time <= tau:
         raise ValueError(
@@ -188,17 +231,15 @@ def _evaluated(data: Array, valid: Valid | None, tau: int) -> list[Batch]:
     return [batch]
 
 
-def _in_place(
-    xp: Any, data: Array, tau: int, given: Sequence[Batch], parts: Sequence[Array]
-) -> Array:
-    """Atoms of batches, (trials, pairs, 16, samples) each, as of all samples; NaN between."""
-    if given[0].trial is None:
+def _in_place(xp: Any, given: _Given, tau: int, parts: Sequence[Array]) -> Array:
+    """Put atoms of batches, (trials, pairs, 16, samples) each, at their samples; NaN between."""
+    if given.parts[0].trial is None:
         return parts[0]
-    trials, time, _ = data.shape
-    whole = _empty(xp, data, (trials, *parts[0].shape[1:3], time - tau))
+    trials, time, _ = given.data.shape
+    whole = _empty(xp, given.data, (trials, *parts[0].shape[1:3], time - tau))
     whole[...] = math.nan
-    for batch, part in zip(given, parts, strict=True):
-        trial, at = (like(index, data) for index in (batch.trial, batch.time))
+    for batch, part in zip(given.parts, parts, strict=True):
+        trial, at = (like(index, given.data) for index in (batch.trial, batch.time))
         whole[trial, :, :, at] = xp.moveaxis(part, -1, 1)
     return whole
 

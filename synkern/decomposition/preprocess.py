@@ -1,4 +1,4 @@
-"""What may be done to series before they are decomposed: named, and off unless asked for.
+"""Steps that may change series before they are decomposed: named, and off unless asked for.
 
 All of it acts along time, on each trial and node alone, and none of it is neutral: atoms follow how
 persistent a node is (two independent AR(1) nodes already share about 2 min(h_x, h_y) of `sts`,
@@ -176,7 +176,7 @@ def _copula_of_tensor(values: torch.Tensor) -> torch.Tensor:
 
 
 def _copula_of_array(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The same of a NumPy array, whose ranks are counted here and quantiles are the library's."""
+    """Transform a NumPy array: ranks are counted here, and quantiles are the library's."""
     time = values.shape[-2]
     order = np.argsort(values, axis=-2)
     ordered = np.take_along_axis(values, order, -2)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
+from synkern.decomposition.options import KINDS, REDUNDANCIES
 from synkern.kernels import ATOMS, uncorrelated, zeta_matrix
 
 Series = npt.NDArray[np.float64] | Sequence[float]
@@ -60,7 +61,7 @@ def phiid_pair(
     correlation = _correlation(variables)
 
     def entropy(names: str) -> float:
-        """Up to a constant that cancels in every information."""
+        """Entropy up to a constant that cancels in every information."""
         return 0.5 * _log_determinant(correlation, names)
 
     def information(source: str, target: str) -> float:
@@ -83,8 +84,8 @@ def local_pair(
     Returns:
         By atom name, float64 (time - tau,), in nats if Gaussian, in bits if discrete.
     """
-    check.choice("kind", kind, ("gaussian", "discrete"))
-    check.choice("redundancy", redundancy, ("MMI", "CCS"))
+    check.choice("kind", kind, KINDS)
+    check.choice("redundancy", redundancy, REDUNDANCIES)
     variables = _variables(x, y, tau)
     surprisal = _gaussian(variables) if kind == "gaussian" else _discrete(variables)
     correlation = _correlation(variables) if kind == "gaussian" else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import numpy.typing as npt
 import synkern._checks as check
 from synkern._arrays import incoming, library, like, native, to_numpy
 from synkern._warnings import warn
+from synkern.decomposition.decomposed import Decomposed
 from synkern.decomposition.measures import MEASURES
-from synkern.decomposition.saving import Saved, require, require_decomposition, require_shape
+from synkern.decomposition.saving import require, require_shape
 from synkern.kernels import Outcome, long_name, lost_flags
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PhiIDResult(Saved, Mapping[str, Any]):
+class PhiIDResult(Decomposed):
     """Atoms by name, with what they were computed from and how.
 
     A mapping: `result["sts"]` is a matrix, `list(result)` its atoms.
@@ -51,73 +52,18 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         node_names: a name for each node; None where the series had none and none were given.
     """
 
-    arrays: Mapping[str, Any]
-    tau: int
-    kind: str
-    redundancy: str
-    average: str | None
-    unit: str
-    dtype: str
-    backend: str
-    shape: tuple[int, int, int]
-    constant: npt.NDArray[np.bool_]
     flagged: npt.NDArray[np.int64]
-    rescued: int
     pairs: npt.NDArray[np.int64] | None = None
-    node_names: tuple[str, ...] | None = None
 
-    # A mapping compares by content, which for arrays has no truth value.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def __getitem__(self, atom: str) -> Any:
-        """The matrix of an atom."""
-        if atom not in self.arrays:
-            raise KeyError(
-                f"atom {atom!r} was not computed; this result holds {' '.join(self.arrays)}. "
-                f"Ask for it: phiid(..., atoms=[{atom!r}, ...])"
-            )
-        return self.arrays[atom]
-
-    def __iter__(self) -> Iterator[str]:
-        """Names of the atoms."""
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        """Number of atoms."""
-        return len(self.arrays)
-
-    def __repr__(self) -> str:
-        """One line: atoms, shape, options, degenerate pairs."""
-        chosen = "" if self.pairs is None else f", {self.n_pairs} chosen pairs"
-        return (
-            f"PhiIDResult({' '.join(self.arrays)}; {self.trials} trials x {self.shape[1]} time x "
-            f"{self.nodes} nodes{chosen}, tau={self.tau}, {self.kind} {self.redundancy}, "
-            f"average={self.average!r}, {self.unit}, {self.dtype} on {self.backend}, "
-            f"{sum(self.degenerate.values())} degenerate)"
-        )
-
-    @property
-    def atoms(self) -> tuple[str, ...]:
-        """Names of the atoms."""
-        return tuple(self.arrays)
-
-    @property
-    def trials(self) -> int:
-        """Number of trials in the series."""
-        return self.shape[0]
-
-    @property
-    def nodes(self) -> int:
-        """Number of nodes."""
-        return self.shape[2]
+    def _chosen(self) -> str:
+        return "" if self.pairs is None else f", {self.n_pairs} chosen pairs"
 
     @property
     def n_pairs(self) -> int:
         """Number of unordered pairs of different nodes that were decomposed."""
         if self.pairs is None:
             return self.nodes * (self.nodes - 1) // 2
-        return len(self._unordered())
+        return len(_unordered(self.pairs))
 
     @property
     def degenerate(self) -> dict[str, int]:
@@ -126,8 +72,12 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         if self.pairs is None:
             varying = self.nodes - self.constant.sum(-1)
             counts[Outcome.CONSTANT] = int((self.n_pairs - varying * (varying - 1) // 2).sum())
-        else:
-            counts[Outcome.CONSTANT] = int(self.constant[:, self._unordered()].any(-1).sum())
+        elif self.constant.any():
+            # Only pairs of such nodes can count; of all that were chosen they are few.
+            some = np.asarray(self.constant.any(0))
+            touched = some[self.pairs[..., 0]] | some[self.pairs[..., 1]]
+            pairs = _unordered(self.pairs[touched])
+            counts[Outcome.CONSTANT] = int(self.constant[:, pairs].any(-1).sum())
         return by_name(counts)
 
     def valid_trials(self) -> npt.NDArray[np.int64]:
@@ -311,9 +261,8 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         return {**meta, "shape": tuple(meta["shape"]), "arrays": atoms, **own}
 
     def _check_loaded(self) -> None:
-        require_decomposition(self)
+        super()._check_loaded()
         trials, _, nodes = self.shape
-        require_shape(self.constant, "constant", "b", (trials, nodes), (1, nodes))
         require_shape(self.flagged, "flagged", "i", (len(self.flagged), 4))
         trial, row, column, outcome = self.flagged.T
         kept = (trial < len(self.constant)) & (row < nodes) & (column < nodes)
@@ -328,10 +277,11 @@ class PhiIDResult(Saved, Mapping[str, Any]):
         for name, value in self.arrays.items():
             require_shape(value, name, "f", shape)
 
-    def _unordered(self) -> npt.NDArray[np.int64]:
-        """(pairs, 2): each chosen pair of different nodes once, whatever its order."""
-        ordered = np.sort(np.reshape(self.pairs, (-1, 2)), -1)  # type: ignore[arg-type]
-        return np.unique(ordered[ordered[:, 0] != ordered[:, 1]], axis=0)
+
+def _unordered(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(pairs, 2): each of (..., 2) pairs of different nodes once, whatever its order."""
+    ordered = np.sort(pairs.reshape(-1, 2), -1)
+    return np.unique(ordered[ordered[:, 0] != ordered[:, 1]], axis=0)
 
 
 def by_name(counts: Mapping[int, int]) -> dict[str, int]:

@@ -21,7 +21,7 @@ _FORMAT = 2
 
 
 class Saved:
-    """What a dataclass of arrays, mappings of arrays and plain values needs to be saved."""
+    """Saves and loads a dataclass of arrays, mappings of arrays and plain values."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one `.npz` file, at exactly this path.
@@ -107,24 +107,6 @@ def require(condition: Any, what: str) -> None:
     """Raise ValueError unless something holds of what was read."""
     if not condition:
         raise ValueError(what)
-
-
-def require_decomposition(result: Any) -> None:
-    """Raise ValueError unless what all results of `phiid` have makes sense."""
-    require_options(
-        result,
-        kind=("gaussian", "discrete"),
-        redundancy=("MMI", "CCS"),
-        average=("trials", "moments", "concatenate", None),
-        unit=("nats", "bits"),
-        dtype=("float64", "float32"),
-    )
-    require_count(result, tau=1, rescued=0)
-    require(isinstance(result.backend, str), f"backend is {result.backend!r}")
-    sizes = isinstance(result.shape, tuple) and len(result.shape) == 3
-    require(sizes and all(type(n) is int and n > 0 for n in result.shape), "shape is none")
-    require_atoms(result.arrays)
-    require_names(result.node_names, result.shape[2])
 
 
 def require_atoms(arrays: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,16 @@ import numpy.typing as npt
 import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import like, to_numpy
-from synkern.kernels import swap_nodes
-
-SELECTIONS = ("within", "between", "bipartite")
-"""Selections with a name; they need `groups`."""
+from synkern.decomposition.batches import Batch, Run, decomposed, values_of
+from synkern.decomposition.bipartite import Bipartite, bipartite
+from synkern.decomposition.options import SELECTIONS
+from synkern.kernels import Pairs, Request, swap_nodes
 
 Indices = npt.NDArray[np.int64]
 
-_BESIDE = 200
-"""Bytes for each pair that is chosen: its indices as asked for and in order, and the sorting."""
+_BESIDE = {"within": 200, "between": 200, "bipartite": 16}
+"""Bytes for each pair that is chosen: its indices as asked for, and where these are no rectangle
+also in order, and the sorting."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,34 @@ class Selection:
     asked: Indices
     pairs: Indices
     place: Indices
+
+    @property
+    def nodes(self) -> Indices:
+        """(chosen,) all nodes that have a chosen pair, sorted."""
+        return np.unique(self.pairs)
+
+    @property
+    def computed(self) -> int:
+        """Number of pairs that are computed."""
+        return len(self.pairs)
+
+    def decompose(self, xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Pairs:
+        """Run a backend on batches.
+
+        Args:
+            xp: numpy, torch or cupy, the library of its arrays.
+            run: the backend's.
+            given: batches of one lag, see `batches.decomposed`.
+            request: what to compute; of all pairs.
+
+        Returns:
+            Atoms in the shape that was asked for.
+        """
+        pairs = like(self.pairs, values_of(given[0].series))
+        chosen = replace(request, wanted=request.names, pairs=pairs)
+        found = decomposed(xp, run, given, chosen)
+        assert isinstance(found, Pairs)
+        return replace(found, atoms=self.arrange(found.atoms, request.wanted))
 
     def arrange(self, atoms: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         """Atoms (pairs,) or (trials, pairs) of `pairs` as what was asked for: (..., asked shape).
@@ -57,7 +86,7 @@ class Selection:
         return arranged
 
 
-def select_pairs(pairs: Any, groups: Any, nodes: int) -> Selection | None:
+def select_pairs(pairs: Any, groups: Any, nodes: int) -> Selection | Bipartite | None:
     """The pairs that `phiid(..., pairs=pairs, groups=groups)` asks for; None for all.
 
     Raises:
@@ -83,7 +112,7 @@ def select_pairs(pairs: Any, groups: Any, nodes: int) -> Selection | None:
         if not asked.size:
             raise ValueError(f"pairs is empty, of shape {asked.shape}; None stands for all pairs")
     elif pairs == "bipartite":
-        asked = _bipartite(groups, nodes)
+        return _bipartite(groups, nodes)
     else:
         asked = _by_label(pairs, groups, nodes)
     return _selection(asked)
@@ -130,10 +159,10 @@ def _refuse_too_many(count: int, which: str, nodes: int) -> None:
     """Raise MemoryError where the list of pairs alone has no room."""
     all_pairs = f" (the matrices of all pairs take {nodes * nodes * 8 / 1e9:,.1f} GB an atom)"
     memory.require(
-        count * _BESIDE,
+        count * _BESIDE[which],
         None,
         f"the indices of {count:,} pairs, pairs={which!r},",
-        f"smaller groups, or all pairs{all_pairs}, or reduce='nodes'",
+        f"smaller groups, or all pairs{all_pairs}, or phiid_nodes",
     )
 
 
@@ -166,7 +195,7 @@ def _is_missing(label: Any) -> bool:
     return not isinstance(same, bool | np.bool_) or not same
 
 
-def _bipartite(groups: Any, nodes: int) -> Indices:
+def _bipartite(groups: Any, nodes: int) -> Bipartite:
     ordered = isinstance(groups, Sized) and not isinstance(groups, Set | Mapping)
     if not ordered or len(groups) != 2:
         raise ValueError(
@@ -175,7 +204,6 @@ def _bipartite(groups: Any, nodes: int) -> Indices:
         )
     rows, columns = (check.node_indices("groups", group, nodes) for group in groups)
     _refuse_too_many(rows.size * columns.size, "bipartite", nodes)
-    asked = np.stack(np.broadcast_arrays(rows[:, None], columns), -1)
-    if not (asked[..., 0] != asked[..., 1]).any():
+    if not rows.size or not columns.size or len(np.union1d(rows, columns)) < 2:
         raise ValueError("groups must make at least one pair of two different nodes")
-    return np.ascontiguousarray(asked)
+    return bipartite(rows, columns, nodes)

@@ -14,8 +14,7 @@ MOST_LEVELS = 20
 """More levels than this are taken for a continuous node that was rounded."""
 
 TIMES_EACH = 5
-"""So often, on average, a level is taken by a node that has states; continuous ones do not repeat
-theirs."""
+"""How often, on average, a node that has states takes a level; continuous ones repeat none."""
 
 _GLANCE, _LOOK = 32, 1024
 """Values of a node that are looked at: its first, and more where these have few levels."""
@@ -71,7 +70,7 @@ def _values(series: Any, nodes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _sorted(values: Any) -> npt.NDArray[np.float64]:
-    """On the host, along the first axis."""
+    """Sort values on the host, along the first axis."""
     return np.sort(to_numpy(in_float64(values)), axis=0)
 
 

@@ -1,4 +1,4 @@
-"""Language models: loading them, their untrained twins, and where their heads can be read."""
+"""Language models: loading them, their untrained twins, and where their nodes can be read."""
 
 from typing import TYPE_CHECKING
 
@@ -6,19 +6,19 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.models.checkpoints import CheckpointError
-    from synkern.models.heads import (
-        OutputProjection,
-        UnsupportedModelError,
-        find_output_projections,
-    )
-    from synkern.models.language_model import load, randomly_initialised
+    from synkern.models.language_model import UnsupportedModelError, load, randomly_initialised
+    from synkern.models.nodes import Node, find_sites, nodes_of
+    from synkern.models.sites import Site, VectorSite
 
 __all__ = [
     "CheckpointError",
-    "OutputProjection",
+    "Node",
+    "Site",
     "UnsupportedModelError",
-    "find_output_projections",
+    "VectorSite",
+    "find_sites",
     "load",
+    "nodes_of",
     "randomly_initialised",
 ]
 
@@ -27,10 +27,13 @@ if not TYPE_CHECKING:
         __name__,
         {
             "CheckpointError": "checkpoints",
-            "OutputProjection": "heads",
-            "UnsupportedModelError": "heads",
-            "find_output_projections": "heads",
+            "Node": "nodes",
+            "Site": "sites",
+            "UnsupportedModelError": "language_model",
+            "VectorSite": "sites",
+            "find_sites": "nodes",
             "load": "language_model",
+            "nodes_of": "nodes",
             "randomly_initialised": "language_model",
         },
     )

@@ -30,7 +30,7 @@ class CheckpointError(ValueError):
 
 
 def located(name: str | os.PathLike[str]) -> str | Path:
-    """Where to read the model that a user names.
+    """Find where the model that a user names is to be read.
 
     Returns:
         A folder or a GGUF file as a path; a string for what must be a name on the hub.
@@ -138,7 +138,7 @@ def _damage_named(what: str, remedy: str, source: str | Path) -> Iterator[None]:
 
 
 def _unusable_config(source: str | Path) -> tuple[str, str]:
-    """What is wrong with a model whose configuration makes no model, and what would help."""
+    """The words for a configuration that makes no model: what is wrong, and what would help."""
     what = f"{source} cannot be read as its config.json or its list of weights says"
     return what, "put these files there again, as they came with the weights"
 
@@ -244,7 +244,7 @@ def read_gguf(file: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def _named(source: str | Path) -> dict[str, Any]:
-    """How transformers is told what to read."""
+    """The arguments that tell transformers what to read."""
     if isinstance(source, Path) and _is_gguf(source):
         return {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
     return {"pretrained_model_name_or_path": os.fspath(source)}

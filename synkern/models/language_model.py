@@ -1,4 +1,4 @@
-"""Load language models, and make untrained twins of them."""
+"""Language models: loading them, the model inside a wrapper, and untrained twins."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from synkern.models.checkpoints import (
     located,
@@ -23,6 +24,44 @@ from synkern.models.checkpoints import (
 from synkern.models.upstream import import_llm, inputs_device
 
 _SMOLLM2 = "smollm2-135m"
+
+ANY_SERIES = (
+    "To analyse it all the same, compute the nodes' series (trials, time, nodes) yourself and hand "
+    "it to synkern directly."
+)
+
+
+class UnsupportedModelError(ValueError):
+    """The nodes of this model cannot be read, or not where synkern reads them."""
+
+
+def causal_lm(model: nn.Module) -> Any:
+    """Return the transformers model inside `model`: itself, or what a wrapper holds.
+
+    Wrappers are `torch.compile`'s module, adapters and any `nn.Module` that holds such a model.
+
+    Raises:
+        UnsupportedModelError: `model` is no module, there is none in it, or it has an encoder.
+    """
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(
+            f"model: {type(model).__name__} is no torch module; pass the model itself, as "
+            "synkern.models.load or from_pretrained returns it"
+        )
+    pretrained = import_llm("transformers").PreTrainedModel
+    candidates = [m for m in model.modules() if isinstance(m, pretrained)]
+    found = next((m for m in candidates if m.can_generate()), candidates[0] if candidates else None)
+    if found is None:
+        raise UnsupportedModelError(
+            f"model: {type(model).__name__} neither is nor holds a transformers PreTrainedModel. "
+            f"Pass a causal language model of transformers. {ANY_SERIES}"
+        )
+    if getattr(found.config, "is_encoder_decoder", False):
+        raise UnsupportedModelError(
+            f"model: {type(found).__name__} is an encoder-decoder; only decoder-only language "
+            f"models have one call per generated token. {ANY_SERIES}"
+        )
+    return found
 
 
 def load(

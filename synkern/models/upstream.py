@@ -359,13 +359,32 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def outside_graphs(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook as it is to be registered: compiled models run it outside their graphs.
+
+    So compiling can neither leave it out nor hand it a buffer that the next step overwrites.
+    """
+    disabled: Callable[..., Any] = torch.compiler.disable(hook)
+    return disabled
+
+
+def forget_compiled(model: nn.Module) -> None:
+    """Have compiled code of `model` compiled anew.
+
+    Code from before does not notice hooks that were put there since; code from while they were
+    there stays split around them.
+    """
+    if is_compiled(model):
+        torch.compiler.reset()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that host memory is not enough: torch has no kind of its own."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def forward_hooks(modules: Iterable[nn.Module]) -> list[dict[int, Any]]:
-    """Where torch keeps the hooks that run with these modules: their own and those of all."""
+    """The places where torch keeps hooks that run with these modules: their own, those of all."""
     everywhere = importlib.import_module("torch.nn.modules.module")
     kept = [everywhere._global_forward_pre_hooks, everywhere._global_forward_hooks]
     for module in modules:
@@ -404,7 +423,7 @@ def inputs_device(model: Any) -> torch.device:
 
 
 def soft_prompt(model: nn.Module) -> str | None:
-    """How an adapter of peft prepends learned vectors to every text; None if none does."""
+    """The method by which an adapter of peft prepends vectors to every text; None if none does."""
     for module in model.modules():
         configs, active = getattr(module, "peft_config", None), getattr(module, "active_adapter", 0)
         if isinstance(configs, Mapping) and isinstance(active, str) and active in configs:

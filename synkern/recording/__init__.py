@@ -6,14 +6,12 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.recording.answers import Answers, PromptError, record_answers
-    from synkern.recording.decoding import RecordingError
     from synkern.recording.recorder import record
-    from synkern.recording.recording import Node, Recording
+    from synkern.recording.recording import Recording, RecordingError
     from synkern.recording.replayer import replay
 
 __all__ = [
     "Answers",
-    "Node",
     "PromptError",
     "Recording",
     "RecordingError",
@@ -27,10 +25,9 @@ if not TYPE_CHECKING:
         __name__,
         {
             "Answers": "answers",
-            "Node": "recording",
             "PromptError": "answers",
             "Recording": "recording",
-            "RecordingError": "decoding",
+            "RecordingError": "recording",
             "record": "recorder",
             "record_answers": "answers",
             "replay": "replayer",

@@ -1,4 +1,4 @@
-"""Answers of a language model, with the activity of its heads: greedy, and all of one length."""
+"""Answers of a language model, with the activity of its nodes: greedy, and all of one length."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from synkern.models.nodes import Node
 from synkern.models.upstream import context_length, inputs_device, vocabulary_size
-from synkern.recording.decoding import RecordingError, token_ids, too_long
+from synkern.recording.decoding import token_ids, too_long
 from synkern.recording.recorder import record
+from synkern.recording.recording import Recording, RecordingError
 
 
 class PromptError(RecordingError, ValueError):
@@ -26,12 +28,12 @@ NEVER = -1
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered, and what its heads did meanwhile. One trial is one prompt.
+    """The answers of a model, and what its nodes did meanwhile. One trial is one prompt.
 
     Attributes:
-        series: (trials, time, nodes) float32, L2 norm of each head's output at the step that
-            produces each token.
-        layer, head: (nodes,) int64, where each node is.
+        series: (trials, time, nodes) float32, activity of each node at the step that produces each
+            token; of a head, the L2 norm of its output.
+        layer, index: (nodes,) int64, where each node is: its layer, and which one it is there.
         tokens: (trials, time) int64, the generated tokens.
         texts: the generated tokens as text, by trial.
         inputs: what the model was given as text, by trial: the prompt inside the chat template.
@@ -41,7 +43,7 @@ class Answers:
 
     series: NDArray[np.float32]
     layer: NDArray[np.int64]
-    head: NDArray[np.int64]
+    index: NDArray[np.int64]
     tokens: NDArray[np.int64]
     texts: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -76,10 +78,11 @@ def record_answers(
     *,
     new_tokens: int,
     batch_size: int,
+    nodes: str = "heads",
     progress: Callable[[int], None] = lambda tokens: None,
     batch_done: Callable[[NDArray[np.float32]], None] = lambda series: None,
 ) -> Answers:
-    """Let a model answer prompts, exactly `new_tokens` tokens each, and record its heads.
+    """Let a model answer prompts, exactly `new_tokens` tokens each, and record its nodes.
 
     Decoding is plain greedy: whatever sampling or penalties the model's own generation settings
     ask for is off. The end token is suppressed, so that every series has the same length; where
@@ -91,9 +94,10 @@ def record_answers(
         tokenizer: its tokenizer, padding on the left.
         prompts: one string per trial.
         new_tokens: tokens to generate for each prompt.
-        batch_size: prompts per batch. In float32 it changes the norms in the last digits only. In
-            bfloat16 rounding depends on it: norms moved by up to 15 %, and some prompts were
+        batch_size: prompts per batch. In float32 it changes the series in the last digits only.
+            In bfloat16 rounding depends on it: norms moved by up to 15 %, and some prompts were
             answered by other tokens.
+        nodes: what to record, see `synkern.record`.
         progress: called with the number of tokens generated since the last call.
         batch_done: called with the series of every batch, (trials, time, nodes).
 
@@ -104,57 +108,92 @@ def record_answers(
         PromptError: (a RecordingError and a ValueError) the chat template fails, an end
             token is no token, the tokenizer makes no tokens or tokens that the model does not have,
             or a prompt with its answer is longer than the context that the model was made for.
+        ValueError: a kind of node that there is not.
         jinja2.TemplateError: the chat template is malformed or refuses the prompt.
         RuntimeError: the recording does not have one value per prompt and token.
     """
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
-    end_tokens = _end_tokens(model, tokenizer)
-    series, tokens, ends = [], [], []
-    nodes: tuple[Any, ...] = ()
+    ends = _end_tokens(model, tokenizer)
+    answering = _Answering(model, tokenizer, new_tokens, nodes, ends, progress)
+    batches: list[_Batch] = []
     model.eval()
     with _greedy(model, tokenizer, new_tokens), torch.inference_mode():
-        for start in range(0, len(inputs), batch_size):
-            batch = inputs[start : start + batch_size]
-            encoded = tokenizer(
-                batch,
-                return_tensors="pt",
-                padding=True,
-                add_special_tokens=_adds_special_tokens(tokenizer),
-            ).to(inputs_device(model))
-            _refuse_unreadable(model, encoded, start, new_tokens)
-            suppressed = _EndSuppressed(end_tokens, len(batch), progress)
-            with record(model) as recording:
-                output = model.generate(
-                    input_ids=encoded["input_ids"],
-                    attention_mask=encoded["attention_mask"],
-                    logits_processor=[suppressed],
-                )
-            nodes = tuple(recording.nodes)
-            recorded = recording.series.detach().to("cpu", torch.float32).numpy()
-            if recorded.shape != (len(batch), new_tokens, len(nodes)):
-                raise RuntimeError(
-                    f"the recording has shape {recorded.shape} where {len(batch)} prompts, "
-                    f"{new_tokens} tokens and {len(nodes)} nodes were expected; does the model "
-                    "generate one token per forward pass?"
-                )
-            batch_done(recorded)
-            series.append(recorded)
-            tokens.append(output[:, encoded["input_ids"].shape[1] :].cpu().numpy())
-            ends.append(suppressed.natural_end)
-    generated = np.concatenate(tokens)
+        for first in range(0, len(inputs), batch_size):
+            batches.append(answering.answer(inputs[first : first + batch_size], first))
+            batch_done(batches[-1].series)
+    generated = np.concatenate([batch.tokens for batch in batches])
+    recorded = batches[-1].nodes
     return Answers(
-        series=np.concatenate(series),
-        layer=np.array([node.layer for node in nodes], dtype=np.int64),
-        head=np.array([node.head for node in nodes], dtype=np.int64),
+        series=np.concatenate([batch.series for batch in batches]),
+        layer=np.array([node.layer for node in recorded], dtype=np.int64),
+        index=np.array([node.index for node in recorded], dtype=np.int64),
         tokens=generated,
         texts=tuple(tokenizer.batch_decode(generated, skip_special_tokens=True)),
         inputs=tuple(inputs),
-        natural_end=np.concatenate(ends),
+        natural_end=np.concatenate([batch.natural_end for batch in batches]),
     )
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """The answers to one batch of prompts; see `Answers`."""
+
+    series: NDArray[np.float32]
+    nodes: tuple[Node, ...]
+    tokens: NDArray[np.int64]
+    natural_end: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """The settings with which prompts are answered; see `record_answers`."""
+
+    model: Any
+    tokenizer: Any
+    new_tokens: int
+    nodes: str
+    end_tokens: list[int]
+    progress: Callable[[int], None]
+
+    def answer(self, inputs: Sequence[str], first: int) -> _Batch:
+        """Let the model answer one batch of inputs, the first of which is number `first`."""
+        model, tokenizer = self.model, self.tokenizer
+        encoded = tokenizer(
+            inputs,
+            return_tensors="pt",
+            padding=True,
+            add_special_tokens=_adds_special_tokens(tokenizer),
+        ).to(inputs_device(model))
+        _refuse_unreadable(model, encoded, first, self.new_tokens)
+        suppressed = _EndSuppressed(self.end_tokens, len(inputs), self.progress)
+        with record(model, nodes=self.nodes) as recording:
+            output = model.generate(
+                input_ids=encoded["input_ids"],
+                attention_mask=encoded["attention_mask"],
+                logits_processor=[suppressed],
+            )
+        return _Batch(
+            series=_checked_series(recording, len(inputs), self.new_tokens),
+            nodes=recording.nodes,
+            tokens=output[:, encoded["input_ids"].shape[1] :].cpu().numpy(),
+            natural_end=suppressed.natural_end,
+        )
+
+
+def _checked_series(recording: Recording, texts: int, steps: int) -> NDArray[np.float32]:
+    """The series of a recording, which must have this many texts and steps."""
+    series: NDArray[np.float32] = recording.series.detach().to("cpu", torch.float32).numpy()
+    if series.shape != (texts, steps, len(recording.nodes)):
+        raise RuntimeError(
+            f"the recording has shape {series.shape} where {texts} prompts, {steps} tokens and "
+            f"{len(recording.nodes)} nodes were expected; does the model generate one token per "
+            "forward pass?"
+        )
+    return series
+
+
 def prompt_lengths(tokenizer: Any, prompts: Sequence[str]) -> tuple[int, ...]:
-    """How many tokens the model is given for each prompt, the chat template included."""
+    """The number of tokens that the model is given for each prompt, with the chat template."""
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
     encoded = tokenizer(inputs, add_special_tokens=_adds_special_tokens(tokenizer))
     return tuple(len(ids) for ids in encoded["input_ids"])

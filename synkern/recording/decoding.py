@@ -8,7 +8,6 @@ wrongly.
 from __future__ import annotations
 
 import inspect
-import warnings
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -16,16 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from synkern._warnings import warn
 from synkern.models import upstream
+from synkern.recording.recording import RecordingError
 
 _REMEDY = (
-    "Generate without it, or generate outside synkern.record and read the heads afterwards with "
+    "Generate without it, or generate outside synkern.record and read it afterwards with "
     "synkern.replay(model, sequences, new_tokens=...)."
 )
-
-
-class RecordingError(RuntimeError):
-    """The calls of the model are not one per generated token, or the recording is incomplete."""
 
 
 class GenerateCall:
@@ -83,7 +80,7 @@ class GenerateCall:
         return next((value for value in values if value is not None), None)
 
     def _setting(self, name: str) -> Any:
-        """What generate will use: its own argument, else the configurations, in their order."""
+        """The value that generate will use: its argument, else that of the first configuration."""
         values = [self._given.get(name), *(getattr(c, name, None) for c in self._configs)]
         return next((value for value in values if value is not None), None)
 
@@ -355,7 +352,7 @@ def refuse_no_texts(name: str, texts: Any) -> None:
 
 
 def setting_of(model: Any, name: str) -> Any:
-    """What a model's own generation settings say; None where it has none, as without a head."""
+    """One of a model's own generation settings; None where it has none, as without a head."""
     return getattr(getattr(model, "generation_config", None), name, None)
 
 
@@ -374,15 +371,13 @@ def too_long(model: Any, tokens: int, context: int) -> str:
     )
 
 
-def warn_of_context(model: Any, tokens: int, *, stacklevel: int) -> None:
+def warn_of_context(model: Any, tokens: int) -> None:
     """Warn if the longest text has more tokens than the model was made for."""
     context = upstream.context_length(model)
     if context is not None and tokens > context:
-        warnings.warn(
+        warn(
             f"{too_long(model, tokens, context)}; beyond it the model computes what it was never "
-            "trained for",
-            UserWarning,
-            stacklevel=stacklevel,
+            "trained for"
         )
 
 
@@ -394,8 +389,8 @@ def refuse_training(model: Any) -> None:
     """
     if model.training:
         raise RecordingError(
-            f"{type(model).__name__} is in training mode, where dropout changes the heads' "
-            "outputs; call model.eval() first"
+            f"{type(model).__name__} is in training mode, where dropout changes what its "
+            "nodes do; call model.eval() first"
         )
 
 

@@ -1,7 +1,7 @@
-"""`record`: the time series of every attention head while a language model writes.
+"""`record`: the time series of every node of a language model while it writes.
 
-The value of a head at a generated token is the L2 norm of its output, read where it enters the
-layer's output projection. `synkern.replay` reads the same numbers from finished text.
+A value of a series is what the node's site reads when the model makes one more token.
+`synkern.replay` reads the same numbers from finished text.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synkern.models.heads import OutputProjection, causal_lm, find_output_projections
-from synkern.models.upstream import is_compiled
+from synkern.models.language_model import causal_lm
+from synkern.models.nodes import checked_kind, nodes_of
+from synkern.models.sites import Site
+from synkern.models.upstream import forget_compiled, outside_graphs
 from synkern.recording.decoding import (
     CallWatch,
     GenerateCall,
-    RecordingError,
     setting_of,
     token_ids,
     warn_of_context,
 )
-from synkern.recording.recording import (
-    Recording,
-    nodes_of,
+from synkern.recording.reading import (
+    read_steps,
     refuse_not_finite,
     sole_reader,
-    stacked_head_norms,
     text_lengths,
     warn_of_early_ends,
 )
+from synkern.recording.recording import Recording, RecordingError
 
-# Head outputs held before their norms are taken: few large reductions instead of many small ones,
-# at a memory cost that stays small beside a model.
+# Values held before they are read: few large reductions instead of many small ones, at a memory
+# cost that stays small beside a model.
 _BLOCK_BYTES = 64 << 20
 
 # A streamer tells its reader that the text has ended before generate returns in its thread.
@@ -59,8 +59,8 @@ class _Run:
 
 
 @contextmanager
-def record(model: nn.Module) -> Iterator[Recording]:
-    """Record the head norms of `model` while it generates inside the `with` block.
+def record(model: nn.Module, *, nodes: str = "heads") -> Iterator[Recording]:
+    """Record the activity of `model` while it generates inside the `with` block.
 
     Every `model.generate` adds its sequences as trials; a loop that calls the model itself (the
     prompt on an empty cache, then one token per call) works as well.
@@ -68,50 +68,55 @@ def record(model: nn.Module) -> Iterator[Recording]:
     Args:
         model: a decoder-only causal language model of transformers in evaluation mode, or a module
             that holds one. Prompts are padded on the left.
+        nodes: whose activity. "heads": the L2 norm of the output of every attention head, before
+            the layer's output projection.
 
     Yields:
         `Recording`, to be read after the block.
 
     Raises:
-        UnsupportedModelError: the heads cannot be read.
+        UnsupportedModelError: these nodes cannot be read in this model.
         RecordingError: from the call at fault, if calls and generated tokens do not correspond
             (assisted decoding, beams, no cache, a prompt in chunks, training mode) or whether they
             do cannot be told, if the ends of several texts cannot be seen (`stop_strings`,
-            `stopping_criteria`), a text outgrows a table of learned positions or a norm is not
+            `stopping_criteria`), a text outgrows a table of learned positions or a value is not
             finite; on entering, if the model is already being recorded; on leaving, if nothing was
             recorded or a generate still runs in a thread.
-        ValueError: prompts padded on the right, or that are no tensor (texts, tokens).
+        ValueError: a kind of node that there is not; prompts padded on the right, or that are no
+            tensor (texts, tokens).
 
     Warns:
         UserWarning: on leaving, if texts ended before the last step, or grew longer than the
             context that the model was made for (its `max_position_embeddings`).
     """
+    kind = checked_kind(nodes)
     language_model = causal_lm(model)
     with ExitStack() as stack:
         stack.enter_context(sole_reader(language_model))
-        recorder = _Recorder(language_model, find_output_projections(model))
+        recorder = _Recorder(language_model, kind.find(model))
         recording = Recording(recorder.nodes)
-        stack.callback(_forget_compiled, model)
-        _forget_compiled(model)
+        stack.callback(forget_compiled, model)
+        forget_compiled(model)
         recorder.attach(stack)
         yield recording
         runs = recorder.finish()
     recording.fill(runs)
-    warn_of_early_ends(runs, stacklevel=4)
-    warn_of_context(language_model, recorder.longest_text, stacklevel=4)
+    warn_of_early_ends(runs)
+    warn_of_context(language_model, recorder.longest_text)
 
 
 class _Recorder:
-    """The hooks on one model, and the head outputs and norms they collect."""
+    """The hooks on one model, and what they collect."""
 
-    def __init__(self, model: Any, projections: Sequence[OutputProjection]) -> None:
-        self.nodes = nodes_of(projections)
+    def __init__(self, model: Any, sites: Sequence[Site]) -> None:
+        self.nodes = nodes_of(sites)
         self._model = model
-        self._projections = projections
+        self._sites = sites
         self._watch = CallWatch(model)
         self._end_tokens = token_ids(setting_of(model, "eos_token_id"))
-        self._held: list[list[Tensor]] = [[] for _ in projections]  # (trials, heads * width) each
-        self._held_steps = 0  # calls of the model since norms were last taken
+        # Of each site, its values (trials, ...) at the last position of every call.
+        self._held: list[list[Tensor]] = [[] for _ in sites]
+        self._held_steps = 0  # calls of the model since what is held was last read
         self._run: _Run | None = None
         self._finished: list[tuple[Tensor, Tensor]] = []  # series and lengths of each run
         self._attached = False
@@ -125,17 +130,13 @@ class _Recorder:
 
     def attach(self, stack: ExitStack) -> None:
         """Hook into the model; `stack` undoes it."""
-        # Compiled models run these hooks outside their graphs, so that compiling can neither leave
-        # one out nor hand it a buffer that the next step overwrites.
-        outside_graphs: Callable[..., Any] = torch.compiler.disable
         watch = outside_graphs(self._call_begins)
         handle = self._model.register_forward_pre_hook(watch, with_kwargs=True)
         stack.callback(handle.remove)
         handle = self._model.register_forward_hook(outside_graphs(self._call_ended))
         stack.callback(handle.remove)
-        for projection, held in zip(self._projections, self._held, strict=True):
-            handle = projection.module.register_forward_pre_hook(outside_graphs(_keeper(held)))
-            stack.callback(handle.remove)
+        for site, held in zip(self._sites, self._held, strict=True):
+            stack.callback(site.watch(_keeper(held)).remove)
         if hasattr(type(self._model), "generate"):
             self._wrap_generate(stack)
         self._attached = True
@@ -225,7 +226,7 @@ class _Recorder:
         else:
             self._run.fed.append(fed)
             if self._bytes_held() >= _BLOCK_BYTES:
-                self._take_norms(self._run)
+                self._read_held(self._run)
         self._held_steps += 1
 
     def _call_ended(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -239,26 +240,26 @@ class _Recorder:
         one_step = sum(held[-1].nbytes for held in self._held if held)
         return one_step * self._held_steps
 
-    def _take_norms(self, run: _Run) -> None:
-        """Turn the head outputs held into norms; every step begun must be complete."""
+    def _read_held(self, run: _Run) -> None:
+        """Read what is held; every step begun must be complete."""
         steps, counts = self._held_steps, [len(held) for held in self._held]
         wrong = [i for i, count in enumerate(counts) if count != steps]
         if wrong:
             self._abandon_run()
             raise RecordingError(
-                f"the model was called {steps} times, but its output projection "
-                f"{self._projections[wrong[0]].name} {counts[wrong[0]]} times (so for {len(wrong)} "
-                f"of {len(counts)} projections). {_UNSEEN}"
+                f"the model was called {steps} times, but {self._sites[wrong[0]].name} "
+                f"{counts[wrong[0]]} times (so for {len(wrong)} of {len(counts)} modules that are "
+                f"read). {_UNSEEN}"
             )
         if steps == 0:
             return
         device = self._held[0][0].device
-        norms = [
-            stacked_head_norms(held, projection).to(device)
-            for held, projection in zip(self._held, self._projections, strict=True)
+        values = [
+            read_steps(site, held).to(device)
+            for site, held in zip(self._sites, self._held, strict=True)
         ]
         self._discard_held()
-        block = torch.cat(norms, dim=-1)
+        block = torch.cat(values, dim=-1)
         refuse_not_finite(block, self.nodes, first_step=1 + sum(len(b) for b in run.blocks))
         run.blocks.append(block)
 
@@ -266,29 +267,29 @@ class _Recorder:
         """End the run in progress, if any; `new_tokens` is what it generated, where known."""
         run = self._run
         if run is None:
-            # Projections that ran without a call of the model are no step of any text.
+            # Modules that ran without a call of the model are no step of any text.
             if any(self._held):
                 self._discard_held()
                 raise RecordingError(
-                    "output projections ran without a call of the model itself: call the causal "
+                    "parts of the model ran without a call of the model itself: call the causal "
                     "language model, not a part of it, inside synkern.record"
                 )
             return
-        self._take_norms(run)
+        self._read_held(run)
         self._run = None
-        norms = torch.cat(run.blocks)
-        steps = len(norms)
+        values = torch.cat(run.blocks)
+        steps = len(values)
         # Where generate decides one call late that every text has ended, it drops the last token.
         if new_tokens is not None and steps == new_tokens + 1:
-            norms, steps = norms[:new_tokens], new_tokens
+            values, steps = values[:new_tokens], new_tokens
         elif new_tokens is not None and steps != new_tokens:
             raise RecordingError(
                 f"generate appended {new_tokens} tokens in {steps} calls of the model, so calls "
                 "are not generated tokens; read the text with synkern.replay instead"
             )
         fed = torch.stack([torch.empty_like(run.fed[0]), *run.fed])[1:steps] if run.fed else None
-        lengths = text_lengths(fed, run.end_tokens, norms)
-        self._finished.append((norms.transpose(0, 1).contiguous(), lengths))
+        lengths = text_lengths(fed, run.end_tokens, values)
+        self._finished.append((values.transpose(0, 1).contiguous(), lengths))
 
     def _abandon_run(self) -> None:
         self._run = None
@@ -301,20 +302,11 @@ class _Recorder:
             held.clear()
 
 
-def _keeper(held: list[Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """A forward pre-hook that keeps what enters an output projection at the last position."""
+def _keeper(held: list[Tensor]) -> Callable[[Tensor], None]:
+    """A receiver that keeps the values of a site at the last position of each call."""
 
-    def keep(_: nn.Module, args: tuple[Any, ...]) -> None:
+    def keep(values: Tensor) -> None:
         # A clone: a view would keep the whole prompt alive and could be overwritten.
-        held.append(args[0].detach()[:, -1].clone())
+        held.append(values.detach()[:, -1].clone())
 
     return keep
-
-
-def _forget_compiled(model: nn.Module) -> None:
-    """Have compiled code of `model` compiled anew.
-
-    Code from before does not notice the hooks; code from meanwhile stays split around them.
-    """
-    if is_compiled(model):
-        torch.compiler.reset()

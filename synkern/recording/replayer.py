@@ -1,4 +1,4 @@
-"""`replay`: the time series of every attention head, read from finished text."""
+"""`replay`: the time series of every node of a language model, read from finished text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from synkern.models import upstream
-from synkern.models.heads import OutputProjection, causal_lm, find_output_projections
+from synkern.models.language_model import causal_lm
+from synkern.models.nodes import checked_kind, nodes_of
+from synkern.models.sites import Site
 from synkern.recording.decoding import (
-    RecordingError,
     refuse_no_texts,
     refuse_right_padding,
     refuse_training,
@@ -24,15 +25,13 @@ from synkern.recording.decoding import (
     too_long,
     warn_of_context,
 )
-from synkern.recording.recording import (
-    Recording,
-    head_norms,
-    nodes_of,
+from synkern.recording.reading import (
     refuse_not_finite,
     sole_reader,
     text_lengths,
     warn_of_early_ends,
 )
+from synkern.recording.recording import Recording, RecordingError
 
 
 def replay(
@@ -40,11 +39,12 @@ def replay(
     sequences: Tensor,
     *,
     new_tokens: int,
+    nodes: str = "heads",
     attention_mask: Tensor | None = None,
     eos_token_id: int | list[int] | None = None,
     model_inputs: Mapping[str, Any] | None = None,
 ) -> Recording:
-    """Read the head norms of finished texts in one forward pass.
+    """Read the activity of a model's nodes in finished texts in one forward pass.
 
     Gives what `record` gives for the same texts, up to rounding, and works however they were
     written: by assisted decoding, beam search, another program or a person. Positions count from 0
@@ -57,6 +57,7 @@ def replay(
         sequences: token ids (trials, prompt + new_tokens) as `model.generate` returns them, padded
             on the left.
         new_tokens: how many tokens at the end of each row were generated.
+        nodes: whose activity; see `synkern.record`.
         attention_mask: 0 at the padding, of shape (trials, prompt) or that of `sequences`; may be
             left out for a single row without padding.
         eos_token_id: the id or ids at which a text ends, for `Recording.lengths`; by default those
@@ -71,19 +72,21 @@ def replay(
         `Recording` of one trial per row.
 
     Raises:
-        UnsupportedModelError: the heads cannot be read.
-        RecordingError: the model is in training mode or being recorded, a norm is not finite, texts
-            are longer than a table of learned positions, or an adapter prepends a soft prompt,
-            which is no part of `sequences` (`record` reads it).
+        UnsupportedModelError: these nodes cannot be read in this model.
+        RecordingError: the model is in training mode or being recorded, a value is not finite,
+            texts are longer than a table of learned positions, or an adapter prepends a soft
+            prompt, which is no part of `sequences` (`record` reads it).
         TypeError: `sequences` or a mask that is no tensor, `new_tokens` that is no integer.
-        ValueError: tokens that the model does not have, shapes that do not fit, a mask missing,
-            padding on the right; an entry of `model_inputs` that the model does not take; tokens in
-            place of an image, a video or a sound that is not in `model_inputs`.
+        ValueError: a kind of node that there is not, tokens that the model does not have, shapes
+            that do not fit, a mask missing, padding on the right; an entry of `model_inputs` that
+            the model does not take; tokens in place of an image, a video or a sound that is not in
+            `model_inputs`.
 
     Warns:
         UserWarning: texts ended before the last step, or are longer than the context that the model
             was made for (its `max_position_embeddings`).
     """
+    kind = checked_kind(nodes)
     language_model = causal_lm(model)
     _refuse_soft_prompt(model)
     sequences, mask = _checked_texts(language_model, sequences, new_tokens, attention_mask)
@@ -96,12 +99,12 @@ def replay(
     if context is not None and longest > context and upstream.has_learned_positions(language_model):
         raise RecordingError(too_long(language_model, longest, context))
     with sole_reader(language_model):
-        projections = find_output_projections(model)
+        sites = kind.find(model)
         # The last token is never fed while generating; the new_tokens positions before it are those
         # of steps 1 ... new_tokens.
         fed = {upstream.INPUT_IDS: sequences[:, :-1], upstream.MASK: mask[:, :-1], **others}
-        series = _read(model, projections, fed, new_tokens)
-    recording = Recording(nodes_of(projections))
+        series = _read(model, sites, fed, new_tokens)
+    recording = Recording(nodes_of(sites))
     by_step = series.transpose(0, 1)
     refuse_not_finite(by_step, recording.nodes, first_step=1)
     if eos_token_id is None:
@@ -109,8 +112,8 @@ def replay(
     lengths = text_lengths(sequences[:, -new_tokens:-1].T, token_ids(eos_token_id), by_step)
     runs = [(series, lengths)]
     recording.fill(runs)
-    warn_of_early_ends(runs, stacklevel=3)
-    warn_of_context(language_model, longest, stacklevel=3)
+    warn_of_early_ends(runs)
+    warn_of_context(language_model, longest)
     return recording
 
 
@@ -193,18 +196,13 @@ def _for_fed_tokens(name: str, value: Tensor, sequences: Tensor, new_tokens: int
     return value
 
 
-def _read(
-    model: nn.Module,
-    projections: Sequence[OutputProjection],
-    fed: Mapping[str, Any],
-    steps: int,
-) -> Tensor:
-    """Head norms (trials, steps, nodes) at the last `steps` positions of the tokens fed.
+def _read(model: nn.Module, sites: Sequence[Site], fed: Mapping[str, Any], steps: int) -> Tensor:
+    """The activity (trials, steps, nodes) at the last `steps` positions of the tokens fed.
 
     `fed` are the arguments of the model: ids, mask, and what belongs to them.
     """
     language_model = causal_lm(model)
-    norms: dict[int, Tensor] = {}
+    found: dict[int, Tensor] = {}
 
     arguments: dict[str, Any] = {**fed, upstream.USE_CACHE: False}
     accepted = upstream.forward_arguments(language_model)
@@ -219,24 +217,19 @@ def _read(
         stack.enter_context(torch.no_grad())
         if upstream.is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for index, projection in enumerate(projections):
+        for index, site in enumerate(sites):
 
-            def read(
-                _: nn.Module,
-                args: tuple[Any, ...],
-                index: int = index,
-                projection: OutputProjection = projection,
-            ) -> None:
-                norms[index] = head_norms(args[0][:, -steps:], projection)
+            def read(values: Tensor, index: int = index, site: Site = site) -> None:
+                found[index] = site.read(values[:, -steps:])
 
-            stack.callback(projection.module.register_forward_pre_hook(read).remove)
+            stack.callback(site.watch(read).remove)
         language_model(**arguments)
-    if len(norms) != len(projections):
-        missing = [p.name for i, p in enumerate(projections) if i not in norms]
-        raise RecordingError(f"the forward pass did not run the output projections {missing}")
+    missing = [site.name for i, site in enumerate(sites) if i not in found]
+    if missing:
+        raise RecordingError(f"the forward pass did not run the modules {missing}, which are read")
 
-    device = norms[0].device
-    return torch.cat([norms[i].to(device) for i in range(len(projections))], dim=-1)
+    device = found[0].device
+    return torch.cat([found[i].to(device) for i in range(len(sites))], dim=-1)
 
 
 def _refuse_no_ids(model: Any, sequences: Any) -> None:

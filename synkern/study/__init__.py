@@ -5,20 +5,32 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.study.folder import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
+    from synkern.study.settings import StudyOptions
 
-__all__ = ["ArgumentError", "MissingPackageError", "Study", "StudyError", "run_study"]
+__all__ = [
+    "ArgumentError",
+    "MissingPackageError",
+    "Study",
+    "StudyError",
+    "StudyOptions",
+    "add_arguments",
+    "run_study",
+]
 
 # Not at once: the command lists what the arguments may be before it loads what computes.
 if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
         __name__,
         {
-            "ArgumentError": "folder",
-            "MissingPackageError": "folder",
+            "ArgumentError": "errors",
+            "MissingPackageError": "errors",
             "Study": "run",
-            "StudyError": "folder",
+            "StudyError": "errors",
+            "StudyOptions": "settings",
+            "add_arguments": "options",
             "run_study": "run",
         },
     )

@@ -15,7 +15,7 @@ import os
 import secrets
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +24,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.lock import LOCK, FolderInUseError, FolderLock
 
 _FORMAT = {"format": "synkern study", "format_version": 3}
 # Of all of the metadata but itself, and of all arrays.
 _DIGEST = "sha256"
 _TEMPORARY = ".unfinished-"
-# What a report leaves in the folder.
-_PICTURES = ("profiles", "synergy", "null", "heads_*", "pairs_*", "excess_*")
-_REPORT = ("report.html", *(f"{name}.png" for name in _PICTURES))
 # What reading a damaged or foreign file has been seen to raise.
 _UNREADABLE = (
     OSError,
@@ -50,18 +48,6 @@ _DAMAGED = (
     "this file was changed or damaged: move it away (a study cannot go on from it), or name "
     "another folder"
 )
-
-
-class ArgumentError(ValueError):
-    """An argument of a study cannot be used; found before anything is loaded or written."""
-
-
-class StudyError(Exception):
-    """A study cannot go on; the message says why and what would help."""
-
-
-class MissingPackageError(StudyError, ImportError):
-    """A study needs a package that is not installed; the message says which."""
 
 
 @dataclass
@@ -207,9 +193,13 @@ class StudyFolder:
                 temporary.unlink()
             raise
 
-    def remove_report(self) -> None:
-        """Remove the page and the figures of a report, such as one that shows replaced stages."""
-        for pattern in _REPORT:
+    def remove_report(self, pictures: Iterable[str]) -> None:
+        """Remove the page and the figures of a report, such as one that shows replaced stages.
+
+        Args:
+            pictures: names of its figures without `.png`; `*` for whatever stands there.
+        """
+        for pattern in ("report.html", *(f"{name}.png" for name in pictures)):
             for file in self.path.glob(pattern):
                 file.unlink()
 

@@ -1,31 +1,32 @@
-"""Numbers as the report writes them."""
+"""Numbers as a study writes them."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 def digits(*values: float) -> int:
-    """Decimals that leave three figures of the largest value."""
+    """Return the decimals that leave three figures of the largest value."""
     largest = max(abs(value) for value in values)
     return min(max(2 - math.floor(math.log10(largest)), 2), 6) if largest else 2
 
 
 def interval(ends: tuple[float, float], decimals: int = 2, signed: bool = True) -> str:
-    """An interval of a profile, which has none where it has too few layers."""
+    """Return an interval of a profile, which has none where it has too few layers."""
     low, high = (number(end, decimals, signed) for end in ends)
     return "too few layers" if math.isnan(ends[0]) else f"[{low}, {high}]"
 
 
 def number(value: float, decimals: int, signed: bool = False) -> str:
-    """With a minus sign, not a hyphen, and none before a zero."""
+    """Return a number with a minus sign, not a hyphen, and none before a zero."""
     if not math.isfinite(value):
         return "−∞" if value < 0 else "∞"
     return f"{value:{'+' if signed else ''}z.{decimals}f}".replace("-", "−")
 
 
 def percent(share: float | None) -> str:
-    """As many digits as it takes not to call something nothing, or not all of it all."""
+    """Return a share with as many digits as it takes not to call some none, or not all all."""
     if share is None:
         return "undefined"
     rest = 100 * min(share, 1 - share)
@@ -35,8 +36,13 @@ def percent(share: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """A number of bytes, in decimal units."""
+    """Return a number of bytes in decimal units."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= factor:
             return f"{count / factor:,.{3 if count < 1000 * factor else 9}g} {unit}"
     return f"{max(count, 0) / 1e3:.0f} kB"
+
+
+def rounded(value: Any) -> float | None:
+    """Return a number as study.json holds it: to six digits, None where it is not finite."""
+    return round(float(value), 6) if math.isfinite(value) else None

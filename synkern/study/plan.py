@@ -7,75 +7,68 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synkern.study.folder import StudyFolder
-from synkern.study.room import check_analysis, check_context, check_control, check_recording
-from synkern.study.settings import Settings
-from synkern.study.stages.analysis import decompose, prepared
-from synkern.study.stages.recording import CONTROL, TRAINED, Models
+from synkern.study.room import check_analysis
+from synkern.study.settings import TRAINED, Settings
+from synkern.study.stage import Sources, Stage, Step, by_stage
+from synkern.study.stages.series import decompose, prepared
 
 
-def ask(settings: Settings, models: Models, folder: StudyFolder, to_do: Sequence[str]) -> None:
+def ask(sources: Sources, stages: Sequence[Stage], to_do: Sequence[Step], out: Path) -> None:
     """Say what is going to be done, if the model and the machine have room for it.
 
+    Args:
+        sources: of the study.
+        stages: that it has.
+        to_do: the steps that have to be computed, the others being there.
+        out: folder of the study.
+
     Raises:
-        StudyError: they do not.
+        StudyError: there is not enough room.
     """
-    recorded = f"{TRAINED}_layer"
-    if any(stage.startswith("recording") for stage in to_do):
+    settings, needing = sources.settings, [step for step in to_do if step.stage.needs_model]
+    if needing:
         settings.say(f"loading model {settings.model!r}")
-        model = models.inspect()
-        check_context(settings, model)
-        check_recording(settings, model)
-        if any(stage.startswith("recording") and CONTROL in stage for stage in to_do):
-            check_control(model)
+        model = sources.models.inspect()
+        for stage, weights in by_stage(needing).items():
+            stage.check_room(settings, model, weights)
         nodes, layers = model.nodes, model.layers
     else:
-        nodes, layers = len(folder.arrays[recorded]), len(np.unique(folder.arrays[recorded]))
+        layer = sources.of(TRAINED)["layer"]
+        nodes, layers = len(layer), len(np.unique(layer))
     if to_do:
-        check_analysis(settings, nodes, folder.path)
+        matrices = sum(stage.matrices(settings) for stage in stages)
+        check_analysis(settings, nodes, matrices, out)
     settings.say(plan(settings, nodes, layers, to_do))
 
 
-def plan(settings: Settings, nodes: int, layers: int, to_do: Sequence[str]) -> str:
-    """The line that says what a study is going to do.
+def plan(settings: Settings, nodes: int, layers: int, to_do: Sequence[Step]) -> str:
+    """Return the line that says what a study is going to do.
 
     Args:
         settings: of the study.
         nodes: heads of the model.
         layers: layers that have heads.
-        to_do: the stages that have to be computed, the others being there.
+        to_do: the steps that have to be computed, the others being there.
     """
     if not to_do:
         return "plan: all stages are there; draw the report"
-    texts, pairs = len(settings.prompts), nodes * (nodes - 1) // 2
-    pooled = settings.average != "trials"
-    each = pairs if pooled else pairs * texts
-    parts = {
-        "recording": f"record {nodes} heads in {layers} layers while {texts} prompts are answered "
-        f"with {settings.new_tokens} tokens each",
-        "analysis": f"decompose {pairs:,} pairs of heads ({each:,} decompositions"
-        f"{', and as many for each bootstrap draw' if pooled else ''}) with "
-        f"{settings.bootstrap:,} bootstrap draws",
-        "null": f"test the pairs against null {settings.null} ({settings.null_draws} draws, "
-        f"{(settings.null_draws or 0) * pairs * texts:,} decompositions)",
-    }
-    said = []
-    for kind, what in parts.items():
-        weights = [s.partition("(")[2].rstrip(")") for s in to_do if s.startswith(kind)]
-        if weights:
-            said.append(f"{what}, for {' and '.join(weights)} weights")
+    said = [
+        f"{stage.plan(settings, nodes, layers)}, for {' and '.join(weights)} weights"
+        for stage, weights in by_stage(to_do).items()
+    ]
     return f"plan: {'; '.join(said)}"
 
 
 class Clock:
     """Says how long a study will take, once a batch of prompts has shown it."""
 
-    def __init__(self, settings: Settings, to_do: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, to_do: Sequence[Step]) -> None:
         """Nothing has been measured yet."""
         self._settings = settings
         self._to_do = to_do
@@ -87,8 +80,8 @@ class Clock:
             return
         self._said = True
         settings, count = self._settings, len(norms)
-        recordings = [stage for stage in self._to_do if stage.startswith("recording")]
-        answering = seconds * (len(recordings) * len(settings.prompts) / count - 1)
+        times = sum(step.stage.answerings for step in self._to_do)
+        answering = seconds * (times * len(settings.asked) / count - 1)
         one = self._one_decomposition(norms)
         again = decompositions(settings, self._to_do) * one
         settings.say(
@@ -106,15 +99,9 @@ class Clock:
         return time.perf_counter() - started
 
 
-def decompositions(settings: Settings, to_do: Sequence[str]) -> int:
-    """How many times all pairs of one prompt are decomposed."""
-    texts = len(settings.prompts)
-    times = {"recording": 0, "analysis": 1, "null": 1 + (settings.null_draws or 0)}
-    if settings.average != "trials":
-        times["analysis"] += settings.bootstrap
-    elif settings.excess_absent is None:
-        times["analysis"] += 4  # synergy and its reference, of the heads and of unrelated ones
-    return texts * sum(times[stage.partition(" ")[0]] for stage in to_do)
+def decompositions(settings: Settings, to_do: Sequence[Step]) -> int:
+    """Return how many times all pairs of one prompt are decomposed."""
+    return len(settings.asked) * sum(step.stage.decompositions(settings) for step in to_do)
 
 
 def _duration(seconds: float) -> str:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from synkern import _memory
+from synkern._faces import Later
 from synkern.analysis.scores import RANKINGS
-from synkern.study.choices import NONE
-from synkern.study.folder import ArgumentError, StudyError
+from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.numerals import size
 from synkern.study.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 # The least that a study of any model keeps of a generated token: its id, and a norm for each head
 # of a model with three layers.
@@ -67,7 +71,7 @@ def check_arguments(settings: Settings) -> None:
     Raises:
         ArgumentError: more tokens, or more bootstrap draws, than memory.
     """
-    texts = len(settings.prompts)
+    texts = len(settings.asked)
     free = _memory.available()
     for needed, what, remedy in (
         (
@@ -113,12 +117,12 @@ def check_recording(settings: Settings, model: Model) -> None:
     Raises:
         StudyError: keys and values of a batch, or the norms of all prompts, are too large.
     """
-    batch = min(settings.batch_size, len(settings.prompts))
+    batch = min(settings.batch_size, len(settings.asked))
     length = max(model.prompt_tokens) + settings.new_tokens
     # While a layer's cache grows by a token, old and new are both there.
     cache = batch * length * model.cache_bytes * (1 + 1 / max(1, model.layers))
-    norms = _COPIES_OF_NORMS * 4 * len(settings.prompts) * settings.new_tokens * model.nodes
-    on_gpu = torch.device(settings.device).type == "cuda"
+    norms = _COPIES_OF_NORMS * 4 * len(settings.asked) * settings.new_tokens * model.nodes
+    on_gpu = settings.on_gpu
     if on_gpu:
         _refuse_without(
             _memory.available(torch.empty(0, device=settings.device)),
@@ -152,13 +156,19 @@ def check_control(model: Model) -> None:
     )
 
 
-def check_analysis(settings: Settings, nodes: int, out: Path) -> None:
+def check_analysis(settings: Settings, nodes: int, matrices: int, out: Path) -> None:
     """Refuse a study whose decompositions do not fit into memory, or its files on the disk.
+
+    Args:
+        settings: of the study.
+        nodes: attention heads of the model.
+        matrices: of all pairs that the study keeps for each model.
+        out: folder of the study.
 
     Raises:
         StudyError: matrices of all pairs, or the arrays of the study, are too large.
     """
-    texts = len(settings.prompts)
+    texts = len(settings.asked)
     matrix = 8 * nodes * nodes
     by_prompt = _MATRICES_PER_PROMPT * texts if settings.average == "trials" else 0
     _refuse_without(
@@ -168,7 +178,7 @@ def check_analysis(settings: Settings, nodes: int, out: Path) -> None:
         "of memory",
         f"{_FEWER}, or pool them (average = 'moments')",
     )
-    kept = texts * settings.new_tokens * (4 * nodes + 8) + matrix * _kept_matrices(settings)
+    kept = texts * settings.new_tokens * (4 * nodes + 8) + matrix * matrices
     # The old file stays until the new one is complete.
     _refuse_without(
         shutil.disk_usage(out).free,
@@ -185,12 +195,6 @@ def cache_bytes_of(config: Any, layers: int, element: int) -> int:
     width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // max(1, heads)
     kept = getattr(config, "num_key_value_heads", None) or heads
     return int(2 * layers * kept * width * element)
-
-
-def _kept_matrices(settings: Settings) -> int:
-    """Matrices of all pairs that study.npz holds for each model."""
-    excess = 2 if settings.excess_absent is None else 0
-    return 2 + excess + (0 if settings.null == NONE else 8)
 
 
 def _refuse_without(free: int | None, needed: float, what: str, where: str, remedy: str) -> None:

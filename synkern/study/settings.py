@@ -1,67 +1,259 @@
-"""What a user decides about a study, checked before anything is loaded or written."""
+"""What a user decides about a study, checked before anything is loaded or written.
+
+Every option stands once, as a field of `StudyOptions`. Light, as `synkern.study.options` is.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from synkern.study.choices import CHOICES, NONE
-from synkern.study.folder import ArgumentError
+from synkern._faces import Later
+from synkern.decomposition.options import AVERAGES, KINDS, REDUNDANCIES
+from synkern.study.errors import ArgumentError, checks_of_arguments
+from synkern.study.options import Option, check, stated
 from synkern.study.prompts import Prompt, load_prompts
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
+
+TRAINED = "trained"
+CONTROL = "random"
+WEIGHTS = (TRAINED, CONTROL)
+"""Whose results a study has: of the model as it is, and with random weights as a control."""
+
+NONE = "none"
+"""The choice of `detrend` and of `null` that does nothing."""
 
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
-_FEWEST_DRAWS = 100
-# The largest that torch takes.
-_LARGEST_SEED = 2**64 - 1
-# Beyond it no array can be counted, and no size be told.
-_LARGEST = 2**63 - 1
-# null_test refuses fewer, whose p values cannot be small.
-_FEWEST_SURROGATES = 19
 _SURROGATES = 99
+# What takes the series of a recording apart.
+_DECOMPOSING = ("analysis", "null")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that a user decides about a study; see `synkern.study.run.run_study`."""
+def _check_name(name: str, value: str) -> None:
+    """Refuse what no file can be called and no file can hold."""
+    if not value or "\0" in value or value != value.encode("utf-8", "ignore").decode("utf-8"):
+        raise ArgumentError(f"{name} = {value!r} is no name; give one, as readable text")
 
-    model: str
-    prompts: tuple[Prompt, ...]
-    new_tokens: int
-    tau: int
-    kind: str
-    redundancy: str
-    average: str
-    detrend: str
-    null: str
-    null_draws: int | None
-    seed: int
-    control: bool
-    backend: str
-    dtype: str
-    device: str
-    batch_size: int
-    bootstrap: int
-    trust_remote_code: bool
-    progress: bool
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What a user may decide about a study, as given.
+
+    A field is all there is to an option: `run_study` and the command `synkern study` take it,
+    their help shows it, `synkern.study.options.check` checks it, and the stages that it names
+    depend on it.
+    """
+
+    model: str = field(
+        default="smollm2-135m",
+        kw_only=False,
+        metadata=Option(
+            help="smollm2-135m, a model folder, or a hub name",
+            more="The folder is one of transformers; a GGUF file will do, too.",
+            check=_check_name,
+            stages=("recording",),
+        ).described,
+    )
+    out: str | Path = field(
+        metadata=Option(
+            help="folder to write",
+            more="Made if missing. An earlier study there is taken up again: stages whose "
+            "ingredients are the same are reused, others are replaced.",
+            metavar="DIR",
+            stated=False,
+        ).described,
+    )
+    # The prompts chosen are an ingredient of a recording, not how they were chosen.
+    prompts: str | Path | Sequence[str] | None = field(
+        default=None,
+        metadata=Option(
+            help="JSON or one prompt per line; default: the built-in 60",
+            more="The name of a file (see `synkern.study.prompts.load_prompts`), or a list of "
+            "strings.",
+            metavar="FILE",
+            stated=False,
+        ).described,
+    )
+    max_prompts: int | None = field(
+        default=None,
+        metadata=Option(
+            help="use only so many of the prompts",
+            more="Spread evenly over the list; None uses all.",
+            least=2,
+            stated=False,
+        ).described,
+    )
+    new_tokens: int = field(
+        default=100,
+        metadata=Option(
+            help="tokens per answer",
+            more="That is, samples per series.",
+            least=1,
+            stages=("recording",),
+        ).described,
+    )
+    tau: int = field(
+        default=1, metadata=Option(help="lag in tokens", least=1, stages=_DECOMPOSING).described
+    )
+    kind: str = field(
+        default=KINDS[0],
+        metadata=Option(
+            help="estimator",
+            more="As in `synkern.phiid`, in nats or in bits.",
+            choices=KINDS,
+            stages=_DECOMPOSING,
+        ).described,
+    )
+    redundancy: str = field(
+        default=REDUNDANCIES[0],
+        metadata=Option(
+            help="redundancy function",
+            more="As in `synkern.phiid`.",
+            choices=REDUNDANCIES,
+            stages=_DECOMPOSING,
+        ).described,
+    )
+    average: str = field(
+        default=AVERAGES[0],
+        metadata=Option(
+            help="how prompts combine",
+            more="Of trials, each is decomposed, and the atoms averaged. The others are pooled and "
+            "decomposed once, and once more for every bootstrap draw.",
+            choices=AVERAGES,
+            stages=("analysis",),
+        ).described,
+    )
+    detrend: str = field(
+        default=NONE,
+        metadata=Option(
+            help="what is done to each series before",
+            more="A step of `synkern.decomposition.PREPROCESSING`. Persistence, and with it "
+            "synergy, changes with it.",
+            choices=(NONE, "linear", "quadratic", "difference", "copula", "zscore"),
+            stages=_DECOMPOSING,
+        ).described,
+    )
+    null: str = field(
+        default=NONE,
+        metadata=Option(
+            help="test every pair against a null",
+            more="One of `synkern.analysis.nulls` (row_shift for Gaussian series only). Needs "
+            "average trials. Costs `null_draws` decompositions of all prompts for each model.",
+            choices=(NONE, "cross_trial", "row_shift", "circular", "block", "phase"),
+            stages=("null",),
+        ).described,
+    )
+    null_draws: int | None = field(
+        default=None,
+        metadata=Option(
+            help=f"surrogates of the null (default: {_SURROGATES})",
+            # null_test refuses fewer, whose p values cannot be small.
+            least=19,
+            stages=("null",),
+        ).described,
+    )
+    seed: int = field(
+        default=0,
+        metadata=Option(
+            help="of control weights, bootstrap and null",
+            more="Below 2**64.",
+            least=0,
+            most=2**64 - 1,  # the largest that torch takes
+            stages=(f"recording ({CONTROL})", *_DECOMPOSING),
+        ).described,
+    )
+    control: bool = field(
+        default=True,
+        metadata=Option(
+            help="also study the same architecture with random weights",
+            off="leave out the model with random weights",
+        ).described,
+    )
+    backend: str = field(
+        default="auto",
+        metadata=Option(
+            help='see "synkern backends"',
+            more='Of `synkern.phiid`; "auto" chooses one that runs here.',
+            stages=_DECOMPOSING,
+        ).described,
+    )
+    dtype: str = field(
+        default="float32",
+        metadata=Option(
+            help="of the model",
+            more="Of its weights and arithmetic; the decomposition always uses float64.",
+            choices=("float32", "float64", "bfloat16", "float16"),
+            stages=("recording",),
+        ).described,
+    )
+    device: str = field(
+        default="auto",
+        metadata=Option(
+            help="where the model runs: cpu, cuda, ...",
+            more='"auto" is "cuda" where there is one, else "cpu".',
+            stages=("recording",),
+        ).described,
+    )
+    batch_size: int = field(
+        default=30,
+        metadata=Option(help="prompts answered at once", least=1, stages=("recording",)).described,
+    )
+    bootstrap: int = field(
+        default=1000,
+        metadata=Option(help="bootstrap draws", least=100, stages=("analysis",)).described,
+    )
+    trust_remote_code: bool = field(
+        default=False,
+        metadata=Option(
+            help="let Python code that comes with the model run here, with all your rights",
+            more="The report says so. Without it such a model is refused.",
+            stages=("recording",),
+        ).described,
+    )
+    progress: bool = field(
+        default=True,
+        metadata=Option(
+            help="show progress bars, and say on standard error what is planned, done and reused",
+            off="no progress bars or messages",
+            flag="--quiet",
+            stated=False,
+        ).described,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(StudyOptions):
+    """Options of a study that have been checked, as they will be used.
+
+    Attributes:
+        asked: the prompts that `prompts` and `max_prompts` stand for.
+    """
+
+    asked: tuple[Prompt, ...]
 
     def parameters(self) -> dict[str, Any]:
-        """All but the prompts themselves, and what changes no number."""
-        values = asdict(self)
-        del values["prompts"], values["progress"]
-        return values
+        """Return all that decides a number, but the prompts themselves."""
+        return {name: getattr(self, name) for name in stated(StudyOptions)}
 
     @property
     def estimator(self) -> dict[str, Any]:
         """Options that `phiid` and `null_test` have in common."""
         return {name: getattr(self, name) for name in ("tau", "kind", "redundancy", "backend")}
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model runs on a GPU of CUDA."""
+        return self.device.partition(":")[0] == "cuda"
 
     @property
     def excess_absent(self) -> str | None:
@@ -79,122 +271,47 @@ class Settings:
         return None
 
     def say(self, message: str) -> None:
-        """A line on standard error."""
+        """Write a line on standard error."""
         if self.progress and sys.stderr is not None:  # print would take standard output instead
             # A study goes on without a reader, or with a log on a full disk.
             with suppress(OSError, ValueError):
                 print(message, file=sys.stderr, flush=True)
 
     def bar(self, label: str, total: int, unit: str) -> Any:
-        """A progress bar on standard error; a context manager with `update(count)`."""
+        """Return a progress bar on standard error: a context manager with `update(count)`."""
         tqdm = importlib.import_module("tqdm")
         # None: no bar where standard error is not a terminal, such as the log of a batch job.
         disable = None if self.progress else True
         return tqdm.tqdm(total=total, desc=label, unit=unit, disable=disable)
 
 
-def checked(
-    given: Settings,
-    prompts: str | Path | Sequence[str] | None,
-    max_prompts: int | None,
-) -> Settings:
-    """The settings as they will be used, with prompts, device and number of surrogates filled in.
+def checked(given: StudyOptions) -> Settings:
+    """Return the settings as they will be used, but for the device: with prompts and surrogates.
 
     Raises:
         ArgumentError: a value that cannot be used, or values that cannot be used together.
         TypeError: prompts that are not strings.
         OSError: no such file of prompts.
     """
-    _text("model", given.model)
-    for name in ("control", "trust_remote_code", "progress"):
-        if not isinstance(getattr(given, name), bool):
-            raise ArgumentError(f"{name} = {getattr(given, name)!r}; give True or False")
+    given = replace(given, model=str(given.model))
+    check(given)
     with checks_of_arguments():
-        chosen = _prompts(prompts, max_prompts)
-    for name, least in (("new_tokens", 1), ("tau", 1), ("batch_size", 1)):
-        _integer(name, getattr(given, name), least)
-    _integer("bootstrap", given.bootstrap, _FEWEST_DRAWS)
-    _integer("seed", given.seed, 0, _LARGEST_SEED)
-    for name, choices in CHOICES.items():
-        if getattr(given, name) not in choices:
-            value = getattr(given, name)
-            raise ArgumentError(f"{name} = {value!r}; choose from {', '.join(choices)}")
+        asked = _chosen(load_prompts(given.prompts), given.max_prompts)
     _check_samples(given)
     _check_null(given)
     null_draws = given.null_draws or (None if given.null == NONE else _SURROGATES)
-    return replace(given, prompts=chosen, device=_device(given.device), null_draws=null_draws)
+    return Settings(**vars(given) | {"asked": asked, "null_draws": null_draws})
 
 
-@contextmanager
-def checks_of_arguments() -> Iterator[None]:
-    """Say of a ValueError that it comes from an argument."""
-    try:
-        yield
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
+def on_device(settings: Settings) -> Settings:
+    """Return the settings with the device that is meant, which has been tried.
 
-
-def _prompts(
-    given: str | Path | Sequence[str] | None, max_prompts: int | None
-) -> tuple[Prompt, ...]:
-    prompts = load_prompts(given)
-    if max_prompts is not None:
-        _integer("max_prompts", max_prompts, 2)
-        count = min(max_prompts, len(prompts))
-        # Spread over the list, so that few of the built-in prompts still cover every category.
-        prompts = tuple(prompts[i * len(prompts) // count] for i in range(count))
-    if len(prompts) < 2:
-        raise ArgumentError(
-            f"prompts: {len(prompts)} given; at least 2 are needed to say how certain a profile is"
-        )
-    return prompts
-
-
-def _check_samples(given: Settings) -> None:
-    lost = given.detrend == "difference"
-    samples = given.new_tokens - lost - given.tau
-    if samples < _FEWEST_SAMPLES:
-        also = " and detrend = 'difference', which costs one token," if lost else ""
-        raise ArgumentError(
-            f"new_tokens = {given.new_tokens} with tau = {given.tau}{also} leaves {samples} "
-            f"samples of past and future; at least {_FEWEST_SAMPLES} are needed: raise new_tokens "
-            "or lower tau"
-        )
-
-
-def _check_null(given: Settings) -> None:
-    if given.null == NONE:
-        if given.null_draws is not None:
-            raise ArgumentError(
-                f"null_draws = {given.null_draws!r} but null = {NONE!r}, so nothing is drawn; "
-                "choose a null, such as 'cross_trial', or leave null_draws out"
-            )
-        return
-    if given.null_draws is not None:
-        _integer("null_draws", given.null_draws, _FEWEST_SURROGATES)
-    if given.average != "trials":
-        raise ArgumentError(
-            f"null = {given.null!r} tests means over trials, but average = {given.average!r} pools "
-            "the trials; use average = 'trials', or null = 'none'"
-        )
-
-
-def _integer(name: str, value: int, least: int, most: int = _LARGEST) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ArgumentError(f"{name} = {value!r}; give an integer of at least {least}")
-    if value > most:
-        raise ArgumentError(f"{name} = {value!r}; give an integer of at most {most}")
-
-
-def _text(name: str, value: str) -> None:
-    """Refuse what no file can be called and no file can hold."""
-    if not value or "\0" in value or value != value.encode("utf-8", "ignore").decode("utf-8"):
-        raise ArgumentError(f"{name} = {value!r} is no name; give one, as readable text")
-
-
-def _device(device: str) -> str:
+    Raises:
+        ArgumentError: the device does not exist, or cannot be used here.
+    """
+    device = settings.device
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return replace(settings, device="cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.device(device)
     except RuntimeError:
@@ -207,4 +324,43 @@ def _device(device: str) -> str:
         raise ArgumentError(
             f"device = {device!r} cannot be used here ({reason}); use cpu or auto"
         ) from error
-    return device
+    return settings
+
+
+def _chosen(prompts: tuple[Prompt, ...], most: int | None) -> tuple[Prompt, ...]:
+    if most is not None:
+        count = min(most, len(prompts))
+        # Spread over the list, so that few of the built-in prompts still cover every category.
+        prompts = tuple(prompts[i * len(prompts) // count] for i in range(count))
+    if len(prompts) < 2:
+        raise ArgumentError(
+            f"prompts: {len(prompts)} given; at least 2 are needed to say how certain a profile is"
+        )
+    return prompts
+
+
+def _check_samples(given: StudyOptions) -> None:
+    lost = given.detrend == "difference"
+    samples = given.new_tokens - lost - given.tau
+    if samples < _FEWEST_SAMPLES:
+        also = " and detrend = 'difference', which costs one token," if lost else ""
+        raise ArgumentError(
+            f"new_tokens = {given.new_tokens} with tau = {given.tau}{also} leaves {samples} "
+            f"samples of past and future; at least {_FEWEST_SAMPLES} are needed: raise new_tokens "
+            "or lower tau"
+        )
+
+
+def _check_null(given: StudyOptions) -> None:
+    if given.null == NONE:
+        if given.null_draws is not None:
+            raise ArgumentError(
+                f"null_draws = {given.null_draws!r} but null = {NONE!r}, so nothing is drawn; "
+                "choose a null, such as 'cross_trial', or leave null_draws out"
+            )
+        return
+    if given.average != "trials":
+        raise ArgumentError(
+            f"null = {given.null!r} tests means over trials, but average = {given.average!r} pools "
+            "the trials; use average = 'trials', or null = 'none'"
+        )

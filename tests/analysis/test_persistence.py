@@ -3,10 +3,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 import synkern.decomposition.measures
+from support.optional import torch
 from synkern.analysis.persistence import persistence_reference
 from synkern.kernels.contract import Outcome
 from synkern.kernels.lattice import zeta_matrix

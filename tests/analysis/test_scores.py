@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.analysis.scores import scores_from_matrices, tied_rank
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.backends import BACKENDS, DIFFERENTIABLE
+from support.optional import torch
 
 pytestmark = pytest.mark.brief
 

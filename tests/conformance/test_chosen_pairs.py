@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import torch
 from synkern.kernels import ESTIMATORS, Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")

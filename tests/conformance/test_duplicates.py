@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from bench.harness.extended_precision import exact_atoms
+from support.optional import torch
 from synkern.kernels.contract import Outcome
 from synkern.kernels.formulas.rescue import VANISHED, lambdas_from_data
 from synkern.kernels.formulas.unit_vectors import standardise
@@ -100,7 +100,7 @@ def test_a_line_and_its_rounded_copy_stay_out_of_the_average(rng, backend):
     others = synkern.phiid(series[[0, 1, 3]], backend=backend)
     assert mean.valid_trials()[0, 1] == 3
     np.testing.assert_allclose(mean["sts"][0, 1], others["sts"][0, 1], rtol=0, atol=1e-12)
-    nodes = synkern.phiid(series, backend=backend, reduce="nodes")
+    nodes = synkern.phiid_nodes(series, backend=backend)
     np.testing.assert_allclose(nodes["sts"], mean["sts"][0, 1], rtol=0, atol=1e-12)
     chosen = synkern.phiid(series, backend=backend, pairs=[[1, 0]])
     np.testing.assert_allclose(chosen["sts"], mean["sts"][1, 0], rtol=0, atol=1e-12)

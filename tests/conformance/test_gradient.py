@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.backends import DIFFERENTIABLE
 from support.bounded import bounded
+from support.optional import torch
 from synkern.kernels import Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*below 30:UserWarning")

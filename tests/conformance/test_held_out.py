@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.backends import POINTWISE
 from support.golden import HELD_OUT
+from support.optional import torch
 from synkern import ATOMS, calc_PhiID
 from synkern.decomposition.reference import local_pair, phiid_pair
 

@@ -10,10 +10,10 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import local_pair, phiid_pair
 from synkern.kernels import ESTIMATORS, Limits
@@ -120,8 +120,8 @@ def test_trials_of_equal_gaps_are_one_batch(series, backend, average):
     mask = np.ones(90, bool)
     mask[40:] = False
     options = {"average": average, "backend": backend, "redundancy": "CCS", "tau": (1, 2)}
-    found = synkern.phiid(series, mask=mask, **options)
-    cut = synkern.phiid(series[:, :40], **options)
+    found = synkern.phiid_lags(series, mask=mask, **options)
+    cut = synkern.phiid_lags(series[:, :40], **options)
     for tau in (1, 2):
         for atom in found[tau]:
             np.testing.assert_allclose(found[tau][atom], cut[tau][atom], rtol=0, atol=1e-12)
@@ -134,7 +134,7 @@ def test_chosen_pairs_and_node_means(mask, holes, backend, kind, redundancy, ave
     options |= {"backend": backend}
     every = synkern.phiid(holes, **options)
     chosen = synkern.phiid(holes, pairs=[[3, 0], [1, 2]], **options)
-    nodes = synkern.phiid(holes, reduce="nodes", **options)
+    nodes = synkern.phiid_nodes(holes, **options)
     both = every["sts"] + every["rtr"]
     share = np.where(both > 0, every["sts"] / np.where(both > 0, both, 1), np.nan)
     for atom in every:
@@ -162,8 +162,8 @@ def test_float32(mask, holes, backend):
 
 def test_node_means_of_several_blocks(mask, holes):
     """Blocks and parts of trials as small as they get: the whole is the same."""
-    whole = synkern.phiid(holes, mask=mask, reduce="nodes", atoms="all")
-    cut = bounded(holes, Limits(side=3, apart=1), mask=mask, reduce="nodes", names=synkern.ATOMS)
+    whole = synkern.phiid_nodes(holes, mask=mask, atoms="all")
+    cut = bounded(holes, Limits(side=3, apart=1), mask=mask, by_node=True, names=synkern.ATOMS)
     for atom in whole:
         np.testing.assert_allclose(cut[atom], whole[atom], rtol=0, atol=1e-13)
     np.testing.assert_array_equal(cut.pairs, whole.pairs)
@@ -188,7 +188,7 @@ def test_degenerate_over_valid_samples(mask, holes, backend, average):
     wanted = np.mean([expected(pairs[k], 1, 3, "gaussian", "MMI")["sts"] for k in (0, 1, 3)])
     mean = found if average else found.trial_mean()
     assert mean["sts"][1, 3] == pytest.approx(wanted, abs=1e-9)
-    nodes = synkern.phiid(holes, mask=mask, average=average, backend=backend, reduce="nodes")
+    nodes = synkern.phiid_nodes(holes, mask=mask, average=average, backend=backend)
     assert nodes.degenerate == found.degenerate
     np.testing.assert_array_equal(nodes.constant, constant)
 
@@ -274,8 +274,8 @@ def test_moments_in_chunks(mask, holes, library, average):
     cuts = [0, 1, 2, 7, 40, 41, 90]
     for start, stop in itertools.pairwise(cuts):
         moments.update(library(holes[:, start:stop]), mask=mask[:, start:stop])
-    found = synkern.phiid(moments, average=average)
-    wanted = synkern.phiid(holes, mask=mask, tau=(1, 3), average=average)
+    found = synkern.phiid_lags(moments, average=average)
+    wanted = synkern.phiid_lags(holes, mask=mask, tau=(1, 3), average=average)
     for tau in (1, 3):
         for atom in wanted[tau]:
             np.testing.assert_allclose(found[tau][atom], wanted[tau][atom], rtol=0, atol=1e-12)

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.decomposition import preprocess
 
 TIME = 50

@@ -1,13 +1,13 @@
-"""`phiid(..., reduce="nodes")`: what the matrices of all pairs would give, without them."""
+"""`phiid_nodes`: what the matrices of all pairs would give, without them."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import torch
 from synkern.kernels import ESTIMATORS, Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
@@ -35,7 +35,7 @@ def test_means_are_those_of_the_matrices(mixture, backend, kind, redundancy, ave
     options = {"kind": kind, "redundancy": redundancy, "average": average, "backend": backend}
     for atoms in (("rtr", "sts"), synkern.ATOMS):
         result = bounded(mixture, limits, names=atoms, **options)
-        means = bounded(mixture, limits, names=atoms, reduce="nodes", **options)
+        means = bounded(mixture, limits, names=atoms, by_node=True, **options)
         assert (means.degenerate, means.rescued) == (result.degenerate, result.rescued)
         np.testing.assert_array_equal(means.constant, result.constant)
         np.testing.assert_array_equal(means.pairs, np.isfinite(result["sts"]).sum(-1))
@@ -50,30 +50,30 @@ def test_means_are_those_of_the_matrices(mixture, backend, kind, redundancy, ave
 @pytest.mark.parametrize("ranking", synkern.RANKINGS)
 def test_scores_are_those_of_the_matrices(mixture, backend, ranking):
     expected = synkern.node_scores(synkern.phiid(mixture, backend=backend), ranking)
-    found = synkern.node_scores(synkern.phiid(mixture, reduce="nodes", backend=backend), ranking)
+    found = synkern.node_scores(synkern.phiid_nodes(mixture, backend=backend), ranking)
     for field in ("synergy", "redundancy", "score", "rank", "pairs"):
         np.testing.assert_allclose(
             getattr(found, field), getattr(expected, field), rtol=0, atol=ROUNDING
         )
 
 
-def test_several_lags_and_moments(mixture):
-    by_lag = synkern.phiid(mixture, tau=[1, 3], reduce="nodes")
-    one = synkern.phiid(mixture, tau=3, reduce="nodes")
-    np.testing.assert_array_equal(by_lag[3]["sts"], one["sts"])
+def test_another_lag_and_moments(mixture):
+    one = synkern.phiid_nodes(mixture, tau=3)
+    assert one.tau == 3
+    assert (one["sts"] != synkern.phiid_nodes(mixture)["sts"]).any()
     benign = np.random.default_rng(1).standard_normal((2, 60, 5))
     moments = synkern.LaggedMoments().update(benign)
     np.testing.assert_allclose(
-        synkern.phiid(moments, reduce="nodes")["sts"],
-        synkern.phiid(benign, reduce="nodes")["sts"],
+        synkern.phiid_nodes(moments)["sts"],
+        synkern.phiid_nodes(benign)["sts"],
         rtol=0,
         atol=1e-12,
     )
 
 
 def test_kind_dtype_and_unit(mixture):
-    nats = synkern.phiid(torch.from_numpy(mixture), reduce="nodes")
-    bits = synkern.phiid(mixture, reduce="nodes", unit="bits", dtype="float32")
+    nats = synkern.phiid_nodes(torch.from_numpy(mixture))
+    bits = synkern.phiid_nodes(mixture, unit="bits", dtype="float32")
     assert isinstance(nats["sts"], torch.Tensor)
     assert nats["sts"].dtype == torch.float64
     assert nats.pairs.dtype == torch.int64
@@ -83,16 +83,14 @@ def test_kind_dtype_and_unit(mixture):
 
 
 def test_balance_needs_both_atoms(mixture):
-    means = synkern.phiid(mixture, atoms=["sts"], reduce="nodes")
+    means = synkern.phiid_nodes(mixture, atoms=["sts"])
     assert means.balance is None
-    with pytest.raises(KeyError, match=r"'rtr' was not computed.*reduce='nodes'"):
+    with pytest.raises(KeyError, match=r"'rtr' was not computed.*phiid_nodes"):
         synkern.node_scores(means)
 
 
 def test_runs_are_bitwise_equal(mixture, backend):
-    first, second = (
-        synkern.phiid(mixture, atoms="all", reduce="nodes", backend=backend) for _ in range(2)
-    )
+    first, second = (synkern.phiid_nodes(mixture, atoms="all", backend=backend) for _ in range(2))
     for atom in first:
         np.testing.assert_array_equal(first[atom], second[atom])
 
@@ -101,7 +99,7 @@ def test_memory_grows_with_nodes_not_pairs(rng):
     series = rng.standard_normal((1, 20, 3000))
     tracemalloc.start()
     with pytest.warns(UserWarning, match="transposed"):
-        synkern.phiid(series, reduce="nodes")
+        synkern.phiid_nodes(series)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # Two matrices of all pairs would take 144 MB; a tile of 2^16 entries and its temporaries 20.
@@ -109,9 +107,12 @@ def test_memory_grows_with_nodes_not_pairs(rng):
 
 
 def test_what_cannot_be_reduced(mixture):
-    with pytest.raises(ValueError, match=r"reduce must be one of 'nodes', None; got 'layers'"):
-        synkern.phiid(mixture, reduce="layers")
-    with pytest.raises(ValueError, match="over all pairs of a node; leave out pairs"):
-        synkern.phiid(mixture, reduce="nodes", pairs=[[0, 1]])
+    with pytest.raises(TypeError, match=r"no option 'reduce': .* are phiid_nodes\(series, ...\)"):
+        synkern.phiid(mixture, reduce="nodes")
+    with pytest.raises(TypeError, match=r"no option 'pairs': means by node are over all pairs"):
+        synkern.phiid_nodes(mixture, pairs=[[0, 1]])
+    for function in (synkern.phiid, synkern.phiid_nodes, synkern.phiid_lags):
+        with pytest.raises(TypeError, match=f"{function.__name__}\\(\\) has no option 'atom'$"):
+            function(mixture, tau=1, atom="sts")
     with pytest.raises(ValueError, match="no gradient, and series requires one; detach it"):
-        synkern.phiid(torch.tensor(mixture, requires_grad=True), reduce="nodes")
+        synkern.phiid_nodes(torch.tensor(mixture, requires_grad=True))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern import LaggedMoments
 from synkern.decomposition.preprocess import PREPROCESSING
 

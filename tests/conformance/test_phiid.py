@@ -2,10 +2,10 @@ import functools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels import Limits

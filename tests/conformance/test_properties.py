@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import synkern
 from support.backends import AT_FULL_SPEED
+from support.optional import torch
 from synkern import ATOMS
 from synkern.kernels.contract import Outcome
 from synkern.kernels.lattice import swap_nodes

@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from support.backends import REGISTRY
+from support.optional import torch
 from synkern.kernels import ESTIMATORS, Wanted
 
 pytestmark = [
@@ -22,15 +22,12 @@ def test_a_series(rng, backend, kind, redundancy, by_node):
     record = next(b for b in REGISTRY if b.name == backend)
     options = {"kind": kind, "redundancy": redundancy, "backend": backend}
     series = rng.standard_normal((2, 12, 3))
-    if by_node:
-        options["reduce"] = "nodes"
+    decompose = synkern.phiid_nodes if by_node else synkern.phiid
     if lack := record.lacks(Wanted((kind, redundancy), by_node=by_node)):
         with pytest.raises(ValueError, match=f"'{backend}' does not {lack}; choose backend='auto'"):
-            synkern.phiid(series, **options)
+            decompose(series, **options)
     else:
-        found, wanted = (
-            synkern.phiid(series, **options | {"backend": b}) for b in (backend, "numpy")
-        )
+        found, wanted = (decompose(series, **options | {"backend": b}) for b in (backend, "numpy"))
         assert found.backend == backend
         np.testing.assert_allclose(found["sts"], wanted["sts"], rtol=0, atol=1e-11)
 
@@ -41,13 +38,13 @@ def test_moments(rng, backend, by_node):
     series = rng.standard_normal((2, 12, 3))
     given = torch.from_numpy(series) if record.arrays == "torch" else series
     moments = synkern.LaggedMoments().update(given)
-    options = {"reduce": "nodes"} if by_node else {}
+    decompose = synkern.phiid_nodes if by_node else synkern.phiid
     if lack := record.lacks(Wanted(moments=True, by_node=by_node)):
         with pytest.raises(ValueError, match=f"'{backend}' does not {lack}; choose backend='auto'"):
-            synkern.phiid(moments, backend=backend, **options)
+            decompose(moments, backend=backend)
     else:
-        found = synkern.phiid(moments, backend=backend, **options)
-        wanted = synkern.phiid(series, backend="numpy", **options)
+        found = decompose(moments, backend=backend)
+        wanted = decompose(series, backend="numpy")
         np.testing.assert_allclose(found["sts"], wanted["sts"], rtol=0, atol=1e-9)
 
 

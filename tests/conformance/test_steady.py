@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern import LaggedMoments
 from synkern.decomposition.preprocess import PREPROCESSING
 from synkern.kernels.contract import Outcome
@@ -117,7 +117,7 @@ def test_constant_in_past_or_future_alone(rng, backend, tau, side):
 def test_each_lag_on_its_own(rng, backend):
     series = beside(rng, last_bit(1000.1, rng), 1)
     series[0, -5:, 3] += 1  # past only at lags below 5
-    found = synkern.phiid(series, tau=[1, 3, 5, 8], backend=backend)
+    found = synkern.phiid_lags(series, tau=[1, 3, 5, 8], backend=backend)
     assert [bool(one.constant[0, 3]) for one in found.values()] == [False, False, True, True]
 
 
@@ -232,7 +232,7 @@ def test_matrices_and_means_by_node(rng, backend):
     series = beside(rng, last_bit(1000.1, rng))
     expected = synkern.phiid(series, backend="numpy")
     found = synkern.phiid(series, backend=backend)
-    means = synkern.phiid(series, reduce="nodes", backend=backend)
+    means = synkern.phiid_nodes(series, backend=backend)
     assert found.degenerate == means.degenerate == expected.degenerate
     assert found.degenerate["constant"] == 6
     np.testing.assert_allclose(found["sts"], expected["sts"], rtol=0, atol=1e-9)
@@ -296,7 +296,7 @@ def test_what_a_filter_leaves_of_a_constant_is_warned_of(rng, backend):
         with pytest.warns(UserWarning, match=r"node 3 varies by \de-1[3-7] of what the others do"):
             result = synkern.phiid(series, backend=backend, average=average)
         assert not result.constant.any()  # in another unit it could be data
-    (message,) = messages(lambda: synkern.phiid(series, tau=[1, 2], backend=backend))
+    (message,) = messages(lambda: synkern.phiid_lags(series, tau=[1, 2], backend=backend))
     with warnings.catch_warnings():  # as the message says
         warnings.filterwarnings("ignore", ".*as rounding errors of")
         synkern.phiid(series, backend=backend)

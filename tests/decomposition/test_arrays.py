@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 
 
 @pytest.fixture

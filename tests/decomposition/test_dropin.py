@@ -3,9 +3,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern import ATOMS, calc_PhiID
 
 VARIANTS = list(product(["gaussian", "discrete"], ["MMI", "CCS"]))

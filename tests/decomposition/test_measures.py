@@ -2,9 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.decomposition.measures import MEASURES, atoms_of
 
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from support.optional import needs_torch
+
 MEASURE = """
 import resource, sys, numpy, synkern
 backend, constant = sys.argv[1:]
@@ -43,6 +45,7 @@ print(peak() - before)
 """
 
 
+@needs_torch
 def test_pairs_of_long_series_are_taken_one_by_one():
     """Forty numbers a sample for one pair are 64 MB; for a row of a tile they were 1 GB."""
     command = [sys.executable, "-W", "ignore", "-c", MEASURE_LONG]

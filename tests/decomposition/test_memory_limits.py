@@ -22,7 +22,7 @@ def test_matrices_are_refused_before_the_work(little, rng, backend):
     said = r"2 atoms of 16,000,000 pairs x 1 trials take 0.4 GB, and 0.1 GB are free; take"
     with pytest.warns(UserWarning, match="samples"), pytest.raises(MemoryError, match=said) as info:
         synkern.phiid(series, backend=backend)
-    for way in ("reduce='nodes'", "pairs=", "fewer atoms", "dtype='float32'"):
+    for way in ("phiid_nodes", "pairs=", "fewer atoms", "dtype='float32'"):
         assert way in str(info.value)
     with (
         pytest.warns(UserWarning, match="samples"),
@@ -46,10 +46,11 @@ def test_all_that_lies_beside_is_counted(little, rng):
             {"average": None, "atoms": ["sts", "rtr", "str"]},
             {"tau": [1, 2, 3, 4], "atoms": "sts", "average": None},
         ):
+            verb = synkern.phiid_lags if "tau" in options else synkern.phiid
             with pytest.raises(MemoryError, match=pairs):
-                synkern.phiid(given, **options)
+                verb(given, **options)
     with pytest.raises(MemoryError, match="x 1 trials x 6 lags take 0.2 GB.*fewer lags"):
-        synkern.phiid(series, atoms="sts", tau=range(1, 7))
+        synkern.phiid_lags(series, atoms="sts", tau=range(1, 7))
 
 
 @pytest.mark.parametrize(
@@ -57,18 +58,18 @@ def test_all_that_lies_beside_is_counted(little, rng):
     [
         ("within", [0] * 1000 + [1] * 200, 519400),
         ("between", [0] * 500 + [1] * 700 + [2] * 500, 500 * 700 + 500 * 500 + 700 * 500),
-        ("bipartite", [range(600), range(100, 1200)], 660000),
+        ("bipartite", [range(2600), range(100, 2700)], 2600 * 2600),
     ],
 )
 def test_lists_of_pairs_are_refused_before_they_are_made(little, rng, pairs, groups, count):
-    series = rng.standard_normal((40, 1200 if pairs == "bipartite" else len(groups)))
+    series = rng.standard_normal((40, 2700 if pairs == "bipartite" else len(groups)))
     with pytest.raises(MemoryError, match=f"the indices of {count:,} pairs, pairs='{pairs}', take"):
         synkern.phiid(series, pairs=pairs, groups=groups)
 
 
 def test_matrices_of_moments_are_refused_before_they_are_made(little, rng):
     gathered = synkern.LaggedMoments(tau=[1, 2])
-    said = "moments of 1,300 nodes x 1 trials x 2 lags take 0.1 GB.*reduce='nodes'"
+    said = "moments of 1,300 nodes x 1 trials x 2 lags take 0.1 GB.*phiid_nodes"
     with pytest.raises(MemoryError, match=said):
         gathered.update(rng.standard_normal((70, 1300)))
 

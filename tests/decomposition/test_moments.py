@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import needs_torch, torch
 from synkern import LaggedMoments
 from synkern.kernels.contract import Outcome
 
@@ -49,9 +49,11 @@ def test_chunks_make_no_difference(series, library, sizes, average):
 
 def test_all_lags_in_one_pass(series):
     moments = gathered(series, (60, 4), tau=(5, 1, 12))
-    found = synkern.phiid(moments)
+    with pytest.raises(ValueError, match=r"several lags, \(5, 1, 12\): choose one.*phiid_lags"):
+        synkern.phiid(moments)
+    found = synkern.phiid_lags(moments)
     assert list(found) == [5, 1, 12]
-    whole = synkern.phiid(series, tau=[5, 1, 12])
+    whole = synkern.phiid_lags(series, tau=[5, 1, 12])
     for lag, result in found.items():
         assert result.tau == whole[lag].tau == lag
         np.testing.assert_allclose(result["sts"], whole[lag]["sts"], rtol=0, atol=SAME)
@@ -60,11 +62,14 @@ def test_all_lags_in_one_pass(series):
 
 
 def test_lags_of_a_series_are_those_alone(series):
-    for lag, result in synkern.phiid(series, tau=(1, 3)).items():
+    for lag, result in synkern.phiid_lags(series, tau=(1, 3)).items():
         np.testing.assert_array_equal(result["sts"], synkern.phiid(series, tau=lag)["sts"])
-    reference = synkern.persistence_reference(series, tau=(1, 3))
-    assert sorted(reference) == [1, 3]
-    assert list(synkern.phiid(series, tau=[4])) == [4]
+    assert list(synkern.phiid_lags(series, tau=[4])) == [4]
+    for function in (synkern.phiid, synkern.phiid_nodes, synkern.persistence_reference):
+        with pytest.raises(TypeError, match=r"one lag; got \[1, 3\]: several lags are phiid_lags"):
+            function(series, tau=[1, 3])
+    with pytest.raises(ValueError, match="tau must be the lags of a series"):
+        synkern.phiid_lags(series)
 
 
 def test_gathering_goes_on_after_a_look(series):
@@ -248,7 +253,7 @@ def test_lags_are_positive_and_different(tau, series):
     with pytest.raises(ValueError, match="tau must be"):
         LaggedMoments(tau)
     with pytest.raises(ValueError, match="tau must be"):
-        synkern.phiid(series, tau=tau)
+        synkern.phiid_lags(series, tau=tau)
 
 
 def test_what_moments_cannot_give(series):
@@ -258,12 +263,16 @@ def test_what_moments_cannot_give(series):
             synkern.phiid(moments, **options)
     with pytest.raises(ValueError, match="tau = 3 was not gathered; the moments hold 1"):
         synkern.phiid(moments, tau=3)
-    with pytest.raises(ValueError, match="the moments are of numpy; use backend='auto'"):
-        synkern.phiid(moments, backend="torch")
     with pytest.raises(ValueError, match="4 time points and tau = 2.*2 samples"):
         synkern.phiid(gathered(series[:, :4], (4,), tau=2))
     with pytest.raises(ValueError, match="0 time points and tau = 1"):
         synkern.phiid(LaggedMoments())
+
+
+@needs_torch
+def test_moments_stay_in_the_library_of_their_chunks(series):
+    with pytest.raises(ValueError, match="the moments are of numpy; use backend='auto'"):
+        synkern.phiid(gathered(series, (100,)), backend="torch")
 
 
 def test_values_whose_squares_overflow(series):

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import xarray
 
 import synkern
+from support.optional import torch
 from synkern.decomposition import preprocess
 
 REGIONS = ["V1", "V2", "M1"]
@@ -162,12 +162,12 @@ def test_names_of_nodes_travel(series, kind, tmp_path):
     given, expected = sources(series)[kind], tuple(REGIONS)
     result = synkern.phiid(given)
     assert result.node_names == expected
-    assert synkern.phiid(given, tau=[1, 2])[2].node_names == expected
+    assert synkern.phiid_lags(given, tau=[1, 2])[2].node_names == expected
     assert synkern.phiid(given, average=None).trial_mean().node_names == expected
     reference = synkern.persistence_reference(given)
     assert result.excess(reference).node_names == expected
     assert synkern.node_scores(result).node_names == expected
-    means = synkern.phiid(given, reduce="nodes")
+    means = synkern.phiid_nodes(given)
     assert means.node_names == synkern.node_scores(means).node_names == expected
     assert synkern.null_test(given, "row_shift", n=19).node_names == expected
     assert synkern.phiid(synkern.LaggedMoments().update(given)).node_names == expected

@@ -2,9 +2,9 @@ import statistics
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.decomposition.preprocess import PREPROCESSING, copula, detrend, difference, zscore
 
 TIME = np.arange(100.0)

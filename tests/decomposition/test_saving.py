@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.optional import torch
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -32,8 +32,8 @@ def results(series):
         synkern.phiid(series, atoms="all", average=None, unit="bits", node_names=names),
         synkern.phiid(series, pairs=[[[0, 1]], [[3, 2]]], dtype="float32", average=None),
         synkern.phiid(series, kind="discrete", redundancy="CCS", average="concatenate"),
-        synkern.phiid(series, reduce="nodes", node_names=names),
-        synkern.phiid(series, reduce="nodes", atoms=["xtx"], average=None),
+        synkern.phiid_nodes(series, node_names=names),
+        synkern.phiid_nodes(series, atoms=["xtx"], average=None),
         synkern.null_test(series, n=19, node_names=names),
         synkern.null_test(series.numpy(), "row_shift", n=20, unit="bits"),
     ]
@@ -67,10 +67,11 @@ def test_options_given_as_scalars_of_numpy_are_saved_as_what_they_are(series, tm
     test = synkern.null_test(series, n=np.int64(19), seed=np.uint32(3), tau=np.int8(2))
     test.save(tmp_path / "test.npz")
     assert repr(synkern.NullTest.load(tmp_path / "test.npz")) == repr(test)
-    for options in ({"unit": np.str_("bits"), "average": np.str_("moments")}, {"reduce": "nodes"}):
-        result = synkern.phiid(
-            series, dtype=np.str_("float32"), kind=np.str_("gaussian"), **options
-        )
+    for verb, options in (
+        (synkern.phiid, {"unit": np.str_("bits"), "average": np.str_("moments")}),
+        (synkern.phiid_nodes, {}),
+    ):
+        result = verb(series, dtype=np.str_("float32"), kind=np.str_("gaussian"), **options)
         result.save(tmp_path / "one.npz")
         loaded = type(result).load(tmp_path / "one.npz")
         for name in ("kind", "average", "unit", "dtype"):

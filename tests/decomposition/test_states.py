@@ -4,10 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
-from synkern import calc_PhiID, phiid, phiid_local
+from support.optional import torch
+from synkern import calc_PhiID, phiid, phiid_lags, phiid_local, phiid_nodes
 
 SAID = "take more than two levels"
 
@@ -62,8 +62,8 @@ def test_of_chosen_pairs_only_their_nodes(rng):
 def test_once_from_each_function(rng, make):
     series = of_levels(rng, 3, (400, 2))
     given = make(series)
-    assert len(said(phiid, given, kind="discrete", tau=[1, 2])) == 1
-    assert len(said(phiid, given, kind="discrete", reduce="nodes")) == 1
+    assert len(said(phiid_lags, given, kind="discrete", tau=[1, 2])) == 1
+    assert len(said(phiid_nodes, given, kind="discrete")) == 1
     assert len(said(phiid_local, given, [[0, 1], [1, 0]], kind="discrete")) == 1
     assert len(said(calc_PhiID, *series.T, 1, kind="discrete")) == 1
 

@@ -14,15 +14,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import synkern
 from support.bounded import bounded
+from support.optional import needs_torch, torch
 from synkern import _forks
 from synkern._warnings import collected, warn
 from synkern.decomposition import preprocess
 from synkern.kernels import Limits
-from synkern.study.stages import analysis as study_analysis
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*below 30:UserWarning"),
@@ -71,10 +70,10 @@ CALLS = {
     "float32": phiid(backend="torch", dtype="float32"),
     "gathered pairs": phiid(backend="torch", pairs=[[3, 2], [0, 4]], unit="bits"),
     "within": phiid(backend="torch", pairs="within", groups=[0, 0, 1, 1, 1]),
-    "nodes": lambda series: synkern.phiid(series, backend="torch", reduce="nodes").arrays,
+    "nodes": lambda series: synkern.phiid_nodes(series, backend="torch").arrays,
     "triton": lambda series: synkern.phiid(series[:2, :20, :3], backend="triton"),
     "nodes, triton": lambda series: (
-        synkern.phiid(series[:2, :20, :3], backend="triton", reduce="nodes").arrays
+        synkern.phiid_nodes(series[:2, :20, :3], backend="triton").arrays
     ),
     "reference": lambda series: synkern.persistence_reference(series, backend="torch"),
     "moments": moments,
@@ -237,7 +236,7 @@ def test_a_lag_of_any_library(rng, two):
     assert synkern.phiid_local(series, [[0, 1]], tau=two).shape == (1, 16, 48)
     assert synkern.LaggedMoments(two).tau == 2
     for several in (np.array([1, 2]), torch.tensor([1, 2]), range(1, 3), iter([1, two])):
-        assert list(synkern.phiid(series, tau=several)) == [1, 2]
+        assert list(synkern.phiid_lags(series, tau=several)) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -324,15 +323,19 @@ def test_warnings_are_collected_in_one_thread_only():
         warn("to the user")
 
 
+@needs_torch
 def test_a_study_takes_its_warnings_in(rng):
-    settings = SimpleNamespace(average="trials", backend="auto", device="cpu", estimator={})
+    from synkern.study.stages.analysis import excess_averages  # noqa: PLC0415
+    from synkern.study.stages.series import decompose  # noqa: PLC0415
+
+    settings = SimpleNamespace(average="trials", backend="auto", on_gpu=False, estimator={})
     series = rng.standard_normal((3, 25, 4))
     series[0, :, 1] = 1
-    result, messages = study_analysis.decompose(settings, series)
+    result, messages = decompose(settings, series)
     assert result.degenerate["constant"] == 3
     assert ["25 time points" in messages[0], "degenerate" in messages[1]] == [True, True]
     settings.tau = 1
-    assert study_analysis.excess_averages(settings, series).missing >= 3
+    assert excess_averages(settings, series).missing >= 3
 
 
 def test_no_filter_of_the_process_is_changed():

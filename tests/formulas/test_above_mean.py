@@ -5,12 +5,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import synkern
 from support import cupy_stand_in
+from support.backends import AT_FULL_SPEED
+from support.optional import needs_torch, torch
 from synkern import calc_PhiID, phiid, phiid_local
 from synkern.decomposition.reference import local_pair, phiid_pair
 from synkern.kernels.formulas.above_mean import above_mean
@@ -24,7 +25,6 @@ pytestmark = [
 TINY = 5e-324
 HUGE = sys.float_info.max
 LIBRARIES = {"numpy": np, "torch": torch, "cupy": cupy_stand_in.module()}
-BACKENDS = ["numpy", "torch", "cpu"]  # Others, interpreted, have a test of their own.
 
 
 def exactly_above(row, values):
@@ -188,7 +188,7 @@ def test_functions_agree(name, redundancy, rng):
     for k, atom in enumerate(synkern.ATOMS):
         for found in (local[k], tensor[k], drop_in[atom]):
             np.testing.assert_allclose(found, pointwise[atom], rtol=0, atol=1e-12)
-    for backend in BACKENDS:
+    for backend in AT_FULL_SPEED:
         found = phiid(series, atoms="all", backend=backend, **options)
         for atom, value in expected.items():
             assert found[atom][0, 1] == pytest.approx(value, abs=1e-12), (backend, atom)
@@ -205,7 +205,7 @@ def test_averages(name, rng):
         "concatenate": information(*exact_bits(series)),
     }
     for average, value in expected.items():
-        for backend in BACKENDS:
+        for backend in AT_FULL_SPEED:
             options = {"kind": "discrete", "average": average, "backend": backend}
             found = sum_of(phiid(series, atoms="all", **options))
             assert found == pytest.approx(value, abs=1e-12), (backend, average)
@@ -213,6 +213,7 @@ def test_averages(name, rng):
     assert fitted.sum(-2).mean() == pytest.approx(expected["concatenate"], abs=1e-12)
 
 
+@needs_torch
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
 def test_interpreted_kernels(redundancy, rng):
     """Nodes of all kinds in one call, as each of its programs takes a second."""
@@ -253,7 +254,7 @@ def test_nulls_agree(rng):
                 np.testing.assert_allclose(other, first, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", AT_FULL_SPEED)
 def test_a_node_is_constant_where_its_bits_are(backend, rng):
     """The largest of different samples exceeds their mean, however near; equal ones never do."""
     series = rng.standard_normal((40, 3))

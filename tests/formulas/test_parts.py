@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import torch
 
+from support.optional import torch
 from synkern.kernels.contract import Tile
 from synkern.kernels.formulas.parts import parts
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
 from bench.harness.extended_precision import exact_atoms
+from support.optional import torch
 from synkern import ATOMS, calc_PhiID
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.formulas.uncorrelated import resolution

@@ -6,13 +6,10 @@ import transformers as tf
 from torch import nn
 from transformers.modeling_utils import AttentionInterface
 
-from support.tiny_models import ARCHITECTURES, COMMON, DECODER, build, initialise, prompts
-from synkern.models.heads import UnsupportedModelError, find_output_projections
+from support.tiny_models import ARCHITECTURES, COMMON, DECODER, build, hooks, initialise, prompts
+from synkern.models.heads import find_heads
+from synkern.models.language_model import UnsupportedModelError
 from synkern.models.upstream import is_compiled
-
-
-def hooks(model):
-    return [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -20,9 +17,9 @@ def hooks(model):
 def test_every_layer_is_found(name, attention):
     model = build(name, attention)
     _, layers, heads, width, last = ARCHITECTURES[name]
-    found = find_output_projections(model)
+    found = find_heads(model)
     assert [p.layer for p in found] == list(range(layers))
-    assert {(p.heads, p.width) for p in found} == {(heads, width)}
+    assert {(p.count, p.width) for p in found} == {(heads, width)}
     assert found[-1].name == last
     assert all(model.get_submodule(p.name) is p.module for p in found)
 
@@ -33,7 +30,7 @@ def test_every_layer_is_found(name, attention):
 def test_flex_attention():
     model = build("llama", "flex_attention")
     with torch.compiler.set_stance("force_eager"):
-        found = find_output_projections(model)
+        found = find_heads(model)
     assert [p.name for p in found] == [f"model.layers.{i}.self_attn.o_proj" for i in range(3)]
 
 
@@ -43,7 +40,7 @@ def test_a_layer_may_have_its_own_number_of_heads():
     attention.num_key_value_groups = 6
     attention.q_proj = nn.Linear(48, 96, bias=False)
     attention.o_proj = nn.Linear(96, 48, bias=False)
-    assert [p.heads for p in find_output_projections(model)] == [3, 6, 3]
+    assert [p.count for p in find_heads(model)] == [3, 6, 3]
 
 
 def test_a_projection_of_an_unknown_class_is_found():
@@ -59,7 +56,7 @@ def test_a_projection_of_an_unknown_class_is_found():
     model = build("llama")
     for layer in model.model.layers:
         layer.self_attn.o_proj = Quantised(layer.self_attn.o_proj)
-    assert {type(p.module) for p in find_output_projections(model)} == {Quantised}
+    assert {type(p.module) for p in find_heads(model)} == {Quantised}
 
 
 def test_nothing_is_left_behind():
@@ -68,7 +65,7 @@ def test_nothing_is_left_behind():
     model.model.language_model.layers[0].eval()
     modes = [m.training for m in model.modules()]
     interface, before, rng = AttentionInterface.get_interface, hooks(model), torch.get_rng_state()
-    find_output_projections(model)
+    find_heads(model)
     assert [m.training for m in model.modules()] == modes
     assert AttentionInterface.get_interface is interface
     assert hooks(model) == before
@@ -83,7 +80,7 @@ def test_nothing_is_left_behind_after_a_failure():
     with pytest.raises(
         UnsupportedModelError, match="LlamaForCausalLM failed on a text of 3 tokens"
     ):
-        find_output_projections(model)
+        find_heads(model)
     assert AttentionInterface.get_interface is interface
     assert hooks(model) == before
 
@@ -94,7 +91,7 @@ def test_the_model_inside_a_wrapper_is_used():
             super().__init__()
             self.inner = inner
 
-    assert len(find_output_projections(Adapter(build("llama")))) == 3
+    assert len(find_heads(Adapter(build("llama")))) == 3
 
 
 def test_compiled_models_are_recognised():
@@ -114,7 +111,7 @@ def test_the_probe_does_not_compile():
 
     model = build("llama")
     model.compile(backend=backend)
-    assert len(find_output_projections(model)) == 3
+    assert len(find_heads(model)) == 3
 
 
 def test_a_gate_is_refused():
@@ -129,7 +126,7 @@ def test_a_gate_is_refused():
     )
     model = initialise(tf.Qwen3NextForCausalLM, config)
     with pytest.raises(UnsupportedModelError) as refusal:
-        find_output_projections(model)
+        find_heads(model)
     for part in (
         "Qwen3NextForCausalLM",
         "model.layers.0.self_attn (Qwen3NextAttention, 3 heads of width 16)",
@@ -149,7 +146,7 @@ def test_a_gate_in_place_is_refused():
     attention = model.model.layers[1].self_attn
     attention.o_proj = nn.Sequential(Gate(), attention.o_proj)
     with pytest.raises(UnsupportedModelError, match=r"layers\.1\.self_attn.*other values"):
-        find_output_projections(model)
+        find_heads(model)
 
 
 def test_a_norm_between_is_refused():
@@ -157,7 +154,7 @@ def test_a_norm_between_is_refused():
     for layer in model.model.layers:
         layer.self_attn.o_proj = nn.Sequential(nn.RMSNorm(48), layer.self_attn.o_proj)
     with pytest.raises(UnsupportedModelError, match="a gate or a norm lies between"):
-        find_output_projections(model)
+        find_heads(model)
 
 
 @pytest.mark.parametrize("name", ["Bloom", "Falcon", "Mpt", "GPTNeo"])
@@ -183,7 +180,7 @@ def test_bypassing_the_interface_is_refused(name):
     model = initialise(getattr(tf, f"{name}ForCausalLM"), config, attention="eager")
     message = rf"{name}ForCausalLM: its attention \({name}.*does not go through"
     with pytest.raises(UnsupportedModelError, match=message) as refusal:
-        find_output_projections(model)
+        find_heads(model)
     assert "attn_implementation" not in str(refusal.value)  # none of theirs helps
 
 
@@ -204,10 +201,10 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_model_that_looks_ahead_is_refused(dtype):
-    assert len(find_output_projections(bert(is_decoder=True, dtype=dtype))) == 2
+    assert len(find_heads(bert(is_decoder=True, dtype=dtype))) == 2
     message = r"BertLMHeadModel looks ahead: at bert\.encoder\.layer\.0.*is_decoder=True"
     with pytest.raises(UnsupportedModelError, match=message):
-        find_output_projections(bert(is_decoder=False, dtype=dtype))
+        find_heads(bert(is_decoder=False, dtype=dtype))
 
 
 def test_a_later_layer_that_looks_ahead_is_refused():
@@ -221,7 +218,7 @@ def test_a_later_layer_that_looks_ahead_is_refused():
 
     attention.forward = forward
     with pytest.raises(UnsupportedModelError, match=r"looks ahead: at model\.layers\.2\.self_attn"):
-        find_output_projections(model)
+        find_heads(model)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -239,14 +236,14 @@ def test_rounding_is_no_look_ahead(dtype):
 
     for layer in model.model.layers:
         layer.forward = rounding_otherwise(layer.forward)
-    assert len(find_output_projections(model)) == 3
+    assert len(find_heads(model)) == 3
 
 
 def test_one_forward_pass_is_run():
     model, calls = build("llama"), []
     forward = model.forward
     model.forward = lambda *args, **kwargs: calls.append(None) or forward(*args, **kwargs)
-    find_output_projections(model)
+    find_heads(model)
     assert len(calls) == 1
 
 
@@ -261,32 +258,32 @@ def test_an_encoder_decoder_is_refused():
         decoder_start_token_id=0,
     )
     with pytest.raises(UnsupportedModelError, match="T5ForConditionalGeneration is an encoder-dec"):
-        find_output_projections(tf.T5ForConditionalGeneration(config))
+        find_heads(tf.T5ForConditionalGeneration(config))
 
 
 def test_a_model_without_attention_is_refused():
     config = tf.MambaConfig(**COMMON, hidden_size=32, num_hidden_layers=2, state_size=4)
     with pytest.raises(UnsupportedModelError, match="no attention layer was found"):
-        find_output_projections(tf.MambaForCausalLM(config))
+        find_heads(tf.MambaForCausalLM(config))
 
 
 def test_a_shared_projection_is_refused():
     model = build("llama")
     model.model.layers[2].self_attn.o_proj = model.model.layers[0].self_attn.o_proj
     with pytest.raises(UnsupportedModelError, match="in 2 attention calls"):
-        find_output_projections(model)
+        find_heads(model)
 
 
 def test_no_transformers_model_is_refused():
     with pytest.raises(UnsupportedModelError, match="Linear neither is nor holds"):
-        find_output_projections(nn.Linear(2, 2))
+        find_heads(nn.Linear(2, 2))
 
 
 def test_the_model_computes_as_before():
     model, ids = build("mixtral"), prompts(2, 5)
     with torch.no_grad():
         before = model(ids).logits
-        find_output_projections(model)
+        find_heads(model)
         assert torch.equal(model(ids).logits, before)
 
 
@@ -299,5 +296,5 @@ def test_numbers_that_are_not_finite_are_not_blamed_on_a_gate(value):
     with pytest.raises(
         UnsupportedModelError, match="weights of the model are not finite"
     ) as refused:
-        find_output_projections(model)
+        find_heads(model)
     assert "gate" not in str(refused.value)

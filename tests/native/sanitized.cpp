@@ -4,6 +4,7 @@
 #include "host/host.cpp"
 
 #include <cstdio>
+#include <cstdlib>
 #include <random>
 
 namespace {
@@ -42,8 +43,18 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, int64_t 
     }
     std::vector<double> values(trials * panels * samples * 2 * PANEL), own(trials * nodes);
     std::vector<unsigned char> constant(trials * nodes);
-    synkern_standardise(series.data(), trials, time, nodes, tau, values.data(), own.data(),
+    const Area whole{0, nodes, 0, nodes, true};
+    synkern_standardise(series.data(), trials, time, nodes, tau, &whole, values.data(), own.data(),
                         constant.data(), threads);
+    // Of a rectangle alone: its panels are the same, and so is which nodes are constant.
+    const Area corner{nodes / 2, nodes, 0, 1, false};
+    std::vector<double> some(values.size()), own_of_some(own.size());
+    std::vector<unsigned char> constant_again(constant.size());
+    synkern_standardise(series.data(), trials, time, nodes, tau, &corner, some.data(),
+                        own_of_some.data(), constant_again.data(), threads);
+    if (constant_again != constant || !std::equal(some.begin(), some.begin() + samples * PANEL * 2,
+                                                  values.begin()))
+        std::abort();
     const int64_t words = (samples + 63) / 64;
     std::vector<unsigned long long> bits(trials * 3 * words * nodes);
     for (int64_t k = 0; k < trials; ++k)

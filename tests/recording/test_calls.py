@@ -6,15 +6,10 @@ import transformers as tf
 from torch import nn
 
 from support.tiny_models import build, cache_argument, cache_of, generate, go_on, prompts
-from synkern.recording.decoding import RecordingError
 from synkern.recording.recorder import record
+from synkern.recording.recording import RecordingError
 
 LLAMA = cache_argument(tf.LlamaForCausalLM)
-
-
-@pytest.fixture
-def model():
-    return build("llama")
 
 
 @pytest.fixture(autouse=True)

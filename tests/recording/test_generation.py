@@ -6,7 +6,7 @@ import pytest
 from support import tiny_study
 from synkern.models.language_model import load
 from synkern.recording.answers import PromptError, record_answers
-from synkern.recording.decoding import RecordingError
+from synkern.recording.recording import RecordingError
 
 PROMPTS = ["the cat sat", "why is it blue on a big mat"]
 
@@ -22,6 +22,18 @@ def answers(loaded, texts=PROMPTS, *, new_tokens=4, batch_size=1):
 
 def test_prompts_are_answered(loaded):
     assert answers(loaded).series.shape == (2, 4, 8)
+
+
+def test_where_the_nodes_are(loaded):
+    found = answers(loaded)
+    assert list(zip(found.layer.tolist(), found.index.tolist(), strict=True)) == [
+        (layer, head) for layer in range(4) for head in range(2)
+    ]
+
+
+def test_a_kind_of_node_that_there_is_not_is_refused(loaded):
+    with pytest.raises(ValueError, match="nodes: 'neurons' is no kind of node; use 'heads'"):
+        record_answers(*loaded, PROMPTS, new_tokens=4, batch_size=1, nodes="neurons")
 
 
 def test_the_error_is_of_both_kinds():

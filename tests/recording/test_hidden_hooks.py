@@ -10,15 +10,11 @@ import torch
 from torch import nn
 from torch.nn.modules import module as everywhere
 
-from support.tiny_models import build, generate, prompts
-from synkern.models.heads import UnsupportedModelError, find_output_projections
+from support.tiny_models import generate, prompts
+from synkern.models.heads import find_heads
+from synkern.models.language_model import UnsupportedModelError
 from synkern.recording.recorder import record
 from synkern.recording.replayer import replay
-
-
-@pytest.fixture
-def model():
-    return build("llama")
 
 
 class Counter:
@@ -65,7 +61,7 @@ def test_hooks_of_users_see_the_generation_alone(model, kind, place):
         assert counter.calls == 0
         generate(model, ids, 3)
     assert counter.calls == bare.calls == (0 if "full" in kind else 3)
-    find_output_projections(model)
+    find_heads(model)
     assert counter.calls == bare.calls
     generate(model, ids, 3)
     assert counter.calls == 2 * bare.calls
@@ -83,7 +79,7 @@ def test_hooks_of_all_modules_see_the_generation_alone(model, always):
         everywhere.register_module_forward_hook(counter, always_call=always),
     ]
     try:
-        find_output_projections(model)
+        find_heads(model)
         assert counter.calls == 0
         nn.Identity()(ids)
         assert counter.calls == 2
@@ -102,7 +98,7 @@ def test_an_always_called_hook_does_not_see_a_failure(model):
     model.register_forward_hook(counter, always_call=True)
     model.model.layers[1].mlp.forward = lambda x: x / torch.ones(7)
     with pytest.raises(UnsupportedModelError):
-        find_output_projections(model)
+        find_heads(model)
     # Once: the model is tried again with its hooks, in case it needs them.
     assert counter.calls == 1
 
@@ -136,11 +132,11 @@ def test_a_model_that_needs_its_hooks_is_read_with_them(model):
     embeds = model.model.embed_tokens
     embeds.register_forward_hook(lambda _, args, out: nn.functional.pad(out, (0, 1)))
     model.model.layers[0].register_forward_pre_hook(mend)
-    assert len(find_output_projections(model)) == 3
+    assert len(find_heads(model)) == 3
     model.model.layers[0].register_forward_pre_hook(lambda _, args: (args[0] / 1,))
     embeds.weight = nn.Parameter(embeds.weight[:, :-1].clone())
     model.model.layers[0]._forward_pre_hooks.popitem(last=False)
-    assert len(find_output_projections(model)) == 3
+    assert len(find_heads(model)) == 3
 
 
 def test_another_thread_keeps_its_hooks(model):
@@ -158,7 +154,7 @@ def test_another_thread_keeps_its_hooks(model):
         return forward(*args, **kwargs)
 
     model.forward = elsewhere
-    find_output_projections(model)
+    find_heads(model)
     assert len(calls) == 2
     assert counter.calls == 1
 
@@ -167,7 +163,7 @@ def test_order_of_hooks_is_kept(model):
     seen = []
     for name in "abc":
         model.register_forward_pre_hook(lambda *_, name=name: seen.append(name))
-    find_output_projections(model)
+    find_heads(model)
     model(prompts(1, 3))
     assert seen == ["a", "b", "c"]
 
@@ -212,7 +208,7 @@ def test_no_trace_is_left(model):
     config = copy.deepcopy(model.config.to_dict())
     state, modes = torch.get_rng_state(), [m.training for m in model.modules()]
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    find_output_projections(model)
+    find_heads(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert [m.training for m in model.modules()] == modes
     assert model.generation_config.to_dict() == settings

@@ -6,7 +6,7 @@ import torch
 from support.tiny_models import build, cache_of, generate, go_on, prompts
 from synkern import record, replay
 from synkern.models import upstream
-from synkern.models.heads import UnsupportedModelError
+from synkern.models.language_model import UnsupportedModelError
 
 IDS = prompts(2, 7)
 

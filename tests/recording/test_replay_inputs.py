@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 
 from support.tiny_models import DECODER, build, generate, initialise, prompts
 from synkern.models.language_model import randomly_initialised
-from synkern.recording.decoding import RecordingError
 from synkern.recording.recorder import record
+from synkern.recording.recording import RecordingError
 from synkern.recording.replayer import replay
 
 STEPS = 6

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from synkern.analysis.profile import LayerProfile
-from synkern.study.report.findings import findings
+from synkern.study.report import findings_of
+from synkern.study.stage import Results
+from synkern.study.stages import STAGES
 
 UP, FLAT = (0.1, 0.3), (-0.1, 0.1)
 DOWN = (-0.3, -0.1)
@@ -43,14 +45,17 @@ def said(trained, control=None, excess=None, unrelated=None, trials=60, absent=N
     }
     chosen = {"model": "models/m<1>", "new_tokens": 100, "tau": 1, "kind": "gaussian"}
     chosen |= {"redundancy": "MMI", "average": "trials", "detrend": "none", "null": "none"}
+    chosen |= {"control": control is not None} | parameters
     description = {
-        "parameters": chosen | {"control": control is not None} | parameters,
+        "parameters": chosen,
         "stages": {
             "analysis (trained)": analysis,
-            "null (trained)": {"atoms": {"sts": {"share_q": 0.123}}},
         },
     }
-    sentences = findings(description, profiles)
+    if chosen["null"] != "none":
+        tested = {"atoms": {"sts": {"share_q": 0.123}}}
+        description["stages"]["null (trained)"] = tested
+    sentences = findings_of(Results(description, {}, profiles), STAGES)
     assert len(sentences) == 3
     assert all(sentence.endswith(".") for sentence in sentences)
     return sentences

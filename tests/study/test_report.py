@@ -1,4 +1,4 @@
-"""The figures and the page of a study: that they show its numbers, whatever the model's shape."""
+"""The page of a study: that it shows its numbers, and says of each figure what it cannot show."""
 
 import base64
 import html
@@ -9,64 +9,24 @@ from unittest import mock
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from support.random_atoms import HEAD, LAYER, atoms, mean_of
 from synkern.analysis import nulls
-from synkern.analysis.averages import TrialAverages
-from synkern.analysis.profile import layer_profiles
 from synkern.analysis.scores import RANKINGS
 from synkern.study.folder import StudyFolder
-from synkern.study.report import page as report
-from synkern.study.report.figures import (
-    excess_matrices,
-    head_maps,
+from synkern.study.numerals import percent
+from synkern.study.report import (
+    findings_of,
     layer_profile_curves,
-    null_curves,
-    pair_matrices,
-    synergy_curves,
+    write_report,
 )
-from synkern.study.report.findings import findings
-from synkern.study.report.page import FALSE_POSITIVES, write_report
+from synkern.study.report.figures import STYLE
+from synkern.study.stage import Results
+from synkern.study.stages import STAGES
+from synkern.study.stages.null import FALSE_POSITIVES
 
-LAYER = np.array([0, 0, 0, 1, 1, 2, 2, 2, 5, 5, 5])  # layers may differ in size, or be missing
-HEAD = np.array([0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 2])
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def atoms(seed=0):
-    rng = np.random.default_rng(seed)
-    out = []
-    for scale in (1.0, 0.3):
-        matrix = scale * rng.random((6, 11, 11))
-        matrix = matrix + matrix.transpose(0, 2, 1)
-        matrix[:, np.arange(11), np.arange(11)] = np.nan
-        out.append(matrix)
-    return out
-
-
-def averages(sts, rtr):
-    return TrialAverages.of([{"sts": sts, "rtr": rtr}])
-
-
-def mean_of(sts, rtr):
-    mean = averages(sts, rtr).mean()
-    return mean["sts"], mean["rtr"]
-
-
-@pytest.fixture(scope="module")
-def profiles():
-    out = {}
-    for seed, weights in enumerate(("trained", "random")):
-        plain = averages(*atoms(seed))
-        out[weights] = layer_profiles(plain, LAYER, rankings=(*RANKINGS, "synergy"), bootstrap=100)
-        excess = atoms(seed)[0] - 0.7
-        excess[0, :2, 2:4] = np.nan
-        excess[0, 2:4, :2] = np.nan
-        if weights == "random":
-            excess[2:, 5:] = excess[2:, :, 5:] = np.nan
-        for mean in ("excess_synergy", "unrelated_excess"):
-            beyond = TrialAverages.of([{"excess": excess}])
-            out[weights] |= layer_profiles(beyond, LAYER, rankings=[mean], bootstrap=300)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +97,9 @@ def description(**parameters):
         "skipped_nodes": 0,
         "seconds": {"decomposition": 0.5},
     }
+    kinds = {"recording": recording, "analysis": analysis}
+    if parameters.get("null", "none") != "none":
+        kinds["null"] = NULL
     return {
         "parameters": {"model": "a/b<i>", "new_tokens": 40, "tau": 2, "seed": 0, "control": True}
         | {"kind": "gaussian", "redundancy": "MMI", "average": "trials", "detrend": "none"}
@@ -146,14 +109,14 @@ def description(**parameters):
         "environment": {"synkern": "0", "gpu": None},
         "stages": {
             f"{kind} ({weights})": facts
-            for kind, facts in (("recording", recording), ("analysis", analysis), ("null", NULL))
+            for kind, facts in kinds.items()
             for weights in ("trained", "random")
         },
     }
 
 
 def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, profiles):
-    path = write_report(StudyFolder(tmp_path, arrays=arrays), description(), profiles)
+    path = written(tmp_path, description(), arrays, profiles)
     page = path.read_text(encoding="utf-8")
     embedded = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     assert len(embedded) == 8
@@ -190,7 +153,8 @@ def test_no_name_of_a_model_is_a_formula(tmp_path, arrays, profiles, name):
     # As set by a matplotlibrc of the user.
     with mpl.rc_context({"text.usetex": True, "axes.formatter.use_mathtext": True}):
         figure = layer_profile_curves({f"{name} trained": trained["trained"]}, f"{name}: title")
-        assert report._png(figure).startswith(PNG)
+        with mpl.rc_context(STYLE):
+            figure.savefig(io.BytesIO(), format="png")  # fails of what is no formula
     assert figure.get_suptitle() == f"{name}: title"
     page = page_of(tmp_path, arrays, profiles, model=f"models/{name}")
     assert f"Synergy over depth: {name}" in page
@@ -198,7 +162,7 @@ def test_no_name_of_a_model_is_a_formula(tmp_path, arrays, profiles, name):
 
 def test_the_page_begins_with_three_sentences(tmp_path, arrays, profiles):
     page = page_of(tmp_path, arrays, profiles)
-    sentences = findings(description(), profiles)
+    sentences = findings_of(Results(description(), {}, profiles), STAGES)
     start = page.index("Does synergy peak")
     assert page[:start].rstrip().endswith(" ".join(" ".join(sentences).split()))
     assert "trust-remote-code" not in page
@@ -215,10 +179,9 @@ def test_the_ranking_of_the_published_figures_comes_first_and_is_marked(tmp_path
 
 def test_the_page_of_a_study_without_control_does_not_speak_of_it(tmp_path, arrays, profiles):
     trained = {"trained": profiles["trained"]}
-    folder = StudyFolder(tmp_path, arrays=arrays)
     for stale in ("heads_random.png", "pairs_random.png", "mine.png"):
         (tmp_path / stale).write_bytes(PNG)
-    page = write_report(folder, description(control=False), trained)
+    page = written(tmp_path, description(control=False), arrays, trained)
     assert "random weights" not in page.read_text(encoding="utf-8")
     # Figures of the control would belong to another report; a stranger's stay.
     left = {file.name for file in tmp_path.glob("*.png")}
@@ -228,55 +191,11 @@ def test_the_page_of_a_study_without_control_does_not_speak_of_it(tmp_path, arra
     }
 
 
-def test_pair_matrices_have_layers_and_units():
-    sts, rtr = mean_of(*atoms())
-    figure = pair_matrices(sts, rtr, LAYER, "title")
-    panels = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in panels] == ["Synergy (sts)", "Redundancy (rtr)"]
-    for axes, matrix in zip(panels, (sts, rtr), strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), matrix)
-        assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "5"]
-        np.testing.assert_allclose(axes.get_xticks(), [1, 3.5, 6, 9])  # the middle of each layer
-        boundaries = sorted(line.get_ydata()[0] for line in axes.lines[::2])
-        assert boundaries == [2.5, 4.5, 7.5]
-    bars = [axes.get_ylabel() for axes in figure.axes if axes not in panels]
-    assert bars == ["synergy (nats)", "redundancy (nats)"]
-
-
-def test_head_maps_put_every_node_where_it_is():
-    scores = {"rank_difference": np.arange(11.0) - 5, "mean_difference": np.arange(11.0)}
-    figure = head_maps(scores, LAYER, HEAD, "title")
-    panels = [axes for axes in figure.axes if axes.get_title()]
-    titles = ["rank difference", "mean difference (as published)"]
-    assert [axes.get_title() for axes in panels] == titles
-    grid = panels[0].images[0].get_array().filled(np.nan)
-    assert grid.shape == (4, 3)
-    assert grid[3, 2] == 5
-    assert grid[1, 1] == -1
-    assert np.isnan(grid[1, 2])  # layer 1 has two heads
-    # Around zero: as much colour below as above; otherwise the whole scale.
-    assert panels[0].images[0].get_clim() == (-5, 5)
-    assert panels[1].images[0].get_clim() == (0, 10)
-
-
-def test_profile_curves_can_be_told_apart_without_colour(profiles):
-    figure = layer_profile_curves(profiles, "title")
-    panels = figure.axes
-    titles = ["mean difference (as published)", "rank difference", "balance"]
-    assert [axes.get_title() for axes in panels] == titles
-    for axes, ranking in zip(panels, RANKINGS, strict=True):
-        lines = {line.get_label(): line for line in axes.lines}
-        assert lines["trained"].get_linestyle() != lines["random"].get_linestyle()
-        np.testing.assert_array_equal(lines["random"].get_ydata(), profiles["random"][ranking].mean)
-        assert axes.get_xlabel() == "relative depth"
-    assert "scaled" in panels[0].get_ylabel()
-
-
-def test_drawing_leaves_no_global_state():
-    before = dict(mpl.rcParams)
-    figure = pair_matrices(*mean_of(*atoms()), LAYER, "title")
-    figure.savefig(io.BytesIO(), format="png")
-    assert dict(mpl.rcParams) == before
+def written(tmp_path, described, arrays, profiles):
+    """The page of a study."""
+    results = Results(described, arrays, profiles)
+    sentences = findings_of(results, STAGES)
+    return write_report(StudyFolder(tmp_path), results, STAGES, sentences)
 
 
 def page_of(tmp_path, arrays, profiles, facts=None, **parameters):
@@ -284,9 +203,13 @@ def page_of(tmp_path, arrays, profiles, facts=None, **parameters):
     described = description(**parameters)
     for weights in ("trained", "random"):
         described["stages"][f"analysis ({weights})"] |= facts or {}
+
     # Only the words are looked at: rendering the figures takes seconds.
-    with mock.patch.object(report, "_png", return_value=PNG):
-        page = write_report(StudyFolder(tmp_path, arrays=arrays), described, profiles)
+    def draw(figure, file, **options):
+        file.write(PNG)
+
+    with mock.patch.object(Figure, "savefig", draw):
+        page = written(tmp_path, described, arrays, profiles)
     text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
     return " ".join(html.unescape(text).split())
 
@@ -374,62 +297,6 @@ def test_the_sizes_of_the_nulls_are_those_measured():
     assert {null: list(sizes) for null, sizes in FALSE_POSITIVES.items()} == table
 
 
-def test_an_incomplete_excess_looks_it(profiles):
-    missing = {name: np.full(4, 0.25) for name in profiles}
-    figure = synergy_curves(profiles, missing, "title", "bits")
-    grid = np.array(figure.axes).reshape(2, 3)
-    assert [axes.get_title() for axes in grid[0]] == [
-        *("Synergy (sts)", "Beyond persistence", "Without a reference")
-    ]
-    assert [axes.get_ylabel() for axes in grid[:, 0]] == [
-        f"{name}\nbits, mean of the layer" for name in ("trained", "random")
-    ]
-    for axes, name in zip(grid[:, 1], profiles, strict=True):
-        profile = profiles[name]["excess_synergy"]
-        lines = {line.get_label(): line for line in axes.lines}
-        np.testing.assert_array_equal(lines[name].get_ydata(), profile.mean)
-        unrelated = profiles[name]["unrelated_excess"].mean
-        np.testing.assert_array_equal(lines["if unrelated"].get_ydata(), unrelated)
-        assert ("parabola" in lines) == profile.complete
-        assert bool(axes.texts) != profile.complete
-    assert [bar.get_height() for bar in grid[0, 2].patches] == [0.25] * 4
-    raw = synergy_curves(profiles, {}, "title")
-    assert [axes.get_title() for axes in raw.axes] == ["Synergy (sts)"] * 2
-    # One model may have an excess and the other none.
-    only = {"trained": profiles["trained"], "random": {"synergy": profiles["random"]["synergy"]}}
-    figure = synergy_curves(only, {"trained": missing["trained"]}, "title")
-    for axes in np.array(figure.axes).reshape(2, 3)[1, 1:]:
-        assert [text.get_text() for text in axes.texts] == ["none"]
-
-
-def test_the_excess_map_is_centred_and_leaves_gaps_grey():
-    excess = np.where(np.eye(11, dtype=bool), np.nan, 0.5 - atoms()[0][0])
-    excess[0, 1] = excess[1, 0] = np.nan
-    figure = excess_matrices(excess, np.full((11, 11), 0.5), LAYER, "title", "bits")
-    panels = [axes for axes in figure.axes if axes.get_title()]
-    low, high = panels[0].images[0].get_clim()
-    assert low == -high < 0
-    np.testing.assert_array_equal(panels[0].images[0].get_array().filled(np.nan), excess)
-    assert panels[1].images[0].get_clim() == (0, 1)
-    assert "excess of sts (bits)" in [axes.get_ylabel() for axes in figure.axes]
-    nothing = excess_matrices(excess * np.nan, np.zeros((11, 11)), LAYER, "title")
-    nothing.savefig(io.BytesIO(), format="png")
-
-
-def test_null_curves_are_shares_of_the_pairs_of_a_layer():
-    q = np.where(LAYER[:, None] + LAYER[None, :] <= 2, 0.01, 0.5)
-    q[np.arange(11), np.arange(11)] = np.nan
-    test = {"p": q / 5, "q": q, "z": np.full((11, 11), -2.0)}
-    figure = null_curves({"trained": {"sts": test, "rtr": test}}, LAYER, 0.05, "title")
-    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
-    by_hand = [
-        np.mean([q[i, j] <= 0.05 for i in np.flatnonzero(k == LAYER) for j in range(11) if i != j])
-        for k in (0, 1, 2, 5)
-    ]
-    np.testing.assert_allclose(lines["trained: q ≤ 0.05"], by_hand)
-    np.testing.assert_array_equal(figure.axes[2].lines[0].get_ydata(), -2.0)
-
-
 @pytest.mark.parametrize(
     ("share", "said"),
     [
@@ -442,4 +309,4 @@ def test_null_curves_are_shares_of_the_pairs_of_a_layer():
     ],
 )
 def test_shares_are_not_rounded_to_nothing_or_all(share, said):
-    assert report._percent(share) == said
+    assert percent(share) == said

@@ -14,8 +14,10 @@ import time
 import numpy as np
 import pytest
 
+from support import tiny_study
+from synkern.study import ArgumentError, StudyError
 from synkern.study import lock as study_lock
-from synkern.study.folder import ArgumentError, StudyError, StudyFolder
+from synkern.study.folder import StudyFolder
 from synkern.study.lock import LOCK, FolderInUseError, FolderLock
 
 HOLD = """
@@ -295,3 +297,45 @@ def test_a_study_of_an_earlier_format_is_named(tmp_path):
     np.savez(tmp_path / "study.npz", metadata=np.array(json.dumps(metadata)), **arrays)
     with pytest.raises(StudyError, match="version 2, this is 'synkern study' version 3; move it"):
         StudyFolder.open(tmp_path)
+
+
+def test_a_foreign_or_broken_folder_is_refused(model, tmp_path, copy):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StudyError, match=r"'notes\.txt' but no study\.npz|'copy' but no"):
+        tiny_study.again(model, tmp_path)
+    with pytest.raises(StudyError, match="is a file"):
+        tiny_study.again(model, tmp_path / "notes.txt")
+    file = copy / "study.npz"
+    whole = file.read_bytes()
+    for content in (b"", b"nonsense", whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        with pytest.raises(StudyError, match="cannot be read as the arrays of a study"):
+            tiny_study.again(model, copy)
+        assert file.read_bytes() == content
+    np.savez(file, something=np.zeros(3))
+    with pytest.raises(StudyError, match="KeyError"):
+        tiny_study.again(model, copy)
+    np.savez(file, metadata=np.array('{"format": "x", "format_version": 9, "stages": {}}'))
+    with pytest.raises(StudyError, match="format 'x' version 9"):
+        tiny_study.again(model, copy)
+
+
+def test_no_damage_to_the_archive_ends_in_a_traceback(tmp_path):
+    folder = StudyFolder.open(tmp_path)
+    folder.put("stage", {"a": 1}, {"x": np.arange(5.0), "t": np.array(["a", "b"])})
+    folder.save({})
+    whole = (tmp_path / "study.npz").read_bytes()
+    refused = 0
+    entry = whole.find(b"PK\x01\x02")
+    while entry >= 0:
+        # Flags and compression method: encrypted, patched, unknown methods, ...
+        for bit in range(8 * 8, 8 * 12):
+            damaged = bytearray(whole)
+            damaged[entry + bit // 8] ^= 1 << bit % 8
+            (tmp_path / "study.npz").write_bytes(damaged)
+            try:
+                StudyFolder.open(tmp_path)
+            except StudyError:
+                refused += 1
+        entry = whole.find(b"PK\x01\x02", entry + 1)
+    assert refused > 50

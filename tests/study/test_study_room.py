@@ -6,25 +6,19 @@ from collections import namedtuple
 
 import pytest
 import torch
-from study.test_study import settings_of
 
 from support import tiny_study
 from synkern import _memory
-from synkern.models import language_model as models
-from synkern.study import numerals
+from synkern.models import load
+from synkern.study import ArgumentError, StudyError, numerals, run_study
 from synkern.study import room as study_room
-from synkern.study.folder import ArgumentError, StudyError
 from synkern.study.plan import decompositions, plan
 from synkern.study.room import Model, cache_bytes_of
-from synkern.study.run import run_study
+from synkern.study.stage import Step
+from synkern.study.stages import STAGES
 
 GB = 10**9
-ASKED = settings_of(prompts=("",) * 60, new_tokens=100, batch_size=30, bootstrap=1000)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_study.save_model(tmp_path_factory.mktemp("model"))
+ASKED = tiny_study.settings_of(asked=("",) * 60, new_tokens=100, batch_size=30, bootstrap=1000)
 
 
 @pytest.fixture
@@ -34,7 +28,7 @@ def recordings(monkeypatch):
     def record(*args, **kwargs):
         raise AssertionError("the model was asked")
 
-    monkeypatch.setattr("synkern.recording.answers.record_answers", record)
+    monkeypatch.setattr("synkern.recording.record_answers", record)
 
 
 def free(monkeypatch, size):
@@ -90,7 +84,7 @@ def test_a_chat_template_counts(tmp_path, recordings):
 
 
 def test_keys_and_values_are_those_of_the_cache(model):
-    loaded, _ = models.load(model, device="cpu")
+    loaded, _ = load(model, device="cpu")
     cache = loaded(input_ids=torch.arange(4, 14)[None]).past_key_values
     measured = sum(tensor.nbytes for layer in cache.layers for tensor in (layer.keys, layer.values))
     assert cache_bytes_of(loaded.config, 4, 4) * 10 == measured
@@ -122,19 +116,17 @@ def test_a_control_that_does_not_fit_is_refused_with_both_numbers(monkeypatch):
 
 
 def test_the_control_is_asked_about_before_the_model(model, monkeypatch, tmp_path, recordings):
-    def refuse(model):
-        raise StudyError(f"{model.parameters} weights more")
-
-    monkeypatch.setattr("synkern.study.plan.check_control", refuse)
-    with pytest.raises(StudyError, match=r"^\d{4,} weights more"):
-        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS)
+    loaded, _ = load(model, device="cpu")
+    needed = 4 * sum(parameter.numel() for parameter in loaded.parameters())
+    free(monkeypatch, needed - 1)
+    few = tiny_study.ARGUMENTS | {"prompts": ["the", "a"], "new_tokens": 10}
+    with pytest.raises(StudyError, match=r"^the control, [\d,]+ random weights beside"):
+        run_study(model, out=tmp_path, **few)
     with pytest.raises(AssertionError, match="the model was asked"):
-        run_study(model, out=tmp_path, **tiny_study.ARGUMENTS, control=False)
+        run_study(model, out=tmp_path, **few, control=False)
 
 
-@pytest.mark.parametrize(
-    "place", ["recording.answers.record_answers", "models.language_model.randomly_initialised"]
-)
+@pytest.mark.parametrize("place", ["recording.record_answers", "models.randomly_initialised"])
 def test_memory_that_ends_while_recording_is_explained(place, model, monkeypatch, tmp_path):
     def too_much(*args, **kwargs):
         return torch.empty(2**60)  # what torch itself says is what is read
@@ -148,12 +140,13 @@ def test_memory_that_ends_while_recording_is_explained(place, model, monkeypatch
 def test_decompositions_that_do_not_fit_are_refused_with_both_numbers(monkeypatch, tmp_path):
     matrix = 8 * 1152**2
     free(monkeypatch, 324 * matrix)
-    study_room.check_analysis(ASKED, 1152, tmp_path)
+    study_room.check_analysis(ASKED, 1152, 4, tmp_path)
     free(monkeypatch, 323 * matrix)
     message = r"all pairs of 1152 heads for 60 prompts takes about 3.44 GB of memory, and 3.43 GB"
     with pytest.raises(StudyError, match=message):
-        study_room.check_analysis(ASKED, 1152, tmp_path)
-    study_room.check_analysis(settings_of(average="moments", prompts=("",) * 60), 1152, tmp_path)
+        study_room.check_analysis(ASKED, 1152, 4, tmp_path)
+    pooled = tiny_study.settings_of(average="moments", asked=("",) * 60)
+    study_room.check_analysis(pooled, 1152, 2, tmp_path)
 
 
 def test_a_full_disk_is_found_before(monkeypatch, tmp_path, model, recordings):
@@ -164,28 +157,29 @@ def test_a_full_disk_is_found_before(monkeypatch, tmp_path, model, recordings):
 
 
 def test_the_plan_says_what_will_be_done():
-    stages = ("recording (trained)", "recording (random)", "analysis (trained)")
-    said = plan(ASKED, 270, 30, stages)
+    recording, analysis, null = STAGES
+    steps = [Step(recording, "trained"), Step(recording, "random"), Step(analysis, "trained")]
+    said = plan(ASKED, 270, 30, steps)
     assert said == (
         "plan: record 270 heads in 30 layers while 60 prompts are answered with 100 tokens each, "
         "for trained and random weights; decompose 36,315 pairs of heads (2,178,900 "
         "decompositions) with 1,000 bootstrap draws, for trained weights"
     )
-    nulled = settings_of(prompts=("",) * 60, null="block", null_draws=99)
-    said = plan(nulled, 270, 30, ["null (random)"])
+    nulled = tiny_study.settings_of(asked=("",) * 60, null="block", null_draws=99)
+    said = plan(nulled, 270, 30, [Step(null, "random")])
     assert "null block (99 draws, 215,711,100 decompositions), for random weights" in said
     assert plan(ASKED, 270, 30, ()) == "plan: all stages are there; draw the report"
-    assert decompositions(ASKED, stages) == 60 * 5
-    assert decompositions(nulled, ["null (random)"]) == 60 * 100
-    pooled = settings_of(prompts=("",) * 60, average="moments", bootstrap=100)
-    assert decompositions(pooled, ["analysis (trained)"]) == 60 * 101
-    assert "as many for each bootstrap draw" in plan(pooled, 270, 30, ["analysis (trained)"])
+    assert decompositions(ASKED, steps) == 60 * 5
+    assert decompositions(nulled, [Step(null, "random")]) == 60 * 100
+    pooled = tiny_study.settings_of(asked=("",) * 60, average="moments", bootstrap=100)
+    assert decompositions(pooled, [Step(analysis, "trained")]) == 60 * 101
+    assert "as many for each bootstrap draw" in plan(pooled, 270, 30, [Step(analysis, "trained")])
 
 
 def test_the_plan_comes_before_the_work_and_the_time_after_a_batch(
     model, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("synkern.study.report.page.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr("synkern.study.report.write_report", lambda folder, *args: folder.path)
     arguments = tiny_study.ARGUMENTS | {"progress": True, "control": False}
     run_study(model, out=tmp_path, **arguments)
     lines = capsys.readouterr().err.splitlines()

@@ -8,6 +8,7 @@ a stand-in here: its own kernels, run by the CPU. What can be run in neither way
 from __future__ import annotations
 
 import functools
+import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -85,8 +86,13 @@ and `make proofs` the rest."""
 
 BACKENDS = tuple(backend.name for backend in REGISTRY)
 
-AT_FULL_SPEED = tuple(name for name in BACKENDS if name not in {*STAND_INS, *ELSEWHERE})
-"""Those that run as they are."""
+AT_FULL_SPEED = tuple(
+    backend.name
+    for backend in REGISTRY
+    if backend.name not in {*STAND_INS, *ELSEWHERE}
+    if backend.arrays != "torch" or importlib.util.find_spec("torch")
+)
+"""Those that run as they are; only `make test-numpy` has no torch, see conftest.py."""
 
 DIFFERENTIABLE = tuple(backend.name for backend in REGISTRY if backend.differentiable)
 

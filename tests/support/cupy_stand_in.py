@@ -140,14 +140,16 @@ ndarray.__module__ = "cupy"
 
 def operator(name):
     def method(self, other):
-        return wrap(getattr(unwrap(self), name)(unwrap(other)))
+        with np.errstate(all="ignore"):  # A GPU does not warn.
+            return wrap(getattr(unwrap(self), name)(unwrap(other)))
 
     return method
 
 
 def operator_in_place(name):
     def method(self, other):
-        getattr(unwrap(self), name)(unwrap(other))
+        with np.errstate(all="ignore"):
+            getattr(unwrap(self), name)(unwrap(other))
         return self
 
     return method

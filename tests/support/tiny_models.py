@@ -137,6 +137,11 @@ def initialise(model_class, config, attention="sdpa", dtype=torch.float32, seed=
     return model.eval()
 
 
+def hooks(model):
+    """The number of hooks on each module."""
+    return [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()]
+
+
 def prompts(rows, length, seed=0):
     """Token ids (rows, length) without special tokens."""
     generator = torch.Generator().manual_seed(seed)

@@ -1,8 +1,15 @@
 """A tiny language model in a folder, and a study of it: for tests of what a study does."""
 
+import numpy as np
 import tokenizers
 import torch
 import transformers as tf
+
+from synkern.study import run_study
+from synkern.study.models import Models
+from synkern.study.settings import Settings
+from synkern.study.stage import Sources, step_name
+from synkern.study.stages.analysis import Analysis
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree"]
 WORDS += ["and", "why", "how", "what", "is", "it", "blue", "red", "big", "small"]
@@ -15,6 +22,10 @@ ARGUMENTS = {
     "device": "cpu",
     "progress": False,
 }
+RECORDINGS = tuple(step_name("recording", weights) for weights in ("trained", "random"))
+ANALYSES = tuple(step_name("analysis", weights) for weights in ("trained", "random"))
+NULLS = tuple(step_name("null", weights) for weights in ("trained", "random"))
+ALL = RECORDINGS + ANALYSES
 CHAT = (
     "{% for m in messages %}the {{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %} it{% endif %}"
@@ -55,3 +66,22 @@ def save_model(folder, *, layers=4, chat_template=None, **config):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def again(model, out, **changes):
+    """A study of the model in a folder where one may have been before."""
+    return run_study(model, out=out, **ARGUMENTS | changes)
+
+
+def settings_of(**changes):
+    """Settings of a study without a model, for what asks for no more."""
+    chosen = {"model": "m", "out": "", "new_tokens": 60, "control": False, "backend": "numpy"}
+    chosen |= {"device": "cpu", "batch_size": 1, "bootstrap": 100, "progress": False, "asked": ()}
+    return Settings(**chosen | changes)
+
+
+def analysed(series, layer, **changes):
+    """Arrays and facts of an analysis of a series, (trials, time, nodes), by itself."""
+    recorded = {"trained_norms": series, "trained_layer": np.asarray(layer)}
+    settings = settings_of(**changes)
+    return Analysis().run(Sources(settings, Models(settings), recorded), "trained")

@@ -51,6 +51,7 @@ class Ccs : public Sum {
         alignas(64) double own_columns[TILE] = {};
         std::copy(own + tile.column, own + tile.column + tile.columns, own_columns);
         Across moments;
+        const int before = data_.before(tile);
         for (int i = 0; i < tile.rows; ++i) {
             const int r = int((tile.row + i) % ROWS);
             if (r == 0 || i == 0) across(data_, tile, k, i - r, moments);
@@ -58,9 +59,12 @@ class Ccs : public Sum {
             for (int j0 = tile.diagonal() ? i / DOUBLES * DOUBLES : 0; j0 < tile.columns;
                  j0 += DOUBLES) {
                 const Correlations<Doubles> c{
-                    moments.at(moments.xy[r], j0),        moments.at(moments.ab[r], j0),
-                    constant<Doubles>(own[tile.row + i]), moments.at(moments.xb[r], j0),
-                    moments.at(moments.ya[r], j0),        load<Doubles>(own_columns + j0)};
+                    load<Doubles>(moments.xy[r] + before + j0),
+                    load<Doubles>(moments.ab[r] + before + j0),
+                    constant<Doubles>(own[tile.row + i]),
+                    load<Doubles>(moments.xb[r] + before + j0),
+                    load<Doubles>(moments.ya[r] + before + j0),
+                    load<Doubles>(own_columns + j0)};
                 const Lambdas<Doubles> v = lambdas(c);
                 const auto sure = trusted(v, constant<Doubles>(limit_));
                 const LocalForms<Doubles> forms = local_forms(c, v, double(data_.samples));

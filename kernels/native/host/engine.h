@@ -15,6 +15,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "watch.h"
@@ -153,8 +154,8 @@ struct Area {
     int64_t first_column(int64_t i) const { return triangle ? std::max(i, column) : column; }
 };
 
-// Calls body(from, count) for stretches of up to TILE nodes. All but the first begin a panel: there
-// blocks of rows and vectors of columns are whole.
+// Calls body(from, count) for stretches of nodes in up to TILE / PANEL panels. All but the first begin
+// a panel: there blocks of rows and vectors of columns are whole.
 template <class Body>
 void in_tiles(int64_t first, int64_t end, const Body& body) {
     for (int64_t from = first; from < end;) {

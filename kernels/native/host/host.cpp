@@ -136,10 +136,10 @@ EXPORT void synkern_raise() {
 }
 
 EXPORT int synkern_standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
-                               int64_t tau, double* values, double* own, unsigned char* constant,
-                               int64_t threads) {
+                               int64_t tau, const Area* area, double* values, double* own,
+                               unsigned char* constant, int64_t threads) {
     std::unique_ptr<Found> done(guarded([&] {
-        standardise(series, trials, time, nodes, tau, values, own, constant, int(threads));
+        standardise(series, trials, time, nodes, tau, *area, values, own, constant, int(threads));
         return Found();
     }));
     return done ? 0 : 1;

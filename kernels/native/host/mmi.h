@@ -75,6 +75,7 @@ class Mmi : public Sum {
                 varying[g] += varies;
             }
         }
+        const int before = data_.before(tile);
         const int columns = (tile.columns + DOUBLES - 1) / DOUBLES * DOUBLES;
         for (int i0 = -int(tile.row % ROWS); i0 < tile.rows; i0 += ROWS) {
             for (int g = 0; g < TRIALS; ++g) across(data_, tile, k + g, i0, moments[g]);
@@ -94,9 +95,11 @@ class Mmi : public Sum {
 #pragma GCC unroll 4
                     for (int g = 0; g < TRIALS; ++g) {
                         const Across& m = moments[g];
-                        Correlations<Doubles> c{m.at(m.xy[i - i0], j), m.at(m.ab[i - i0], j),
+                        Correlations<Doubles> c{load<Doubles>(m.xy[i - i0] + before + j),
+                                                load<Doubles>(m.ab[i - i0] + before + j),
                                                 constant<Doubles>(row_own[g]),
-                                                m.at(m.xb[i - i0], j), m.at(m.ya[i - i0], j),
+                                                load<Doubles>(m.xb[i - i0] + before + j),
+                                                load<Doubles>(m.ya[i - i0] + before + j),
                                                 load<Doubles>(own[g] + j)};
                         if (alone_) c = without_influence(c);
                         const Lambdas<Doubles> v = lambdas(c);

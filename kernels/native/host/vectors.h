@@ -22,18 +22,16 @@ struct Features {
     const double* panel(int64_t trial, int64_t node) const {
         return values + (trial * panels() + node / PANEL) * stride();
     }
+    int before(const Tile& tile) const { return values == nullptr ? 0 : int(tile.column % PANEL); }
 };
 
-// Correlations of some rows of a tile with its columns, by row and column. Both come in whole blocks
-// of a panel, so that the first columns may be those of nodes before the tile.
+// Correlations of some rows of a tile with its columns, by row and column. Columns come in whole
+// panels: `before` says how many of them are those of nodes before the tile.
 constexpr int ROWS = 4;
 struct Across {
-    using Products = double[ROWS][TILE + PANEL];
+    using Products = double[ROWS][TILE];
     Products xy, ab, xb, ya;
-    int before;  // columns before the tile
-
-    // Of columns j, j + 1, ... of the tile.
-    PHIID_FN Doubles at(const double* row, int j) const { return load<Doubles>(row + before + j); }
+    double beyond[PANEL];  // where the last vector may reach that begins in the last row
 };
 
 // Inner products of ROWS nodes with PANEL. Sums of some hundred samples are formed on their own
@@ -77,13 +75,12 @@ inline void products(const double* rows, const double* columns, int64_t samples,
 // Correlations of rows first ... first + ROWS - 1 of a tile with its columns; the first of them
 // begins a block of rows, and may lie before the tile.
 inline void across(const Features& data, const Tile& tile, int64_t trial, int first, Across& to) {
-    to.before = 0;
+    const int before = data.before(tile);
     if (data.values != nullptr) {
         const int64_t row = tile.row + first;
         const double* rows = data.panel(trial, row) + row % PANEL;
-        to.before = int(tile.column % PANEL);
-        for (int j = 0; j < to.before + tile.columns; j += PANEL)
-            products(rows, data.panel(trial, tile.column - to.before + j), data.samples, to, j);
+        for (int j = 0; j < before + tile.columns; j += PANEL)
+            products(rows, data.panel(trial, tile.column - before + j), data.samples, to, j);
         return;
     }
     const int64_t n = data.nodes, origin = trial * n * n;
@@ -163,13 +160,51 @@ inline void own_of(const double* panel, int64_t samples, double* own) {
     std::copy(sum, sum + PANEL, own);
 }
 
-// Packs (trials, time, nodes).
+// Whether each of up to SPAN nodes has a constant past or future, as `unit` says it of a panel.
+constexpr int64_t SPAN = 256;
+inline void find_constant(const double* series, int64_t time, int64_t stride, int64_t tau, int count,
+                          unsigned char* constant) {
+    double low[2][SPAN], high[2][SPAN];
+    for (int side = 0; side < 2; ++side) {
+        std::copy(series + side * tau * stride, series + side * tau * stride + count, low[side]);
+        std::copy(low[side], low[side] + count, high[side]);
+    }
+    in_stretches(time, SPAN, [&](int64_t from, int64_t end) {
+        for (int64_t t = from; t < end; ++t)
+            for (int side = 0; side < 2; ++side) {
+                if (side ? t < tau : t >= time - tau) continue;
+                const double* value = series + t * stride;
+                for (int k = 0; k < count; ++k) {
+                    low[side][k] = value[k] < low[side][k] ? value[k] : low[side][k];
+                    high[side][k] = value[k] > high[side][k] ? value[k] : high[side][k];
+                }
+            }
+    });
+    for (int k = 0; k < count; ++k)
+        constant[k] = low[0][k] == high[0][k] || low[1][k] == high[1][k];
+}
+
+// Packs the nodes of an area out of (trials, time, nodes), in whole panels; of all others it finds
+// out whether they are constant, and leaves their values unwritten.
 inline void standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
-                        int64_t tau, double* values, double* own, unsigned char* constant,
-                        int threads) {
+                        int64_t tau, const Area& area, double* values, double* own,
+                        unsigned char* constant, int threads) {
     const int64_t panels = (nodes + PANEL - 1) / PANEL, samples = time - tau;
+    std::vector<char> wanted(panels);
+    for (const auto& [from, end] : {std::pair{area.row, area.row_end},
+                                    std::pair{area.column, area.column_end}})
+        for (int64_t panel = from / PANEL; panel * PANEL < end; ++panel) wanted[panel] = 1;
+    if (std::find(wanted.begin(), wanted.end(), 0) != wanted.end()) {
+        const int64_t spans = (nodes + SPAN - 1) / SPAN;
+        spread(trials * spans, threads, [&](int64_t task) {
+            const int64_t trial = task / spans, node = task % spans * SPAN;
+            find_constant(series + trial * time * nodes + node, time, nodes, tau,
+                          int(std::min(SPAN, nodes - node)), constant + trial * nodes + node);
+        });
+    }
     spread(trials * panels, threads, [&](int64_t task) {
         const int64_t trial = task / panels, node = task % panels * PANEL;
+        if (!wanted[task % panels]) return;
         const int count = int(std::min<int64_t>(PANEL, nodes - node));
         const Numbers raw = numbers(time * PANEL), vectors = numbers(samples * PANEL);
         in_stretches(time, PANEL, [&](int64_t start, int64_t end) {

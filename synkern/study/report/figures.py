@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from synkern.analysis.profile import MEANS, LayerProfile
-from synkern.analysis.scores import PUBLISHED, node_means
+from synkern.analysis.scores import mean_over_pairs
+from synkern.study.report.words import called
 
 Floats = NDArray[np.float64]
 
@@ -178,7 +179,7 @@ def head_maps(
             heads, shown = _spread(grid.shape[1], 8), _spread(len(layers), 12)
             axes.set_xticks(heads, labels=heads)
             axes.set_yticks(shown, labels=layers[shown])
-            axes.set(title=_words(ranking), xlabel="head")
+            axes.set(title=called(ranking), xlabel="head")
             figure.colorbar(image, ax=axes, label=_RANKING_UNITS.get(ranking, unit))
         panels[0].set_ylabel("layer")
     return figure
@@ -200,7 +201,7 @@ def layer_profile_curves(profiles: Mapping[str, Mapping[str, LayerProfile]], tit
             for (name, by_ranking), style in zip(profiles.items(), _STYLES, strict=False):
                 _curve(axes, name, by_ranking[ranking], style)
             axes.set(
-                title=_words(ranking), xlabel="relative depth", xlim=(-0.02, 1.02), ylim=(0, 1)
+                title=called(ranking), xlabel="relative depth", xlim=(-0.02, 1.02), ylim=(0, 1)
             )
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.grid(alpha=0.25, linewidth=0.6)
@@ -324,14 +325,14 @@ def null_curves(
                     small = np.where(np.isfinite(test[key]), test[key] <= threshold, np.nan)
                     grid[0, column].plot(
                         depth,
-                        _by_layer(node_means(small), index),
+                        _by_layer(mean_over_pairs(small), index),
                         line,
                         label=f"{name}: {key} ≤ {threshold:g}",
                         linewidth=width,
                         alpha=alpha,
                         **style,
                     )
-                z = _by_layer(node_means(test["z"]), index)
+                z = _by_layer(mean_over_pairs(test["z"]), index)
                 grid[1, column].plot(depth, z, line, linewidth=1.8, **style)
             grid[0, column].axhline(threshold, color="black", linewidth=0.8, linestyle=":")
             grid[1, column].axhline(0, color="black", linewidth=0.8)
@@ -385,17 +386,12 @@ def _curve(
 
 def _by_layer(scores: NDArray[np.floating[Any]], index: NDArray[np.intp]) -> Floats:
     """Mean over the nodes of each layer, (layers,), by the position of each node's layer."""
-    means = [node_means(scores[index == k]) for k in range(int(index.max()) + 1)]
+    means = [mean_over_pairs(scores[index == k]) for k in range(int(index.max()) + 1)]
     return np.array(means, np.float64)
 
 
-def _words(ranking: str) -> str:
-    words = ranking.replace("_", " ")
-    return f"{words} (as published)" if ranking == PUBLISHED else words
-
-
 def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` indices below `count`, a round step apart."""
+    """Indices below `count`, a round step apart, not more than `most`."""
     step = next(s for k in range(9) for s in (10**k, 2 * 10**k, 5 * 10**k) if count <= s * most)
     return np.arange(0, count, step)
 

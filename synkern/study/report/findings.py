@@ -5,16 +5,14 @@ They are made from the numbers of the run, whatever those say, for a reader who 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED, RANKINGS
-from synkern.study.choices import NONE
 from synkern.study.numerals import digits, interval, number, percent
-from synkern.study.stages.analysis import BASELINE, EXCESS
-from synkern.study.stages.recording import CONTROL, TRAINED
+from synkern.study.report.words import called
+from synkern.study.settings import CONTROL, NONE, TRAINED
+from synkern.study.stage import BASELINE, EXCESS, Facts, Results, Stage
 
 FEW_PROMPTS = 10
 """Below this number of prompts, intervals over them are too narrow."""
@@ -29,44 +27,38 @@ _PREPARED = {
 }
 
 
-def findings(
-    description: Mapping[str, Any], profiles: Mapping[str, Mapping[str, LayerProfile]]
-) -> list[str]:
-    """What was studied, what was found under the controls, and what it does not show.
+def findings_of(results: Results, stages: Iterable[Stage]) -> list[str]:
+    """Say what was studied, what was found under the controls, and what it does not show.
 
     Args:
-        description: what study.json holds: parameters and stages.
-        profiles: by weights, then by ranking; those of the trained weights are needed.
+        results: of the study; the profiles of the trained weights are needed.
+        stages: all that a study can have; those that this one has may have found something beside.
 
     Returns:
         Three sentences.
     """
+    profiles = results.profiles
     found = [_verdict(profiles[TRAINED][PUBLISHED]), _of_control(profiles)]
-    found += [_beyond_persistence(description, profiles[TRAINED]), _of_null(description)]
-    trials = _analysis(description)["trials"]
+    found.append(_beyond_persistence(results))
+    found += [stage.finding(results) for stage in stages if results.facts(stage.name)]
+    trials = _analysis(results)["trials"]
     few = trials < FEW_PROMPTS
     prefix = f"From only {trials} prompts, too few to be sure of anything: " if few else "Found: "
     return [
-        _studied(description),
+        _studied(results),
         prefix + "; ".join(part for part in found if part) + ".",
-        _not_shown(description, profiles[TRAINED]),
+        _not_shown(results),
     ]
 
 
-def called(ranking: str) -> str:
-    """The name of a ranking for readers; that of the published figures is marked."""
-    words = ranking.replace("_", " ")
-    return f"{words} (as published)" if ranking == PUBLISHED else words
-
-
-def _studied(description: Mapping[str, Any]) -> str:
-    parameters, analysis = description["parameters"], _analysis(description)
+def _studied(results: Results) -> str:
+    parameters, analysis = results.description["parameters"], _analysis(results)
     tau, detrend = parameters["tau"], parameters["detrend"]
     prepared = f", each series {_PREPARED[detrend]}" if detrend != NONE else ""
     pooled = "" if parameters["average"] == "trials" else ", all prompts pooled"
     return (
-        f"Studied: while {Path(parameters['model']).name or parameters['model']} answered "
-        f"{analysis['trials']} prompts with {parameters['new_tokens']} tokens each, all "
+        f"Studied: while {results.name} answered {analysis['trials']} prompts with "
+        f"{parameters['new_tokens']} tokens each, all "
         f"{analysis['pairs']:,} pairs of its {analysis['nodes']} attention heads were decomposed "
         f"({_ESTIMATORS[parameters['kind']]}, {parameters['redundancy']} redundancy, lag {tau} "
         f"token{'s' if tau > 1 else ''}{pooled}{prepared}), to see whether synergy outweighs "
@@ -111,8 +103,9 @@ def _of_control(profiles: Mapping[str, Mapping[str, LayerProfile]]) -> str:
     return f"random weights show no inverted U{either} ({term})"
 
 
-def _beyond_persistence(description: Mapping[str, Any], trained: Mapping[str, LayerProfile]) -> str:
-    if _analysis(description)["excess"]["absent"] is not None or EXCESS not in trained:
+def _beyond_persistence(results: Results) -> str:
+    trained = results.profiles[TRAINED]
+    if _analysis(results)["excess"]["absent"] is not None or EXCESS not in trained:
         return "how much of it the persistence of single heads explains could not be asked here"
     excess, unrelated = trained[EXCESS], trained[BASELINE]
     if not (excess.complete and unrelated.complete):
@@ -132,24 +125,16 @@ def _beyond_persistence(description: Mapping[str, Any], trained: Mapping[str, La
     return f"beyond the persistence of single heads, {left} ({terms})"
 
 
-def _of_null(description: Mapping[str, Any]) -> str:
-    null = description["parameters"]["null"]
-    if null == NONE:
-        return ""
-    test = description["stages"][f"null ({TRAINED})"]
-    share = test["atoms"]["sts"]["share_q"]
-    return f"{percent(share)} of the pairs differ in synergy from null {null}"
-
-
-def _not_shown(description: Mapping[str, Any], trained: Mapping[str, LayerProfile]) -> str:
-    follows = _analysis(description)["correlations"]["synergy, autocorrelation"]
+def _not_shown(results: Results) -> str:
+    trained = results.profiles[TRAINED]
+    follows = _analysis(results)["correlations"]["synergy, autocorrelation"]
     correlation = "undefined" if follows is None else number(follows, 2)
     others = ", ".join(
         f"{called(ranking)}: {_in_short(trained[ranking])}"
         for ranking in RANKINGS
         if ranking != PUBLISHED
     )
-    weights = "other random weights, " if description["parameters"]["control"] else ""
+    weights = "other random weights, " if results.description["parameters"]["control"] else ""
     return (
         "Not shown: that heads work together (rank correlation of a head's synergy with its own "
         f"persistence: {correlation}); that other definitions agree ({others}); that other models, "
@@ -171,6 +156,5 @@ def _term(profile: LayerProfile, named: bool = True) -> str:
     return f"quadratic term {term}" if named else term
 
 
-def _analysis(description: Mapping[str, Any]) -> Mapping[str, Any]:
-    analysis: Mapping[str, Any] = description["stages"][f"analysis ({TRAINED})"]
-    return analysis
+def _analysis(results: Results) -> Facts:
+    return results.facts("analysis")[TRAINED]

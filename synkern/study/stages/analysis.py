@@ -1,73 +1,185 @@
-"""The stages of a study that compute: decomposition with profiles over depth, and the null test.
-
-Each takes settings and the arrays of the recording, and returns arrays by name together with facts
-about how they came about. Names of arrays begin with the weights they belong to.
-"""
+"""The stage that decomposes all pairs of heads: scores of the heads, and profiles over depth."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-import synkern
-from synkern._arrays import to_numpy
+from synkern import analysis, decomposition
 from synkern._warnings import collected
-from synkern.analysis.averages import Averages, PooledAverages, TrialAverages
-from synkern.analysis.nulls import null_test
-from synkern.analysis.persistence import persistence_reference
 from synkern.analysis.profile import (
     MEANS,
     MISSING_TOLERATED,
-    LayerProfile,
-    layer_profiles,
     profiles_from_arrays,
     profiles_to_arrays,
 )
-from synkern.analysis.scores import RANKINGS, node_means, tied_rank
-from synkern.decomposition import BACKENDS
-from synkern.decomposition.preprocess import PREPROCESSING
-from synkern.decomposition.result import PhiIDResult
-from synkern.study.choices import NONE
-from synkern.study.folder import StudyError
-from synkern.study.settings import Settings
-from synkern.study.stages.recording import TRAINED, Arrays, Facts, named
+from synkern.analysis.scores import RANKINGS, mean_over_pairs, tied_rank
+from synkern.study import report
+from synkern.study.errors import StudyError
+from synkern.study.numerals import rounded
+from synkern.study.settings import TRAINED, Settings
+from synkern.study.stage import BASELINE, EXCESS, RAW, Arrays, Drawn, Facts, Results, Sources, Stage
+from synkern.study.stages.series import announce, decompose, placed, prepared
 
 Floats = NDArray[np.float64]
 
-RAW, EXCESS, BASELINE = MEANS
-"""What the profiles of synergy itself are called: as it is, beyond persistence, and beyond
-persistence where heads of different prompts are paired, which have no relation."""
-
-FALSE_DISCOVERIES = 0.05
-"""Rate at which pairs count as significant, and p value at which they do by themselves."""
-
-# Begins the name of every array of `profiles_to_arrays`, after the weights.
+# Begins the name of every array of `profiles_to_arrays`.
 _PROFILE = "profile_"
 # Atoms, reference and temporaries of one block of trials, in bytes.
-_BLOCK_BYTES = 256 * 2**20
+BLOCK_BYTES = 256 * 2**20
 _MATRICES_PER_TRIAL = 4
-# A decomposition that takes longer than this, times the draws, is announced.
-_LONG = 60.0
+# Synergy and its reference, of the heads and of unrelated ones.
+_FOR_EXCESS = 4
+_COMBINED = {
+    "trials": "per prompt, then averaged",
+    "moments": "moments pooled over prompts, then once",
+    "concatenate": "prompts joined to one series, then once",
+}
+
+
+class Analysis(Stage):
+    """Decomposes all pairs of heads, scores the heads, and fits their profiles over depth.
+
+    Its arrays: `sts` and `rtr` (nodes, nodes), `autocorrelation` (nodes,), `profile_F` for every
+    field F of a layer profile, one row per ranking and mean; where there is excess synergy,
+    `excess_sts` and `excess_trials` (nodes, nodes).
+    """
+
+    name = "analysis"
+    after = ("recording",)
+    too_large = "use fewer prompts (max_prompts), or pool them (average = 'moments')"
+    pictures = ("profiles", "synergy", "heads_*", "pairs_*", "excess_*")
+
+    def plan(self, settings: Settings, nodes: int, layers: int) -> str:
+        """Say how many pairs there are."""
+        pairs, pooled = nodes * (nodes - 1) // 2, settings.average != "trials"
+        each = pairs if pooled else pairs * len(settings.asked)
+        return (
+            f"decompose {pairs:,} pairs of heads ({each:,} decompositions"
+            f"{', and as many for each bootstrap draw' if pooled else ''}) with "
+            f"{settings.bootstrap:,} bootstrap draws"
+        )
+
+    def decompositions(self, settings: Settings) -> int:
+        """Return one, more for the excess, and one for each draw of prompts that are pooled."""
+        if settings.average != "trials":
+            return 1 + settings.bootstrap
+        return 1 + (_FOR_EXCESS if settings.excess_absent is None else 0)
+
+    def matrices(self, settings: Settings) -> int:
+        """Return those of synergy and redundancy, and of the excess and its count."""
+        return 2 + (2 if settings.excess_absent is None else 0)
+
+    def try_out(self, settings: Settings) -> None:
+        """Decompose a few random numbers.
+
+        Raises:
+            ValueError: a backend that cannot run here, or that does not have the estimator.
+        """
+        series = np.random.default_rng(0).normal(size=(1, 64, 4))
+        decompose(replace(settings, tau=1), series)
+
+    def run(self, sources: Sources, weights: str) -> tuple[Arrays, Facts]:
+        """Decompose, score and fit.
+
+        Raises:
+            StudyError: the recording gives nothing to decompose or to show.
+        """
+        recorded = sources.of(weights)
+        return analyse(sources.settings, recorded["norms"], recorded["layer"], weights)
+
+    def method(self, settings: Settings) -> Facts:
+        """Return preparation, decomposition, excess and intervals."""
+        return {
+            "preparation": settings.detrend,
+            "decomposition": f"{settings.kind}, {settings.redundancy} redundancy, float64; "
+            + _COMBINED[settings.average],
+            "excess": settings.excess_absent
+            or "sts minus that of two AR(1) nodes with the pair's "
+            "persistence and lag-0 correlation; per prompt, then averaged over prompts with both",
+            "intervals": "95 % percentile bootstrap over prompts",
+        }
+
+    def summary(self, results: Results) -> list[str]:
+        """Say why there is no excess synergy, where there is none."""
+        return [
+            f"no excess synergy, {weights}: {facts['excess']['absent']}"
+            for weights, facts in results.facts(self.name).items()
+            if facts["excess"]["absent"] is not None
+        ]
+
+    def figures(self, results: Results) -> Iterator[Drawn]:
+        """Draw the profiles over depth, of the scores and of the synergy itself."""
+        name, facts = results.name, results.facts(self.name)
+        titled = {report.of_weights(w): profiles for w, profiles in results.profiles.items()}
+        figure = report.layer_profile_curves(titled, f"{name}: layer profiles of three rankings")
+        yield Drawn("profiles.png", figure, "profiles")
+        missing = {
+            report.of_weights(weights): _missing_by_layer(
+                self._referenced(results, weights), results.arrays[f"{weights}_layer"]
+            )
+            for weights, profiles in results.profiles.items()
+            if EXCESS in profiles
+        }
+        unit = next(iter(facts.values()))["unit"]
+        figure = report.synergy_curves(titled, missing, f"{name}: synergy over depth", unit)
+        yield Drawn("synergy.png", figure, "synergy")
+
+    def figures_of(self, results: Results, weights: str) -> Iterator[Drawn]:
+        """Draw the scores of all heads, the atoms of all pairs, and what is beyond persistence."""
+        arrays, profiles = results.of(weights), results.profiles[weights]
+        layer, unit = arrays["layer"], results.facts(self.name)[weights]["unit"]
+        said = f"{results.name}, {report.of_weights(weights)}"
+        scores = {r: profile.scores for r, profile in profiles.items() if r not in MEANS}
+        figure = report.head_maps(
+            scores, layer, arrays["head"], f"{said}: score of every head", unit
+        )
+        yield Drawn(f"heads_{weights}.png", figure, "heads")
+        title = f"{said}: synergy and redundancy of all pairs of heads"
+        figure = report.pair_matrices(arrays["sts"], arrays["rtr"], layer, title, unit)
+        yield Drawn(f"pairs_{weights}.png", figure, "pairs")
+        if EXCESS in profiles:
+            share = self._referenced(results, weights)
+            known = np.where(share >= 1 - MISSING_TOLERATED, arrays["excess_sts"], np.nan)
+            title = f"{said}: synergy of all pairs beyond persistence"
+            figure = report.excess_matrices(known, _without_diagonal(share), layer, title, unit)
+            yield Drawn(f"excess_{weights}.png", figure, "excess")
+
+    def _referenced(self, results: Results, weights: str) -> Floats:
+        """(nodes, nodes) share of the trials in which a pair has a reference."""
+        trials = results.facts(self.name)[weights]["trials"]
+        return np.asarray(results.arrays[f"{weights}_excess_trials"] / trials, np.float64)
+
+
+def profiles_from(arrays: Mapping[str, NDArray[Any]]) -> dict[str, analysis.LayerProfile]:
+    """Return the layer profiles that the stage left in the arrays of one model, by ranking."""
+    return profiles_from_arrays(
+        {n.removeprefix(_PROFILE): rows for n, rows in arrays.items() if n.startswith(_PROFILE)}
+    )
 
 
 def analyse(
-    settings: Settings, recorded: Mapping[str, NDArray[Any]], weights: str
+    settings: Settings, norms: NDArray[Any], layer: NDArray[np.int64], weights: str
 ) -> tuple[Arrays, Facts]:
     """Decompose all pairs of heads, score the heads, and fit their profiles over depth.
+
+    Args:
+        settings: of the study.
+        norms: (trials, time, nodes), as recorded.
+        layer: (nodes,).
+        weights: whose they are, for messages.
 
     Raises:
         StudyError: the recording gives nothing to decompose or to show.
     """
-    series, layer = prepared(settings, recorded[f"{weights}_norms"]), recorded[f"{weights}_layer"]
+    series = prepared(settings, norms)
     trials, samples, nodes = series.shape
     if nodes < 2:
         raise StudyError(
@@ -79,8 +191,8 @@ def analyse(
     bootstrap = partial(_bootstrapped, settings, layer)
     try:
         averages = _averages(settings, series, result)
-        if isinstance(averages, PooledAverages):
-            _announce(settings, f"{weights}: bootstrap", decomposed - started, settings.bootstrap)
+        if isinstance(averages, analysis.PooledAverages):
+            announce(settings, f"{weights}: bootstrap", decomposed - started, settings.bootstrap)
         profiles = bootstrap(f"{weights}: bootstrap", averages, (*RANKINGS, RAW))
     except ValueError as error:
         remedy = "" if weights == TRAINED else "; leave the control out to study the rest"
@@ -88,158 +200,70 @@ def analyse(
             f"the model with {weights} weights gives no profile: {error}{remedy}"
         ) from error
     mean = averages.mean()
-    first = profiles[RANKINGS[0]]
-    autocorrelation = _autocorrelation(series, settings.tau)
     arrays: Arrays = {
         "sts": mean["sts"],
         "rtr": mean["rtr"],
-        "autocorrelation": node_means(autocorrelation.T),
+        "autocorrelation": mean_over_pairs(_autocorrelation(series, settings.tau).T),
     }
     beyond: Facts = {"absent": settings.excess_absent}
-    if isinstance(averages, TrialAverages) and settings.excess_absent is None:
+    if isinstance(averages, analysis.TrialAverages) and settings.excess_absent is None:
+        label = f"{weights}: bootstrap of excess"
         try:
-            found = excess_averages(settings, series)
-            # What the estimate gives, from so few samples, where there is nothing beyond.
-            shuffled = excess_averages(settings, unrelated(series, settings.seed))
-            label = f"{weights}: bootstrap of excess"
-            profiles |= bootstrap(label, found, (EXCESS,)) | bootstrap(label, shuffled, (BASELINE,))
+            found, excess = _excess(settings, series, partial(bootstrap, label))
+            profiles |= excess
             arrays |= {"excess_sts": found.mean()["excess"], "excess_trials": _counts(found)}
             beyond |= _about_the_missing(averages, found, series)
         except ValueError as error:
             # The rest of the study stands without it; the report gives the reason.
             beyond["absent"] = str(error)
-    finished = time.perf_counter()
-
+    seconds = {
+        "decomposition": round(decomposed - started, 3),
+        "scores and bootstrap": round(time.perf_counter() - decomposed, 3),
+    }
     arrays |= {f"{_PROFILE}{name}": rows for name, rows in profiles_to_arrays(profiles).items()}
-    facts: Facts = {
-        "seconds": {
-            "decomposition": round(decomposed - started, 3),
-            "scores and bootstrap": round(finished - decomposed, 3),
-        },
+    return arrays, {
+        "seconds": seconds,
         "trials": trials,
         "samples": samples,
         "nodes": nodes,
         "pairs": nodes * (nodes - 1) // 2,
         "decompositions": averages.entries,
-        "backend_that_ran": str(result.backend),
-        "unit": str(result.unit),
-        "degenerate": {kind: int(count) for kind, count in result.degenerate.items()},
-        "recomputed_from_data": int(result.rescued),
-        "skipped_pair_trials": first.skipped_pair_trials,
-        "skipped_nodes": first.skipped_nodes,
+        **_met(result, profiles[RANKINGS[0]]),
         "negative": {atom: int((mean[atom] < 0).sum()) // 2 for atom in ("sts", "rtr")},
         "excess": beyond,
         "warnings": warned + _warning_of_the_missing(beyond),
         "failed_draws": {r: p.failed_draws for r, p in profiles.items()},
         "correlations": _correlations(arrays, profiles),
     }
-    return named(weights, arrays), facts
 
 
-def compare_with_null(
-    settings: Settings, recorded: Mapping[str, NDArray[Any]], weights: str
-) -> tuple[Arrays, Facts]:
-    """Test synergy and redundancy of every pair against those of unrelated nodes.
-
-    Raises:
-        StudyError: the recording cannot be tested.
-    """
-    series = prepared(settings, recorded[f"{weights}_norms"])
-    started = time.perf_counter()
-    decompose(settings, series)
-    n = settings.null_draws or 0
-    _announce(settings, f"{weights}: {settings.null}", time.perf_counter() - started, n)
-    try:
-        test, warned = _null_test(settings, placed(settings, series))
-    except ValueError as error:
-        raise StudyError(f"the null test of {weights} weights cannot be done: {error}") from error
-    arrays: Arrays = {}
-    facts: Facts = {
-        "seconds": {"null test": round(time.perf_counter() - started, 3)},
-        "null": test.null,
-        "draws": test.n,
-        "smallest_p": 2 / (test.n + 1),
-        # Benjamini and Hochberg: so large a share of the pairs has to reach the smallest p.
-        "share_needed": min(1.0, 2 / (test.n + 1) / FALSE_DISCOVERIES),
-        "warnings": warned,
-        "atoms": {},
+def _met(result: decomposition.PhiIDResult, first: analysis.LayerProfile) -> Facts:
+    """What computed, and what it met that is no ordinary pair."""
+    return {
+        "backend_that_ran": str(result.backend),
+        "unit": str(result.unit),
+        "degenerate": {kind: int(count) for kind, count in result.degenerate.items()},
+        "recomputed_from_data": int(result.rescued),
+        "skipped_pair_trials": first.skipped_pair_trials,
+        "skipped_nodes": first.skipped_nodes,
     }
-    for atom in ("sts", "rtr"):
-        p, q, observed, center, sd = (
-            to_numpy(values[atom])
-            for values in (test.p, test.q, test.observed, test.null_mean, test.null_sd)
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = np.where(sd > 0, (observed - center) / sd, np.nan)
-        arrays |= {f"null_{atom}_p": p, f"null_{atom}_q": q, f"null_{atom}_z": z}
-        arrays[f"null_{atom}_mean"] = center
-        upper = np.triu_indices(len(p), 1)
-        p, q, raised, z = p[upper], q[upper], (observed > center)[upper], z[upper]
-        tested = np.isfinite(p)
-        count = int(tested.sum())
-        significant = q <= FALSE_DISCOVERIES
-        facts["atoms"][atom] = {
-            "tested": count,
-            "without_value": test.without_value[atom],
-            "share_p": _share(int((p <= FALSE_DISCOVERIES).sum()), count),
-            "share_q": _share(int(significant.sum()), count),
-            "share_q_above": _share(int((significant & raised).sum()), count),
-            "share_q_below": _share(int((significant & ~raised).sum()), count),
-            "median_z": _rounded(np.median(z[np.isfinite(z)])) if np.isfinite(z).any() else None,
-        }
-    return named(weights, arrays), facts
 
 
-def try_out(settings: Settings) -> None:
-    """Use all options on a few random numbers: what cannot work is found before the recording.
-
-    Raises:
-        ValueError: a backend that cannot run here, or options that exclude each other.
-    """
-    rng = np.random.default_rng(0)
-    decompose(replace(settings, tau=1), rng.normal(size=(1, 64, 4)))
-    if settings.null != NONE:
-        # As many as there will be, or enough of them: what a null needs is a length at least.
-        few = rng.normal(size=(2, min(settings.new_tokens, 1000), 3))
-        _null_test(replace(settings, null_draws=19), prepared(settings, few))
+def _excess(
+    settings: Settings,
+    series: NDArray[Any],
+    bootstrap: Callable[[analysis.Averages, tuple[str, ...]], dict[str, analysis.LayerProfile]],
+) -> tuple[analysis.TrialAverages, dict[str, analysis.LayerProfile]]:
+    """The excess synergy, and its profiles: also what so few samples give where there is none."""
+    found = excess_averages(settings, series)
+    shuffled = excess_averages(settings, unrelated(series, settings.seed))
+    return found, bootstrap(found, (EXCESS,)) | bootstrap(shuffled, (BASELINE,))
 
 
-def profiles_from(arrays: Mapping[str, NDArray[Any]], weights: str) -> dict[str, LayerProfile]:
-    """The layer profiles that `analyse` left in `arrays`, by ranking."""
-    prefix = f"{weights}_{_PROFILE}"
-    return profiles_from_arrays(
-        {n.removeprefix(prefix): rows for n, rows in arrays.items() if n.startswith(prefix)}
-    )
-
-
-def prepared(settings: Settings, norms: NDArray[Any]) -> NDArray[Any]:
-    """The series to decompose, (trials, time, nodes): the norms after the step of the settings."""
-    if settings.detrend == NONE:
-        return norms
-    return np.asarray(PREPROCESSING[settings.detrend](norms))
-
-
-def decompose(settings: Settings, series: NDArray[Any]) -> tuple[PhiIDResult, list[str]]:
-    """`synkern.phiid` of the series, every trial or pooled as the settings say, and its warnings.
-
-    On the GPU where both the model and the backend can run there, else on the host.
-    """
-    average: Any = None if settings.average == "trials" else settings.average
-    with collected() as messages:
-        result = synkern.phiid(placed(settings, series), average=average, **settings.estimator)
-    return result, messages
-
-
-def placed(settings: Settings, series: NDArray[Any]) -> Any:
-    """The series where the backend of the settings takes it: on the GPU, or as it is."""
-    candidates = [b for b in BACKENDS if settings.backend in ("auto", b.name)]
-    kind = torch.device(settings.device).type
-    on_gpu = kind == "cuda" and any(kind in b.status().devices for b in candidates)
-    return torch.from_numpy(series).to(settings.device) if on_gpu else series
-
-
-def excess_averages(settings: Settings, series: NDArray[Any]) -> TrialAverages:
-    """Excess synergy of every trial, as the atom `excess`; pairs without a reference have none.
+def excess_averages(
+    settings: Settings, series: NDArray[Any], block_bytes: int = BLOCK_BYTES
+) -> analysis.TrialAverages:
+    """Return the excess synergy of every trial, as the atom `excess`; NaN without a reference.
 
     A block of trials at a time: trials do not know of each other, so blocks joined are what one
     call would give, while no more than a block of full matrices is alive.
@@ -247,27 +271,30 @@ def excess_averages(settings: Settings, series: NDArray[Any]) -> TrialAverages:
     Args:
         settings: Gaussian, MMI, average over trials.
         series: (trials, time, nodes).
+        block_bytes: what the matrices of a block may take.
 
     Raises:
         ValueError: no pair has a reference in any trial.
     """
     trials, _, nodes = series.shape
-    depth = max(1, _BLOCK_BYTES // (8 * _MATRICES_PER_TRIAL * nodes * nodes))
+    depth = max(1, block_bytes // (8 * _MATRICES_PER_TRIAL * nodes * nodes))
 
     def blocks() -> Iterator[Mapping[str, Any]]:
         for start in range(0, trials, depth):
             block = placed(settings, series[start : start + depth])
-            result = synkern.phiid(block, atoms="sts", average=None, **settings.estimator)
-            reference = persistence_reference(block, tau=settings.tau, atoms="sts", average=None)
+            result = decomposition.phiid(block, atoms="sts", average=None, **settings.estimator)
+            reference = analysis.persistence_reference(
+                block, tau=settings.tau, atoms="sts", average=None
+            )
             yield {"excess": result.excess(reference)["sts"]}
 
     # The series have been warned of; the missing references are counted by who calls.
     with collected():
-        return TrialAverages.of(blocks())
+        return analysis.TrialAverages.of(blocks())
 
 
 def unrelated(series: NDArray[Any], seed: int) -> NDArray[Any]:
-    """The series with every node's trials in an order of their own, as in null `cross_trial`.
+    """Return the series with each node's trials in an order of its own, as in null `cross_trial`.
 
     Two nodes then come from one trial only by chance, once in as many times as there are trials.
     """
@@ -279,25 +306,27 @@ def unrelated(series: NDArray[Any], seed: int) -> NDArray[Any]:
     return paired
 
 
-def _averages(settings: Settings, series: NDArray[Any], result: PhiIDResult) -> Averages:
+def _averages(
+    settings: Settings, series: NDArray[Any], result: decomposition.PhiIDResult
+) -> analysis.Averages:
     if settings.average == "trials":
-        return TrialAverages.of([result])
+        return analysis.TrialAverages.of([result])
 
-    def pooled(drawn: NDArray[Any]) -> PhiIDResult:
+    def pooled(drawn: NDArray[Any]) -> decomposition.PhiIDResult:
         return decompose(settings, drawn)[0]
 
-    return PooledAverages.of(series, pooled)
+    return analysis.PooledAverages.of(series, pooled)
 
 
 def _bootstrapped(
     settings: Settings,
     layer: NDArray[np.int64],
     label: str,
-    averages: Averages,
+    averages: analysis.Averages,
     rankings: tuple[str, ...],
-) -> dict[str, LayerProfile]:
+) -> dict[str, analysis.LayerProfile]:
     with settings.bar(label, settings.bootstrap, "draw") as bar:
-        return layer_profiles(
+        return analysis.layer_profiles(
             averages,
             layer,
             rankings=rankings,
@@ -307,20 +336,7 @@ def _bootstrapped(
         )
 
 
-def _announce(settings: Settings, label: str, seconds: float, times: int) -> None:
-    if seconds * times > _LONG:
-        settings.say(f"{label}: {times} decompositions, about {seconds * times / 60:.0f} min")
-
-
-def _null_test(settings: Settings, series: Any) -> tuple[synkern.NullTest, list[str]]:
-    null: Any = settings.null
-    n = settings.null_draws or 0
-    with collected() as messages:
-        test = null_test(series, null, n=n, seed=settings.seed, **settings.estimator)
-    return test, messages
-
-
-def _counts(averages: TrialAverages) -> NDArray[np.int64]:
+def _counts(averages: analysis.TrialAverages) -> NDArray[np.int64]:
     """(nodes, nodes): in how many trials each pair has a value; 0 on the diagonal."""
     counts = np.zeros((averages.nodes, averages.nodes), np.int64)
     by_pair = averages.trials if averages.valid is None else averages.valid.sum(0)
@@ -328,7 +344,9 @@ def _counts(averages: TrialAverages) -> NDArray[np.int64]:
     return counts + counts.T
 
 
-def _about_the_missing(raw: TrialAverages, found: TrialAverages, series: NDArray[Any]) -> Facts:
+def _about_the_missing(
+    raw: analysis.TrialAverages, found: analysis.TrialAverages, series: NDArray[Any]
+) -> Facts:
     """How many (trial, pair) have no excess, and what distinguishes them from the rest."""
     facts: Facts = {
         "missing": found.missing,
@@ -348,7 +366,7 @@ def _about_the_missing(raw: TrialAverages, found: TrialAverages, series: NDArray
         for group, members in (("with", known), ("without", lost)):
             chosen = values[members]
             chosen = chosen[np.isfinite(chosen)]
-            facts[f"{name}_{group}"] = _rounded(chosen.mean()) if len(chosen) else None
+            facts[f"{name}_{group}"] = rounded(chosen.mean()) if len(chosen) else None
     return facts
 
 
@@ -362,11 +380,13 @@ def _warning_of_the_missing(beyond: Facts) -> list[str]:
     ]
 
 
-def _correlations(arrays: Arrays, profiles: Mapping[str, LayerProfile]) -> dict[str, float | None]:
-    """Over nodes; Spearman, so that a few extreme heads do not decide."""
+def _correlations(
+    arrays: Arrays, profiles: Mapping[str, analysis.LayerProfile]
+) -> dict[str, float | None]:
+    """Correlations over nodes; of ranks, so that a few extreme heads do not decide."""
     columns = {
-        "synergy": node_means(arrays["sts"]),
-        "redundancy": node_means(arrays["rtr"]),
+        "synergy": mean_over_pairs(arrays["sts"]),
+        "redundancy": mean_over_pairs(arrays["rtr"]),
         "autocorrelation": arrays["autocorrelation"],
     }
     rankings = {ranking: profiles[ranking].scores for ranking in RANKINGS}
@@ -375,17 +395,17 @@ def _correlations(arrays: Arrays, profiles: Mapping[str, LayerProfile]) -> dict[
         columns["excess synergy"] = profiles[EXCESS].scores
         pairs += [("excess synergy", other) for other in ("synergy", "autocorrelation")]
     columns |= rankings
-    return {f"{a}, {b}": _spearman(columns[a], columns[b]) for a, b in pairs}
+    return {f"{a}, {b}": rank_correlation(columns[a], columns[b]) for a, b in pairs}
 
 
-def _spearman(a: NDArray[Any], b: NDArray[Any]) -> float | None:
-    """Rank correlation over the entries finite in both; None where one of them does not vary."""
+def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float | None:
+    """Return the rank correlation over the entries finite in both; None where one is constant."""
     both = np.isfinite(a) & np.isfinite(b)
     ranks = [tied_rank(values[both]) for values in (a, b)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return None
     matrix: Any = np.corrcoef(ranks)
-    return _rounded(matrix[0, 1])
+    return rounded(matrix[0, 1])
 
 
 def _autocorrelation(series: NDArray[Any], tau: int) -> Floats:
@@ -401,9 +421,11 @@ def _correlation(a: NDArray[Any], b: NDArray[Any]) -> Floats:
     return np.asarray(r, dtype=np.float64)
 
 
-def _share(count: int, of: int) -> float | None:
-    return count / of if of else None
+def _missing_by_layer(referenced: Floats, layer: NDArray[np.int64]) -> Floats:
+    """(layers,) share of the (trial, pair) of a layer's nodes that have no reference."""
+    by_node = 1 - mean_over_pairs(_without_diagonal(referenced))
+    return np.array([by_node[layer == one].mean() for one in np.unique(layer)])
 
 
-def _rounded(value: Any) -> float | None:
-    return round(float(value), 6) if math.isfinite(value) else None
+def _without_diagonal(matrix: Floats) -> Floats:
+    return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)

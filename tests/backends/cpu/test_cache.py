@@ -148,9 +148,13 @@ def test_nobody_else_can_write_what_is_made_whatever_the_umask(library_cache):
 # ---- Homes --------------------------------------------------------------------------------------
 
 HOMES = """
-import os, pathlib, pwd, sys, warnings
+import contextlib, os, pathlib, pwd, sys, warnings
 from support.first_use import decompose, forget
 from synkern.cli import main
+# What is imported when it is first used may lie where another user does not get to.
+decompose("numpy")
+with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    main(["backends"])
 top = pathlib.Path(sys.argv[1])
 top.chmod(0o755)
 for name, mode in {"closed": 0o000, "read-only": 0o555}.items():

@@ -1,4 +1,4 @@
-"""Backend `cpu`: how it is built, what it leaves alone, and that threads do not change a result."""
+"""Backend `cpu` in new processes: built once, or left out with the reason; what it leaves alone."""
 
 import os
 import subprocess
@@ -6,16 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
 
 import synkern
 from support.first_use import compiler, runs
-from synkern.kernels.cpu_backend import bindings as cpu_library
+from support.optional import torch
 from synkern.kernels.cpu_backend import build as cpu_build
 
 ROOT = Path(__file__).parents[3]
-VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 
 DECOMPOSE = """
 import sys, warnings
@@ -112,48 +109,3 @@ def test_floating_point_mode_is_left_alone(rng):
     # Also inside the kernel: a series of subnormal numbers has values.
     tiny = rng.standard_normal((50, 3)) * 1e-310
     assert np.isfinite(synkern.phiid(tiny, backend="cpu")["sts"][0, 1])
-
-
-def bits_of(found):
-    arrays = [found[name] for name in found]
-    return [np.ascontiguousarray(array).view(np.int64) for array in arrays]
-
-
-@pytest.fixture
-def series(rng):
-    """Five trials of 75 nodes: more than one tile, with constant, equal and nearly equal nodes."""
-    series = rng.standard_normal((5, 60, 75)).cumsum(1)
-    series[0, :, 70] = 1.0
-    series[1, :, 3] = series[1, :, 68]
-    series[2, :, 4] = series[2, :, 5] + 1e-6 * series[2, :, 6]
-    return series
-
-
-@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
-@pytest.mark.parametrize("options", [{}, {"average": None}, {"reduce": "nodes"}], ids=str)
-@pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
-def test_threads_and_runs_give_the_same_bits(series, kind, redundancy, options, monkeypatch):
-    monkeypatch.setattr(cpu_library, "WORTH_A_THREAD", 1)
-
-    def run(threads):
-        monkeypatch.setattr(cpu_library, "threads", lambda: threads)
-        return bits_of(
-            synkern.phiid(
-                series, kind=kind, redundancy=redundancy, backend="cpu", atoms="all", **options
-            )
-        )
-
-    first = run(1)
-    for threads in (1, 2, 7):
-        for expected, found in zip(first, run(threads), strict=True):
-            np.testing.assert_array_equal(found, expected)
-
-
-def test_many_marked_pairs_of_several_strips(rng, monkeypatch):
-    """Every pair of 150 equal nodes takes the stable path, rows in three turns."""
-    monkeypatch.setattr("synkern.kernels.cpu_backend.backend._STRIP_ENTRIES", 1)
-    series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 150, axis=-1)
-    with pytest.warns(UserWarning, match="degenerate: 22350 duplicate"):
-        means = synkern.phiid(series, reduce="nodes", backend="cpu")
-    np.testing.assert_array_equal(means.pairs, 149)
-    np.testing.assert_allclose(means["sts"], 0, atol=1e-10)

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 import synkern
+from synkern.kernels.contract import Rectangle
 from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend.backend import run
+from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.formulas.estimators import ESTIMATORS
 
 DELAY = 0.03
 """Seconds from the start of a compiled function to the signal."""
@@ -69,30 +73,44 @@ def long():
     return np.random.default_rng(0).standard_normal((1, 1_000_000, 2))
 
 
+def asked(nodes, key=("gaussian", "MMI"), *, part=False, **options):
+    """All pairs of some nodes, or the rectangle of the first half and the others."""
+    halves = Rectangle(slice(0, nodes // 2), slice(nodes // 2, nodes)) if part else None
+    options = {"per_trial": False, "dtype": "float64"} | options
+    return request_for(("rtr", "sts"), estimator=ESTIMATORS[key], rectangle=halves, **options)
+
+
 CALLS = {
     "matrices": ("matrices_f64", {}),
-    "of every trial": ("matrices_f64", {"average": None}),
+    "of every trial": ("matrices_f64", {"per_trial": True}),
     "single precision": ("matrices_f32", {"dtype": "float32"}),
-    "CCS": ("matrices_f64", {"redundancy": "CCS"}),
-    "discrete": ("matrices_f64", {"kind": "discrete", "redundancy": "CCS"}),
-    "node means": ("node_sums", {"reduce": "nodes"}),
+    "a rectangle": ("matrices_f64", {"part": True}),
+    "CCS": ("matrices_f64", {"key": ("gaussian", "CCS")}),
+    "discrete": ("matrices_f64", {"key": ("discrete", "CCS")}),
+    "nodes": ("node_sums", {"by_node": True}),
+    "nodes of a rectangle": ("node_sums", {"by_node": True, "part": True}),
 }
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("function", "options"), CALLS.values(), ids=CALLS)
 def test_an_exception_of_a_handler_ends_the_call(alarm, many, function, options, threads):
-    expected = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
+    few = many[:1, :, ::24]
+
+    def numbers():
+        found = run(few, asked(few.shape[2], **options))
+        return (found.sums if options.get("by_node") else found.atoms)["sts"]
+
+    expected = numbers()
     for _ in range(ATTEMPTS):
         alarm(function, raise_alarm)
-        with synkern.limit_threads(threads), pytest.raises(AlarmError) as raised:
-            synkern.phiid(many, backend="cpu", **options)
+        with pytest.raises(AlarmError) as raised:
+            run(many, asked(many.shape[2], **options), threads)
         if ended_inside(raised.value):
             break
     else:
         pytest.fail("no signal ended the function from inside")
-    again = synkern.phiid(many[:1, :, ::24], backend="cpu", **options)
-    np.testing.assert_array_equal(again["sts"], expected["sts"])
+    np.testing.assert_array_equal(numbers(), expected)
 
 
 @pytest.mark.parametrize("function", ["standardise", "matrices_f64"])

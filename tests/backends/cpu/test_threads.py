@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import synkern
+from support.bounded import verb
+from support.optional import needs_torch, torch
 from synkern.kernels.cpu_backend import bindings as cpu_library
 from synkern.kernels.cpu_backend import threads as cpu_threads
 
@@ -43,6 +44,7 @@ def test_omp_num_threads_is_heeded_where_it_is_a_number(monkeypatch, value, expe
     assert cpu_threads.threads() == expected
 
 
+@needs_torch
 def test_threads_of_torch_are_heeded_where_they_were_lowered(monkeypatch):
     assert cpu_threads.threads() == 16  # 8 are torch's own choice: one for a physical core
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
@@ -56,6 +58,7 @@ def test_threads_of_torch_are_heeded_where_they_were_lowered(monkeypatch):
         assert cpu_threads.threads() == count
 
 
+@needs_torch
 @pytest.mark.parametrize("first", ["import torch, synkern", "import synkern, torch"])
 def test_threads_of_torch_may_be_lowered_before_anything_is_used(first):
     code = f"""
@@ -83,6 +86,7 @@ def test_physical_cores_are_no_more_than_the_others(monkeypatch):
     cpu_threads._physical_cores.cache_clear()
 
 
+@needs_torch
 def test_a_limit_on_openmp_is_seen_through_torch(monkeypatch):
     """As threadpoolctl sets it, by the runtime's own function."""
     monkeypatch.undo()
@@ -217,12 +221,12 @@ def taken(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["gaussian", "discrete"])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
-@pytest.mark.parametrize("options", [{}, {"reduce": "nodes"}, {"average": "moments"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"by_node": True}, {"average": "moments"}], ids=str)
 def test_little_work_is_done_by_the_thread_that_calls(rng, taken, kind, redundancy, options):
     if options.get("average") == "moments" and (kind, redundancy) != ("gaussian", "MMI"):
         options = {}
     series = rng.standard_normal((3, 60, 8))
-    synkern.phiid(series, kind=kind, redundancy=redundancy, backend="cpu", **options)
+    verb(series, kind=kind, redundancy=redundancy, backend="cpu", **options)
     assert set(taken) == {1}
 
 
@@ -234,5 +238,5 @@ def test_much_work_takes_what_it_may(rng, taken):
     with synkern.limit_threads(3):
         synkern.phiid(series, backend="cpu")
         synkern.phiid(series, kind="discrete", backend="cpu")
-        synkern.phiid(series, reduce="nodes", backend="cpu")
+        synkern.phiid_nodes(series, backend="cpu")
     assert set(taken) == {3}

@@ -1,95 +1,17 @@
-"""Backend `cupy` without a GPU: its kernels run on the CPU, its arrays are those of a stand-in."""
+"""Decompositions by backend `cupy`, its kernels and arrays being stand-ins on a CPU."""
 
-import sys
-import types
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import synkern
-from support import cuda_shim, cupy_stand_in
-from synkern import _arrays
-from synkern.decomposition import backends
-from synkern.kernels.cupy_backend import backend, launch
-from synkern.kernels.cupy_backend import nvrtc as launcher
-from synkern.kernels.cupy_backend.library import DeviceLibrary
-from synkern.kernels.cupy_backend.source import NAMES
+from support.bounded import bounded, verb
+from support.cupy_cases import assert_same, decomposed, hard, variants
+from synkern.kernels.contract import Limits
+from synkern.kernels.cupy_backend import launch
 from synkern.kernels.lattice import ATOMS
-
-VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
-variants = pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
-
-
-class Shim:
-    """`Launcher` of the kernels compiled for the CPU."""
-
-    multiprocessors = 4
-
-    def __init__(self, library):
-        self.library = library
-        self.order = "random"
-        self.names = []
-
-    def launch(self, name, grid, block, arguments):
-        self.names.append(name)
-        launched = cuda_shim.Launcher(self.library, self.order, len(self.names))
-        launched.launch(name, grid, block, [cupy_stand_in.unwrap(a) for a in arguments])
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_shim.build(tmp_path_factory.mktemp("kernels") / "kernels.so")
-
-
-@pytest.fixture
-def shim(library, monkeypatch):
-    shim = Shim(library)
-    monkeypatch.setattr(backend, "device_launcher", lambda device: shim)
-    return shim
-
-
-@pytest.fixture
-def cupy(shim, monkeypatch):
-    """The module, as if there were a GPU."""
-    made = cupy_stand_in.module()
-    monkeypatch.setitem(sys.modules, "cupy", made)
-    monkeypatch.setattr("synkern.kernels.cupy_backend.record.obstacle", lambda: None)
-    return made
-
-
-def hard(rng, trials=3, time=40, nodes=37):
-    """Walks, some nearly or quite the same, constant, or fixed by the past."""
-    series = rng.standard_normal((trials, time, nodes)).cumsum(1)
-    series[..., 5] = series[..., 4] + 1e-5 * series[..., 5]
-    series[..., 20] = 3 - 2 * series[..., 3]
-    series[0, :, 7] = 1.5
-    series[-1, 1:, 9] = series[-1, :-1, 8]
-    return series
-
-
-def decomposed(series, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return synkern.phiid(series, **options)
-
-
-def assert_same(found, expected, tolerance=1e-12):
-    assert found.backend == "cupy"
-    for atom in expected:
-        value = found[atom]
-        assert isinstance(value, cupy_stand_in.ndarray)
-        assert value.dtype == expected[atom].dtype
-        np.testing.assert_allclose(value.get(), expected[atom], rtol=0, atol=tolerance)
-    np.testing.assert_array_equal(found.constant, expected.constant)
-    assert found.rescued == expected.rescued
-    assert found.degenerate == expected.degenerate
-    if hasattr(expected, "flagged"):
-        np.testing.assert_array_equal(
-            np.unique(found.flagged, axis=0), np.unique(expected.flagged, axis=0)
-        )
 
 
 @variants
@@ -147,16 +69,15 @@ def test_float32(cupy, heads, kind, redundancy, average):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("atoms", [("rtr", "sts"), "all"])
+@pytest.mark.parametrize(("atoms", "time"), [(("rtr", "sts"), 1000), (ATOMS, 100)])
 @pytest.mark.parametrize("average", ["trials", None])
-def test_moments_through_memory(cupy, shim, rng, monkeypatch, dtype, atoms, average):
-    """In parts of two trials; the list of marked pairs is one."""
-    series = hard(rng, trials=5, nodes=21)
-    monkeypatch.setattr(launch, "through_memory", lambda *_: True)
-    monkeypatch.setattr(launch, "WORKSPACE", 2 * 3 * 8 * 21 * 21)
-    options = {"atoms": atoms, "average": average}
-    expected = decomposed(series, backend="numpy", **options)
-    found = decomposed(cupy.asarray(series), dtype=dtype, **options)
+def test_moments_through_memory(cupy, shim, rng, dtype, atoms, time, average):
+    """Of so many samples, in parts of two trials; the list of marked pairs is one."""
+    series = hard(rng, trials=5, time=time, nodes=21)
+    options = {"names": atoms, "average": average}
+    limits = Limits(workspace=2 * 3 * 8 * 21 * 21)
+    expected = bounded(series, limits, backend="numpy", **options)
+    found = bounded(cupy.asarray(series), limits, dtype=dtype, **options)
     assert {name.partition("<")[0] for name in shim.names} == {"phiid::mmi_moments"}
     assert len(shim.names) == 3
     if dtype == "float64":
@@ -168,21 +89,30 @@ def test_moments_through_memory(cupy, shim, rng, monkeypatch, dtype, atoms, aver
 
 
 def test_the_path_is_chosen_by_a_model():
-    assert not launch.through_memory(1152, 99, 32)
-    assert launch.through_memory(1152, 1000, 32)
-    assert launch.through_memory(1152, 99, 16)
-    assert not launch.through_memory(50_000, 1000, 32)  # one trial would take 60 GB
+    workspace = Limits().workspace
+
+    def stored(nodes, samples, tile, rectangle=False):
+        sides = nodes, nodes
+        return launch.through_memory(sides, samples, tile, workspace, rectangle=rectangle)
+
+    assert not stored(1152, 99, 32)
+    assert stored(1152, 1000, 32)
+    assert stored(1152, 99, 16)
+    assert not stored(50_000, 1000, 32)  # one trial would take 60 GB
+    # No product of a rectangle is in vain.
+    assert stored(1152, 200, 32, rectangle=True)
+    assert not stored(1152, 200, 32)
+    assert not stored(50_000, 1000, 32, rectangle=True)
 
 
-@pytest.mark.parametrize("reduce", [None, "nodes"])
+@pytest.mark.parametrize("by_node", [False, True])
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
-def test_a_list_that_overflows(cupy, shim, rng, monkeypatch, redundancy, reduce):
+def test_a_list_that_overflows(cupy, shim, rng, redundancy, by_node):
     series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 20, axis=-1)
-    options = {"redundancy": redundancy, "reduce": reduce}
-    expected = decomposed(cupy.asarray(series), **options)
+    options = {"redundancy": redundancy, "by_node": by_node}
+    expected = bounded(cupy.asarray(series), Limits(), **options)
     once = len(shim.names)
-    monkeypatch.setattr(launch, "CAPACITY", 7)
-    found = decomposed(cupy.asarray(series), **options)
+    found = bounded(cupy.asarray(series), Limits(capacity=7), **options)
     assert len(shim.names) > 2 * once
     assert found.degenerate == expected.degenerate
     assert found.degenerate["duplicate"] == 2 * 20 * 19 // 2
@@ -198,7 +128,7 @@ def test_the_same_bits_whatever_the_order_of_threads(cupy, shim, rng, kind, redu
     results = []
     for shim.order in ("forward", "reverse", "random", "random"):
         results.append(decomposed(series, **options))
-        results.append(decomposed(series, reduce="nodes", **options))
+        results.append(decomposed(series, by_node=True, **options))
     for again in results[2:]:
         first = results[0] if type(again) is type(results[0]) else results[1]
         for atom in ATOMS:
@@ -211,8 +141,8 @@ def test_the_same_bits_whatever_the_order_of_threads(cupy, shim, rng, kind, redu
 def test_means_by_node(cupy, rng, kind, redundancy, average, atoms):
     series = hard(rng)
     options = {"kind": kind, "redundancy": redundancy, "average": average, "atoms": atoms}
-    expected = decomposed(series, reduce="nodes", backend="numpy", **options)
-    found = decomposed(cupy.asarray(series), reduce="nodes", **options)
+    expected = decomposed(series, by_node=True, backend="numpy", **options)
+    found = decomposed(cupy.asarray(series), by_node=True, **options)
     assert_same(found, expected, 1e-9)
     np.testing.assert_array_equal(found.pairs.get(), expected.pairs)
     if expected.balance is not None:
@@ -221,13 +151,12 @@ def test_means_by_node(cupy, rng, kind, redundancy, average, atoms):
 
 
 @pytest.mark.parametrize("average", ["trials", None])
-def test_means_by_node_in_bands(cupy, shim, rng, monkeypatch, average):
+def test_means_by_node_in_bands(cupy, shim, rng, average):
     series = hard(rng, nodes=70)
-    options = {"reduce": "nodes", "average": average}
+    options = {"by_node": True, "average": average}
     expected = decomposed(cupy.asarray(series), **options)
     before = len(shim.names)
-    monkeypatch.setattr(launch, "WORKSPACE", 1)
-    found = decomposed(cupy.asarray(series), **options)
+    found = bounded(cupy.asarray(series), Limits(workspace=1), **options)
     # Rows of tiles one by one, each with its totals; of every trial if they are apart.
     assert len(shim.names) - before == 2 * 3 * (3 if average is None else 1)
     assert_same(found, _on_host(expected), 1e-12)
@@ -280,10 +209,10 @@ def test_moments(cupy, gpu_tensors, rng, atoms, average, how):
     """Gathered by torch on a GPU: taken through DLPack, and the atoms given back."""
     chunks = np.split(hard(rng, time=60), 3, axis=1)
     options = {"atoms": atoms, "average": average}
-    options |= {"chosen": {"pairs": [[4, 5], [2, 1], [30, 8]]}, "nodes": {"reduce": "nodes"}}.get(
+    options |= {"chosen": {"pairs": [[4, 5], [2, 1], [30, 8]]}, "nodes": {"by_node": True}}.get(
         how, {}
     )
-    compute = synkern.persistence_reference if how == "reference" else synkern.phiid
+    compute = synkern.persistence_reference if how == "reference" else verb
     moments = [synkern.LaggedMoments() for _ in range(2)]
     for chunk in chunks:
         moments[0].update(chunk)
@@ -317,8 +246,8 @@ def test_moments_gathered_by_cupy(cupy, rng, average):
     options = {"atoms": "all", "average": average, "tau": [1, 3]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = synkern.phiid(there, **options)
-        expected = synkern.phiid(here, backend="numpy", **options)
+        found = synkern.phiid_lags(there, **options)
+        expected = synkern.phiid_lags(here, backend="numpy", **options)
     for lag in (1, 3):
         assert found[lag].backend == "cupy"
         assert found[lag].degenerate == expected[lag].degenerate
@@ -337,7 +266,7 @@ def test_masks(cupy, rng, kind, redundancy, how, average):
     series, mask = hard(rng, time=60, nodes=25), rng.random((3, 60)) > 0.15
     series[~mask] = np.nan
     options = {"kind": kind, "redundancy": redundancy, "average": average}
-    options |= {"chosen": {"pairs": [[4, 5], [9, 2]]}, "nodes": {"reduce": "nodes"}}.get(how, {})
+    options |= {"chosen": {"pairs": [[4, 5], [9, 2]]}, "nodes": {"by_node": True}}.get(how, {})
     expected = decomposed(series, mask=mask, backend="numpy", **options)
     found = decomposed(cupy.asarray(series), mask=cupy.asarray(mask), **options)
     assert_same(found, expected, 1e-9)
@@ -354,229 +283,3 @@ def test_moments_under_a_mask(cupy, rng):
     found = synkern.phiid(moments)
     for atom in expected:
         np.testing.assert_allclose(found[atom].get(), expected[atom], rtol=0, atol=1e-12)
-
-
-# ---- Arrays --------------------------------------------------------------------------------------
-
-
-STREAM = 1234
-
-
-@pytest.fixture
-def gpu_tensors(monkeypatch):
-    """Tensors of torch pass for ones on a GPU, of whose streams `STREAM` is the current one."""
-
-    def on_gpu(array):
-        kind, device = _arrays.native(array)
-        return kind, "cuda" if isinstance(array, torch.Tensor) else device
-
-    monkeypatch.setattr(backends, "native", on_gpu)
-    monkeypatch.setattr(_arrays, "_in_host_memory", lambda array: False)
-    current = types.SimpleNamespace(cuda_stream=STREAM)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: current)
-    del cupy_stand_in.used_streams[:]
-
-
-def test_tensors_come_and_go_without_a_copy_on_the_stream_of_torch(cupy, gpu_tensors, rng, shim):
-    series = torch.from_numpy(rng.standard_normal((3, 50, 4)))
-    seen = []
-    run, launched = backend.compute, shim.launch
-    backend_saw = lambda device, array, *rest: seen.append(array) or run(device, array, *rest)  # noqa: E731
-
-    def launch_on_stream(*arguments):
-        assert cupy_stand_in.entered, "a kernel is started on no particular device"
-        launched(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "compute", backend_saw)
-        patch.setattr(shim, "launch", launch_on_stream)
-        result = synkern.phiid(series, backend="cupy")
-    assert seen[0].values.ctypes.data == series.data_ptr()
-    assert isinstance(result["sts"], torch.Tensor)
-    assert set(cupy_stand_in.used_streams) == {STREAM}
-    assert not cupy_stand_in.entered
-    expected = synkern.phiid(series.numpy(), backend="numpy")
-    np.testing.assert_allclose(result["sts"], expected["sts"], rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int64", "int8", "bool"])
-def test_any_real_dtype(cupy, gpu_tensors, rng, dtype):
-    values = torch.from_numpy(rng.integers(0, 2, (2, 40, 3))).to(getattr(torch, dtype))
-    expected = synkern.phiid(values.double().numpy(), backend="numpy")["sts"]
-    result = synkern.phiid(values, backend="cupy")["sts"]
-    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
-
-
-def test_what_a_tensor_cannot_be(cupy, gpu_tensors, rng):
-    series = torch.from_numpy(rng.standard_normal((2, 40, 3)))
-    with pytest.raises(ValueError, match="series requires a gradient, which a CuPy backend cannot"):
-        synkern.phiid(series.requires_grad_(), backend="cupy")
-    with pytest.raises(
-        TypeError, match="series must hold real numbers; got dtype torch.complex128"
-    ):
-        synkern.phiid(series.detach() + 1j, backend="cupy")
-
-
-def test_arrays_of_another_device_than_the_current_one(cupy, shim, rng):
-    series = rng.standard_normal((3, 50, 37))
-    with cupy.cuda.Device(1):
-        given = cupy.asarray(series)
-    expected = decomposed(series, backend="numpy")
-    for options in ({}, {"pairs": "within", "groups": [k % 4 for k in range(37)]}):
-        found = decomposed(given, **options)
-        assert found["sts"].device.id == 1
-    np.testing.assert_allclose(decomposed(given)["sts"].get(), expected["sts"], rtol=0, atol=1e-12)
-    nodes = decomposed(given, reduce="nodes", unit="bits")
-    assert nodes["sts"].device.id == nodes.pairs.device.id == 1
-    assert synkern.phiid_local(given, [[0, 1]]).device.id == 1
-    assert not cupy_stand_in.entered
-
-
-def test_host_memory_is_refused(cupy, rng):
-    with pytest.raises(ValueError, match="'cupy' cannot compute a series on device 'cpu'"):
-        synkern.phiid(rng.standard_normal((2, 40, 3)), backend="cupy")
-    with pytest.raises(ValueError, match="fit is in host memory, .* pass cupy.asarray of it"):
-        synkern.phiid_local(
-            cupy.asarray(rng.standard_normal((40, 3))), [[0, 1]], fit=np.eye(40)[:, :3]
-        )
-
-
-def test_complex_numbers(cupy, rng):
-    with pytest.raises(TypeError, match="series must hold real numbers; got dtype complex128"):
-        synkern.phiid(cupy.asarray(rng.standard_normal((40, 3)) + 1j))
-
-
-def test_values_that_are_not_finite(cupy, rng):
-    series = rng.standard_normal((2, 40, 3))
-    series[1, 7, 2] = np.inf
-    with pytest.raises(ValueError, match="the first at trial 1, time 7, node 2: inf"):
-        synkern.phiid(cupy.asarray(series))
-
-
-class Exporter:
-    """An array of another library on a GPU: DLPack and a namespace of its own, like JAX's."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def __dlpack__(self, **options):
-        return self.array.__dlpack__()
-
-    def __dlpack_device__(self):
-        return self.array.__dlpack_device__()
-
-    def __array_namespace__(self):
-        return types.SimpleNamespace(from_dlpack=Exporter)
-
-
-def test_anything_with_dlpack(cupy, rng):
-    series = rng.standard_normal((2, 40, 5))
-    result = synkern.phiid(Exporter(cupy.asarray(series)), backend="cupy")
-    assert isinstance(result["sts"], Exporter)
-    expected = synkern.phiid(series, backend="numpy")["sts"]
-    np.testing.assert_allclose(result["sts"].array.get(), expected, rtol=0, atol=1e-12)
-
-
-def test_what_auto_takes(cupy, gpu_tensors, rng, monkeypatch):
-    """CuPy's arrays go to `cupy`; tensors to `triton`, if it can, then to `cupy`."""
-    on_gpu = {
-        b.name: replace(b, status=lambda: backends.Status(("cuda",)))
-        for b in backends.BACKENDS
-        if b.arrays != "numpy"
-    }
-    monkeypatch.setattr(backends, "BACKENDS", tuple(on_gpu.values()))
-    tensor = torch.from_numpy(rng.standard_normal((2, 40, 3)))
-    array = cupy.asarray(tensor.numpy())
-    work = {
-        "mmi": backends.Wanted(),
-        "ccs": backends.Wanted(("gaussian", "CCS")),
-        "ccs by node": backends.Wanted(("gaussian", "CCS"), by_node=True),
-        "pointwise": backends.Wanted(pointwise=True),
-    }
-    assert {backends.select("auto", array, each).name for each in work.values()} == {"cupy"}
-    chosen = {name: backends.select("auto", tensor, each).name for name, each in work.items()}
-    assert chosen == dict.fromkeys(("mmi", "ccs"), "triton") | dict.fromkeys(
-        ("ccs by node", "pointwise"), "cupy"
-    )
-    with_gradient = tensor.clone().requires_grad_()
-    assert backends.select("auto", with_gradient, work["ccs by node"]).name == "torch"
-
-    def without(*names):
-        monkeypatch.setattr(
-            backends, "BACKENDS", tuple(b for b in on_gpu.values() if b.name not in names)
-        )
-
-    without("triton")
-    assert backends.select("auto", tensor, work["mmi"]).name == "cupy"
-    without("cupy")
-    assert backends.select("auto", array, work["mmi"]).name == "triton"
-    assert backends.select("auto", array, work["ccs by node"]).name == "torch"
-
-
-# ---- What is left to whole-array operations ------------------------------------------------------
-
-
-@variants
-@pytest.mark.parametrize("fitted", [False, True])
-def test_pointwise_atoms(cupy, rng, kind, redundancy, fitted):
-    series = hard(rng)
-    pairs = [[4, 5], [20, 3], [8, 9], [7, 1], [30, 2]]
-    options = {"kind": kind, "redundancy": redundancy, "unit": "bits"}
-    fit = {"fit": series[1]} if fitted else {}
-    fit_there = {"fit": cupy.asarray(series[1])} if fitted else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = synkern.phiid_local(series, pairs, backend="numpy", **options, **fit)
-        found = synkern.phiid_local(cupy.asarray(series), pairs, **options, **fit_there)
-    assert isinstance(found, cupy_stand_in.ndarray)
-    np.testing.assert_allclose(found.get(), expected, rtol=0, atol=1e-12)
-
-
-def test_repeated_additions_are_in_order(cupy, rng):
-    lib = DeviceLibrary(cupy)
-    target = cupy.asarray(np.ones((3, 4)))
-    at = rng.integers(0, 3, 50), rng.integers(0, 4, 50)
-    values = rng.standard_normal(50)
-    expected = np.ones((3, 4))
-    np.add.at(expected, at, values)
-    lib.add_at(target, tuple(map(cupy.asarray, at)), cupy.asarray(values))
-    np.testing.assert_allclose(target.get(), expected, rtol=0, atol=1e-14)
-    lib.add_at(target, tuple(cupy.asarray(part[:0]) for part in at), cupy.asarray(values[:0]))
-    np.testing.assert_allclose(target.get(), expected, rtol=0, atol=1e-14)
-
-
-# ---- How kernels are started ---------------------------------------------------------------------
-
-
-def test_a_kernel_is_compiled_once_for_a_device(cupy):
-    started = []
-
-    class RawModule:
-        def __init__(self, code, options, name_expressions, backend):
-            assert "mmi_series" in code
-            assert "#include" not in code
-            assert options == ("--std=c++17",)
-            assert backend == "nvrtc"
-            self.names = name_expressions
-            started.append(self.names)
-
-        def get_function(self, name):
-            assert name in self.names
-            return lambda grid, block, arguments: started.append((grid, block, arguments))
-
-    cupy.RawModule = RawModule
-    launched = launcher.DeviceLauncher(0)
-    assert launched.multiprocessors == 4
-    array = cupy.zeros((3,))
-    for _ in range(2):
-        launched.launch(NAMES[0], 5, 256, (array, 7, 0.5))
-    assert started[0] == (NAMES[0],)
-    assert len(started) == 3
-    grid, block, arguments = started[1]
-    assert (grid, block) == ((5,), (256,))
-    assert arguments[0] is array
-    assert [type(value) for value in arguments[1:]] == [np.int64, np.float64]
-    launcher.device_launcher.cache_clear()
-    assert launcher.device_launcher(0) is launcher.device_launcher(0)
-    assert launcher.device_launcher(0) is not launcher.device_launcher(1)
-    launcher.device_launcher.cache_clear()

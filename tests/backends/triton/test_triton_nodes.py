@@ -1,4 +1,4 @@
-"""`phiid(..., reduce="nodes")` on the Triton backend, interpreted, against the eager engine."""
+"""`phiid_nodes` on the Triton backend, interpreted, against the eager engine."""
 
 import numpy as np
 import pytest
@@ -140,7 +140,7 @@ def test_float32_promotes_what_would_miss_its_tolerance(rng, names, per_trial):
 @pytest.mark.parametrize("recording", ["trained", "random"])
 def test_recorded_heads(heads, recording, average):
     found, expected = (
-        synkern.phiid(heads[recording], average=average, reduce="nodes", backend=backend)
+        synkern.phiid_nodes(heads[recording], average=average, backend=backend)
         for backend in ("triton", "torch")
     )
     assert found.backend == "triton"

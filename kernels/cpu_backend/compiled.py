@@ -1,0 +1,192 @@
+"""What the compiled library computes: a table of estimators, and a call for each kind of result.
+
+Threads take tiles of pairs, vectors of the machine's width their columns. Moments are formed in the
+cache, a few rows at a time, and never stored. Arithmetic is in float64, whatever the dtype of the
+output: single precision could be trusted with few of the pairs of persistent nodes (see
+`contract.smallest_trusted`), and the others would be computed twice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import Estimator, Key, Request, smallest_trusted
+from ..formulas.moments import Moments
+from ..lattice import ATOMS, moebius_matrix, swap_nodes
+from . import bindings as native
+from .layouts import PANEL, Packed, Words, unit_vectors, words
+
+TILE = 64
+"""Rows and columns of a tile; as in native/host/engine.h."""
+
+_MARKED_BYTES = 128
+"""What a pair takes that is marked in a trial, on its way to the stable path; about."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How an estimator is compiled.
+
+    Attributes:
+        number: of the estimators in native/host/host.cpp.
+        features: layout of a (trials, time, nodes) array, or of `Moments`, for a request.
+        fixed: nanoseconds that a pair takes in a trial, about, but for its samples.
+        per_sample: nanoseconds that each of these adds.
+        gathered_cost: time of a pair that is gathered alone over that of one in a tile, as
+            `Estimator.gathered_cost`; tiles gain most from compilation.
+        two: rtr and sts alone have a path of their own.
+        reference: to persistence.
+    """
+
+    number: int
+    features: Callable[[Any, Request], Packed | Words | Moments]
+    fixed: float
+    per_sample: float
+    gathered_cost: float
+    two: bool = False
+    reference: bool = False
+
+    def gathered_factor(self, estimator: Estimator) -> float:
+        """By how much `gathered_cost` is larger than in whole-array operations."""
+        return self.gathered_cost / estimator.gathered_cost
+
+
+KERNELS: dict[Key, Kernel] = {
+    ("gaussian", "MMI"): Kernel(0, unit_vectors, 15, 0.1, 110, two=True),
+    ("persistence", "MMI"): Kernel(0, unit_vectors, 15, 0.1, 110, two=True, reference=True),
+    ("gaussian", "CCS"): Kernel(1, unit_vectors, 50, 4, 22),
+    ("discrete", "MMI"): Kernel(2, words, 50, 0.3, 40),
+    ("discrete", "CCS"): Kernel(3, words, 50, 0.3, 40),
+}
+"""By the key of an estimator."""
+
+
+def matrices(
+    features: Any, request: Request, threads: int | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.int64]]:
+    """Sums over trials of all pairs, or of a rectangle, by the closed form.
+
+    Args:
+        features: from `Kernel.features`.
+        request: what is computed.
+        threads: to take; None: as many as the work is worth and a call may have.
+
+    Returns:
+        By atom name (rows, columns), or (trials, rows, columns), as in `Totals`; and (marks, 3)
+        int64 trial, row, column of what the closed form cannot be trusted with.
+    """
+    trials, nodes = features.constant.shape
+    area = native.Area.of(request.rectangle, nodes)
+    shape = (trials, *area.shape) if request.per_trial else area.shape
+    # The kernel writes all but the diagonal.
+    sums = {name: np.empty(shape, request.dtype) for name in request.names}
+    if area.triangle:
+        for value in sums.values():
+            value[..., np.arange(nodes), np.arange(nodes)] = 0
+    out = (ctypes.c_void_p * len(sums))(*(native.pointer(value) for value in sums.values()))
+    function = {"float64": "matrices_f64", "float32": "matrices_f32"}[request.dtype]
+    with _task(features, request, threads) as task:
+        found = native.find(function, task, area, out)
+    return sums, found.marks
+
+
+def node_sums(
+    features: Any,
+    request: Request,
+    sums: npt.NDArray[np.float64],
+    threads: int | None = None,
+) -> Iterator[native.Found]:
+    """Add the pairs of all nodes, or of a rectangle, to sums by node, some rows at a time.
+
+    Args:
+        features: from `Kernel.features`.
+        request: what is computed; its limits bound what is marked at a time.
+        sums: (names + 3, trials or 1, nodes), see `engine.marks.quantities`; changed in place.
+        threads: to take; None: as many as the work is worth and a call may have.
+
+    Yields:
+        What each strip of rows leaves to the stable path, and is not in the sums.
+    """
+    whole = native.Area.of(request.rectangle, features.constant.shape[1])
+    places = [request.names.index(n) if n in request.names else -1 for n in ("rtr", "sts")]
+    height = max(TILE, request.limits.workspace // _MARKED_BYTES // whole.shape[1] // TILE * TILE)
+    with _task(features, request, threads) as task:
+        for strip in _strips(whole, height):
+            yield native.find("node_sums", task, strip, *places, native.pointer(sums))
+
+
+def _strips(area: native.Area, height: int) -> Iterator[native.Area]:
+    """Some rows at a time; all but the first begin a tile of the whole area."""
+    start = area.row
+    while start < area.row_end:
+        end = min(start // PANEL * PANEL + height, area.row_end)
+        column = start if area.triangle else area.column
+        yield native.Area(start, end, column, area.column_end, area.triangle)
+        start = end
+
+
+@contextmanager
+def _task(features: Any, request: Request, threads: int | None) -> Iterator[native.Task]:
+    """The kernel's view of a request; the arrays it points to live as long as the block."""
+    kernel = KERNELS[request.estimator.key]
+    trials, nodes = features.constant.shape
+    tolerance = request.estimator.tolerance(features)["float64"]
+    two = kernel.two and set(request.names) <= set(_TWO)
+    weights = _weights(request.names, two)
+    if threads is None:
+        rows, columns = native.Area.of(request.rectangle, nodes).shape
+        pairs = rows * columns / (2 if request.rectangle is None else 1)
+        each = kernel.fixed + kernel.per_sample * features.samples
+        threads = native.threads_for(trials * pairs * each)
+    arrays = _arrays(features) | {"weights": weights, "mirror": _mirror(request.names)}
+    yield native.Task(
+        trials=trials,
+        nodes=nodes,
+        samples=features.samples,
+        estimator=kernel.number,
+        limit=smallest_trusted(features.samples, "float64", tolerance),
+        alone=kernel.reference,
+        names=len(request.names),
+        quantities=weights.shape[1],
+        per_trial=request.per_trial,
+        threads=threads,
+        **{name: native.pointer(array) for name, array in arrays.items()},
+    )
+
+
+def _arrays(features: Packed | Words | Moments) -> dict[str, npt.NDArray[Any]]:
+    """What a task points to, by the name of its field."""
+    if isinstance(features, Moments):
+        past, future, lagged = (np.ascontiguousarray(m, np.float64) for m in features[:3])
+        own = np.ascontiguousarray(np.diagonal(lagged, 0, -2, -1))
+        arrays = {"past": past, "future": future, "lagged": lagged, "own": own}
+    else:
+        arrays = {name: getattr(features, name) for name in features._fields}
+    return arrays | {"constant": np.ascontiguousarray(features.constant)}
+
+
+_TWO = ("rtr", "sts")
+
+
+@functools.cache
+def _weights(names: tuple[str, ...], two: bool) -> npt.NDArray[np.float64]:
+    """(names, quantities): atoms as sums of what the kernel computes."""
+    if two:
+        return np.array([[float(name == atom) for atom in _TWO] for name in names])
+    rows = moebius_matrix()[[ATOMS.index(name) for name in names]]
+    return np.ascontiguousarray(rows, np.float64)
+
+
+@functools.cache
+def _mirror(names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """(names,) place of the atom that exchange of the nodes gives, -1 where it is not computed."""
+    swapped = (swap_nodes(name) for name in names)
+    return np.array([names.index(name) if name in names else -1 for name in swapped])

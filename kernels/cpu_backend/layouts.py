@@ -1,0 +1,194 @@
+"""Features of nodes as the compiled kernels read them: panels of unit vectors, words of bits."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import Request
+from ..engine.libraries import NUMPY
+from ..formulas.discrete import Bits, tables_of
+from ..formulas.mmi import Lambdas
+from ..formulas.moments import Moments
+from ..formulas.rescue import lambdas_from_data
+from . import bindings as native
+
+PANEL = 8
+"""Nodes that lie side by side in `Packed`; as in native/host/engine.h."""
+
+_PACKING = 10
+"""Nanoseconds that a value of a series takes to be packed, about."""
+
+_SCANNING = 1
+"""The same of a value that is only looked at, to see whether its node is constant."""
+
+
+class Packed(NamedTuple):
+    """Unit vectors as `UnitVectors` has them, in the layout of the kernels.
+
+    Attributes:
+        values: (trials, panels, samples, 2, PANEL) float64: past and future of PANEL nodes; zero
+            for constant nodes and those beyond the last. Panels without a node of the request's
+            rectangle are memory that was never written.
+        own: (trials, nodes) correlation of a node's past with its future, in the same panels.
+        constant: (trials, nodes) bool, of all nodes.
+    """
+
+    values: npt.NDArray[np.float64]
+    own: npt.NDArray[np.float64]
+    constant: npt.NDArray[np.bool_]
+
+    @property
+    def like(self) -> npt.NDArray[np.float64]:
+        """An array of the library of all these."""
+        return self.values
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.values.shape[2])
+
+    def of_nodes(self, trials: slice, nodes: Any) -> Packed:
+        """Some nodes of some trials."""
+        panel, lane = nodes // PANEL, nodes % PANEL
+        past, future = (self.values[trials][:, panel, :, side, lane] for side in range(2))
+        # The indices stand on both sides of a slice, so their axis comes first.
+        return _pack(past.swapaxes(0, 1), future.swapaxes(0, 1), self.constant[trials][:, nodes])
+
+    def of_pairs(self, pairs: Any) -> Packed:
+        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
+        trials = len(self.constant)
+        trial = np.repeat(np.arange(trials), pairs.size)
+        node = np.tile(pairs.reshape(-1), trials)
+        past, future = self._vectors(trial, node)
+        shape = (-1, 2, self.samples)
+        constant = self.constant[trial, node].reshape(-1, 2)
+        return _pack(past.reshape(shape), future.reshape(shape), constant)
+
+    def lambdas(self, lib: Any, positions: Any) -> tuple[Lambdas, Any]:
+        """Lambdas of (pairs, 3) trial, row, column from their data; see `lambdas_from_data`."""
+        return lambdas_from_data(lib.xp, *self.gathered(positions))
+
+    def gathered(self, positions: Any) -> list[npt.NDArray[np.float64]]:
+        """x, y, a, b of (pairs, 3) trial, row, column: (pairs, samples) each."""
+        trial, *pair = (positions[:, k] for k in range(3))
+        x, y = (self._vectors(trial, node) for node in pair)
+        return [x[0], y[0], x[1], y[1]]
+
+    def _vectors(self, trial: Any, node: Any) -> tuple[Any, Any]:
+        """Past and future of nodes of trials, (nodes, samples)."""
+        past, future = (self.values[trial, node // PANEL, :, k, node % PANEL] for k in range(2))
+        return past, future
+
+
+class Words(NamedTuple):
+    """Bits as `discrete.Bits` has them, in the layout of the kernels.
+
+    Attributes:
+        values: (trials, 3, words, nodes) uint64: 64 samples of the future, the past and both.
+        table: (samples + 1,) float64, by count; see `discrete.tables_of`.
+        constant: (trials, nodes) bool.
+    """
+
+    values: npt.NDArray[np.uint64]
+    table: npt.NDArray[np.float64]
+    constant: npt.NDArray[np.bool_]
+
+    @property
+    def like(self) -> npt.NDArray[np.uint64]:
+        """An array of the library of all these."""
+        return self.values
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.table) - 1
+
+    def of_nodes(self, trials: slice, nodes: Any) -> Words:
+        """Some nodes of some trials."""
+        values = np.ascontiguousarray(self.values[trials][..., nodes])
+        return Words(values, self.table, self.constant[trials][:, nodes])
+
+    def of_pairs(self, pairs: Any) -> Words:
+        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
+        values = np.moveaxis(self.values[..., pairs], 3, 1)
+        values = np.ascontiguousarray(values).reshape(-1, *values.shape[2:])
+        return Words(values, self.table, self.constant[:, pairs].reshape(-1, 2))
+
+
+def unit_vectors(source: Any, request: Request) -> Packed | Moments:
+    """Features of the Gaussian estimators: moments as they are, a series as unit vectors.
+
+    Args:
+        source: (trials, time, nodes) in any real dtype, or `Moments`.
+        request: whose lag and pooling hold.
+    """
+    if isinstance(source, Moments):
+        return source
+    if request.pooled is None:
+        return _standardise(source, request)
+    vectors = request.estimator.features(NUMPY, source, request.tau, request.pooled)
+    return _pack(vectors.past, vectors.future, vectors.constant)
+
+
+def words(source: Any, request: Request) -> Words:
+    """Features of the discrete estimators, and the table that theirs looks up.
+
+    Args:
+        source: (trials, time, nodes) in any real dtype.
+        request: whose lag, pooling and redundancy hold.
+    """
+    bits: Bits = request.estimator.features(NUMPY, source, request.tau, request.pooled)
+    tables = tables_of(NUMPY, bits)
+    table = tables.entropy if request.estimator.key[1] == "MMI" else tables.surprisal
+    trials, nodes, samples = bits.past.shape
+    values = np.zeros((trials, 3, nodes, -(-samples // 64) * 8), np.uint8)
+    for k, feature in enumerate((bits.future, bits.past, bits.both)):
+        packed = np.packbits(feature != 0, axis=-1)
+        values[:, k, :, : packed.shape[-1]] = packed
+    by_word = np.ascontiguousarray(values.view(np.uint64).swapaxes(2, 3))
+    return Words(by_word, table, bits.constant)
+
+
+def _standardise(series: Any, request: Request) -> Packed:
+    """`Packed` of (trials, time, nodes) in any real dtype."""
+    series = np.ascontiguousarray(series, np.float64)
+    trials, time, nodes = series.shape
+    packed = _empty(trials, nodes, time - request.tau)
+    area = native.Area.of(request.rectangle, nodes)
+    apart = 0 if request.rectangle is None else max(nodes - sum(area.shape), 0)
+    work = trials * time * (_PACKING * (nodes - apart) + _SCANNING * apart)
+    native.call(
+        "standardise",
+        native.pointer(series),
+        trials,
+        time,
+        nodes,
+        request.tau,
+        ctypes.byref(area),
+        *map(native.pointer, packed),
+        native.threads_for(work),
+    )
+    return packed
+
+
+def _pack(past: Any, future: Any, constant: Any) -> Packed:
+    """`Packed` of unit vectors (trials, nodes, samples)."""
+    past, future = (np.ascontiguousarray(side) for side in (past, future))
+    values, own, _ = _empty(*past.shape)
+    threads = native.threads_for(_PACKING * past.size)
+    arguments = (*past.shape, *map(native.pointer, (values, own)), threads)
+    native.call("pack", native.pointer(past), native.pointer(future), *arguments)
+    return Packed(values, own, np.ascontiguousarray(constant))
+
+
+def _empty(trials: int, nodes: int, samples: int) -> Packed:
+    panels = -(-nodes // PANEL)
+    return Packed(
+        np.empty((trials, panels, samples, 2, PANEL)),
+        np.empty((trials, nodes)),
+        np.empty((trials, nodes), np.bool_),
+    )

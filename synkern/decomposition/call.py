@@ -1,0 +1,303 @@
+"""A call of the decomposition: what was asked for, from a source to its result."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import synkern._checks as check
+import synkern._memory as memory
+from synkern._arrays import placed, run_whole, to_numpy
+from synkern.decomposition import states
+from synkern.decomposition.batches import decomposed
+from synkern.decomposition.bipartite import Bipartite
+from synkern.decomposition.moments import LaggedMoments
+from synkern.decomposition.node_means import NodeMeans
+from synkern.decomposition.options import (
+    AVERAGES,
+    DTYPES,
+    KINDS,
+    POOLED,
+    REDUNDANCIES,
+    UNITS,
+    unit_factor,
+)
+from synkern.decomposition.result import PhiIDResult, by_name
+from synkern.decomposition.selection import Selection, select_pairs
+from synkern.decomposition.sources import Source, moments_source, series_source
+from synkern.kernels import (
+    LIMITS,
+    Estimator,
+    Limits,
+    Nodes,
+    Outcome,
+    Pairs,
+    Wanted,
+    request_for,
+    swap_nodes,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the verbs of a decomposition are asked for; see `phiid`.
+
+    Attributes:
+        names: atoms.
+        kind: of the estimator.
+        redundancy: likewise.
+        mask: of valid samples.
+        average: how trials combine.
+        pairs: which ones; None: all.
+        groups: of nodes, which some choices of pairs need.
+        unit: of the atoms; None: that of the estimator.
+        backend: "auto", or a name.
+        dtype: of arithmetic and output.
+        node_names: a name for each node.
+        limits: what the backend may hold at a time.
+    """
+
+    names: tuple[str, ...] = ("rtr", "sts")
+    kind: str = "gaussian"
+    redundancy: str = "MMI"
+    mask: Any = None
+    average: str | None = "trials"
+    pairs: Any = None
+    groups: Any = None
+    unit: str | None = None
+    backend: str = "auto"
+    dtype: str = "float64"
+    node_names: Sequence[Any] | None = None
+    limits: Limits = LIMITS
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on unknown choices."""
+        check.choice("kind", self.kind, KINDS)
+        check.choice("redundancy", self.redundancy, REDUNDANCIES)
+        check.choice("average", self.average, (*AVERAGES, None))
+        check.choice("unit", self.unit, (*UNITS, None))
+        check.choice("dtype", self.dtype, DTYPES)
+
+    @classmethod
+    def of(cls, verb: str, given: Mapping[str, Any], known: Iterable[str]) -> Options:
+        """Those of a verb, by keyword.
+
+        Args:
+            verb: its name, for messages.
+            given: what it was called with.
+            known: keywords that it has.
+
+        Raises:
+            TypeError: a keyword that it has not.
+            ValueError: an unknown choice.
+        """
+        refuse_unknown(verb, set(given) - set(known))
+        rest = {name: value for name, value in given.items() if name != "atoms"}
+        return cls(names=check.atom_names(given.get("atoms", cls.names)), **rest)
+
+    @property
+    def pooled(self) -> str | None:
+        """How trials are made one before they are decomposed."""
+        return self.average if self.average in POOLED else None
+
+
+_ALL_PAIRS = "means by node are over all pairs of a node; phiid(series, pairs=...) has chosen ones"
+_ELSEWHERE = {
+    "reduce": "means by node are phiid_nodes(series, ...)",
+    "pairs": _ALL_PAIRS,
+    "groups": _ALL_PAIRS,
+}
+
+
+def refuse_unknown(verb: str, given: Iterable[str]) -> None:
+    """Raise TypeError if there are keywords that a verb does not have."""
+    for name in given:
+        instead = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise TypeError(f"{verb}() has no option {name!r}{instead}")
+
+
+def decompose(series: Any, tau: Any, estimator: Estimator, options: Options) -> PhiIDResult:
+    """Decompose at one lag; see `phiid`, also for what is raised."""
+    lag = one_lag(series, tau)
+    return decompose_lags(series, (lag,), estimator, options)[lag]
+
+
+def decompose_lags(
+    series: Any, lags: Sequence[int], estimator: Estimator, options: Options
+) -> dict[int, PhiIDResult]:
+    """Decompose at several lags, the series being checked once."""
+    source = _source(series, lags, estimator, options)
+    selection = select_pairs(options.pairs, options.groups, source.shape[2])
+    with placed(source.given, source.like):
+        _refuse_too_large(source, len(lags), options, selection)
+        if options.kind == "discrete":
+            states.warn_of_many(source.like, None if selection is None else selection.nodes)
+        return {lag: _result(source, lag, estimator, options, selection) for lag in lags}
+
+
+def decompose_nodes(series: Any, tau: Any, estimator: Estimator, options: Options) -> NodeMeans:
+    """Means by node at one lag; see `phiid_nodes`."""
+    lag = one_lag(series, tau)
+    source = _source(series, (lag,), estimator, options, by_node=True)
+    with placed(source.given, source.like):
+        if options.kind == "discrete":
+            states.warn_of_many(source.like)
+        return _node_means(source, lag, estimator, options)
+
+
+def one_lag(series: Any, tau: Any) -> int:
+    """The lag of a call; by default 1, or that of moments.
+
+    Raises:
+        ValueError: no positive whole number; moments of several lags, and no word which.
+        TypeError: several lags.
+    """
+    if tau is None:
+        own = series.lags if isinstance(series, LaggedMoments) else (1,)
+        if len(own) > 1:
+            raise ValueError(
+                f"the moments hold several lags, {own}: choose one by tau=, or decompose all by "
+                "phiid_lags(moments)"
+            )
+        return own[0]
+    if check.several(tau):
+        raise TypeError(
+            f"tau must be one lag; got {tau!r}: several lags are phiid_lags(series, tau=[...])"
+        )
+    return check.lag(tau)
+
+
+def _source(
+    series: Any, lags: Sequence[int], estimator: Estimator, options: Options, by_node: bool = False
+) -> Source:
+    moments = isinstance(series, LaggedMoments)
+    wanted = Wanted(estimator.key, moments=moments, by_node=by_node)
+    return (moments_source if moments else series_source)(series, lags, options, wanted)
+
+
+def _found(
+    source: Source,
+    lag: int,
+    estimator: Estimator,
+    options: Options,
+    selection: Selection | Bipartite | None,
+    *,
+    by_node: bool = False,
+) -> Any:
+    """`Pairs` or `Nodes` of the backend."""
+    request = request_for(
+        options.names,
+        estimator=estimator,
+        per_trial=options.average is None,
+        dtype=options.dtype,
+        tau=lag,
+        pooled=options.pooled,
+        by_node=by_node,
+        limits=options.limits,
+    )
+    xp: Any = sys.modules[source.backend.arrays]
+    run = source.backend.run
+    whole = decomposed if selection is None else selection.decompose
+    return run_whole(
+        lambda array: whole(xp, run, source.data(array, lag), request),
+        source.array,
+        differentiable=estimator.differentiable,
+    )
+
+
+def _common(
+    source: Source, lag: int, estimator: Estimator, options: Options, found: Pairs | Nodes
+) -> dict[str, Any]:
+    """What results of pairs and of nodes tell alike."""
+    return {
+        "tau": lag,
+        "kind": options.kind,
+        "redundancy": options.redundancy,
+        "average": options.average,
+        "unit": options.unit or estimator.unit,
+        "dtype": options.dtype,
+        "backend": source.backend.name,
+        "shape": source.shape,
+        "constant": to_numpy(found.constant),
+        "rescued": found.rescued,
+        "node_names": source.node_names,
+    }
+
+
+def _result(
+    source: Source,
+    lag: int,
+    estimator: Estimator,
+    options: Options,
+    selection: Selection | Bipartite | None,
+) -> PhiIDResult:
+    found = _found(source, lag, estimator, options, selection)
+    factor = unit_factor(estimator.unit, options.unit)
+    if factor != 1.0:
+        for value in found.atoms.values():
+            value[...] = value * factor
+    return PhiIDResult(
+        arrays={name: source.restore(found.atoms[name]) for name in options.names},
+        flagged=to_numpy(found.flagged),
+        pairs=None if selection is None else selection.asked,
+        **_common(source, lag, estimator, options, found),
+    )
+
+
+def _refuse_too_large(
+    source: Source, lags: int, options: Options, selection: Selection | Bipartite | None
+) -> None:
+    """Raise MemoryError where the atoms have no room, and what is beside them in the last lag.
+
+    An atom comes with that of the exchanged nodes, and an average takes one matrix more while it is
+    formed. Chosen pairs are computed, each once, and then put in the order asked for; those of two
+    groups need no more than what is asked for.
+    """
+    trials, _, nodes = source.shape
+    kept = trials if options.average is None else 1
+    atoms = len(options.names)
+    computed = len({*options.names, *map(swap_nodes, options.names)})
+    if selection is None:
+        entries = nodes * nodes
+        held = atoms * entries
+        needed = held * (lags - 1) + max(computed, atoms + (kept == 1)) * entries
+    else:
+        entries = selection.computed
+        computed = atoms if isinstance(selection, Bipartite) else computed
+        held = atoms * math.prod(selection.asked.shape[:-1])
+        needed = held * lags + computed * entries
+    size = {"float64": 8, "float32": 4}[options.dtype]
+    apart = ", average='trials' in place of None" if kept > 1 else ""
+    memory.require(
+        needed * kept * size,
+        source.like,
+        f"{atoms} atoms of {entries:,} pairs x {kept} trials"
+        + (f" x {lags} lags" if lags > 1 else ""),
+        f"phiid_nodes for means by node, pairs= for some of the pairs{apart}, fewer atoms"
+        f"{', fewer lags' if lags > 1 else ''}, or dtype='float32'",
+    )
+
+
+def _node_means(source: Source, lag: int, estimator: Estimator, options: Options) -> NodeMeans:
+    found: Nodes = _found(source, lag, estimator, options, None, by_node=True)
+    names, factor = options.names, unit_factor(estimator.unit, options.unit)
+    common = _common(source, lag, estimator, options, found)
+    xp: Any = sys.modules[source.backend.arrays]
+
+    def mean(total: Any, count: Any) -> Any:
+        return source.restore(xp.where(count > 0, total / xp.where(count > 0, count, 1), math.nan))
+
+    constant = common["constant"]
+    nodes, varying = constant.shape[1], constant.shape[1] - constant.sum(-1)
+    lost = (nodes * (nodes - 1) // 2 - varying * (varying - 1) // 2).sum()
+    both = {"rtr", "sts"} <= set(names)
+    return NodeMeans(
+        arrays={name: mean(found.sums[name] * factor, found.pairs) for name in names},
+        balance=mean(found.shares, found.shared) if both else None,
+        pairs=source.restore(found.pairs),
+        degenerate=by_name({**found.outcomes, Outcome.CONSTANT: int(lost)}),
+        **common,
+    )

@@ -1,0 +1,130 @@
+"""What is decomposed, as the chosen backend takes it: a series that was checked, or moments."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import synkern._checks as check
+from synkern._arrays import Incoming, incoming, is_tensor, placed, spacing
+from synkern._names import node_names, unnamed
+from synkern._warnings import collected
+from synkern.decomposition.backends import select
+from synkern.decomposition.batches import Batch, batches, filled, only_valid
+from synkern.decomposition.masks import valid_samples
+from synkern.decomposition.moments import LaggedMoments
+from synkern.kernels import Backend, Wanted
+
+if TYPE_CHECKING:
+    from synkern.decomposition.call import Options
+
+_MATRICES = ("past", "future", "lagged", "constant")  # of `formulas.moments.Moments`
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is decomposed, as a backend takes it.
+
+    Attributes:
+        backend: that runs.
+        array: the series as the backend takes it; None where there are moments.
+        data: of such an array and a lag, batches of (trials, time, nodes) or of
+            `formulas.moments.Moments`.
+        shape: (trials, time, nodes).
+        given: an array of the caller's.
+        like: the same as the backend's kind, where the data are; finite throughout.
+        restore: turns the backend's arrays into the caller's kind.
+        node_names: a name for each node, if there are any.
+    """
+
+    backend: Backend
+    array: Any
+    data: Callable[[Any, int], list[Batch]]
+    shape: tuple[int, int, int]
+    given: Any
+    like: Any
+    restore: Callable[[Any], Any]
+    node_names: tuple[str, ...] | None
+
+
+def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wanted) -> Source:
+    """A series, checked; see `phiid` for what is raised."""
+    named = unnamed(series, "series")
+    series = named.array
+    chosen = select(options.backend, series, wanted)
+    if wanted.by_node and is_tensor(series) and series.requires_grad:
+        raise ValueError(
+            "phiid_nodes has no gradient, and series requires one; detach it, or take means of the "
+            "matrices of all pairs"
+        )
+    series = only_valid(series, options.mask)
+    array, restore = incoming(series, chosen.arrays, argument="series", offset_free=True)
+    xp: Any = sys.modules[chosen.arrays]
+    valid = valid_samples(options.mask, array)
+    step = spacing(series)
+    with placed(series, array):
+        array = check.series(xp, array, max(lags), pooled=options.pooled, valid=valid)
+        whole = array if valid is None else filled(xp, array, valid)
+        steady = check.steady_nodes(xp, whole, lags, options.pooled, step)
+
+    judged: set[int] = set()  # lags; on the way back a transform asks again
+
+    def data(taken: Any, lag: int) -> list[Batch]:
+        if valid is not None:
+            with collected() if lag in judged else contextlib.nullcontext():
+                judged.add(lag)
+                return batches(xp, taken, valid, lag, options.pooled, step, options.kind)
+        if taken is array:
+            return [Batch(steady(lag), lag)]
+        with collected():  # What there is to be said of these values has been.
+            return [Batch(check.steady_nodes(xp, taken, [lag], options.pooled, step)(lag), lag)]
+
+    shape = tuple(array.shape)
+    names = node_names(options.node_names, named, shape[2])
+    return Source(chosen, array, data, shape, series, whole, restore, names)
+
+
+def moments_source(
+    moments: LaggedMoments, lags: Sequence[int], options: Options, wanted: Wanted
+) -> Source:
+    """Moments, as features at each lag; see `phiid` for what is raised."""
+    if (options.kind, options.redundancy) != ("gaussian", "MMI"):
+        raise ValueError(
+            "moments suffice for kind 'gaussian' and redundancy 'MMI' only; got "
+            f"{options.kind!r} and {options.redundancy!r}: pass the series"
+        )
+    if options.mask is not None:
+        raise ValueError(
+            "moments have no samples left for a mask to choose from; gather them with it: "
+            "LaggedMoments.update(chunk, mask=...)"
+        )
+    by_lag = {lag: moments.features(lag, options.pooled) for lag in lags}
+    past = by_lag[lags[0]].past
+    chosen = select(options.backend, past, wanted)
+    if moments.library not in (chosen.arrays, *chosen.shares):
+        raise ValueError(
+            f"backend {options.backend!r} takes {chosen.arrays} arrays, and the moments are of "
+            f"{moments.library}; use backend='auto'"
+        )
+
+    def take(matrix: Any) -> Incoming:
+        return incoming(matrix, chosen.arrays, argument="moments")
+
+    taken = take(past)
+    by_lag = {
+        lag: each._replace(**{name: take(getattr(each, name)).array for name in _MATRICES})
+        for lag, each in by_lag.items()
+    }
+    return Source(
+        chosen,
+        None,
+        lambda _, lag: [Batch(by_lag[lag], lag)],
+        moments.shape,
+        past,
+        taken.array,
+        lambda array: moments.restore(taken.restore(array)),
+        node_names(options.node_names, moments.named, moments.shape[2]),
+    )

@@ -1,0 +1,168 @@
+"""The model of a study, with its own and with random weights; and its failures, explained."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from synkern import models, recording
+from synkern._faces import Later
+from synkern.study.errors import MissingPackageError, StudyError
+from synkern.study.room import Model, cache_bytes_of
+from synkern.study.settings import CONTROL, Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from synkern.models import upstream
+    from synkern.recording import answers
+else:
+    torch = Later("torch")
+    upstream = Later("synkern.models.upstream")
+    answers = Later("synkern.recording.answers")
+
+
+class Models:
+    """The model of a study with its own and with random weights, loaded when first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is loaded yet."""
+        self._settings = settings
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        settings = self._settings
+        model, tokenizer = self._as_given()
+        if tokenizer.pad_token_id is None:
+            raise StudyError(
+                f"the tokenizer of model {settings.model!r} has neither a padding token nor an end "
+                "token, so prompts of different lengths cannot be answered together; set its "
+                "pad_token and save it"
+            )
+        if settings.control and getattr(model, "is_quantized", False):
+            raise StudyError(
+                f"model {settings.model!r} is quantised, and quantised weights cannot be drawn at "
+                "random for the control; leave it out with --no-control (control=False), or give "
+                "the model without quantisation"
+            )
+        config = model.config.get_text_config(decoder=True)
+        if config.num_hidden_layers < 3:
+            raise StudyError(
+                f"model {settings.model!r} has {config.num_hidden_layers} layer(s); a profile over "
+                "depth needs at least 3: choose a deeper model"
+            )
+        return model, tokenizer
+
+    def _as_given(self) -> tuple[Any, Any]:
+        settings = self._settings
+        try:
+            # Like our own bars: a log, which may be on a full disk, gets none.
+            with _loading_bars(settings.progress and _is_terminal(sys.stderr)):
+                return models.load(
+                    settings.model,
+                    dtype=settings.dtype,
+                    device=settings.device,
+                    trust_remote_code=settings.trust_remote_code,
+                )
+        except ImportError as error:
+            raise MissingPackageError(
+                f"model {settings.model!r} cannot be loaded: {_shortened(error)}"
+            ) from error
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            raise StudyError(
+                f"model {settings.model!r} cannot be loaded ({_shortened(error)}); give "
+                "smollm2-135m, the folder of a transformers model, or a name on the hub"
+            ) from error
+
+    def inspect(self) -> Model:
+        """Return what decides how much a study takes: heads, context, lengths of the prompts.
+
+        Raises:
+            StudyError: the model cannot be loaded, or its heads cannot be read.
+        """
+        settings = self._settings
+        model, tokenizer = self._loaded
+        with explained(settings):
+            heads = models.nodes_of(models.find_sites(model, "heads"))
+            lengths = answers.prompt_lengths(tokenizer, [p.text for p in settings.asked])
+        config = model.config.get_text_config(decoder=True)
+        layers = len({head.layer for head in heads})
+        return Model(
+            nodes=len(heads),
+            layers=layers,
+            context=upstream.context_length(model),
+            cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
+            prompt_tokens=lengths,
+            parameters=sum(p.numel() for p in model.parameters()),
+        )
+
+    def get(self, weights: str) -> tuple[Any, Any]:
+        """Return the model with `weights`, and the tokenizer.
+
+        Raises:
+            StudyError: the model cannot be loaded.
+        """
+        model, tokenizer = self._loaded
+        if weights == CONTROL:
+            model = models.randomly_initialised(model, self._settings.seed)
+        return model, tokenizer
+
+
+@contextmanager
+def explained(settings: Settings) -> Iterator[None]:
+    """Say of what a model or its tokenizer raises whose fault it is, and what would help.
+
+    Raises:
+        StudyError: in the place of what the model, its template or the lack of memory explains.
+    """
+    jinja2 = importlib.import_module("jinja2")
+    try:
+        yield
+    except (models.UnsupportedModelError, recording.RecordingError) as error:
+        raise StudyError(f"model {settings.model!r} cannot be recorded: {error}") from error
+    except jinja2.TemplateError as error:
+        raise StudyError(
+            f"the chat template of model {settings.model!r} cannot be used with one turn of "
+            f"the user ({type(error).__name__}: {error}); correct or remove it in the model's "
+            "folder"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise StudyError(
+            f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
+        ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not upstream.is_out_of_memory(error):
+            raise
+        raise StudyError(
+            f"model {settings.model!r} cannot be recorded: there is not enough memory "
+            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}) or new_tokens "
+            f"(now {settings.new_tokens}), use fewer prompts, or leave the control out"
+        ) from error
+
+
+def _shortened(error: Exception) -> str:
+    """What went wrong, but not every class of model that would have been right."""
+    return textwrap.shorten(str(error), 300, placeholder=" ...")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+@contextmanager
+def _loading_bars(shown: bool) -> Iterator[None]:
+    """Leave the progress bars of transformers as they are, or hide them for a while."""
+    logging = importlib.import_module("transformers.utils.logging")
+    if shown or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

@@ -1,0 +1,196 @@
+"""Options that stand once: what the call, the command, the documentation and the checks read.
+
+An option is a field of a dataclass with an `Option` in its metadata. `called_with` makes a function
+that is called with the fields, `add_arguments` gives a command the same, `documented` lists them
+for readers, `check` refuses values that cannot be used. Light: the command lists its options
+before NumPy or torch is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
+
+from synkern.study.errors import ArgumentError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+LARGEST = 2**63 - 1
+"""Beyond it no array can be counted, and no size be told."""
+
+_WIDTH = 100
+_OPTION = "option"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is to be known of an option beside its name, its type and its default.
+
+    Attributes:
+        help: what it is, in a phrase; all that the command says of it.
+        off: what the command says of the flag that takes it away, if its default is True.
+        more: what the documentation of the call says beside.
+        choices: what it may be, if it is one of a few words.
+        least, most: what an integer may be.
+        stages: the stages of a study whose results depend on it; "recording (random)" is a stage
+            with the weights named only. Its value is one of the ingredients that must be the same
+            for an earlier result to be reused.
+        stated: whether it is a parameter of a finished study: not where a study is written, for
+            example, or what becomes part of an ingredient.
+        flag: of the command; None makes one of the name, with "no-" in front if the default is
+            True.
+        metavar: what stands for its value in the command's help; "N" of integers.
+        check: refuses a value, given name and value, beside what types and choices say.
+    """
+
+    help: str
+    off: str = ""
+    more: str = ""
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    most: int = LARGEST
+    stages: tuple[str, ...] = ()
+    stated: bool = True
+    flag: str | None = None
+    metavar: str | None = None
+    check: Callable[[str, Any], None] | None = None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The metadata of a field."""
+        return {_OPTION: self}
+
+
+def options_of(options: type) -> Iterator[tuple[Field[Any], Option]]:
+    """Yield the fields of a dataclass that are options, and what is known of each."""
+    for one in fields(options):
+        if _OPTION in one.metadata:
+            yield one, one.metadata[_OPTION]
+
+
+def stated(options: type) -> tuple[str, ...]:
+    """Return the names of the options that are parameters of a finished study."""
+    return tuple(one.name for one, option in options_of(options) if option.stated)
+
+
+def names_for(options: type, *stages: str) -> tuple[str, ...]:
+    """Return the names of the options on which any of these stages depends."""
+    return tuple(one.name for one, option in options_of(options) if {*stages} & {*option.stages})
+
+
+def check(given: Any) -> None:
+    """Check every option by itself.
+
+    Args:
+        given: the object whose fields they are.
+
+    Raises:
+        ArgumentError: a value that cannot be used.
+    """
+    hints = get_type_hints(type(given))
+    for one, option in options_of(type(given)):
+        name, value = one.name, getattr(given, one.name)
+        if value is None and one.default is None:
+            continue
+        if hints[name] is bool and not isinstance(value, bool):
+            raise ArgumentError(f"{name} = {value!r}; give True or False")
+        if option.choices and value not in option.choices:
+            raise ArgumentError(f"{name} = {value!r}; choose from {', '.join(option.choices)}")
+        if option.least is not None:
+            _check_integer(name, value, option.least, option.most)
+        if option.check is not None:
+            option.check(name, value)
+
+
+def called_with(options: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
+    """Make a function of one object one that is called with what the object is made of.
+
+    Args:
+        options: the object's dataclass. Type checkers, `help` and `inspect.signature` see its
+            fields as the arguments of the function, and their documentation goes in front of
+            "Raises:" in that of the function.
+    """
+
+    def decorate(function: Callable[[T], R]) -> Callable[P, R]:
+        plain = inspect.signature(function)
+        signature = inspect.signature(options).replace(return_annotation=plain.return_annotation)
+
+        @functools.wraps(function)
+        def called(*arguments: P.args, **named: P.kwargs) -> R:
+            try:
+                signature.bind(*arguments, **named)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
+            return function(options(*arguments, **named))
+
+        shown: Any = called
+        shown.__signature__ = signature
+        shown.__annotations__ = {
+            **{p.name: p.annotation for p in signature.parameters.values()},
+            "return": plain.return_annotation,
+        }
+        if function.__doc__ is not None and isinstance(options, type):
+            before, raises, after = function.__doc__.partition("    Raises:\n")
+            shown.__doc__ = f"{before}    Args:\n{documented(options)}\n\n{raises}{after}"
+        return called
+
+    return decorate
+
+
+def documented(options: type) -> str:
+    """Return the list of the options for a docstring, indented as in one of a function."""
+    wrapped = textwrap.TextWrapper(
+        _WIDTH,
+        initial_indent=" " * 8,
+        subsequent_indent=" " * 12,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(wrapped.fill(_entry(one.name, option)) for one, option in options_of(options))
+
+
+def add_arguments(parser: argparse.ArgumentParser, options: type) -> None:
+    """Give a command the options; what the user leaves out is left out of what is parsed."""
+    hints = get_type_hints(options)
+    for one, option in options_of(options):
+        words = one.name.replace("_", "-")
+        known: dict[str, Any] = {"dest": one.name, "default": argparse.SUPPRESS}
+        known["required"] = one.default is MISSING
+        known["help"] = option.help
+        if hints[one.name] is bool:
+            known["action"] = "store_false" if one.default else "store_true"
+            if one.default:
+                words, known["help"] = f"no-{words}", option.off
+        else:
+            whole = int in (hints[one.name], *get_args(hints[one.name]))
+            known |= {"type": int if whole else str, "metavar": option.metavar}
+            if whole:
+                known["metavar"] = option.metavar or "N"
+            if option.choices:
+                known["help"] += f": {', '.join(option.choices)}"
+            if one.default not in (MISSING, None):
+                known["help"] += f" (default: {one.default})"
+        parser.add_argument(option.flag or f"--{words}", **known)
+
+
+def _entry(name: str, option: Option) -> str:
+    said = option.help
+    if option.choices:
+        said += ": " + ", ".join(f'"{choice}"' for choice in option.choices)
+    elif option.least is not None and option.least > 1:
+        said += f", at least {option.least}"
+    return f"{name}: {said.removesuffix('...')}. {option.more}".rstrip()
+
+
+def _check_integer(name: str, value: Any, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ArgumentError(f"{name} = {value!r}; give an integer of at least {least}")
+    if value > most:
+        raise ArgumentError(f"{name} = {value!r}; give an integer of at most {most}")

@@ -1,0 +1,16 @@
+"""What rankings and weights are called for readers."""
+
+from __future__ import annotations
+
+from synkern.analysis.scores import PUBLISHED
+
+
+def called(ranking: str) -> str:
+    """Return the name of a ranking for readers; that of the published figures is marked."""
+    words = ranking.replace("_", " ")
+    return f"{words} (as published)" if ranking == PUBLISHED else words
+
+
+def of_weights(weights: str) -> str:
+    """Return what the weights of a model are called."""
+    return f"{weights} weights"

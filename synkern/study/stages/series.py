@@ -1,0 +1,58 @@
+"""What stages do with recorded series: prepare them, put them on a device, decompose them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synkern import decomposition
+from synkern._faces import Later
+from synkern._warnings import collected
+from synkern.study.settings import NONE, Settings
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
+
+# A decomposition that takes longer than this, in seconds, times the draws, is announced.
+_LONG = 60.0
+
+
+def prepared(settings: Settings, norms: NDArray[Any]) -> NDArray[Any]:
+    """Return the series to decompose, (trials, time, nodes): the norms after `detrend`."""
+    if settings.detrend == NONE:
+        return norms
+    return np.asarray(decomposition.PREPROCESSING[settings.detrend](norms))
+
+
+def placed(settings: Settings, series: NDArray[Any]) -> Any:
+    """Return the series where the backend of the settings takes it: on the GPU, or as it is."""
+    backends = [b for b in decomposition.BACKENDS if settings.backend in ("auto", b.name)]
+    on_gpu = settings.on_gpu and any("cuda" in b.status().devices for b in backends)
+    if not on_gpu:
+        return series
+    return torch.from_numpy(series).to(settings.device)
+
+
+def decompose(
+    settings: Settings, series: NDArray[Any]
+) -> tuple[decomposition.PhiIDResult, list[str]]:
+    """Return all pairs of the series decomposed, every trial or pooled, and what it warned of.
+
+    On the GPU where both the model and the backend can run there, else on the host.
+    """
+    average: Any = None if settings.average == "trials" else settings.average
+    with collected() as messages:
+        result = decomposition.phiid(
+            placed(settings, series), average=average, **settings.estimator
+        )
+    return result, messages
+
+
+def announce(settings: Settings, label: str, seconds: float, times: int) -> None:
+    """Say that something takes long, if it does: as many seconds so many times."""
+    if seconds * times > _LONG:
+        settings.say(f"{label}: {times} decompositions, about {seconds * times / 60:.0f} min")

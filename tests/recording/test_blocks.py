@@ -1,0 +1,73 @@
+"""What is held while a text grows: read in blocks of bounded memory, with the same result."""
+
+import pytest
+import torch
+
+from support.recordings import STEPS, recorded
+from support.tiny_models import generate, prompts
+from synkern import record
+from synkern.models import nodes as kinds
+from synkern.models.heads import find_heads
+from synkern.models.nodes import Kind
+from synkern.models.sites import Site, vector_norms
+from synkern.recording.recording import RecordingError
+
+# What the recorder may hold, and how often the numbers of the heads are repeated for a step to be
+# a fifth of it.
+HELD = 64 << 20
+TIMES = 12_000
+STEP = 3 * 2 * 48 * 4 * TIMES  # bytes: sites, trials, numbers of the heads of a layer
+
+
+class Wide(Site):
+    """The heads of a layer, in values of many times the size; notes how many steps it reads."""
+
+    blocks = None
+
+    def read(self, values):
+        self.blocks.append(len(values))
+        return vector_norms(values[..., :48], 16)
+
+    def write(self, values, nodes, with_):
+        raise NotImplementedError
+
+    def watch(self, receive):
+        return super().watch(lambda values: receive(values[:, -1:].repeat(1, 1, TIMES)))
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """By site and block, the steps that were read."""
+    found = []
+    monkeypatch.setattr(Wide, "blocks", found)
+
+    def find(model):
+        return tuple(Wide("wide", s.layer, s.name, s.module, s.count) for s in find_heads(model))
+
+    monkeypatch.setitem(kinds.KINDS, "wide", Kind("wide head", "W", find))
+    return found
+
+
+def test_blocks_are_of_bounded_memory_and_give_the_same(model, blocks):
+    ids = prompts(2, 5)
+    usual, _ = recorded(model, ids)
+    with record(model, nodes="wide") as recording:
+        generate(model, ids, STEPS)
+    assert torch.equal(recording.series, usual.series)
+    assert blocks == [5] * 3 + [5] * 3 + [2] * 3
+    assert 4 * STEP < HELD <= 5 * STEP
+
+
+def test_a_value_that_is_not_finite_in_a_later_block_names_its_step(model, blocks):
+    calls = []
+
+    def spoil(_, args):
+        calls.append(None)
+        if len(calls) == 8:
+            args[0][1, -1, 2 * 16] = float("nan")
+
+    model.model.layers[2].self_attn.o_proj.register_forward_pre_hook(spoil)
+    message = "wide head L2W2 has the value nan at step 8 of trial 1"
+    with pytest.raises(RecordingError, match=message), record(model, nodes="wide"):
+        generate(model, prompts(2, 5), STEPS)
+    assert len(blocks) == 6

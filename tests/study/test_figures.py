@@ -1,0 +1,124 @@
+"""The figures of a study: that they show its numbers, whatever the model's shape."""
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+
+from support.random_atoms import HEAD, LAYER, atoms, mean_of
+from synkern.analysis.scores import RANKINGS
+from synkern.study.report import (
+    excess_matrices,
+    head_maps,
+    layer_profile_curves,
+    null_curves,
+    pair_matrices,
+    synergy_curves,
+)
+
+
+def test_pair_matrices_have_layers_and_units():
+    sts, rtr = mean_of(*atoms())
+    figure = pair_matrices(sts, rtr, LAYER, "title")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["Synergy (sts)", "Redundancy (rtr)"]
+    for axes, matrix in zip(panels, (sts, rtr), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), matrix)
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "5"]
+        np.testing.assert_allclose(axes.get_xticks(), [1, 3.5, 6, 9])  # the middle of each layer
+        boundaries = sorted(line.get_ydata()[0] for line in axes.lines[::2])
+        assert boundaries == [2.5, 4.5, 7.5]
+    bars = [axes.get_ylabel() for axes in figure.axes if axes not in panels]
+    assert bars == ["synergy (nats)", "redundancy (nats)"]
+
+
+def test_head_maps_put_every_node_where_it_is():
+    scores = {"rank_difference": np.arange(11.0) - 5, "mean_difference": np.arange(11.0)}
+    figure = head_maps(scores, LAYER, HEAD, "title")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    titles = ["rank difference", "mean difference (as published)"]
+    assert [axes.get_title() for axes in panels] == titles
+    grid = panels[0].images[0].get_array().filled(np.nan)
+    assert grid.shape == (4, 3)
+    assert grid[3, 2] == 5
+    assert grid[1, 1] == -1
+    assert np.isnan(grid[1, 2])  # layer 1 has two heads
+    # Around zero: as much colour below as above; otherwise the whole scale.
+    assert panels[0].images[0].get_clim() == (-5, 5)
+    assert panels[1].images[0].get_clim() == (0, 10)
+
+
+def test_profile_curves_can_be_told_apart_without_colour(profiles):
+    figure = layer_profile_curves(profiles, "title")
+    panels = figure.axes
+    titles = ["mean difference (as published)", "rank difference", "balance"]
+    assert [axes.get_title() for axes in panels] == titles
+    for axes, ranking in zip(panels, RANKINGS, strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        assert lines["trained"].get_linestyle() != lines["random"].get_linestyle()
+        np.testing.assert_array_equal(lines["random"].get_ydata(), profiles["random"][ranking].mean)
+        assert axes.get_xlabel() == "relative depth"
+    assert "scaled" in panels[0].get_ylabel()
+
+
+def test_drawing_leaves_no_global_state():
+    before = dict(mpl.rcParams)
+    figure = pair_matrices(*mean_of(*atoms()), LAYER, "title")
+    figure.savefig(io.BytesIO(), format="png")
+    assert dict(mpl.rcParams) == before
+
+
+def test_an_incomplete_excess_looks_it(profiles):
+    missing = {name: np.full(4, 0.25) for name in profiles}
+    figure = synergy_curves(profiles, missing, "title", "bits")
+    grid = np.array(figure.axes).reshape(2, 3)
+    assert [axes.get_title() for axes in grid[0]] == [
+        *("Synergy (sts)", "Beyond persistence", "Without a reference")
+    ]
+    assert [axes.get_ylabel() for axes in grid[:, 0]] == [
+        f"{name}\nbits, mean of the layer" for name in ("trained", "random")
+    ]
+    for axes, name in zip(grid[:, 1], profiles, strict=True):
+        profile = profiles[name]["excess_synergy"]
+        lines = {line.get_label(): line for line in axes.lines}
+        np.testing.assert_array_equal(lines[name].get_ydata(), profile.mean)
+        unrelated = profiles[name]["unrelated_excess"].mean
+        np.testing.assert_array_equal(lines["if unrelated"].get_ydata(), unrelated)
+        assert ("parabola" in lines) == profile.complete
+        assert bool(axes.texts) != profile.complete
+    assert [bar.get_height() for bar in grid[0, 2].patches] == [0.25] * 4
+    raw = synergy_curves(profiles, {}, "title")
+    assert [axes.get_title() for axes in raw.axes] == ["Synergy (sts)"] * 2
+    # One model may have an excess and the other none.
+    only = {"trained": profiles["trained"], "random": {"synergy": profiles["random"]["synergy"]}}
+    figure = synergy_curves(only, {"trained": missing["trained"]}, "title")
+    for axes in np.array(figure.axes).reshape(2, 3)[1, 1:]:
+        assert [text.get_text() for text in axes.texts] == ["none"]
+
+
+def test_the_excess_map_is_centred_and_leaves_gaps_grey():
+    excess = np.where(np.eye(11, dtype=bool), np.nan, 0.5 - atoms()[0][0])
+    excess[0, 1] = excess[1, 0] = np.nan
+    figure = excess_matrices(excess, np.full((11, 11), 0.5), LAYER, "title", "bits")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    low, high = panels[0].images[0].get_clim()
+    assert low == -high < 0
+    np.testing.assert_array_equal(panels[0].images[0].get_array().filled(np.nan), excess)
+    assert panels[1].images[0].get_clim() == (0, 1)
+    assert "excess of sts (bits)" in [axes.get_ylabel() for axes in figure.axes]
+    nothing = excess_matrices(excess * np.nan, np.zeros((11, 11)), LAYER, "title")
+    nothing.savefig(io.BytesIO(), format="png")
+
+
+def test_null_curves_are_shares_of_the_pairs_of_a_layer():
+    q = np.where(LAYER[:, None] + LAYER[None, :] <= 2, 0.01, 0.5)
+    q[np.arange(11), np.arange(11)] = np.nan
+    test = {"p": q / 5, "q": q, "z": np.full((11, 11), -2.0)}
+    figure = null_curves({"trained": {"sts": test, "rtr": test}}, LAYER, 0.05, "title")
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    by_hand = [
+        np.mean([q[i, j] <= 0.05 for i in np.flatnonzero(k == LAYER) for j in range(11) if i != j])
+        for k in (0, 1, 2, 5)
+    ]
+    np.testing.assert_allclose(lines["trained: q ≤ 0.05"], by_hand)
+    np.testing.assert_array_equal(figure.axes[2].lines[0].get_ydata(), -2.0)
