@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cases import contenders as ways
-from bench.cases import peers, shapes
-from bench.cases.workloads import WORKS
+from bench.cases import contenders, peers, shapes
+from bench.cases.workloads import WORKLOADS
 from bench.harness import measure, roofline
 from bench.harness.measure import Case, Measurement
 from bench.harness.records import Record, Run
@@ -76,20 +75,22 @@ def cases(tiny: bool) -> list[Case]:
     """All, a shape after the other."""
     found = []
     for shape in shapes.TINY if tiny else shapes.SHAPES:
-        for work in WORKS:
-            for way in ways.backends():
-                if work.name in way.works:
-                    found += [Case(way, work, shape, dtype) for dtype in way.dtypes]
-            for way in peers.peers():
-                places = PEER_SHAPES[::3] if way.fixed else PEER_SHAPES
-                if work.name in way.works and (way.name == "phyid" or shape.name in places):
-                    found += [Case(way, work, shape, dtype) for dtype in way.dtypes]
+        for workload in WORKLOADS:
+            for contender in contenders.backends():
+                if workload.name in contender.workloads:
+                    found += [Case(contender, workload, shape, dtype) for dtype in contender.dtypes]
+            for contender in peers.peers():
+                places = PEER_SHAPES[::3] if contender.fixed else PEER_SHAPES
+                if workload.name in contender.workloads and (
+                    contender.name == "phyid" or shape.name in places
+                ):
+                    found += [Case(contender, workload, shape, dtype) for dtype in contender.dtypes]
     return found
 
 
 def weight(case: Case) -> float:
     """Share of the time that a case gets: what the page quotes most gets most."""
-    return 1.0 if case.dtype == "float64" and not case.way.peer else 0.5
+    return 1.0 if case.dtype == "float64" and not case.contender.peer else 0.5
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -131,7 +132,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
         "asked for": request.config.getoption("--sweeps"),
         "measured": sum(start < math.inf for start in state.begun),
         "seconds": state.elapsed,
-        "missing backends": ways.missing_backends(),
+        "missing backends": contenders.missing_backends(),
     }
     for measurement in state.measurements.values():
         state.run.add(measurement.record(state.run.roofline))
@@ -175,4 +176,4 @@ def say(request: pytest.FixtureRequest, session: Session) -> Callable[[Record], 
 
 def event_rounds_or_none(case: Case) -> measure.Rounds | None:
     """By the GPU's events, where that is where it runs."""
-    return measure.event_rounds if case.way.device == "cuda" else None
+    return measure.event_rounds if case.contender.device == "cuda" else None

@@ -1,4 +1,4 @@
-"""Ways to compute: synkern's backends, and the common form in which peers stand beside them."""
+"""Contenders: synkern's backends, and the common form in which peers stand beside them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bench.cases.shapes import TAU
-from bench.cases.workloads import WORKS, Work
+from bench.cases.workloads import WORKLOADS, Workload
 from synkern.decomposition import BACKENDS
 from synkern.kernels import Wanted
 
@@ -19,29 +19,30 @@ Compute = Callable[[Any, "np.ndarray | None"], Any]
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to compute.
+class Contender:
+    """One way to compute: a backend of synkern, or a peer.
 
     Attributes:
         name: of the backend or the peer.
-        compute: given a work and a dtype, a function of a series and of pairs (None: all) that is
-            timed.
+        compute: given a workload and a dtype, a function of a series and of pairs (None: all)
+            that is timed.
         values: its output as `gate.check` takes it; not timed.
-        works: names of the works that it can do.
+        workloads: names of the workloads that it can do.
         obstacle: why it cannot run here and what would help, None if it can.
         dtypes: that it computes in.
         device: where.
         peer: whether it is not synkern.
         all_pairs: whether it takes all pairs at once; else they are sampled.
-        fixed: number of pairs to time, of ways whose calls take seconds before the first pair; they
-            are not warmed up, and measured on the smallest shape alone. None: as many as fit.
+        fixed: number of pairs to time, of contenders whose calls take seconds before the first
+            pair; they are not warmed up, and measured on the smallest shape alone. None: as many as
+            fit.
         about_zero: whether it takes moments about zero, not about the means of past and future.
     """
 
     name: str
-    compute: Callable[[Work, str], Compute]
-    values: Callable[[Work, Any], Values]
-    works: frozenset[str]
+    compute: Callable[[Workload, str], Compute]
+    values: Callable[[Workload, Any], Values]
+    workloads: frozenset[str]
     obstacle: Callable[[], str | None] = lambda: None
     dtypes: tuple[str, ...] = ("float64", "float32")
     device: str = "cpu"
@@ -51,34 +52,36 @@ class Way:
     about_zero: bool = False
 
     def take(self, series: np.ndarray) -> Any:
-        """A series as this way wants it; not timed."""
+        """A series as the contender wants it; not timed."""
         if self.device == "cuda":
             return torch.from_numpy(np.array(series)).to("cuda")
         return torch.from_numpy(series) if self.name == "torch" and not self.peer else series
 
 
-def backends() -> list[Way]:
+def backends() -> list[Contender]:
     """Those of synkern that can run here, on each device."""
-    ways = []
+    contenders = []
     for backend in BACKENDS:
         if backend.status().why and "TRITON_INTERPRET" in str(backend.status().why):
             continue  # A time of the interpreter says nothing.
-        works = frozenset(
-            work.name
-            for work in WORKS
-            if not backend.lacks(Wanted((work.kind, work.redundancy), by_node=work.by_node))
+        workloads = frozenset(
+            workload.name
+            for workload in WORKLOADS
+            if not backend.lacks(
+                Wanted((workload.kind, workload.redundancy), by_node=workload.by_node)
+            )
         )
         for device in backend.status().devices:
-            ways.append(
-                Way(
+            contenders.append(
+                Contender(
                     name=backend.name,
                     compute=_phiid(backend.name),
                     values=_values,
-                    works=works,
+                    workloads=workloads,
                     device=device,
                 )
             )
-    return ways
+    return contenders
 
 
 def missing_backends() -> dict[str, str]:
@@ -90,18 +93,18 @@ def missing_backends() -> dict[str, str]:
     }
 
 
-def _phiid(backend: str) -> Callable[[Work, str], Compute]:
-    def compute(work: Work, dtype: str) -> Compute:
+def _phiid(backend: str) -> Callable[[Workload, str], Compute]:
+    def compute(workload: Workload, dtype: str) -> Compute:
         def call(series: Any, pairs: np.ndarray | None = None) -> Any:
-            return work.decompose(series, pairs, tau=TAU, backend=backend, dtype=dtype)
+            return workload.decompose(series, pairs, tau=TAU, backend=backend, dtype=dtype)
 
         return call
 
     return compute
 
 
-def _values(work: Work, result: Any) -> Values:
-    return {atom: _host(result[atom]) for atom in work.atoms}
+def _values(workload: Workload, result: Any) -> Values:
+    return {atom: _host(result[atom]) for atom in workload.atoms}
 
 
 def _host(array: Any) -> np.ndarray:

@@ -13,14 +13,15 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.cases.contenders import Compute, Values, Way
+from bench.cases.contenders import Compute, Contender, Values
 from bench.cases.shapes import TAU
-from bench.cases.workloads import Work
+from bench.cases.workloads import Workload
 from synkern import ATOMS
 from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas import mmi
@@ -43,7 +44,7 @@ _HOW = {
 }
 
 
-def peers() -> list[Way]:
+def peers() -> list[Contender]:
     """All of them, installed or not."""
     return [
         _by_pair("phyid", _phyid, _EVERY, needs=("phyid",)),
@@ -61,12 +62,30 @@ def peers() -> list[Way]:
 
 
 def find_phyid(path: str | None = None) -> None:
-    """Make a checkout of phyid importable, here and in the processes that are started from here."""
+    """Make a checkout of phyid importable, here and in the processes that are started from here.
+
+    Raises:
+        ValueError: the path holds no package phyid.
+    """
     path = path or os.environ.get(PHYID)
-    if path:
-        os.environ[PHYID] = path
-        if path not in sys.path:
-            sys.path.append(path)
+    if not path:
+        return
+    package = Path(path).absolute() / "phyid"
+    file = package / "__init__.py"
+    if getattr(sys.modules.get("phyid"), "__file__", None) == str(file):
+        return
+    if not file.is_file():
+        raise ValueError(
+            f"{path} is no checkout of phyid: it has no phyid/__init__.py; {_HOW['phyid']}"
+        )
+    os.environ[PHYID] = path
+    spec = importlib.util.spec_from_file_location(
+        "phyid", file, submodule_search_locations=[str(package)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["phyid"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def _obstacle(needs: Iterable[str]) -> Callable[[], str | None]:
@@ -79,16 +98,16 @@ def _obstacle(needs: Iterable[str]) -> Callable[[], str | None]:
 
 def _by_pair(
     name: str,
-    compute: Callable[[Work, str], Compute],
-    works: Iterable[str],
+    compute: Callable[[Workload, str], Compute],
+    workloads: Iterable[str],
     needs: tuple[str, ...] = (),
     dtypes: tuple[str, ...] = ("float64",),
-) -> Way:
-    return Way(
+) -> Contender:
+    return Contender(
         name=name,
         compute=compute,
         values=_rows,
-        works=frozenset(works),
+        workloads=frozenset(workloads),
         obstacle=_obstacle(needs),
         dtypes=dtypes,
         peer=True,
@@ -97,56 +116,61 @@ def _by_pair(
 
 
 def _all_pairs(
-    name: str, compute: Callable[[Work, str], Compute], works: Iterable[str], needs: tuple[str, ...]
-) -> Way:
-    return Way(
+    name: str,
+    compute: Callable[[Workload, str], Compute],
+    workloads: Iterable[str],
+    needs: tuple[str, ...],
+) -> Contender:
+    return Contender(
         name=name,
         compute=compute,
-        values=lambda work, found: dict(zip(work.atoms, np.asarray(found), strict=True)),
-        works=frozenset(works),
+        values=lambda workload, found: dict(zip(workload.atoms, np.asarray(found), strict=True)),
+        workloads=frozenset(workloads),
         obstacle=_obstacle(needs),
         dtypes=("float64",),
         peer=True,
     )
 
 
-def _rows(work: Work, found: Any) -> Values:
+def _rows(workload: Workload, found: Any) -> Values:
     """Of (pairs, atoms)."""
-    return dict(zip(work.atoms, np.asarray(found).T, strict=True))
+    return dict(zip(workload.atoms, np.asarray(found).T, strict=True))
 
 
 # ---- Packages --------------------------------------------------------------------------------
 
 
-def _phyid(work: Work, dtype: str) -> Compute:
+def _phyid(workload: Workload, dtype: str) -> Compute:
     del dtype
     calculate = importlib.import_module("phyid.calculate")
 
     def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
         assert pairs is not None
-        return _with_phyid(calculate, series[0], pairs, work)
+        return _with_phyid(calculate, series[0], pairs, workload)
 
     return call
 
 
-def _with_phyid(calculate: Any, trial: np.ndarray, pairs: np.ndarray, work: Work) -> np.ndarray:
-    found = np.empty((len(pairs), len(work.atoms)))
+def _with_phyid(
+    calculate: Any, trial: np.ndarray, pairs: np.ndarray, workload: Workload
+) -> np.ndarray:
+    found = np.empty((len(pairs), len(workload.atoms)))
     with np.errstate(divide="ignore", invalid="ignore"):  # of states that do not occur
         for k, (i, j) in enumerate(pairs):
             atoms, _ = calculate.calc_PhiID(
-                trial[:, i], trial[:, j], TAU, work.kind, work.redundancy
+                trial[:, i], trial[:, j], TAU, workload.kind, workload.redundancy
             )
-            found[k] = [atoms[atom].mean() for atom in work.atoms]
+            found[k] = [atoms[atom].mean() for atom in workload.atoms]
     return found
 
 
-def phyid_chunk(trial: np.ndarray, pairs: np.ndarray, work: Work) -> np.ndarray:
+def phyid_chunk(trial: np.ndarray, pairs: np.ndarray, workload: Workload) -> np.ndarray:
     """What a process of joblib does."""
     find_phyid()
-    return _with_phyid(importlib.import_module("phyid.calculate"), trial, pairs, work)
+    return _with_phyid(importlib.import_module("phyid.calculate"), trial, pairs, workload)
 
 
-def _joblib_phyid(work: Work, dtype: str) -> Compute:
+def _joblib_phyid(workload: Workload, dtype: str) -> Compute:
     """All cores, a chunk of pairs a task, one thread of linear algebra in each process."""
     del dtype
     joblib = importlib.import_module("joblib")
@@ -157,26 +181,26 @@ def _joblib_phyid(work: Work, dtype: str) -> Compute:
         chunks = np.array_split(pairs, min(len(pairs), 4 * cores))
         with joblib.parallel_config("loky", n_jobs=cores, inner_max_num_threads=1):
             found = joblib.Parallel()(
-                joblib.delayed(phyid_chunk)(series[0], chunk, work) for chunk in chunks
+                joblib.delayed(phyid_chunk)(series[0], chunk, workload) for chunk in chunks
             )
         return np.concatenate(found)
 
     return call
 
 
-def _omegaid(work: Work, dtype: str) -> Compute:
+def _omegaid(workload: Workload, dtype: str) -> Compute:
     """The form for two series, by the call that its documentation shows."""
     del dtype
     decomposition = importlib.import_module("omegaid.core.decomposition")
 
     def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
         assert pairs is not None
-        return _with_phyid(decomposition, series[0], pairs, work)
+        return _with_phyid(decomposition, series[0], pairs, workload)
 
     return call
 
 
-def _hoi(work: Work, dtype: str) -> Compute:
+def _hoi(workload: Workload, dtype: str) -> Compute:
     """A call an atom, as it sums those it is asked for, each compiled anew; float32 bits.
 
     Of its methods "gauss" is nearest: it takes moments about zero, and its default, "gc", those of
@@ -188,7 +212,7 @@ def _hoi(work: Work, dtype: str) -> Compute:
     def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
         assert pairs is not None
         model = metrics.AtomsPhiID(series[0], multiplets=pairs.tolist(), verbose=False)
-        bits = [model.fit(method="gauss", tau=TAU, atoms=[atom])[:, 0] for atom in work.atoms]
+        bits = [model.fit(method="gauss", tau=TAU, atoms=[atom])[:, 0] for atom in workload.atoms]
         return np.stack(bits, -1) * np.log(2)
 
     return call
@@ -197,10 +221,10 @@ def _hoi(work: Work, dtype: str) -> Compute:
 # ---- By hand ---------------------------------------------------------------------------------
 
 
-def _numpy_loop(work: Work, dtype: str) -> Compute:
+def _numpy_loop(workload: Workload, dtype: str) -> Compute:
     """A loop over pairs with determinants of NumPy, as one writes it with the paper in hand."""
     del dtype
-    inverse = np.linalg.inv(zeta_matrix())[[ATOMS.index(atom) for atom in work.atoms]]
+    inverse = np.linalg.inv(zeta_matrix())[[ATOMS.index(atom) for atom in workload.atoms]]
     sets = {"x": [0], "y": [1], "xy": [0, 1], "a": [2], "b": [3], "ab": [2, 3]}
     past = {"r": ("x", "y"), "x": ("x",), "y": ("y",), "s": ("xy",)}
     future = {"r": ("a", "b"), "x": ("a",), "y": ("b",), "s": ("ab",)}
@@ -251,10 +275,10 @@ def _compiled() -> Any:
     return torch.compile(atoms, dynamic=True)
 
 
-def _torch_compile(work: Work, dtype: str) -> Compute:
+def _torch_compile(workload: Workload, dtype: str) -> Compute:
     """The closed form of the eager backend, fused by torch over whole matrices, trial by trial."""
     del dtype
-    assert work.atoms == ("rtr", "sts")
+    assert workload.atoms == ("rtr", "sts")
 
     def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
         del pairs
@@ -268,11 +292,11 @@ def _torch_compile(work: Work, dtype: str) -> Compute:
     return call
 
 
-def _numba(work: Work, dtype: str) -> Compute:
+def _numba(workload: Workload, dtype: str) -> Compute:
     """All pairs in parallel loops, products by BLAS: the closed form as a kernel engineer would."""
     del dtype
     kernels = importlib.import_module("bench.cases.numba_kernels")
-    atoms = len(work.atoms)
+    atoms = len(workload.atoms)
 
     def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
         del pairs

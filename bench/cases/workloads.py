@@ -13,10 +13,10 @@ _PRODUCTS = 8
 """Operations a sample for the four products that are not a node's own: a multiply-add is two."""
 
 _ELIMINATION = 2 * 49
-"""Of a pair: 49 double-precision instructions, see kernels/README.md."""
+"""Of a pair: 49 double-precision instructions, see kernels/triton_backend/README.md."""
 
 _LOGARITHMS = {2: 2 * 12, 16: 2 * 63}
-"""By the number of atoms, logarithms of several trials shared; see kernels/README.md."""
+"""By the number of atoms, logarithms of several trials shared; see the same page."""
 
 _POINTWISE = 100
 """CCS, a sample: about 50 multiply-adds for the local informations and their signs."""
@@ -30,7 +30,7 @@ _ENTROPIES = 100
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """One kind of decomposition.
 
     Attributes:
@@ -75,11 +75,11 @@ class Work:
         return 8 * values + 2 * features + output
 
 
-WORKS = (
-    Work("MMI rtr+sts"),
-    Work("MMI 16 atoms", atoms=ATOMS),
-    Work("CCS", redundancy="CCS"),
-    Work("discrete", kind="discrete"),
-    Work('MMI reduce="nodes"', by_node=True),
+WORKLOADS = (
+    Workload("MMI rtr+sts"),
+    Workload("MMI 16 atoms", atoms=ATOMS),
+    Workload("CCS", redundancy="CCS"),
+    Workload("discrete", kind="discrete"),
+    Workload('MMI reduce="nodes"', by_node=True),
 )
-BY_NAME = {work.name: work for work in WORKS}
+BY_NAME = {workload.name: workload for workload in WORKLOADS}

@@ -41,11 +41,10 @@ import numpy as np
 import torch
 
 import synkern
-from bench.cases import contenders as ways
-from bench.cases import shapes
-from bench.cases.workloads import WORKS
+from bench.cases import contenders, shapes
+from bench.cases.workloads import WORKLOADS
 from bench.gpu import check_cupy, check_triton
-from bench.gpu.cases import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
+from bench.gpu.truth import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
 from bench.harness import roofline as measured_roofline
 from bench.harness.measure import Case, Measurement, event_rounds, perf_counter_rounds
 from bench.harness.records import Run
@@ -88,7 +87,9 @@ def roofline(_: float) -> dict[str, Any]:
     samples, pairs = TIME - 1, NODES * (NODES + 1) / 2
     moved = 8 * (2 * TRIALS * NODES * samples + 2 * NODES * NODES)
     flop = 2 * 4 * samples * pairs * TRIALS
-    vector = 49 * pairs * TRIALS  # double-precision instructions, see kernels/README.md
+    vector = (
+        49 * pairs * TRIALS
+    )  # double-precision instructions, see kernels/triton_backend/README.md
     vector_rate = rate / 4  # instructions of one multiply-add; half of the tensor cores' rate
     floor = {
         "memory ms": moved / bandwidth / 1e9,
@@ -113,12 +114,12 @@ def speed(seconds: float) -> dict[str, Any]:
     run.roofline = measured_roofline.measure(DEVICE)
     # Large shapes last: what the time does not suffice for is left out, and said to be.
     every = [
-        Case(way, work, shape, dtype)
+        Case(contender, workload, shape, dtype)
         for shape in sorted(shapes.SHAPES if GPU else shapes.TINY, key=lambda s: s.decompositions)
-        for work in WORKS
-        for way in ways.backends()
-        if way.device == DEVICE and work.name in way.works
-        for dtype in way.dtypes
+        for workload in WORKLOADS
+        for contender in contenders.backends()
+        if contender.device == DEVICE and workload.name in contender.workloads
+        for dtype in contender.dtypes
     ]
     rounds = event_rounds if GPU else perf_counter_rounds
     end = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The stages of gpu_check.py for the backend `cupy`.
+"""The stages of `bench.gpu.check` for the backend `cupy`.
 
 | stage            | what                                                                        |
 |------------------|-----------------------------------------------------------------------------|
@@ -29,18 +29,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gpu_cases
 import numpy as np
 import torch
-from gpu_cases import GPU, ROOT, TWO, VARIANTS, NotRunError
 
 import synkern
-from synkern.decomposition import backends
-from synkern.kernels.cupy_backend import backend, launch, probe
+from bench.gpu import truth
+from bench.gpu.truth import GPU, TWO, VARIANTS, NotRunError
+from bench.harness.records import ROOT
+from synkern.kernels import Limits
+from synkern.kernels.cupy_backend import backend, launch, probe, record
 from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.problem import problem
 from synkern.kernels.cupy_backend.source import NAMES
 from synkern.kernels.engine.all_pairs import request_for
+from synkern.kernels.engine.libraries import cupy_library
 from synkern.kernels.formulas.estimators import ESTIMATORS
 
 STUDY = (60, 100, 1152)  # trials, time, nodes
@@ -108,17 +110,17 @@ def correctness(seconds: float) -> dict[str, Any]:
         end = time.monotonic() + seconds
         rows, left_out = [], 0
         for size in sizes:
-            for kind in gpu_cases.SERIES:
-                truth = gpu_cases.Truth(gpu_cases.series(kind, *size))
-                given = cupy.asarray(truth.values)
-                for case in gpu_cases.cases():
+            for kind in truth.SERIES:
+                held_to = truth.Truth(truth.series(kind, *size))
+                given = cupy.asarray(held_to.values)
+                for asked in truth.every_options():
                     if time.monotonic() > end:
                         left_out += 1
                         continue
                     with _poisoned():
-                        found = truth.compared(case, given, "cupy", _forced)
+                        found = held_to.compared(asked, given, "cupy", _forced)
                     rows.append({"size": size, "series": kind} | found)
-    found = gpu_cases.summary(rows, left_out)
+    found = truth.summary(rows, left_out)
     return found if GPU else found | {"not run": "no GPU: rehearsed with kernels on the CPU"}
 
 
@@ -129,7 +131,7 @@ def streams(_: float) -> dict[str, Any]:
     if not GPU:
         raise NotRunError("no GPU")
     cupy = _gpu()
-    values = gpu_cases.series("random", 5, 100, 150)
+    values = truth.series("random", 5, 100, 150)
     expected = synkern.phiid(values, backend="numpy")["sts"]
     found: dict[str, Any] = {}
 
@@ -197,9 +199,7 @@ def timing(seconds: float) -> dict[str, Any]:
         request = request_for(
             names, per_trial=False, dtype=dtype, estimator=ESTIMATORS[kind, redundancy]
         )
-        device = launch.Device(
-            backend.cupy_library(), launcher.device_launcher(cupy.cuda.Device().id)
-        )
+        device = launch.Device(cupy_library(), launcher.device_launcher(cupy.cuda.Device().id))
         features = request.estimator.features(device.lib, series, 1, None)
         given = problem(device.lib, features, request)
         for path in ("series", "moments") if given.kernel == "mmi_series" else ("series",):
@@ -210,7 +210,9 @@ def timing(seconds: float) -> dict[str, Any]:
             with _forced(path):
                 found["device ms of a kernel"][label] = _device_ms(
                     cupy,
-                    lambda device=device, given=given: launch.matrices(device, given, False),
+                    lambda device=device, given=given: launch.matrices(
+                        device, given, False, Limits()
+                    ),
                 )
     for (kind, redundancy), atoms, verb in itertools.product(
         VARIANTS, (TWO, "all"), (synkern.phiid, synkern.phiid_nodes)
@@ -265,7 +267,7 @@ def sanitizer(seconds: float) -> dict[str, Any]:
 def _forced(path: str) -> Iterator[None]:
     """Gaussian MMI straight from the series, or through moments in memory."""
     choose = launch.through_memory
-    launch.through_memory = lambda *_: path == "moments"
+    launch.through_memory = lambda *_, **__: path == "moments"
     try:
         yield
     finally:
@@ -292,7 +294,8 @@ def _poisoned() -> Iterator[None]:
 @contextlib.contextmanager
 def _rehearsal() -> Iterator[Any]:
     """A stand-in for cupy, and kernels that run on the CPU."""
-    shim, stand_in = (importlib.import_module(name) for name in ("cuda_shim", "cupy_stand_in"))
+    shim = importlib.import_module("tests.support.cuda_shim")
+    stand_in = importlib.import_module("tests.support.cupy_stand_in")
     with tempfile.TemporaryDirectory() as folder:
         kernels = shim.Launcher(shim.build(Path(folder) / "kernels.so"))
 
@@ -302,13 +305,13 @@ def _rehearsal() -> Iterator[Any]:
             def launch(self, name: str, grid: int, block: int, arguments: Any) -> None:
                 kernels.launch(name, grid, block, [stand_in.unwrap(a) for a in arguments])
 
-        kept = backend.device_launcher, backends.cupy_obstacle, sys.modules.get("cupy")
+        kept = backend.device_launcher, record.obstacle, sys.modules.get("cupy")
         sys.modules["cupy"] = made = stand_in.module()
-        backend.device_launcher, backends.cupy_obstacle = lambda _: OnCPU(), lambda: None
+        backend.device_launcher, record.obstacle = lambda _: OnCPU(), lambda: None
         try:
             yield made
         finally:
-            backend.device_launcher, backends.cupy_obstacle, cupy = kept
+            backend.device_launcher, record.obstacle, cupy = kept
             del sys.modules["cupy"]
             if cupy is not None:
                 sys.modules["cupy"] = cupy

@@ -1,4 +1,4 @@
-"""The stages of gpu_check.py for the backends `torch` and `triton`.
+"""The stages of `bench.gpu.check` for the backends `torch` and `triton`.
 
 | stage              | what                                                                      |
 |--------------------|---------------------------------------------------------------------------|
@@ -8,7 +8,7 @@
 | triton-norms       | standardisation and norms of heads, each in one read, and their times     |
 | triton-launches    | another stream, a CUDA graph, the gradient                                |
 | triton-timing      | 1152 nodes, 60 trials, 100 samples: torch eager, torch.compile, triton    |
-| triton-sweep       | tiles, see sweep_tiles.py                                                 |
+| triton-sweep       | tiles, see `bench.tables.sweep_tiles`                                     |
 | triton-sanitizer   | compute-sanitizer, if there is one                                        |
 
 Without a GPU, correctness, norms, the gradient and the sweep are rehearsed by triton's interpreter.
@@ -24,16 +24,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import gpu_cases
-import sweep_tiles
 import torch
-from gpu_cases import DEVICE, GPU, NODES, ROOT, STUDY, TIME, TRIALS, NotRunError
 
 import synkern
+from bench.gpu import truth
+from bench.gpu.truth import DEVICE, GPU, NODES, STUDY, TIME, TRIALS, NotRunError
+from bench.harness.records import ROOT
+from bench.tables import sweep_tiles
 from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas import mmi
+from synkern.kernels.formulas import unit_vectors as formulas
 from synkern.kernels.formulas.estimators import STRICT
-from synkern.kernels.formulas.unit_vectors import Segments, standardise
+from synkern.kernels.formulas.unit_vectors import UnitVectors
 from synkern.models.sites import vector_norms
 
 SANITIZED = """
@@ -59,18 +61,18 @@ def correctness(seconds: float) -> dict[str, Any]:
     end = time.monotonic() + seconds
     rows, left_out = [], 0
     for size in sizes:
-        for kind in gpu_cases.SERIES:
-            truth = gpu_cases.Truth(gpu_cases.series(kind, *size))
-            given = torch.from_numpy(truth.values).to(DEVICE)
-            for case in gpu_cases.cases(by_node=(("gaussian", "MMI"),)):
-                backends = ("torch", "triton") if case["path"] == "series" else ("triton",)
+        for kind in truth.SERIES:
+            held_to = truth.Truth(truth.series(kind, *size))
+            given = torch.from_numpy(held_to.values).to(DEVICE)
+            for asked in truth.every_options(by_node=(("gaussian", "MMI"),)):
+                backends = ("torch", "triton") if asked["path"] == "series" else ("triton",)
                 for backend in backends:
                     if time.monotonic() > end:
                         left_out += 1
                         continue
-                    found = truth.compared(case, given, backend, _forced)
+                    found = held_to.compared(asked, given, backend, _forced)
                     rows.append({"size": size, "series": kind} | found)
-    return gpu_cases.summary(rows, left_out)
+    return truth.summary(rows, left_out)
 
 
 @contextlib.contextmanager
@@ -79,17 +81,17 @@ def _forced(path: str) -> Iterator[None]:
     from synkern.kernels.triton_backend import backend, op  # noqa: PLC0415
 
     kept = op.path_for, backend.path_for, torch.empty
-
-    def poisoned(*shape: Any, **options: Any) -> torch.Tensor:
-        memory = kept[2](*shape, **options)
-        return memory.fill_(torch.nan) if memory.dtype.is_floating_point else memory
-
     op.path_for = backend.path_for = lambda *_: path
-    torch.empty = poisoned
+    torch.empty = _poisoned
     try:
         yield
     finally:
         op.path_for, backend.path_for, torch.empty = kept
+
+
+def _poisoned(*shape: Any, _empty: Any = torch.empty, **options: Any) -> torch.Tensor:
+    memory: torch.Tensor = _empty(*shape, **options)
+    return memory.fill_(torch.nan) if memory.dtype.is_floating_point else memory
 
 
 def norms(_: float) -> dict[str, Any]:
@@ -97,11 +99,11 @@ def norms(_: float) -> dict[str, Any]:
     from synkern.kernels.triton_backend.norms import stacked_head_norms  # noqa: PLC0415
     from synkern.kernels.triton_backend.unit_vectors import unit_vectors  # noqa: PLC0415
 
-    values = torch.from_numpy(gpu_cases.series("degenerate", 3, 60, 37)).to(DEVICE)
+    values = torch.from_numpy(truth.series("degenerate", 3, 60, 37)).to(DEVICE)
     found: dict[str, Any] = {"unit vectors differ by": {}, "norms differ by, relative": {}}
     passed = True
     for tau in (1, 7):
-        one, other = unit_vectors(values, tau, None), standardise(torch, values, tau)
+        one, other = unit_vectors(values, tau, None), formulas.unit_vectors(torch, values, tau)
         error = max(float((a - b).abs().max()) for a, b in zip(one[:2], other[:2], strict=True))
         found["unit vectors differ by"][tau] = error
         passed &= error < 1e-14 and torch.equal(one.constant, other.constant)
@@ -117,7 +119,7 @@ def norms(_: float) -> dict[str, Any]:
     big = torch.randn(TRIALS, TIME, NODES, device=DEVICE, dtype=torch.float64)
     held = list(torch.randn(100, 32, 32 * 128, device=DEVICE, dtype=torch.bfloat16).unbind())
     calls: dict[str, Callable[[], Any]] = {
-        "unit vectors, torch": lambda: standardise(torch, big, 1),
+        "unit vectors, torch": lambda: formulas.unit_vectors(torch, big, 1),
         "unit vectors, triton": lambda: unit_vectors(big, 1, None),
         "norms, torch": lambda: vector_norms(torch.stack(held), 128),
         "norms, triton": lambda: stacked_head_norms(held, 128),
@@ -129,9 +131,9 @@ def norms(_: float) -> dict[str, Any]:
 def launches(_: float) -> dict[str, Any]:
     from synkern.kernels.triton_backend.op import gaussian_mmi  # noqa: PLC0415
 
-    values = torch.from_numpy(gpu_cases.series("random", 5, 60, 37)).to(DEVICE)
-    segments = standardise(torch, values, 1)
-    arguments = (*segments, "rtr,sts", False, False, 64)
+    values = torch.from_numpy(truth.series("random", 5, 60, 37)).to(DEVICE)
+    vectors = formulas.unit_vectors(torch, values, 1)
+    arguments = (*vectors, "rtr,sts", False, False, 64)
     expected = gaussian_mmi(*arguments)[0]
     found: dict[str, Any] = {}
 
@@ -153,11 +155,11 @@ def launches(_: float) -> dict[str, Any]:
     torch.cuda.synchronize()
     found["stream"] = torch.equal(on_stream, expected)
 
-    copies = [v.clone() for v in segments]
+    copies = [v.clone() for v in vectors]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = gaussian_mmi(*copies, *arguments[3:])[0]
-    other = standardise(torch, values.flip(1), 1)
+    other = formulas.unit_vectors(torch, values.flip(1), 1)
     for copy, value in zip(copies, other, strict=True):
         copy.copy_(value)
     graph.replay()
@@ -174,19 +176,17 @@ def timing(_: float) -> dict[str, Any]:
     from synkern.kernels.triton_backend.mmi import fill, path_for  # noqa: PLC0415
     from synkern.kernels.triton_backend.plan import plan  # noqa: PLC0415
 
-    segments = sweep_tiles.features(TRIALS, TIME - 1, NODES)
+    vectors = sweep_tiles.features(TRIALS, TIME - 1, NODES)
     values = torch.randn(TRIALS, TIME, NODES, dtype=torch.float64, device=DEVICE).cumsum(1)
     marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
     count = torch.zeros(1, dtype=torch.int64, device=DEVICE)
     found: dict[str, Any] = {"what": STUDY, "device ms": {}, "seconds of phiid": {}}
 
     compiled = torch.compile(eager_sums)
-    exact = eager_sums(segments)
-    found["torch.compile error"] = float((compiled(segments) - exact).abs().max())
-    found["device ms"]["torch, eager, rtr+sts"] = sweep_tiles.device_ms(
-        lambda: eager_sums(segments)
-    )
-    found["device ms"]["torch.compile, rtr+sts"] = sweep_tiles.device_ms(lambda: compiled(segments))
+    exact = eager_sums(vectors)
+    found["torch.compile error"] = float((compiled(vectors) - exact).abs().max())
+    found["device ms"]["torch, eager, rtr+sts"] = sweep_tiles.device_ms(lambda: eager_sums(vectors))
+    found["device ms"]["torch.compile, rtr+sts"] = sweep_tiles.device_ms(lambda: compiled(vectors))
 
     for size, names in sweep_tiles.NAMES.items():
         for dtype in ("float64", "float32"):
@@ -194,7 +194,7 @@ def timing(_: float) -> dict[str, Any]:
                 options: dict[str, Any] = {"plan": plan(names), "per_trial": False, "dtype": dtype}
 
                 def call(path: Any = path, options: Any = options) -> Any:
-                    return fill(path, *segments, marked, count, **options)
+                    return fill(path, *vectors, marked, count, **options)
 
                 name = f"triton, {path}, {len(names)} atoms, {dtype}"
                 found["device ms"][name] = sweep_tiles.device_ms(call)
@@ -219,12 +219,12 @@ def timing(_: float) -> dict[str, Any]:
     return found
 
 
-def eager_sums(segments: Segments) -> torch.Tensor:
+def eager_sums(vectors: UnitVectors) -> torch.Tensor:
     """What the eager backend computes, over whole matrices of ten trials: (2, nodes, nodes)."""
-    limit = smallest_trusted(segments.samples, "float64", STRICT["float64"])
-    total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=segments.past.device)
+    limit = smallest_trusted(vectors.samples, "float64", STRICT["float64"])
+    total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=vectors.past.device)
     for start in range(0, TRIALS, 10):
-        x, a = segments.past[start : start + 10], segments.future[start : start + 10]
+        x, a = vectors.past[start : start + 10], vectors.future[start : start + 10]
         own = (x * a).sum(-1)
         c = mmi.Correlations(
             x @ x.mT, a @ a.mT, own[:, :, None], x @ a.mT, a @ x.mT, own[:, None, :]
@@ -237,13 +237,13 @@ def eager_sums(segments: Segments) -> torch.Tensor:
 
 def sweep(seconds: float) -> dict[str, Any]:
     """Every kernel on a GPU; without one, whether two configurations of each agree."""
-    segments = sweep_tiles.features(TRIALS, TIME - 1, NODES)
+    vectors = sweep_tiles.features(TRIALS, TIME - 1, NODES)
     if GPU:
-        found = sweep_tiles.sweep(segments, seconds)
+        found = sweep_tiles.sweep(vectors, seconds)
         print(sweep_tiles.table(found))
         return found
     differences, passed = {}, True
-    for kernel in sweep_tiles.kernels(segments):
+    for kernel in sweep_tiles.kernels(vectors):
         one, other = (kernel.run(launch) for launch in (kernel.frozen, kernel.others[0]))
         differences[kernel.name] = error = float((one - other).abs().max())
         passed &= error <= kernel.tolerance

@@ -159,7 +159,8 @@ def of_commits(
     """Measure two commits in turns.
 
     Raises:
-        RuntimeError: a commit is unknown, or has no suite, or its suite fails.
+        RuntimeError: a commit is unknown, has no suite, or is not what Python imports there, or its
+            suite fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder) / name for name in "ab"]
@@ -185,6 +186,11 @@ def of_commits(
 
 def _measure(tree: Path, chosen: str, seconds: float, out: Path) -> Run:
     environment = os.environ | {"PYTHONPATH": str(tree)}
+    where = (
+        "import pathlib, sys, synkern; file = pathlib.Path(synkern.__file__).resolve(); "
+        "sys.exit(pathlib.Path.cwd() not in file.parents and f'it would measure {file}')"
+    )
+    _run([sys.executable, "-c", where], cwd=tree, env=environment)
     line = [sys.executable, "-m", "pytest", "bench", "-q", "--benchmark-quiet", "-k", chosen]
     line += ["--sweeps", "1", "--seconds", str(seconds), "--out", str(out)]
     _run(line, cwd=tree, env=environment)

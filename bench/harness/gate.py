@@ -11,7 +11,7 @@ import numpy as np
 
 import synkern
 from bench.cases.shapes import TAU, Series
-from bench.cases.workloads import Work
+from bench.cases.workloads import Workload
 from bench.harness.records import Check
 from synkern.decomposition.reference import phiid_pair
 
@@ -36,7 +36,7 @@ def tolerance(dtype: str, largest: float) -> float:
 
 
 def check(
-    work: Work,
+    workload: Workload,
     dtype: str,
     series: Series,
     values: Values,
@@ -47,15 +47,15 @@ def check(
     """Compare an output with the reference.
 
     Args:
-        work: what was computed.
+        workload: what was computed.
         dtype: in which precision.
         series: (trials, time, nodes) that it was computed from.
-        values: the output: matrices, means by node if `work` is by node, or values of `pairs`.
+        values: the output: matrices, means by node if `workload` is by node, or values of `pairs`.
         pairs: (pairs, 2) that were computed; None for all.
         about_zero: whether the output is meant to be of moments about zero instead of the means.
     """
-    if work.by_node:
-        return _check_nodes(work, dtype, series, values)
+    if workload.by_node:
+        return _check_nodes(workload, dtype, series, values)
     rng = np.random.default_rng(series.shape[-1])
     if pairs is None:
         chosen = [rng.choice(series.shape[-1], 2, replace=False) for _ in range(PAIRS)]
@@ -64,11 +64,11 @@ def check(
         rows = rng.choice(len(pairs), min(PAIRS, len(pairs)), replace=False)
         places = [(int(k),) for k in rows]
         chosen = [pairs[k] for k in rows]
-    truth = [expected(work, series, int(i), int(j), about_zero) for i, j in chosen]
+    truth = [expected(workload, series, int(i), int(j), about_zero) for i, j in chosen]
     found = [
         (float(values[atom][place]), true[atom])
         for place, true in zip(places, truth, strict=True)
-        for atom in work.atoms
+        for atom in workload.atoms
     ]
     truth_name = "synkern.decomposition.reference" + (
         " of moments about zero" if about_zero else ""
@@ -77,7 +77,7 @@ def check(
 
 
 def expected(
-    work: Work, series: Series, i: int, j: int, about_zero: bool = False
+    workload: Workload, series: Series, i: int, j: int, about_zero: bool = False
 ) -> dict[str, float]:
     """By atom the reference's mean over trials."""
     tau = TAU
@@ -86,10 +86,10 @@ def expected(
         series = np.concatenate([past, -past, future, -future], 1)
         tau = 2 * past.shape[1]
     trials = [
-        _pair(trial[:, i].tobytes(), trial[:, j].tobytes(), tau, work.kind, work.redundancy)
+        _pair(trial[:, i].tobytes(), trial[:, j].tobytes(), tau, workload.kind, workload.redundancy)
         for trial in series
     ]
-    return {atom: float(np.mean([atoms[atom] for atoms in trials])) for atom in work.atoms}
+    return {atom: float(np.mean([atoms[atom] for atoms in trials])) for atom in workload.atoms}
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -98,7 +98,7 @@ def _pair(x: bytes, y: bytes, tau: int, kind: str, redundancy: str) -> dict[str,
     return phiid_pair(np.frombuffer(x), np.frombuffer(y), tau, kind, redundancy)
 
 
-def _check_nodes(work: Work, dtype: str, series: Series, means: Values) -> Check:
+def _check_nodes(workload: Workload, dtype: str, series: Series, means: Values) -> Check:
     """Compare means by node with those of the node's pairs, and some of these with the reference.
 
     All pairs of a node would take the reference minutes. They are computed by the backend `numpy`
@@ -110,11 +110,11 @@ def _check_nodes(work: Work, dtype: str, series: Series, means: Values) -> Check
     for node in rng.choice(nodes, NODES, replace=False):
         others = np.delete(np.arange(nodes), node)
         pairs = np.stack([np.full(nodes - 1, node), others], -1)
-        row = synkern.phiid(series, pairs=pairs, atoms=work.atoms, backend="numpy")
+        row = synkern.phiid(series, pairs=pairs, atoms=workload.atoms, backend="numpy")
         for k in rng.choice(nodes - 1, 2, replace=False):
-            true = expected(work, series, int(node), int(others[k]))
-            found += [(float(row[atom][k]), true[atom]) for atom in work.atoms]
-        found += [(float(means[atom][node]), float(row[atom].mean())) for atom in work.atoms]
+            true = expected(workload, series, int(node), int(others[k]))
+            found += [(float(row[atom][k]), true[atom]) for atom in workload.atoms]
+        found += [(float(means[atom][node]), float(row[atom].mean())) for atom in workload.atoms]
     return _compared(dtype, found)
 
 

@@ -1,4 +1,4 @@
-"""From a way, a work and a shape to a record: how much is timed, on which inputs, and if it counts.
+"""From a contender, a workload and a shape to a record: how much is timed, and if it counts.
 
 A round never takes much longer than a budget. Where all of a shape would, fewer trials are timed,
 then fewer nodes (whole matrices) or fewer pairs (peers that take them one by one), and the record
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from bench.cases import shapes
-from bench.cases.contenders import Way
+from bench.cases.contenders import Contender
 from bench.cases.shapes import SEEDS, Series, Shape
-from bench.cases.workloads import Work
+from bench.cases.workloads import Workload
 from bench.harness import gate, roofline
 from bench.harness.records import Check, Record
 
@@ -37,13 +37,13 @@ Rounds = Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], tupl
 class Case:
     """What is measured."""
 
-    way: Way
-    work: Work
+    contender: Contender
+    workload: Workload
     shape: Shape
     dtype: str = "float64"
 
     def __str__(self) -> str:
-        return f"{self.shape.name}, {self.work.name}, {self.way.name} {self.dtype}"
+        return f"{self.shape.name}, {self.workload.name}, {self.contender.name} {self.dtype}"
 
 
 @dataclass
@@ -66,33 +66,33 @@ class Measurement:
         """
         if self.failure:
             return
-        if why := self.case.way.obstacle():
+        if why := self.case.contender.obstacle():
             self.failure = ("missing", why)
             return
         try:
             self._sweep(budget, rounds)
         except Exception as error:  # A peer may raise anything: it is what the record says.
-            if not self.case.way.peer:
+            if not self.case.contender.peer:
                 raise
             self.failure = ("failed", f"{type(error).__name__}: {str(error)[:200]}")
             self.sweeps.clear()
 
     def _sweep(self, budget: float, rounds: Rounds) -> None:
         case = self.case
-        call = case.way.compute(case.work, case.dtype)
+        call = case.contender.compute(case.workload, case.dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.timed is None:
                 self.timed, self.expected = size(case, call, budget)
-            elif not case.way.fixed:  # Warm up.
+            elif not case.contender.fixed:  # Warm up.
                 call(*_part(case, self.timed, SEEDS[-1], 0, trials=1))
             inputs = _Inputs(case, self.timed, len(self.sweeps))
             count = int(np.clip(budget / max(self.expected, 1e-9), 1, ROUNDS))
             seconds, output = rounds(call, inputs.next, count)
         series, pairs = inputs.given
-        found = case.way.values(case.work, output)
+        found = case.contender.values(case.workload, output)
         check = gate.check(
-            case.work, case.dtype, series, found, pairs, about_zero=case.way.about_zero
+            case.workload, case.dtype, series, found, pairs, about_zero=case.contender.about_zero
         )
         self.checks.append(check)
         if not check.passed:
@@ -108,12 +108,12 @@ class Measurement:
         """What is kept of it."""
         case, shape = self.case, self.case.shape
         common: dict[str, Any] = {
-            "way": case.way.name,
-            "work": case.work.name,
+            "way": case.contender.name,
+            "work": case.workload.name,
             "shape": {k: getattr(shape, k) for k in ("name", "nodes", "trials", "time")},
             "dtype": case.dtype,
-            "device": case.way.device,
-            "peer": case.way.peer,
+            "device": case.contender.device,
+            "peer": case.contender.peer,
             "check": max(self.checks, key=lambda check: check.error, default=None),
         }
         if self.failure:
@@ -121,8 +121,8 @@ class Measurement:
             return Record(**common, state=state, reason=reason)
         assert self.timed is not None
         trials, nodes = self.timed["trials"], self.timed["nodes"]
-        operations = case.work.operations(trials * self.timed["pairs"], shape.time)
-        moved = case.work.bytes(trials, shape.time, nodes, np.dtype(case.dtype).itemsize)
+        operations = case.workload.operations(trials * self.timed["pairs"], shape.time)
+        moved = case.workload.bytes(trials, shape.time, nodes, np.dtype(case.dtype).itemsize)
         return Record(
             **common,
             timed=self.timed,
@@ -130,7 +130,7 @@ class Measurement:
             seeds=SEEDS,
             operations=operations,
             bytes=moved,
-            floor=roofline.floor(case.work, operations, moved, case.dtype, roof),
+            floor=roofline.floor(case.workload, operations, moved, case.dtype, roof),
         )
 
 
@@ -169,7 +169,7 @@ def event_rounds(
 
 def size(case: Case, call: Callable[..., Any], budget: float) -> tuple[dict[str, int], float]:
     """What of a shape is timed so that a round stays within the budget, and seconds of a round."""
-    return (_size_of_matrices if case.way.all_pairs else _size_of_pairs)(case, call, budget)
+    return (_size_of_matrices if case.contender.all_pairs else _size_of_pairs)(case, call, budget)
 
 
 def _size_of_matrices(
@@ -212,8 +212,8 @@ def _size_of_pairs(
 ) -> tuple[dict[str, int], float]:
     shape = case.shape
     most = shape.nodes * (shape.nodes - 1) // 2
-    if case.way.fixed:
-        pairs = min(case.way.fixed, most)
+    if case.contender.fixed:
+        pairs = min(case.contender.fixed, most)
         return {"trials": 1, "nodes": shape.nodes, "pairs": pairs}, math.inf
     timed = {"trials": 1, "nodes": shape.nodes, "pairs": min(8, most)}
     call(*_part(case, timed, SEEDS[-1], 0))
@@ -234,7 +234,7 @@ def _part(
     case: Case, timed: dict[str, int], seed: int, start: int, trials: int | None = None
 ) -> tuple[Any, np.ndarray | None]:
     series, pairs = _numbers(case, timed, seed, start, trials)
-    return case.way.take(series), pairs
+    return case.contender.take(series), pairs
 
 
 def _numbers(
@@ -245,7 +245,7 @@ def _numbers(
     count = trials or timed["trials"]
     start %= case.shape.trials - count + 1
     series = np.ascontiguousarray(whole[start : start + count, :, : timed["nodes"]])
-    if case.way.all_pairs:
+    if case.contender.all_pairs:
         return series, None
     rng = np.random.default_rng([seed, start])
     rows, columns = np.triu_indices(timed["nodes"], 1)
@@ -270,4 +270,4 @@ class _Inputs:
     def next(self) -> tuple[Any, np.ndarray | None]:
         seed, start = next(self.turns)
         self.given = _numbers(self.case, self.timed, seed, start)
-        return self.case.way.take(self.given[0]), self.given[1]
+        return self.case.contender.take(self.given[0]), self.given[1]

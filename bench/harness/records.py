@@ -60,12 +60,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Record:
-    """One way to do one work on one shape.
+    """One contender and one workload on one shape.
 
     Attributes:
-        way: what computed: a backend of synkern, or the name of a peer.
+        way: what computed, the name of a contender, see `bench.cases.contenders`.
         peer: whether it is not synkern.
-        work: name of the work, see `bench.cases.workloads`.
+        work: what it computed, the name of a workload, see `bench.cases.workloads`.
         shape: name, nodes, trials, time.
         dtype: of arithmetic and output.
         device: "cpu" or "cuda".

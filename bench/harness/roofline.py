@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.cases.workloads import Work
+from bench.cases.workloads import Workload
 
 COPIED = 1 << 28
 """Bytes: far more than any cache."""
@@ -42,10 +42,12 @@ def best(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
     return {name: max(first.get(name, 0.0), second[name]) for name in second}
 
 
-def floor(work: Work, operations: float, moved: float, dtype: str, roof: dict[str, float]) -> float:
+def floor(
+    workload: Workload, operations: float, moved: float, dtype: str, roof: dict[str, float]
+) -> float:
     """Seconds that nothing on this machine could be faster than."""
     # Words of bits are as wide as float64; see `bench.cases.workloads`.
-    rate = roof["float64" if work.kind == "discrete" else dtype]
+    rate = roof["float64" if workload.kind == "discrete" else dtype]
     return max(moved / roof["copy"], operations / rate)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -126,68 +127,75 @@ def roofline(runs: Mapping[str, Run]) -> Figure:
         for axes, run in zip(panels, runs.values(), strict=True):
             of = [r for r in run.records if r.sweeps and not r.peer and r.dtype == "float64"]
             intensity = np.array([r.operations / r.bytes for r in of])  # type: ignore[operator]
-            x = np.geomspace(min(intensity.min() / 2, 0.5), intensity.max() * 2, 100)
-            roof = run.roofline
-            paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-            axes.plot(
-                x, np.minimum(x * roof["copy"], roof["float64"]) / 1e9, color="black", linewidth=1.5
-            )
-            axes.axhline(roof["float32"] / 1e9, color="#999999", linewidth=1, linestyle=":")
-            axes.text(
-                x[-1],
-                roof["float64"] / 1e9 * 1.07,
-                f"float64 products {roof['float64'] / 1e9:,.0f} GFLOP/s",
-                ha="right",
-                va="bottom",
-                bbox=paper,
-            )
-            axes.text(
-                x[-1],
-                roof["float32"] / 1e9 * 1.07,
-                f"float32 products {roof['float32'] / 1e9:,.0f} GFLOP/s",
-                ha="right",
-                va="bottom",
-                bbox=paper,
-                color="#777777",
-            )
-            bend = roof["float64"] / roof["copy"]
-            at = np.sqrt(x[0] * min(bend, x[-1]))
-            axes.text(
-                at,
-                at * roof["copy"] / 1e9 * 1.2,
-                f"copy {roof['copy'] / 1e9:,.0f} GB/s",
-                rotation=32,
-                ha="center",
-                va="bottom",
-            )
-            works = list(dict.fromkeys(r.work for r in of))
-            for way in dict.fromkeys(r.way for r in of):
-                for k, work in enumerate(works):
-                    mine = [r for r in of if (r.way, r.work) == (way, work)]
-                    axes.plot(
-                        [r.operations / r.bytes for r in mine],  # type: ignore[operator]
-                        [r.operations / r.seconds / 1e9 for r in mine],  # type: ignore[operator]
-                        "oXs^D"[k % 5],
-                        color=_style(way)[0],
-                        markersize=5,
-                        alpha=0.8,
-                    )
-            for way in dict.fromkeys(r.way for r in of):
-                axes.plot([], [], "o", color=_style(way)[0], label=way)
-            for k, work in enumerate(works):
-                axes.plot([], [], "oXs^D"[k % 5], color="#555555", fillstyle="none", label=work)
-            axes.set(
-                xscale="log",
-                yscale="log",
-                xlabel="operations a byte, by the model",
-                ylabel="10⁹ operations a second",
-                title=run.machine.get("gpu")
-                or f"cores: {run.machine['cores']} of {run.machine['processor']}",
-            )
-            axes.grid(color="#EEEEEE", linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+            _roofs(axes, run.roofline, intensity)
+            _under_roofs(axes, run, of)
     return figure
+
+
+def _roofs(axes: Axes, roof: Mapping[str, float], intensity: np.ndarray) -> None:
+    """Lines over what the records need, and what they are."""
+    x = np.geomspace(min(intensity.min() / 2, 0.5), intensity.max() * 2, 100)
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    axes.plot(x, np.minimum(x * roof["copy"], roof["float64"]) / 1e9, color="black", linewidth=1.5)
+    axes.axhline(roof["float32"] / 1e9, color="#999999", linewidth=1, linestyle=":")
+    axes.text(
+        x[-1],
+        roof["float64"] / 1e9 * 1.07,
+        f"float64 products {roof['float64'] / 1e9:,.0f} GFLOP/s",
+        ha="right",
+        va="bottom",
+        bbox=paper,
+    )
+    axes.text(
+        x[-1],
+        roof["float32"] / 1e9 * 1.07,
+        f"float32 products {roof['float32'] / 1e9:,.0f} GFLOP/s",
+        ha="right",
+        va="bottom",
+        bbox=paper,
+        color="#777777",
+    )
+    bend = roof["float64"] / roof["copy"]
+    at = np.sqrt(x[0] * min(bend, x[-1]))
+    axes.text(
+        at,
+        at * roof["copy"] / 1e9 * 1.2,
+        f"copy {roof['copy'] / 1e9:,.0f} GB/s",
+        rotation=32,
+        ha="center",
+        va="bottom",
+    )
+
+
+def _under_roofs(axes: Axes, run: Run, of: Sequence[Record]) -> None:
+    """A point a record."""
+    works = list(dict.fromkeys(r.work for r in of))
+    for way in dict.fromkeys(r.way for r in of):
+        for k, work in enumerate(works):
+            mine = [r for r in of if (r.way, r.work) == (way, work)]
+            axes.plot(
+                [r.operations / r.bytes for r in mine],  # type: ignore[operator]
+                [r.operations / r.seconds / 1e9 for r in mine],  # type: ignore[operator]
+                "oXs^D"[k % 5],
+                color=_style(way)[0],
+                markersize=5,
+                alpha=0.8,
+            )
+    for way in dict.fromkeys(r.way for r in of):
+        axes.plot([], [], "o", color=_style(way)[0], label=way)
+    for k, work in enumerate(works):
+        axes.plot([], [], "oXs^D"[k % 5], color="#555555", fillstyle="none", label=work)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="operations a byte, by the model",
+        ylabel="10⁹ operations a second",
+        title=run.machine.get("gpu")
+        or f"cores: {run.machine['cores']} of {run.machine['processor']}",
+    )
+    axes.grid(color="#EEEEEE", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def scaling(curves: Sequence[dict[str, Any]]) -> Figure:

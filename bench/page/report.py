@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 
 from bench.cases import shapes
-from bench.cases.workloads import WORKS
+from bench.cases.workloads import WORKLOADS
 from bench.harness import compare
 from bench.harness.records import RESULTS, ROOT, Record, Run
 from bench.page import figures
@@ -124,7 +124,7 @@ def _environment() -> jinja2.Environment:
 
 def _helpers(results: Results) -> dict[str, Any]:
     return {
-        "WORKS": WORKS,
+        "WORKLOADS": WORKLOADS,
         "ATOMS": ATOMS,
         "SHAPES": shapes.SHAPES,
         "first": _first(results),

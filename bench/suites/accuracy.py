@@ -2,7 +2,7 @@
 
 Kinds of series, each a few pairs side by side in one call, so that what is checked is the path that
 all pairs take: `kinds`, and the heads of SmolLM2-135M, trained and with random weights, recorded
-here and now. The truth is `bench/harness/extended_precision.py`: exact sums and 80 digits. Where
+here and now. The truth is `bench.harness.extended_precision`: exact sums and 80 digits. Where
 that has no finite value, as for a constant node, a backend must not have one either; where it has
 one, a missing one is counted.
 
@@ -27,7 +27,7 @@ if not torch.cuda.is_available():
 
 import synkern
 from bench.harness.gate import TOLERANCE
-from bench.suites.conditioning import Case, ar1, exact_atoms, least_gaps, promise, truth
+from bench.suites.conditioning import Draws, ar1, exact_atoms, least_gaps, promise, truth
 from synkern import ATOMS
 from synkern.decomposition import BACKENDS
 from synkern.kernels import Wanted
@@ -55,10 +55,12 @@ class Kind:
     tau: int = 1
 
     @property
-    def case(self) -> Case:
+    def draws(self) -> Draws:
         """The pairs, one after the other."""
         k, i, j = self.places.T
-        return Case(self.name, np.stack([self.series[k, :, i], self.series[k, :, j]], -1), self.tau)
+        return Draws(
+            self.name, np.stack([self.series[k, :, i], self.series[k, :, j]], -1), self.tau
+        )
 
     @property
     def interpretable(self) -> bool:
@@ -168,9 +170,9 @@ def measure(
     by_name = {b.name: b for b in BACKENDS}
     for kind in every:
         start = time.perf_counter()
-        gaps = [least_gaps(x, y, kind.tau) for x, y in kind.case.series.swapaxes(1, 2)]
+        gaps = [least_gaps(x, y, kind.tau) for x, y in kind.draws.series.swapaxes(1, 2)]
         for redundancy in REDUNDANCIES:
-            exact = truth(kind.case, redundancy)
+            exact = truth(kind.draws, redundancy)
             for name, dtype in itertools.product(backends(), DTYPES):
                 if by_name[name].lacks(Wanted(("gaussian", redundancy))):
                     continue

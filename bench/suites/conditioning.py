@@ -3,7 +3,7 @@
     python -m bench.suites.conditioning [--draws 8] [--recording FILE.npz] [--phyid PATH]
                                  [--json FILE] [--markdown FILE]
 
-A case is a kind of pair, drawn several times; what is printed is the worst of all draws and all 16
+A kind of pair is drawn several times; what is printed is the worst of all draws and all 16
 atoms, and the larger of the numpy and torch backends. The truth belongs to the float64 series
 exactly as given: rounding of a series is no error of what is computed from it. With r the largest
 of the six correlations of x, y, a, b, promised is an error of at most 1e-9 nats where 1 - |r| >=
@@ -12,7 +12,7 @@ though no two do (1 - R < 5e-9, R the largest multiple correlation of one with t
 1e-5, or no value and a flag. In float32 1e-5 everywhere. A pair without a finite value must have
 none.
 
-`--recording` takes a file with `norms` (trials, time, nodes), of which a sample of pairs is a case
+`--recording` takes a file with `norms` (trials, time, nodes), of which a sample of pairs is a kind
 and the worst conditioned ones another. `--phyid` takes a checkout of phyid to run on the same.
 Exits with 1 if a promise is not kept.
 """
@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern
+from bench.cases.peers import find_phyid
 from bench.harness.extended_precision import SingularError, exact_atoms, least_gaps, promise
 from synkern import ATOMS
 from synkern._checks import MIN_SAMPLES
@@ -53,7 +54,7 @@ CONFIGURATIONS = tuple(
 
 
 @dataclass(frozen=True)
-class Case:
+class Draws:
     """Pairs of one kind: (draws, time, 2) float64."""
 
     name: str
@@ -61,7 +62,7 @@ class Case:
     tau: int = 1
 
 
-# ---- Cases ---------------------------------------------------------------------------------------
+# ---- Kinds ---------------------------------------------------------------------------------------
 
 
 def ar1(rng: np.random.Generator, draws: int, rho: float, time: int = TIME) -> Values:
@@ -72,7 +73,7 @@ def ar1(rng: np.random.Generator, draws: int, rho: float, time: int = TIME) -> V
     return series
 
 
-def cases(rng: np.random.Generator, draws: int) -> Iterator[Case]:
+def kinds(rng: np.random.Generator, draws: int) -> Iterator[Draws]:
     """All but recordings."""
     near = [10.0**-k for k in range(1, 10)]
 
@@ -83,89 +84,89 @@ def cases(rng: np.random.Generator, draws: int) -> Iterator[Case]:
 
     for eps in near:
         x, y = pairs()
-        yield Case(f"y = x + {eps:.0e} noise", np.stack([x, x + eps * y], -1))
+        yield Draws(f"y = x + {eps:.0e} noise", np.stack([x, x + eps * y], -1))
     for eps in near:
         x, y = pairs(0)
         y[:, HALF:] = x[:, HALF:] + eps * y[:, HALF:]
-        yield Case(f"the same in the future only, {eps:.0e}", np.stack([x, y], -1), HALF)
+        yield Draws(f"the same in the future only, {eps:.0e}", np.stack([x, y], -1), HALF)
     for eps in near:
         x, y = pairs(0)
         x[:, HALF:] = x[:, :HALF] + eps * x[:, HALF:]
-        yield Case(f"the same for x across time, {eps:.0e}", np.stack([x, y], -1), HALF)
+        yield Draws(f"the same for x across time, {eps:.0e}", np.stack([x, y], -1), HALF)
     for eps in near:
         x, y = pairs(0)
         y[:, 1:] = x[:, :-1] + eps * y[:, 1:]
-        yield Case(f"y(t) = x(t-1) + {eps:.0e} noise", np.stack([x, y], -1))
+        yield Draws(f"y(t) = x(t-1) + {eps:.0e} noise", np.stack([x, y], -1))
     for eps in near:
         x, y = pairs(0)
         for t in range(1, TIME):
             y[:, t] = 0.6 * (x[:, t - 1] + y[:, t - 1]) + eps * y[:, t]
-        yield Case(f"y(t) = .6 x(t-1) + .6 y(t-1) + {eps:.0e} noise", np.stack([x, y], -1))
+        yield Draws(f"y(t) = .6 x(t-1) + .6 y(t-1) + {eps:.0e} noise", np.stack([x, y], -1))
     for eps in near:
         x, y = pairs(0)
         a = x[:, HALF:].copy()
         y[:, :HALF] = x[:, :HALF] + eps * (a + eps * y[:, :HALF])
-        yield Case(f"y = x + {eps:.0e} (x(t+tau) + {eps:.0e} noise)", np.stack([x, y], -1), HALF)
+        yield Draws(f"y = x + {eps:.0e} (x(t+tau) + {eps:.0e} noise)", np.stack([x, y], -1), HALF)
     yield from _exact(pairs)
     line = np.linspace(-1, 1, TIME)[:, None]
     for eps in near[2:]:
         noise = rng.standard_normal((draws, TIME, 2))
-        yield Case(f"two linear trends + {eps:.0e} noise", line * [1, -3] + eps * noise)
+        yield Draws(f"two linear trends + {eps:.0e} noise", line * [1, -3] + eps * noise)
     for eps in near[2:]:
         trend = ar1(rng, draws, 0)
         trend[..., 0] = line[:, 0] + eps * trend[..., 0]
-        yield Case(f"a linear trend + {eps:.0e} noise, white noise", trend)
+        yield Draws(f"a linear trend + {eps:.0e} noise, white noise", trend)
     yield from _odd(rng, draws, pairs)
 
 
-def _exact(pairs: Callable[..., tuple[Values, Values]]) -> Iterator[Case]:
+def _exact(pairs: Callable[..., tuple[Values, Values]]) -> Iterator[Draws]:
     x, _ = pairs()
-    yield Case("y = x", np.stack([x, x], -1))
+    yield Draws("y = x", np.stack([x, x], -1))
     x, _ = pairs()
-    yield Case("y = -4 x", np.stack([x, -4 * x], -1))
+    yield Draws("y = -4 x", np.stack([x, -4 * x], -1))
     for name, part in (("past", slice(HALF)), ("future", slice(HALF, None))):
         x, y = pairs(0)
         y[:, part] = x[:, part]
-        yield Case(f"y = x in the {name} only", np.stack([x, y], -1), HALF)
+        yield Draws(f"y = x in the {name} only", np.stack([x, y], -1), HALF)
     x, y = pairs(0)
     y[:, 1:] = x[:, :-1]
-    yield Case("y(t) = x(t-1)", np.stack([x, y], -1))
+    yield Draws("y(t) = x(t-1)", np.stack([x, y], -1))
     x, y = pairs(0)
     x[:, HALF:] = x[:, :HALF]
-    yield Case("x(t) = x(t-tau)", np.stack([x, y], -1), HALF)
+    yield Draws("x(t) = x(t-tau)", np.stack([x, y], -1), HALF)
     x, y = pairs(0)
     y[:] = 0.1
-    yield Case("constant y", np.stack([x, y], -1))
+    yield Draws("constant y", np.stack([x, y], -1))
     line = np.broadcast_to(np.arange(float(TIME)), x.shape)
-    yield Case("two linear trends", np.stack([line, 5 - 2 * line], -1))
-    yield Case("a linear trend, white noise", np.stack([line, x], -1))
+    yield Draws("two linear trends", np.stack([line, 5 - 2 * line], -1))
+    yield Draws("a linear trend, white noise", np.stack([line, x], -1))
 
 
 def _odd(
     rng: np.random.Generator, draws: int, pairs: Callable[..., tuple[Values, Values]]
-) -> Iterator[Case]:
+) -> Iterator[Draws]:
     for name, at in (("x", (700, None)), ("both", (700, 1300)), ("both at once", (700, 700))):
         series = rng.standard_normal((draws, 2000, 2))
         for node, t in enumerate(at):
             if t is not None:
                 series[:, t, node] = 1e6
-        yield Case(f"outlier of 1e6 sigma in {name}", series)
+        yield Draws(f"outlier of 1e6 sigma in {name}", series)
     for time in (5, 6, 10, 100, 1000, 10_000, 100_000):
         few = draws if time < 10_000 else 1
-        yield Case(f"{time} time points", ar1(rng, few, 0.9, time))
+        yield Draws(f"{time} time points", ar1(rng, few, 0.9, time))
     for time in (100, 1000, 10_000):
         few = draws if time < 10_000 else 1
-        yield Case(f"AR(1) of .999, {time} time points", ar1(rng, few, 0.999, time))
+        yield Draws(f"AR(1) of .999, {time} time points", ar1(rng, few, 0.999, time))
     x, y = pairs()
-    yield Case("mean of 1e8 sigma", np.stack([x + 1e8, y - 1e8], -1))
+    yield Draws("mean of 1e8 sigma", np.stack([x + 1e8, y - 1e8], -1))
     x, y = pairs()
-    yield Case("y = x + 1e-4 noise, mean of 1e8 sigma", np.stack([x, x + 1e-4 * y], -1) + 1e8)
+    yield Draws("y = x + 1e-4 noise, mean of 1e8 sigma", np.stack([x, x + 1e-4 * y], -1) + 1e8)
     for scale in (1e-300, 1e300):
         x, y = pairs()
-        yield Case(f"scale of {scale:.0e}", np.stack([x * scale, y], -1))
+        yield Draws(f"scale of {scale:.0e}", np.stack([x * scale, y], -1))
 
 
-def recorded(path: str, rng: np.random.Generator, draws: int) -> Iterator[Case]:
+def recorded(path: str, rng: np.random.Generator, draws: int) -> Iterator[Draws]:
     """Pairs of a recording: some at random, and those with the least conditional variance."""
     with np.load(path) as file:
         norms = np.asarray(file["norms"], np.float64)
@@ -181,26 +182,26 @@ def recorded(path: str, rng: np.random.Generator, draws: int) -> Iterator[Case]:
     chance = [(int(rng.integers(trials)), int(rng.integers(len(rows)))) for _ in range(4 * draws)]
     for name, chosen in (("random", chance), ("worst conditioned", least)):
         series = np.stack([norms[trial][:, [rows[k], columns[k]]] for trial, k in chosen])
-        yield Case(f"recording, {len(chosen)} {name} pairs", series)
+        yield Draws(f"recording, {len(chosen)} {name} pairs", series)
 
 
 # ---- Ways to compute -----------------------------------------------------------------------------
 
 
-def synkern_atoms(case: Case, options: dict[str, str]) -> tuple[Values, str]:
+def synkern_atoms(draws: Draws, options: dict[str, str]) -> tuple[Values, str]:
     """(draws, 18), the 16 atoms and `rtr` and `sts` by themselves; how many had which outcome."""
-    call = functools.partial(synkern.phiid, case.series, tau=case.tau, average=None, **options)
+    call = functools.partial(synkern.phiid, draws.series, tau=draws.tau, average=None, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             result, few = call(atoms="all"), call(atoms=("rtr", "sts"))
         except ValueError:
-            return np.full((len(case.series), 18), np.nan), "ValueError"
+            return np.full((len(draws.series), 18), np.nan), "ValueError"
     counts = {"rescued": result.rescued, **result.degenerate}
     counts = {name: count for name, count in counts.items() if count}
-    ordinary = len(case.series) - sum(counts.values())
+    ordinary = len(draws.series) - sum(counts.values())
     counts = {"value": ordinary, **counts} if ordinary else counts
-    said = [n if c == len(case.series) else f"{c} {n}" for n, c in counts.items()]
+    said = [n if c == len(draws.series) else f"{c} {n}" for n, c in counts.items()]
     values = [result[atom][:, 0, 1] for atom in ATOMS] + [few[a][:, 0, 1] for a in ("rtr", "sts")]
     return np.stack(values, -1).astype(float), ", ".join(said)
 
@@ -215,16 +216,16 @@ def _correlations(series: Values, tau: int, dtype: str = "float64") -> mmi.Corre
     return mmi.Correlations(xy, ab, own[..., :, None], xb, ya, own[..., None, :])
 
 
-def closed_form(case: Case, dtype: str) -> Values:
+def closed_form(draws: Draws, dtype: str) -> Values:
     """The closed form of `kernels.formulas.mmi` (MMI) in one precision and without a rescue."""
-    c = mmi.Correlations(*(r[..., :1, -1:] for r in _correlations(case.series, case.tau, dtype)))
+    c = mmi.Correlations(*(r[..., :1, -1:] for r in _correlations(draws.series, draws.tau, dtype)))
     found = mmi.atoms(np, mmi.lambdas(np, c)[0], ATOMS)
     return np.stack([atom[:, 0, 0] for atom in found], -1).astype(float)
 
 
-def textbook(case: Case) -> Values:
+def textbook(draws: Draws) -> Values:
     """Schur complements with inverses of blocks, from `numpy.corrcoef` (MMI)."""
-    return np.array([_textbook_pair(*series.T, case.tau) for series in case.series])
+    return np.array([_textbook_pair(*series.T, draws.tau) for series in draws.series])
 
 
 def _textbook_pair(x: Values, y: Values, tau: int) -> Values:
@@ -251,12 +252,12 @@ def _textbook_pair(x: Values, y: Values, tau: int) -> Values:
         return np.full(16, np.nan)
 
 
-def phyid_atoms(module: Any, case: Case, redundancy: str) -> tuple[Values, str | None]:
+def phyid_atoms(module: Any, draws: Draws, redundancy: str) -> tuple[Values, str | None]:
     """(draws, 16) of phyid, and the exception it raised."""
-    found, raised = np.full((len(case.series), 16), np.nan), None
-    for k, (x, y) in enumerate(case.series.swapaxes(1, 2)):
+    found, raised = np.full((len(draws.series), 16), np.nan), None
+    for k, (x, y) in enumerate(draws.series.swapaxes(1, 2)):
         try:
-            local, _ = module.calc_PhiID(x, y, case.tau, "gaussian", redundancy)
+            local, _ = module.calc_PhiID(x, y, draws.tau, "gaussian", redundancy)
         except Exception as error:
             raised = type(error).__name__
             continue
@@ -267,12 +268,12 @@ def phyid_atoms(module: Any, case: Case, redundancy: str) -> tuple[Values, str |
 # ---- Errors and promises -------------------------------------------------------------------------
 
 
-def truth(case: Case, redundancy: str) -> Values:
+def truth(draws: Draws, redundancy: str) -> Values:
     """(draws, 16), NaN where there is no finite value."""
-    found = np.full((len(case.series), 16), np.nan)
-    for k, (x, y) in enumerate(case.series.swapaxes(1, 2)):
+    found = np.full((len(draws.series), 16), np.nan)
+    for k, (x, y) in enumerate(draws.series.swapaxes(1, 2)):
         try:
-            found[k] = list(exact_atoms(x, y, case.tau, redundancy).values())
+            found[k] = list(exact_atoms(x, y, draws.tau, redundancy).values())
         except SingularError:
             continue
     return found
@@ -287,17 +288,17 @@ def error(found: Values, exact: Values) -> float | None:
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-def gaps(case: Case) -> tuple[float, float]:
+def gaps(draws: Draws) -> tuple[float, float]:
     """The least 1 - |r| and the least 1 - R of all draws."""
-    found = [least_gaps(x, y, case.tau) for x, y in case.series.swapaxes(1, 2)]
+    found = [least_gaps(x, y, draws.tau) for x, y in draws.series.swapaxes(1, 2)]
     pairwise, multiple = np.min(found, axis=0)
     return float(pairwise), float(multiple)
 
 
-def row(case: Case, phyid: Any) -> dict[str, Any]:
-    """All that the table says of a case."""
-    pairwise, multiple = gaps(case)
-    line: dict[str, Any] = {"case": case.name, "draws": len(case.series)}
+def row(draws: Draws, phyid: Any) -> dict[str, Any]:
+    """All that the table says of a kind."""
+    pairwise, multiple = gaps(draws)
+    line: dict[str, Any] = {"kind": draws.name, "draws": len(draws.series)}
     line |= {"1 - |r|": pairwise, "1 - R": multiple}
     line |= {
         "promise": promise(pairwise, multiple, "float64"),
@@ -305,11 +306,11 @@ def row(case: Case, phyid: Any) -> dict[str, Any]:
         "outcomes": {},
         "kept": True,
     }
-    exact = {redundancy: truth(case, redundancy) for redundancy in ("MMI", "CCS")}
+    exact = {redundancy: truth(draws, redundancy) for redundancy in ("MMI", "CCS")}
     for redundancy, backend, dtype in CONFIGURATIONS:
         name = f"{redundancy} {backend} {dtype}"
         options = {"redundancy": redundancy, "backend": backend, "dtype": dtype}
-        found, outcome = synkern_atoms(case, options)
+        found, outcome = synkern_atoms(draws, options)
         worst = error(found, exact[redundancy][:, [*range(16), 0, 15]])
         bound = promise(pairwise, multiple, dtype)
         line["errors"][name], line["outcomes"][name] = worst, outcome
@@ -317,15 +318,15 @@ def row(case: Case, phyid: Any) -> dict[str, Any]:
         lost = np.isnan(found).any(-1) & np.isfinite(exact[redundancy]).all(-1)
         excused = multiple < VANISHED**2 or outcome == "ValueError"
         line["kept"] &= (worst is None or worst <= bound) and (excused or not lost.any())
-    if case.series.shape[1] - case.tau >= MIN_SAMPLES:
+    if draws.series.shape[1] - draws.tau >= MIN_SAMPLES:
         with np.errstate(all="ignore"):
             line["naive"] = {
-                "textbook": error(_blank(textbook(case)), exact["MMI"]),
-                "closed form": error(_blank(closed_form(case, "float64")), exact["MMI"]),
-                "closed form, float32": error(_blank(closed_form(case, "float32")), exact["MMI"]),
+                "textbook": error(_blank(textbook(draws)), exact["MMI"]),
+                "closed form": error(_blank(closed_form(draws, "float64")), exact["MMI"]),
+                "closed form, float32": error(_blank(closed_form(draws, "float32")), exact["MMI"]),
             }
             for redundancy in ("MMI", "CCS") if phyid else ():
-                found, raised = phyid_atoms(phyid, case, redundancy)
+                found, raised = phyid_atoms(phyid, draws, redundancy)
                 worst = error(found, exact[redundancy])
                 line["naive"][f"phyid {redundancy}"] = raised or worst
     return line
@@ -338,7 +339,7 @@ def _blank(found: Values) -> Values:
 
 # ---- The table -----------------------------------------------------------------------------------
 
-COLUMNS = "case | 1 - abs(r) | 1 - R | promise | outcome | float64 MMI | CCS | float32 MMI | CCS"
+COLUMNS = "kind | 1 - abs(r) | 1 - R | promise | outcome | float64 MMI | CCS | float32 MMI | CCS"
 NAIVE = ("textbook", "closed form", "closed form, float32", "phyid MMI", "phyid CCS")
 
 
@@ -349,7 +350,7 @@ def markdown(line: dict[str, Any]) -> str:
         values = [line["errors"][f"{redundancy} {b} {dtype}"] for b in ("numpy", "torch")]
         return _number(max((v for v in values if v is not None), default=None))
 
-    cells = [line["case"], *(f"{line[key]:.0e}" for key in ("1 - |r|", "1 - R", "promise"))]
+    cells = [line["kind"], *(f"{line[key]:.0e}" for key in ("1 - |r|", "1 - R", "promise"))]
     cells[3] += "" if line["kept"] else " **missed**"
     outcomes = {key: o for key, o in line["outcomes"].items() if "float64" in key}
     cells.append(" / ".join(dict.fromkeys(outcomes.values())))
@@ -376,18 +377,18 @@ def main() -> None:
     arguments = parser.parse_args()
     phyid = None
     if arguments.phyid:
-        sys.path.insert(0, arguments.phyid)
+        find_phyid(arguments.phyid)
         phyid = importlib.import_module("phyid.calculate")
     rng = np.random.default_rng(arguments.seed)
-    chosen = cases(rng, arguments.draws)
+    chosen = kinds(rng, arguments.draws)
     if arguments.recording:
         chosen = itertools.chain(chosen, recorded(arguments.recording, rng, arguments.draws))
     head = f"| {COLUMNS} | " + " | ".join(NAIVE) + " |"
     table = [head, "|---" * (head.count("|") - 1) + "|"]
     print(*table, sep="\n")
     lines = []
-    for case in chosen:
-        lines.append(row(case, phyid))
+    for draws in chosen:
+        lines.append(row(draws, phyid))
         table.append(markdown(lines[-1]))
         print(table[-1], flush=True)
     if arguments.json:

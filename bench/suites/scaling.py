@@ -33,7 +33,7 @@ ENDS = {"nodes": 1 << 16, "time": 1 << 14, "trials": 1 << 11}
 MEMORY_SHARE = 0.5
 """Of what is available that a call may be expected to take."""
 
-WORKS: dict[str, dict[str, Any]] = {
+WORKLOADS: dict[str, dict[str, Any]] = {
     "MMI rtr+sts": {},
     "CCS": {"redundancy": "CCS"},
     "discrete": {"kind": "discrete"},
@@ -196,11 +196,11 @@ def thread_scaling(repeats: int = 7) -> dict[str, Any]:
         return {"absent": "this system does not let a process choose its cores"}
     cores = sorted(os.sched_getaffinity(0))
     series = _series({"nodes": 1152, "time": 100, "trials": 10})
-    works = {name: WORKS[name] for name in ("MMI rtr+sts", "CCS", "discrete")}
+    workloads = {name: WORKLOADS[name] for name in ("MMI rtr+sts", "CCS", "discrete")}
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(cores)]
     found: dict[str, Any] = {"nodes": 1152, "trials": 10, "seconds": {}}
     try:
-        for name, options in works.items():
+        for name, options in workloads.items():
             given = series[:1] if name == "CCS" else series
             taken: dict[int, list[float]] = {n: [] for n in counts}
             for _ in range(repeats):
@@ -227,7 +227,7 @@ def _points(backend: str, work: str, axis: str, seconds: float) -> None:
             import torch  # noqa: PLC0415
 
             series = torch.from_numpy(series)
-        options = {**WORKS[work]}
+        options = {**WORKLOADS[work]}
         verb = synkern.phiid_nodes if options.pop("by_node", False) else synkern.phiid
         return lambda: verb(series, backend=backend, **options)
 

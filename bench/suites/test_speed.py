@@ -1,4 +1,4 @@
-"""Time of every way to do every work on every shape, a sweep over all of them after the other.
+"""Time of every contender and workload on every shape, one sweep over all after the other.
 
     make bench
     make bench BENCH_ARGS="-k 'SmolLM2 and CCS' --out FILE"
@@ -35,4 +35,4 @@ def test_speed(benchmark, session, roof, say, sweep, case):
         if benchmark.stats is not None:  # Nor does pytest-benchmark's table have a time.
             benchmark.stats.stats.data.clear()
         benchmark._mode = "disabled"
-    assert record.state != "refused" or case.way.peer, record.reason
+    assert record.state != "refused" or case.contender.peer, record.reason

@@ -14,12 +14,12 @@ import argparse
 import importlib
 import itertools
 import json
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.cases.peers import find_phyid
 from synkern import ATOMS
 
 VARIANTS = tuple(itertools.product(("gaussian", "discrete"), ("MMI", "CCS")))
@@ -78,7 +78,7 @@ def main() -> None:
         parser.add_argument(f"--{option}", required=True)
     parser.add_argument("out")
     arguments = parser.parse_args()
-    sys.path.insert(0, arguments.phyid)
+    find_phyid(arguments.phyid)
     calculate = importlib.import_module("phyid.calculate").calc_PhiID
     with np.load(arguments.trained) as trained, np.load(arguments.random) as random:
         recorded = trained["norms"], random["norms"]

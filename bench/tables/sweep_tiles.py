@@ -22,7 +22,7 @@ import torch
 from synkern.kernels.engine.all_pairs import request_for
 from synkern.kernels.formulas.discrete import Bits
 from synkern.kernels.formulas.estimators import ESTIMATORS
-from synkern.kernels.formulas.unit_vectors import Segments, standardise
+from synkern.kernels.formulas.unit_vectors import UnitVectors, unit_vectors
 from synkern.kernels.lattice import ATOMS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,13 +50,13 @@ class Kernel:
     tolerance: float
 
 
-def features(trials: int, samples: int, nodes: int) -> Segments:
+def features(trials: int, samples: int, nodes: int) -> UnitVectors:
     """Random walks around shared ones, on the GPU."""
     generator = torch.Generator(DEVICE).manual_seed(0)
     options: dict[str, Any] = {"generator": generator, "device": DEVICE, "dtype": torch.float64}
     own = torch.randn(trials, samples + 1, nodes, **options)
     shared = torch.randn(trials, samples + 1, 8, **options) @ torch.randn(8, nodes, **options)
-    return standardise(torch, 0.3 * own.cumsum(1) + own + 0.3 * shared, 1)
+    return unit_vectors(torch, 0.3 * own.cumsum(1) + own + 0.3 * shared, 1)
 
 
 def device_ms(call: Any, repetitions: int = 7) -> float:
@@ -74,31 +74,32 @@ def device_ms(call: Any, repetitions: int = 7) -> float:
     return sorted(times)[repetitions // 2]
 
 
-def kernels(segments: Segments) -> Iterator[Kernel]:
+def kernels(vectors: UnitVectors) -> Iterator[Kernel]:
     """All that have tiles of pairs."""
+    yield from _mmi(vectors)
+    yield from _adding(vectors)
+
+
+def _listed(part: UnitVectors, fill: Callable[..., torch.Tensor], **options: Any) -> torch.Tensor:
+    """The sums of a kernel that lists marked pairs."""
+    marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
+    return fill(*part, marked, marked.new_zeros(1), **options)
+
+
+def _mmi(vectors: UnitVectors) -> Iterator[Kernel]:
     # Imported here: whether triton compiles or interprets is decided by who imports it first.
-    from synkern.kernels.triton_backend import (  # noqa: PLC0415
-        ccs,
-        configurations,
-        discrete,
-        mmi,
-        plan,
-    )
+    from synkern.kernels.triton_backend import configurations, mmi, plan  # noqa: PLC0415
     from synkern.kernels.triton_backend import node_means as nodes  # noqa: PLC0415
 
     # Trials apart are as many outputs: a few show the same.
-    some = Segments(*(v[:8] for v in segments))
-    trials = len(segments.past)
-
-    def listed(part: Segments, fill: Callable[..., torch.Tensor], **options: Any) -> torch.Tensor:
-        marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
-        return fill(*part, marked, marked.new_zeros(1), **options)
+    some = UnitVectors(*(v[:8] for v in vectors))
+    trials = len(vectors.past)
 
     def node_sums(names: Any, dtype: str, per_trial: bool, configuration: Any) -> torch.Tensor:
         request = request_for(
             names, per_trial=per_trial, dtype=dtype, estimator=ESTIMATORS["gaussian", "MMI"]
         )
-        part = some if per_trial else segments
+        part = some if per_trial else vectors
         shape = (len(names) + 3, len(part.past) if per_trial else 1, part.past.shape[1])
         sums = part.past.new_zeros(shape)
         for _ in nodes.bands(sums, part, request, configuration):
@@ -117,8 +118,8 @@ def kernels(segments: Segments) -> Iterator[Kernel]:
         ) -> torch.Tensor:
             if path == "nodes":
                 return node_sums(names, dtype, apart, configuration)
-            return listed(
-                some if apart else segments,
+            return _listed(
+                some if apart else vectors,
                 lambda *arguments, **options: mmi.fill(path, *arguments, **options),
                 plan=plan.plan(names),
                 per_trial=apart,
@@ -135,19 +136,26 @@ def kernels(segments: Segments) -> Iterator[Kernel]:
             (1e-5 if dtype == "float32" else 1e-9)
             * (len(some.past) if apart else trials)
             # Sums over the pairs of a node.
-            * (segments.past.shape[1] if path == "nodes" else 1),
+            * (vectors.past.shape[1] if path == "nodes" else 1),
         )
+
+
+def _adding(vectors: UnitVectors) -> Iterator[Kernel]:
+    """Those that add up atoms themselves."""
+    from synkern.kernels.triton_backend import ccs, discrete  # noqa: PLC0415
+
+    trials = len(vectors.past)
     options: dict[str, Any] = {"names": NAMES["few"], "per_trial": False, "dtype": "float64"}
     yield Kernel(
         "float64 ccs few summed",
         "LAUNCH = {}  # ccs.py",
         ccs.LAUNCH,
         candidates("moments", ccs.LAUNCH),
-        lambda configuration: listed(segments, ccs.fill, launch=configuration, **options),
+        lambda configuration: _listed(vectors, ccs.fill, launch=configuration, **options),
         1e-9 * trials,
     )
-    past, future = ((v > 0).to(torch.float32) for v in segments[:2])
-    bits = Bits(past, future, past * future, segments.constant)
+    past, future = ((v > 0).to(torch.float32) for v in vectors[:2])
+    bits = Bits(past, future, past * future, vectors.constant)
     for redundancy, frozen in discrete.LAUNCHES.items():
         yield Kernel(
             f"float64 discrete {redundancy} few summed",
@@ -175,7 +183,7 @@ def candidates(path: str, frozen: Any) -> list[Any]:
     ]
 
 
-def sweep(segments: Segments, seconds: float, only: str = "") -> dict[str, Any]:
+def sweep(vectors: UnitVectors, seconds: float, only: str = "") -> dict[str, Any]:
     """Times by kernel and candidate, and the best of each kernel.
 
     Returns:
@@ -184,7 +192,7 @@ def sweep(segments: Segments, seconds: float, only: str = "") -> dict[str, Any]:
     """
     end = time.monotonic() + seconds
     found: dict[str, Any] = {}
-    for kernel in kernels(segments):
+    for kernel in kernels(vectors):
         if only not in kernel.name:
             continue
         expected, times = None, {}
@@ -228,9 +236,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=99)
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("sweep_tiles.py: no GPU here, nothing to time; the frozen table stays as it is")
-    segments = features(options.trials, options.samples, options.nodes)
-    found = sweep(segments, options.seconds, options.only)
+        sys.exit("bench.tables.sweep_tiles: no GPU here, nothing to time; the table stays as it is")
+    vectors = features(options.trials, options.samples, options.nodes)
+    found = sweep(vectors, options.seconds, options.only)
     print(f"# {torch.cuda.get_device_name()}, torch {torch.__version__}")
     print(table(found))
 

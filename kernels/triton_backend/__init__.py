@@ -1,4 +1,4 @@
-"""Backend `triton`: all pairs, or a rectangle of them, and all trials in one launch.
+"""Backend `triton`: all pairs, or a rectangle, and all trials in one launch; see README.md here.
 
 | module           | what                                                           | triton? |
 |------------------|----------------------------------------------------------------|---------|

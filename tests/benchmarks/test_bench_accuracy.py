@@ -27,8 +27,8 @@ def test_kinds_are_those_of_the_page(kinds):
 @pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
 def test_promises_are_kept(kinds, name, redundancy, backend):
     kind = kinds[name]
-    gaps = [accuracy.least_gaps(x, y, kind.tau) for x, y in kind.case.series.swapaxes(1, 2)]
-    exact = accuracy.truth(kind.case, redundancy)
+    gaps = [accuracy.least_gaps(x, y, kind.tau) for x, y in kind.draws.series.swapaxes(1, 2)]
+    exact = accuracy.truth(kind.draws, redundancy)
     for dtype in accuracy.DTYPES:
         found = accuracy.computed(kind, redundancy, backend, dtype)
         row = accuracy.row(found, exact, gaps, dtype)

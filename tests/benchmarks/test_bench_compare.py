@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.test_bench_records import record
 
 from bench.harness import compare
 from bench.harness.records import Run
+from support.bench_records import record
 
 
 def run(rng, change=1.0, cases=40, sweeps=3, noise=0.05):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cases.contenders import Way, backends
+from bench.cases.contenders import Contender, backends
 from bench.cases.shapes import Shape
-from bench.cases.workloads import BY_NAME, WORKS
+from bench.cases.workloads import BY_NAME, WORKLOADS
 from bench.harness import gate, measure
 from bench.harness.measure import Case, Measurement
 from bench.harness.records import Check, Record, Run
@@ -22,13 +22,13 @@ from synkern.kernels.formulas import estimators, mmi
 SMALL = Shape("Small", 12, trials=2, time=40)
 
 
-def way(name):
+def contender(name):
     return next(w for w in backends() if (w.name, w.device) == (name, "cpu"))
 
 
-def measured(name, work, dtype="float64"):
+def measured(name, workload, dtype="float64"):
     """The record of one sweep."""
-    measurement = Measurement(Case(way(name), BY_NAME[work], SMALL, dtype))
+    measurement = Measurement(Case(contender(name), BY_NAME[workload], SMALL, dtype))
     measurement.sweep(1e-3, measure.perf_counter_rounds)
     return measurement.record({"copy": 1e10, "float64": 1e10, "float32": 2e10})
 
@@ -78,11 +78,11 @@ def break_native(broken_sources, monkeypatch):
     forget()
 
 
-@pytest.mark.parametrize("work", [w.name for w in WORKS if w.kind == "gaussian"])
-def test_compiled_kernel_with_a_sign_flipped_is_refused(break_native, work):
-    assert measured("cpu", work).state == "measured"
+@pytest.mark.parametrize("workload", [w.name for w in WORKLOADS if w.kind == "gaussian"])
+def test_compiled_kernel_with_a_sign_flipped_is_refused(break_native, workload):
+    assert measured("cpu", workload).state == "measured"
     break_native()
-    assert_refused(measured("cpu", work))
+    assert_refused(measured("cpu", workload))
 
 
 def closed_form_with(right, wrong):
@@ -113,9 +113,9 @@ def test_closed_form_with_a_sign_flipped_is_refused(monkeypatch, name, flip):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", ["cpu", "numpy", "torch"])
-@pytest.mark.parametrize("work", [w.name for w in WORKS])
-def test_right_kernel_gets_a_time_and_its_error(name, work, dtype):
-    record = measured(name, work, dtype)
+@pytest.mark.parametrize("workload", [w.name for w in WORKLOADS])
+def test_right_kernel_gets_a_time_and_its_error(name, workload, dtype):
+    record = measured(name, workload, dtype)
     assert record.state == "measured"
     assert len(record.sweeps) == 1
     assert record.check.passed
@@ -129,22 +129,22 @@ def test_right_kernel_gets_a_time_and_its_error(name, work, dtype):
 @pytest.mark.parametrize("wrong", [np.nan, 1e-6])
 def test_a_single_wrong_pair_among_those_looked_at_is_found(wrong):
     """Of a peer that takes pairs, and has a wrong value in one atom of each tenth."""
-    honest = way("numpy")
-    work = BY_NAME["MMI 16 atoms"]
+    honest = contender("numpy")
+    workload = BY_NAME["MMI 16 atoms"]
 
-    def compute(work, dtype):
+    def compute(workload, dtype):
         def call(series, pairs):
-            values = honest.values(work, honest.compute(work, dtype)(series, pairs))
+            values = honest.values(workload, honest.compute(workload, dtype)(series, pairs))
             values["xts"] = np.where(np.arange(len(pairs)) % 10, values["xts"], wrong)
             return values
 
         return call
 
     series = np.random.default_rng(0).normal(size=(1, 60, 8))
-    values = compute(work, "float64")(series, PAIRS)
-    assert not gate.check(work, "float64", series, values, PAIRS[:1]).passed
+    values = compute(workload, "float64")(series, PAIRS)
+    assert not gate.check(workload, "float64", series, values, PAIRS[:1]).passed
     others = {atom: value[1:10] for atom, value in values.items()}
-    assert gate.check(work, "float64", series, others, PAIRS[1:10]).passed
+    assert gate.check(workload, "float64", series, others, PAIRS[1:10]).passed
 
 
 PAIRS = np.stack(np.triu_indices(8, 1), -1)
@@ -159,7 +159,9 @@ def test_a_time_without_a_passed_check_is_no_record():
 
 
 def test_what_is_not_installed_is_listed():
-    absent = Way("absent", None, None, frozenset(), lambda: "absent: pip install absent", peer=True)
+    absent = Contender(
+        "absent", None, None, frozenset(), lambda: "absent: pip install absent", peer=True
+    )
     measurement = Measurement(Case(absent, BY_NAME["CCS"], SMALL))
     measurement.sweep(1.0, measure.perf_counter_rounds)
     record = measurement.record({})

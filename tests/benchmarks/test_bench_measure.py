@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bench.cases import peers, shapes
-from bench.cases.contenders import Way
+from bench.cases.contenders import Contender
 from bench.cases.shapes import SEEDS, Shape
-from bench.cases.workloads import BY_NAME, WORKS
+from bench.cases.workloads import BY_NAME, WORKLOADS
 from bench.harness import gate, measure
 from bench.harness.measure import Case, Measurement
 from synkern import ATOMS
@@ -35,9 +35,9 @@ def clock(monkeypatch):
 
 
 def slow(clock, seconds_a_pair, all_pairs=True):
-    """A way that takes so long for each pair of a trial, and 1 ms a call."""
+    """A contender that takes so long for each pair of a trial, and 1 ms a call."""
 
-    def compute(work, dtype):
+    def compute(workload, dtype):
         def call(series, pairs):
             trials, _, nodes = series.shape
             count = trials * nodes * (nodes - 1) / 2 if pairs is None else len(pairs)
@@ -45,7 +45,7 @@ def slow(clock, seconds_a_pair, all_pairs=True):
 
         return call
 
-    return Way("slow", compute, None, frozenset(), all_pairs=all_pairs)
+    return Contender("slow", compute, None, frozenset(), all_pairs=all_pairs)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def slow(clock, seconds_a_pair, all_pairs=True):
 def test_what_takes_too_long_is_scaled_down(clock, each, trials, nodes):
     """Of 30 trials of 200 nodes, 19,900 pairs, 0.1 s a round."""
     case = Case(slow(clock, each), BY_NAME["CCS"], SHAPE)
-    timed, expected = measure.size(case, case.way.compute(case.work, "float64"), 0.1)
+    timed, expected = measure.size(case, case.contender.compute(case.workload, "float64"), 0.1)
     pairs = nodes * (nodes - 1) // 2
     assert timed == {"trials": trials, "nodes": nodes, "pairs": pairs}
     assert expected == pytest.approx(1e-3 + trials * pairs * each, rel=0.1)
@@ -63,14 +63,14 @@ def test_what_takes_too_long_is_scaled_down(clock, each, trials, nodes):
 
 def test_peers_that_take_pairs_get_a_sample(clock):
     case = Case(slow(clock, 1e-3, all_pairs=False), BY_NAME["CCS"], SHAPE)
-    timed, expected = measure.size(case, case.way.compute(case.work, "float64"), 0.05)
+    timed, expected = measure.size(case, case.contender.compute(case.workload, "float64"), 0.05)
     assert timed["trials"] == 1
     assert 24 <= timed["pairs"] <= 50
     assert expected == pytest.approx(1e-3 * (1 + timed["pairs"]))
 
 
 def test_no_two_rounds_have_the_same_input():
-    case = Case(Way("any", None, None, frozenset()), BY_NAME["CCS"], SHAPE)
+    case = Case(Contender("any", None, None, frozenset()), BY_NAME["CCS"], SHAPE)
     timed = {"trials": 7, "nodes": 100, "pairs": 4950}
     given = []
     for sweep in range(2):
@@ -83,12 +83,12 @@ def test_no_two_rounds_have_the_same_input():
 
 
 def test_the_output_of_the_last_round_is_what_is_checked():
-    """A way that is right until the last round, and then has one trial's atoms for all."""
-    work, calls = BY_NAME["MMI rtr+sts"], []
+    """A contender that is right until the last round, and then has one trial's atoms for all."""
+    workload, calls = BY_NAME["MMI rtr+sts"], []
     right = next(p for p in peers.peers() if p.name == "NumPy loop")
 
-    def compute(work, dtype):
-        honest = right.compute(work, dtype)
+    def compute(workload, dtype):
+        honest = right.compute(workload, dtype)
 
         def call(series, pairs):
             calls.append(len(pairs))
@@ -100,8 +100,8 @@ def test_the_output_of_the_last_round_is_what_is_checked():
         seconds, output = measure.perf_counter_rounds(call, setup, 2)
         return seconds, output[::-1]
 
-    way = Way("late", compute, right.values, frozenset(), peer=True, all_pairs=False)
-    measurement = Measurement(Case(way, work, SHAPE))
+    contender = Contender("late", compute, right.values, frozenset(), peer=True, all_pairs=False)
+    measurement = Measurement(Case(contender, workload, SHAPE))
     measurement.sweep(1e-3, measure.perf_counter_rounds)
     assert measurement.record(ROOF).state == "measured"
     measurement.sweep(1e-3, rounds)
@@ -113,16 +113,16 @@ def test_the_output_of_the_last_round_is_what_is_checked():
     "name", ["NumPy loop", pytest.param("torch.compile", marks=pytest.mark.proof)]
 )
 def test_peers_without_a_package_are_right(name):
-    way = next(p for p in peers.peers() if p.name == name)
-    assert way.obstacle() is None
-    measurement = Measurement(Case(way, BY_NAME["MMI rtr+sts"], SHAPE))
+    contender = next(p for p in peers.peers() if p.name == name)
+    assert contender.obstacle() is None
+    measurement = Measurement(Case(contender, BY_NAME["MMI rtr+sts"], SHAPE))
     measurement.sweep(1e-3, measure.perf_counter_rounds)
     record = measurement.record(ROOF)
     assert (record.state, record.reason, record.peer) == ("measured", None, True)
 
 
 def test_every_peer_is_there_or_says_how_to_get_it():
-    names = {way.name: way.obstacle() for way in peers.peers()}
+    names = {contender.name: contender.obstacle() for contender in peers.peers()}
     wanted = {
         "phyid",
         "joblib over phyid",
@@ -138,11 +138,11 @@ def test_every_peer_is_there_or_says_how_to_get_it():
 
 
 def test_a_peer_that_raises_is_said_to_have_failed():
-    def compute(work, dtype):
+    def compute(workload, dtype):
         raise RuntimeError("no such function")
 
     measurement = Measurement(
-        Case(Way("raises", compute, None, frozenset(), peer=True), WORKS[0], SHAPE)
+        Case(Contender("raises", compute, None, frozenset(), peer=True), WORKLOADS[0], SHAPE)
     )
     measurement.sweep(1.0, measure.perf_counter_rounds)
     record = measurement.record(ROOF)
@@ -164,10 +164,10 @@ def test_truth_of_moments_about_zero(rng):
 
 
 def test_operations_and_bytes_grow_as_the_work():
-    for work in WORKS:
-        assert work.operations(200, 100) == 2 * work.operations(100, 100)
-        assert work.operations(100, 1000) > 3 * work.operations(100, 100)
-        assert work.bytes(2, 100, 64) > work.bytes(1, 100, 64)
+    for workload in WORKLOADS:
+        assert workload.operations(200, 100) == 2 * workload.operations(100, 100)
+        assert workload.operations(100, 1000) > 3 * workload.operations(100, 100)
+        assert workload.bytes(2, 100, 64) > workload.bytes(1, 100, 64)
     assert BY_NAME["CCS"].operations(1, 100) > 10 * BY_NAME["MMI rtr+sts"].operations(1, 100)
     assert BY_NAME["MMI 16 atoms"].bytes(1, 100, 512) > 4 * BY_NAME["MMI rtr+sts"].bytes(
         1, 100, 512

@@ -3,27 +3,8 @@
 import numpy as np
 import pytest
 
-from bench.harness.records import Check, Record, Run
-
-SHAPE = {"name": "Big", "nodes": 1000, "trials": 60, "time": 100}
-
-
-def record(way="cpu", sweeps=((1.0, 2.0, 3.0), (2.0,)), **changes):
-    timed = {"trials": 5, "nodes": 101, "pairs": 5050}
-    values = {
-        "way": way,
-        "work": "CCS",
-        "shape": SHAPE,
-        "dtype": "float64",
-        "timed": timed,
-        "sweeps": sweeps,
-        "seeds": (1, 2),
-        "operations": 1e9,
-        "bytes": 1e6,
-        "floor": 0.5,
-        "check": Check(1e-12, 1e-9, 8),
-    }
-    return Record(**values | changes)
+from bench.harness.records import Run
+from support.bench_records import record
 
 
 def test_a_file_gives_back_what_it_was_given(tmp_path):

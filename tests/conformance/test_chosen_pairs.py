@@ -6,11 +6,10 @@ import pytest
 import synkern
 from support.bounded import bounded
 from support.optional import torch
-from synkern.kernels import Limits
+from synkern.kernels import ESTIMATORS, Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 
-VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 ROUNDING = 1e-12  # sums of some hundred products of unit vectors, in another order
 EXCHANGED = 1e-9  # x and y of a pair exchanged: the rounding of data 1e-6 apart, a few times
 
@@ -42,7 +41,7 @@ PAIRS = [[0, 1], [3, 1], [1, 3], [2, 6], [4, 5], [6, 0], [0, 6], [0, 1]]
 
 
 @pytest.mark.parametrize("average", ["trials", "moments", "concatenate", None])
-@pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
+@pytest.mark.parametrize(("kind", "redundancy"), ESTIMATORS)
 def test_numbers_are_those_of_all_pairs(mixture, backend, way, kind, redundancy, average):
     options = {"kind": kind, "redundancy": redundancy, "average": average, "backend": backend}
     for atoms in (("rtr", "sts"), synkern.ATOMS):

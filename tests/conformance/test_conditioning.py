@@ -1,6 +1,6 @@
 """The promise on ill-conditioned pairs, against exact sums and 80 decimal digits.
 
-`bench/suites/conditioning.py` prints a table of the same and more; here are its bounds.
+`python -m bench.suites.conditioning` prints a table of the same and more; here are its bounds.
 """
 
 import functools
@@ -10,6 +10,7 @@ import pytest
 
 import synkern
 from bench.harness.extended_precision import SingularError, exact_atoms, least_gaps, promise
+from support.backends import AT_FULL_SPEED
 from synkern import ATOMS
 
 EPSILONS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8]
@@ -217,17 +218,20 @@ def test_exact_copies_are_reduced(rng, backend, part, redundancy, dtype):
     assert {atom: result[atom][0, 1] for atom in ATOMS} == pytest.approx(exact, abs=bound)
 
 
-def noisy_sine(rng, eps):
+def noisy_sine(rng, eps, trials=1000, nodes=2):
     time = np.linspace(-1, 1, 100)[:, None]
-    phase = rng.uniform(0, 6, (1000, 1, 2))
-    return np.sin(np.pi * time + phase) + eps * rng.standard_normal((1000, 100, 2))
+    phase = rng.uniform(0, 6, (trials, 1, nodes))
+    return np.sin(np.pi * time + phase) + eps * rng.standard_normal((trials, 100, nodes))
 
 
-def noisy_trend(rng, eps):
-    return np.linspace(-1, 1, 100)[:, None] + eps * rng.standard_normal((1000, 100, 2))
+def noisy_trend(rng, eps, trials=1000, nodes=2):
+    time = np.linspace(-1, 1, 100)[:, None]
+    return time + eps * rng.standard_normal((trials, 100, nodes))
 
 
+# A thousand tiles of one pair each: stand-ins would take minutes, and have the next test.
 @pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("backend", AT_FULL_SPEED, indirect=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("eps", [1e-10, 1e-9, 3e-9, 1e-8, 1e-6, 1e-4, 1e-2])
 @pytest.mark.parametrize("make", [noisy_sine, noisy_trend])
@@ -243,6 +247,27 @@ def test_singular_in_several_directions(rng, backend, make, eps, dtype):
         assert np.isfinite(one).sum() + result.degenerate["deterministic"] == len(series)
         both = np.isfinite(one) & np.isfinite(other)
         np.testing.assert_allclose(one[both], other[both], rtol=1e-6, atol=bound)
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("eps", [1e-10, 1e-9, 3e-9, 1e-8, 1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("make", [noisy_sine, noisy_trend])
+def test_singular_in_several_directions_side_by_side(rng, backend, make, eps, dtype):
+    """The same of many nodes in one trial, for few atoms and for all."""
+    series = make(rng, eps, 1, 40)[0]
+    bound = (1e-6 if dtype == "float64" else 1e-5) + 1e-15 / eps
+    off = ~np.eye(40, dtype=bool)
+    for names in (("rtr", "sts"), "all"):
+        options = {"atoms": names, "backend": backend, "dtype": dtype}
+        result = synkern.phiid(series, **options)
+        swapped = synkern.phiid(series[:, ::-1].copy(), **options)
+        for atom in ("rtr", "sts"):
+            one, other = result[atom][off], swapped[atom][::-1, ::-1].T[off]
+            known = np.isfinite(one)
+            assert known.sum() + 2 * result.degenerate["deterministic"] == off.sum()
+            both = known & np.isfinite(other)
+            np.testing.assert_allclose(one[both], other[both], rtol=1e-6, atol=bound)
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-150, 1e150, 1e307, 1.7e308])

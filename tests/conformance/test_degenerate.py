@@ -8,7 +8,7 @@ from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.contract import Outcome
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+pytestmark = [pytest.mark.brief, pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 import synkern
 from bench.harness.extended_precision import exact_atoms
-from support.optional import BACKENDS, torch
+from support.optional import torch
 from synkern.kernels.contract import Outcome
 from synkern.kernels.formulas.rescue import VANISHED, lambdas_from_data
 from synkern.kernels.formulas.unit_vectors import unit_vectors
@@ -53,6 +53,7 @@ def jittered(rng, pairs):
     return TIME[:, None] + size * rng.standard_normal((pairs, 100, 2))
 
 
+@pytest.mark.many_tiles
 @pytest.mark.parametrize("redundancy", REDUNDANCIES)
 def test_lines_are_deterministic_in_both_orders(backend, redundancy):
     series = ramps()
@@ -62,6 +63,7 @@ def test_lines_are_deterministic_in_both_orders(backend, redundancy):
         assert not (outcome == Outcome.DUPLICATE).any()
 
 
+@pytest.mark.many_tiles
 @pytest.mark.parametrize("redundancy", REDUNDANCIES)
 def test_no_order_of_nodes_near_the_limit(rng, backend, redundancy):
     series = jittered(rng, 500)
@@ -73,13 +75,13 @@ def test_no_order_of_nodes_near_the_limit(rng, backend, redundancy):
     np.testing.assert_allclose(atoms, exchanged, rtol=0, atol=1e-5)
 
 
-def test_backends_agree_near_the_limit(rng):
+@pytest.mark.many_tiles
+def test_backends_agree_near_the_limit(rng, backend):
     series = jittered(rng, 500)
     expected, atoms = outcomes(series, backend="numpy")[0]
-    for backend in BACKENDS:
-        for outcome, found in outcomes(series, backend=backend):
-            np.testing.assert_array_equal(outcome, expected)
-            np.testing.assert_allclose(found, atoms, rtol=0, atol=1e-5)
+    for outcome, found in outcomes(series, backend=backend):
+        np.testing.assert_array_equal(outcome, expected)
+        np.testing.assert_allclose(found, atoms, rtol=0, atol=1e-5)
 
 
 def test_a_line_and_its_rounded_copy(backend):
@@ -166,12 +168,13 @@ def test_lambdas_of_a_dropped_node_are_those_of_the_other(rng, library):
     assert values.pop() > VANISHED**2
 
 
-def test_triton_has_the_same_outcomes(rng):
+@pytest.mark.brief
+def test_lines_walks_and_copies_side_by_side(rng, backend):
     lines = [*ramps()[::90, :, 0], *jittered(rng, 3).swapaxes(1, 2).reshape(6, -1)]
     walks = rng.standard_normal((2, 100)).cumsum(-1)
     series = np.stack([*lines, *walks, 3 * walks[0], walks[1] - 7], -1)
     expected = synkern.phiid(series, backend="numpy")
-    result = synkern.phiid(torch.from_numpy(series), backend="triton")
+    result = synkern.phiid(series, backend=backend)
     assert result.degenerate == expected.degenerate
     assert result.degenerate["duplicate"] == 2
     assert result.degenerate["deterministic"] > 10

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.backends import DIFFERENTIABLE
 from support.bounded import bounded
 from support.optional import torch
 from synkern.kernels import Limits
@@ -120,7 +121,8 @@ SECOND = {
 }
 
 
-@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.brief
+@pytest.mark.parametrize("backend", DIFFERENTIABLE, indirect=True)
 @pytest.mark.parametrize("options", SECOND.values(), ids=SECOND)
 @pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
 def test_second_derivatives_raise_and_first_with_a_graph_do_not(rng, options, backend):

@@ -8,11 +8,10 @@ import pytest
 import synkern
 from support.bounded import bounded
 from support.optional import torch
-from synkern.kernels import Limits
+from synkern.kernels import ESTIMATORS, Limits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 
-VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 ROUNDING = 1e-13  # sums of at most 23 pairs in another order
 
 
@@ -30,7 +29,7 @@ def mixture(rng):
 
 @pytest.mark.parametrize("tile", [None, 300])
 @pytest.mark.parametrize("average", ["trials", "moments", None])
-@pytest.mark.parametrize(("kind", "redundancy"), VARIANTS)
+@pytest.mark.parametrize(("kind", "redundancy"), ESTIMATORS)
 def test_means_are_those_of_the_matrices(mixture, backend, kind, redundancy, average, tile):
     limits = Limits(tile=tile)
     options = {"kind": kind, "redundancy": redundancy, "average": average, "backend": backend}

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,14 @@ def as_array(result: synkern.PhiIDResult) -> np.ndarray:
 
 
 def by_reference(series: np.ndarray, tau: int) -> np.ndarray:
-    """(16, trials, nodes, nodes) from the reference, one pair at a time."""
-    trials, _, nodes = series.shape
+    """(16, trials, nodes, nodes) from the reference, one pair at a time, once for all backends."""
+    return _by_reference(series.tobytes(), series.shape, tau)
+
+
+@functools.cache
+def _by_reference(values: bytes, shape: tuple[int, ...], tau: int) -> np.ndarray:
+    series = np.frombuffer(values).reshape(shape)
+    trials, _, nodes = shape
     out = np.full((16, trials, nodes, nodes), np.nan)
     for k in range(trials):
         for i in range(nodes):

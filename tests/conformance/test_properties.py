@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import synkern
-from support.optional import BACKENDS, torch
+from support.backends import AT_FULL_SPEED
+from support.optional import torch
 from synkern import ATOMS
 from synkern.kernels.contract import Outcome
 from synkern.kernels.lattice import swap_nodes
@@ -133,7 +134,7 @@ def calls(draw, variant, averages=(None,), dtypes=DTYPES):
         tau,
         kind,
         redundancy,
-        backend=draw(st.sampled_from([name for name in BACKENDS if name != "cpu"])),
+        backend=draw(st.sampled_from(AT_FULL_SPEED)),
         average=draw(st.sampled_from(averages)),
     )
 
@@ -395,7 +396,7 @@ def test_redundancies_by_minimum_are_not_negative(variant, data):
 @anything(15)
 def test_backends_agree(variant, data):
     call = data.draw(calls(variant, AVERAGES))
-    one, *others = (replace(call, backend=name).phiid() for name in BACKENDS)
+    one, *others = (replace(call, backend=name).phiid() for name in AT_FULL_SPEED)
     varying_pairs(call)  # may find that outcomes are in doubt
     for other in others:
         np.testing.assert_array_equal(one.constant, other.constant)

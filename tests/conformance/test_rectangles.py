@@ -38,17 +38,6 @@ LIMITS = {
 limited = pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(record.name, marks=pytest.mark.proof if record.name == "triton" else ())
-        for record in backends.BACKENDS
-        if "cpu" in record.status().devices
-    ]
-)
-def backend(request):
-    return request.param
-
-
 def needs(backend, key, *, by_node=False):
     (record,) = (record for record in backends.BACKENDS if record.name == backend)
     if lack := record.lacks(Wanted(key, by_node=by_node)):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import synkern
-from support.optional import BACKENDS, torch
+from support.optional import torch
 from synkern import LaggedMoments
 from synkern.decomposition.preprocess import PREPROCESSING
 from synkern.kernels.contract import Outcome
@@ -123,14 +123,13 @@ def test_each_lag_on_its_own(rng, backend):
 
 @pytest.mark.filterwarnings("ignore:.*as rounding errors of:UserWarning")
 @pytest.mark.parametrize("units", [1, ROUNDINGS, ROUNDINGS + 1, 3 * ROUNDINGS])
-def test_the_limit_is_the_same_everywhere(rng, units):
+def test_the_limit_is_the_same_everywhere(rng, units, backend):
     """At 1.0 a unit in the last place is 2**-52, and the bound counts those of the peak."""
     spread = units * 2.0**-52
     node = rng.choice([1.0, 1 + spread], TIME)
     expected = spread <= ROUNDINGS * 2.0**-52 * (1 + spread)
     series = beside(rng, node)
-    for backend in BACKENDS:
-        assert synkern.phiid(series, backend=backend).constant[:, 3].all() == expected
+    assert synkern.phiid(series, backend=backend).constant[:, 3].all() == expected
     assert synkern.phiid(LaggedMoments().update(series)).constant[:, 3].all() == expected
     atoms = synkern.phiid_local(series, [[0, 3]])
     assert np.isnan(atoms).all() == expected
@@ -228,11 +227,12 @@ def test_pointwise(rng, kind):
         np.testing.assert_array_equal(pairs[0][atom], pairs[1][atom])
 
 
-def test_triton_and_means_by_node(rng):
+@pytest.mark.brief
+def test_matrices_and_means_by_node(rng, backend):
     series = beside(rng, last_bit(1000.1, rng))
     expected = synkern.phiid(series, backend="numpy")
-    found = synkern.phiid(torch.from_numpy(series), backend="triton")
-    means = synkern.phiid_nodes(series)
+    found = synkern.phiid(series, backend=backend)
+    means = synkern.phiid_nodes(series, backend=backend)
     assert found.degenerate == means.degenerate == expected.degenerate
     assert found.degenerate["constant"] == 6
     np.testing.assert_allclose(found["sts"], expected["sts"], rtol=0, atol=1e-9)

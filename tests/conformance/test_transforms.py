@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.backends import AT_FULL_SPEED
 from support.optional import torch
 from synkern.decomposition import preprocess
 
@@ -106,7 +107,7 @@ def test_what_has_no_gradient_adds_none(series):
         (lambda f, s: torch.func.hessian(f)(s), "reverse mode only.*|as the trials"),
     ],
 )
-@pytest.mark.parametrize("backend", ["auto", "torch", "numpy", "cpu"])
+@pytest.mark.parametrize("backend", ["auto", *AT_FULL_SPEED])
 def test_others_are_refused(series, transform, remedy, backend):
     with pytest.raises(TypeError, match=f"series: .*({remedy})"):
         transform(total(backend=backend), series)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import synkern
-from support.optional import BACKENDS, torch
+from support.backends import AT_FULL_SPEED
+from support.optional import torch
 from synkern import ATOMS, calc_PhiID
 from synkern.decomposition import pointwise as local_module
 from synkern.decomposition.pointwise import phiid_local
@@ -352,7 +353,7 @@ def test_backends_by_name(series, kind, redundancy, monkeypatch):
     monkeypatch.setenv("CXX", "no such compiler")
     options = {"kind": kind, "redundancy": redundancy}
     expected = phiid_local(series, [[0, 1], [3, 2]], **options)
-    for backend in BACKENDS:
+    for backend in AT_FULL_SPEED:
         found = phiid_local(series, [[0, 1], [3, 2]], backend=backend, **options)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 

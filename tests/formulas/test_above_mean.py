@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import synkern
 from support import cupy_stand_in
-from support.optional import BACKENDS, needs_torch, torch
+from support.backends import AT_FULL_SPEED
+from support.optional import needs_torch, torch
 from synkern import calc_PhiID, phiid, phiid_local
 from synkern.decomposition.reference import local_pair, phiid_pair
 from synkern.kernels.formulas.above_mean import above_mean
@@ -187,7 +188,7 @@ def test_functions_agree(name, redundancy, rng):
     for k, atom in enumerate(synkern.ATOMS):
         for found in (local[k], tensor[k], drop_in[atom]):
             np.testing.assert_allclose(found, pointwise[atom], rtol=0, atol=1e-12)
-    for backend in BACKENDS:
+    for backend in AT_FULL_SPEED:
         found = phiid(series, atoms="all", backend=backend, **options)
         for atom, value in expected.items():
             assert found[atom][0, 1] == pytest.approx(value, abs=1e-12), (backend, atom)
@@ -204,7 +205,7 @@ def test_averages(name, rng):
         "concatenate": information(*exact_bits(series)),
     }
     for average, value in expected.items():
-        for backend in BACKENDS:
+        for backend in AT_FULL_SPEED:
             options = {"kind": "discrete", "average": average, "backend": backend}
             found = sum_of(phiid(series, atoms="all", **options))
             assert found == pytest.approx(value, abs=1e-12), (backend, average)
@@ -253,7 +254,7 @@ def test_nulls_agree(rng):
                 np.testing.assert_allclose(other, first, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", AT_FULL_SPEED)
 def test_a_node_is_constant_where_its_bits_are(backend, rng):
     """The largest of different samples exceeds their mean, however near; equal ones never do."""
     series = rng.standard_normal((40, 3))

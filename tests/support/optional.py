@@ -50,5 +50,3 @@ except ModuleNotFoundError as error:
     torch = Absent("torch")
 
 needs_torch = pytest.mark.skipif(isinstance(torch, Absent), reason="torch is not installed")
-BACKENDS = ("cpu", "numpy") if isinstance(torch, Absent) else ("cpu", "numpy", "torch")
-"""Those that run on any machine, for tests that compare them."""

@@ -6,7 +6,7 @@ trials it takes logarithms; once at its end it writes the tile and its mirror im
 
 Roofline, H200, N = 1152, 60 trials, T = 100, float64, rtr and sts: 0.13 GB (0.03 ms), 31.6 GFLOP of
 products (0.47 ms), 2.0 G double-precision instructions (0.12 ms): floor 0.6 ms. Not yet measured.
-Counts are derived in kernels/README.md.
+Counts are derived in ../README.md.
 """
 
 import triton

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 import triton
-from backends.triton.test_triton_kernels import every_address, poison
-from conftest import GOLDEN_VARIANTS
 
 import synkern
 from support.bounded import bounded
+from support.golden import GOLDEN_VARIANTS
 from synkern import ATOMS
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.contract import Limits
@@ -24,9 +23,8 @@ from synkern.kernels.triton_backend.device.discrete import ones
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:series has (6|12) time points:UserWarning"),
+    pytest.mark.usefixtures("addresses", "poisoned_outputs"),
 ]
-
-__all__ = ["every_address", "poison"]  # Fixtures of every test here too.
 
 FEW = ("rtr", "sts")
 OTHERS = [("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]

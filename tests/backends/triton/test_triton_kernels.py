@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from support.poison import poison_memory
+from support.triton_sums import kernel_sums
 from synkern.decomposition.reference import phiid_pair
 from synkern.kernels.contract import Rectangle, smallest_trusted
 from synkern.kernels.engine.libraries import torch_library
@@ -17,31 +17,17 @@ from synkern.kernels.lattice import ATOMS, moebius_matrix
 from synkern.kernels.triton_backend.configurations import Launch
 from synkern.kernels.triton_backend.device.tiles import tile_of
 from synkern.kernels.triton_backend.launch import Area, Grid, grid_for
-from synkern.kernels.triton_backend.mmi import fill, path_for
+from synkern.kernels.triton_backend.mmi import path_for
 from synkern.kernels.triton_backend.plan import TERMS, coefficients, group, mirrors, plan
 
 # Of triton 3.6's interpreter, about itself.
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
+    pytest.mark.usefixtures("addresses", "poisoned_outputs"),
+]
 
 FEW, SOME = ("rtr", "sts"), ("xtx", "yty", "sts")
 PATHS = ["series", "moments"]
-
-
-@pytest.fixture(autouse=True)
-def every_address(addresses):
-    """Checked in all of these tests."""
-
-
-@pytest.fixture(autouse=True)
-def poison(monkeypatch):
-    """What a kernel does not write is NaN."""
-    poison_memory(monkeypatch)
-
-
-def kernel_sums(segments, names, path, *, capacity=4096, **options):
-    marked, count = torch.full((capacity,), -1), torch.zeros(1, dtype=torch.int64)
-    out = fill(path, *segments, marked, count, plan=plan(names), **options)
-    return out, marked, int(count)
 
 
 def reference(series, tau, names):

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 import torch
-from backends.triton.test_triton_kernels import every_address, kernel_sums, poison
 
+from support.triton_sums import kernel_sums
 from synkern.kernels import numpy_backend, torch_backend
 from synkern.kernels.contract import Limits, Rectangle
 from synkern.kernels.engine.all_pairs import request_for
@@ -23,9 +23,10 @@ from synkern.kernels.triton_backend.op import gaussian_mmi
 from synkern.kernels.triton_backend.plan import plan
 
 # Of triton 3.6's interpreter, about itself.
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
-
-__all__ = ["every_address", "poison"]  # Fixtures of every test here too.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
+    pytest.mark.usefixtures("addresses", "poisoned_outputs"),
+]
 
 NODES = 37
 RECTANGLES = {

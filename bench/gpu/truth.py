@@ -1,19 +1,14 @@
-"""What the stages of gpu_check.py share: where they run, series, and results held to NumPy."""
+"""What the stages of `bench.gpu.check` share: where they run, series, results held to NumPy."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 GPU = torch.cuda.is_available()
 if not GPU:
@@ -29,7 +24,11 @@ VARIANTS = tuple(ESTIMATORS)
 TWO = ("rtr", "sts")
 SERIES = ("random", "near-singular", "degenerate", "duplicate")
 
-Case = dict[str, Any]
+Options = dict[str, Any]
+"""Of a decomposition, with what is asked for and the path of Gaussian MMI."""
+
+Row = dict[str, Any]
+"""What became of them."""
 
 
 class NotRunError(Exception):
@@ -54,8 +53,8 @@ def series(kind: str, trials: int, time_: int, nodes: int) -> np.ndarray:
     return values
 
 
-def cases(by_node: tuple[tuple[str, str], ...] = VARIANTS) -> Iterator[Case]:
-    """Options of a decomposition, with what is asked for and the path of Gaussian MMI.
+def every_options(by_node: tuple[tuple[str, str], ...] = VARIANTS) -> Iterator[Options]:
+    """All that are tried.
 
     Args:
         by_node: estimators that are reduced to means by node.
@@ -92,21 +91,23 @@ class Truth:
         near = float(np.nanmax(np.abs(np.where(np.isnan(each), 0, each))))
         self._promise = 1e-6 if near > 1 - 1e-3 else 1e-9
 
-    def compared(self, case: Case, given: Any, backend: str, forced: Callable[[str], Any]) -> Case:
-        """Hold two computations of a case to the truth.
+    def compared(
+        self, asked: Options, given: Any, backend: str, forced: Callable[[str], Any]
+    ) -> Row:
+        """Hold two computations to the truth.
 
         Args:
-            case: one of `cases`.
+            asked: one of `every_options`.
             given: the series, where and as the backend takes it.
             backend: its name.
             forced: a context in which the backend takes a path, given its name.
         """
         options = {
-            key: value for key, value in case.items() if key not in ("what", "path", "dtype")
+            key: value for key, value in asked.items() if key not in ("what", "path", "dtype")
         }
-        what, dtype = case["what"], case["dtype"]
+        what, dtype = asked["what"], asked["dtype"]
         expected = self._expected(what, options)
-        with forced(case["path"]):
+        with forced(asked["path"]):
             results = [
                 self._decomposed(what, given, options | {"dtype": dtype, "backend": backend})
                 for _ in range(2)
@@ -128,7 +129,7 @@ class Truth:
         few = abs(results[0].rescued - expected.rescued) <= 1 + expected.rescued // 1000
         return {
             "backend": backend,
-            **{key: str(value) for key, value in case.items()},
+            **{key: str(value) for key, value in asked.items()},
             "error": error,
             "tolerance": tolerance,
             "same nan": same_nan,
@@ -138,13 +139,13 @@ class Truth:
             "passed": same_nan and same_degenerate and same_bits and few and error <= tolerance,
         }
 
-    def _expected(self, what: str, options: Case) -> Any:
+    def _expected(self, what: str, options: Options) -> Any:
         key = str((what, sorted(options.items())))
         if key not in self._known:
             self._known[key] = self._decomposed(what, self.values, options | {"backend": "numpy"})
         return self._known[key]
 
-    def _decomposed(self, what: str, given: Any, options: Case) -> Any:
+    def _decomposed(self, what: str, given: Any, options: Options) -> Any:
         nodes = self.values.shape[-1]
         if what == "reference":
             return synkern.persistence_reference(given, **options)
@@ -163,7 +164,7 @@ def _host(array: Any) -> np.ndarray:
     return array.cpu().numpy() if isinstance(array, torch.Tensor) else array.get()
 
 
-def summary(rows: list[Case], left_out: int) -> Case:
+def summary(rows: list[Row], left_out: int) -> Row:
     """Of a stage: whether all passed, the worst, and each."""
     failures = [row for row in rows if not row["passed"]]
     worst = max((row["error"] / row["tolerance"] for row in rows), default=0)

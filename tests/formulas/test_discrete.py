@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN_VARIANTS
 
+from support.golden import GOLDEN_VARIANTS
 from synkern.kernels.contract import Limits, Tile
 from synkern.kernels.engine.libraries import NUMPY, torch_library
 from synkern.kernels.formulas.discrete import binarise, discrete_pairs, discrete_tile
