@@ -18,9 +18,9 @@ or of one source about two targets, and the double redundancy of two sources abo
 Counting is matrix multiplication: a node is, at each sample, in one of four states (its past and
 its future bit), and the 16 products of the indicators of two nodes' states are the joint counts.
 
-The functions are written for any array library with NumPy's names (`xp` is numpy, torch or cupy). On a
-CPU they work on parts of `PART_ENTRIES` entries (trial, pair) and hold, besides the result, 13 MB
-for "MMI" and 15 MB for "CCS"; elsewhere on a whole tile, which takes 48 and 134 MB at 64,000.
+The functions are written for any array library with NumPy's names (`xp` is numpy, torch or cupy).
+On a CPU they work on parts of `PART_ENTRIES` entries (trial, pair) and hold, besides the result, 13
+MB for "MMI" and 15 MB for "CCS"; elsewhere on a whole tile, which takes 48 and 134 MB at 64,000.
 """
 
 from __future__ import annotations
