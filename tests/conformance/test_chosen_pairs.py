@@ -12,6 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 
 VARIANTS = [("gaussian", "MMI"), ("gaussian", "CCS"), ("discrete", "MMI"), ("discrete", "CCS")]
 ROUNDING = 1e-12  # sums of some hundred products of unit vectors, in another order
+EXCHANGED = 1e-9  # x and y of a pair exchanged: the rounding of data 1e-6 apart, a few times
 
 
 WAYS = {
@@ -103,18 +104,77 @@ def test_within_and_between(mixture, way, labels):
     assert sorted(found) == np.transpose(np.triu_indices(7, 1)).tolist()
 
 
-def test_bipartite_is_a_matrix(mixture, backend):
-    rows, columns = [4, 0], [1, 6, 0]
-    everything = synkern.phiid(mixture, atoms="all", backend=backend)
-    result = synkern.phiid(
-        mixture, atoms="all", pairs="bipartite", groups=(rows, columns), backend=backend
-    )
+GROUPS = {
+    "apart, in order": ([0, 1, 2], [3, 4, 5, 6]),
+    "rows after columns": ([4, 5, 6], [0, 1, 2]),
+    "in no order": ([6, 0, 3], [5, 1, 2, 4]),
+    "one node in both": ([4, 0], [1, 6, 0]),
+    "several in both": ([5, 3, 0, 1], [6, 1, 0, 5]),
+    "rows among the columns": ([1, 3], [0, 3, 6, 1]),
+    "columns among the rows": ([2, 6, 0, 1], [6, 2]),
+    "the same": ([6, 0, 3, 1], [0, 1, 3, 6]),
+    "two the same": ([0, 6], [6, 0]),
+    "all with all": (range(7), range(7)),
+    "one with one": ([6], [0]),
+    "one with one in both": ([0], [0, 6]),
+    "twice": ([0, 0, 5], [6, 1, 6]),
+}
+
+
+@pytest.mark.parametrize("average", ["trials", "moments", None])
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_bipartite_is_a_matrix(mixture, backend, groups, average):
+    """Whatever the groups share: each entry, flag and count is that of all pairs."""
+    options = {"atoms": "all", "average": average, "backend": backend}
+    everything = synkern.phiid(mixture, **options)
+    result = synkern.phiid(mixture, pairs="bipartite", groups=groups, **options)
+    at = np.ix_(*groups)
     for atom in synkern.ATOMS:
-        np.testing.assert_allclose(
-            result[atom], everything[atom][np.ix_(rows, columns)], rtol=0, atol=ROUNDING
-        )
-    assert np.isnan(result["sts"][1, 2])  # a node with itself, as on the diagonal
-    assert result.n_pairs == 5
+        np.testing.assert_allclose(result[atom], everything[atom][..., *at], rtol=0, atol=EXCHANGED)
+    np.testing.assert_array_equal(result.pairs, np.stack(np.broadcast_arrays(*at), -1))
+    np.testing.assert_array_equal(result.constant, everything.constant)
+    wanted = {tuple(sorted(pair)) for pair in result.pairs.reshape(-1, 2).tolist()}
+    wanted = {pair for pair in wanted if pair[0] != pair[1]}
+    flags = {tuple(flag) for flag in everything.flagged if (flag[1], flag[2]) in wanted}
+    assert {tuple(flag) for flag in result.flagged} == flags
+    assert len(result.flagged) == len(flags)
+    assert result.n_pairs == len(wanted)
+    np.testing.assert_array_equal(result.valid_trials(), everything.valid_trials()[at])
+    chosen = synkern.phiid(mixture, pairs=sorted(wanted), **options)
+    assert (result.rescued, result.degenerate) == (chosen.rescued, chosen.degenerate)
+
+
+@pytest.mark.parametrize("average", ["trials", "concatenate", None])
+@pytest.mark.parametrize("groups", list(GROUPS.values())[2::3], ids=list(GROUPS)[2::3])
+def test_bipartite_under_a_mask_and_of_moments(mixture, groups, average):
+    mask = np.ones((3, 40), bool)
+    mask[0, 3] = mask[2, [8, 9, 30]] = False
+    at = np.ix_(*groups)
+    options = {"average": average, "atoms": ["sts", "xtr"]}
+    moments = synkern.LaggedMoments().update(mixture)
+    for series, more in ((mixture, {"mask": mask}), (moments, {})):
+        everything = synkern.phiid(series, **options, **more)
+        result = synkern.phiid(series, pairs="bipartite", groups=groups, **options, **more)
+        for atom in everything:
+            np.testing.assert_allclose(
+                result[atom], everything[atom][..., *at], rtol=0, atol=EXCHANGED
+            )
+        np.testing.assert_array_equal(result.constant, everything.constant)
+
+
+@pytest.mark.parametrize("redundancy", ["MMI", "CCS"])
+@pytest.mark.parametrize("groups", [([3, 0], [1, 2]), ([0, 2, 3], [3, 0])])
+def test_gradient_of_bipartite_pairs(groups, redundancy):
+    torch.manual_seed(0)
+    series = torch.randn(2, 32, 4, dtype=torch.float64, requires_grad=True)
+    same = torch.as_tensor(groups[0])[:, None] == torch.as_tensor(groups[1])
+
+    def values(series):
+        options = {"redundancy": redundancy, "atoms": ["sts", "xty"]}
+        result = synkern.phiid(series, pairs="bipartite", groups=groups, **options)
+        return result["sts"][~same], result["xty"][~same]
+
+    assert torch.autograd.gradcheck(values, (series,))
 
 
 def test_gradient(way):
