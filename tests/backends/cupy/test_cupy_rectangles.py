@@ -199,3 +199,14 @@ def test_bipartite_pairs(cupy, shim, rng, estimator, average, groups):
     assert any("Rectangle" in name for name in shim.names)
     assert found["sts"].shape == expected["sts"].shape
     assert_same(found, expected, 1e-9)
+
+
+@estimators
+@pytest.mark.parametrize("by_node", [False, True])
+def test_two_nodes_alone(cupy, rng, estimator, by_node):
+    """The one pair, exchanged; its matrices are left to whole arrays, as those of all pairs are."""
+    rectangle = Rectangle(slice(1, 2), slice(0, 1))
+    options = {"per_trial": False, "rectangle": rectangle, "by_node": by_node}
+    series = rng.standard_normal((3, 40, 2)).cumsum(1)
+    expected, found = both(cupy, series, estimator, ("rtr", "sts", "xtr"), **options)
+    (assert_nodes if by_node else assert_pairs)(found, expected, 1e-12)
