@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 import synkern
+from support.optional import torch
 from synkern.decomposition import backends
 from synkern.decomposition.call import Options, decompose, decompose_nodes
 from synkern.kernels import ESTIMATORS, Limits, request_for
