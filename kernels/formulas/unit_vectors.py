@@ -168,8 +168,3 @@ def _centred(segment: Array) -> Array:
     """Twice: the rounding of the first mean is large beside the signal when the offset is."""
     once = segment - segment.mean(-1)[..., None]
     return once - once.mean(-1)[..., None]
-
-
-# Names of before, until the backends no longer use them.
-Segments = UnitVectors
-standardise = unit_vectors

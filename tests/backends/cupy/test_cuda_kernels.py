@@ -18,8 +18,8 @@ from support.cuda_runs import (
     series,
 )
 from synkern.kernels.formulas import estimators
-from synkern.kernels.formulas import unit_vectors as segments
 from synkern.kernels.formulas.estimators import STRICT
+from synkern.kernels.formulas.unit_vectors import unit_vectors
 from synkern.kernels.lattice import ATOMS
 
 
@@ -77,7 +77,7 @@ def test_what_is_not_trusted_is_left_out_and_listed(launcher, rng, kind, names, 
 @pytest.mark.parametrize("names", [TWO, ATOMS], ids=["two", "all"])
 def test_persistence_reference(launcher, rng, names, moments):
     estimator = estimators.PERSISTENCE
-    features = segments.standardise(np, series(rng, 4, 60, 19), 1)
+    features = unit_vectors(np, series(rng, 4, 60, 19), 1)
     wanted, keys = expected(estimator, features, names, "float64")
     run = Run(launcher, estimator, features, names, "float64", moments=moments)
     found, marks = run.matrices(4)
