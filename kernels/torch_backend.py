@@ -26,12 +26,11 @@ def run(source: Any, request: Request) -> Pairs | Nodes:
     """
     lib = torch_library()
     torch = lib.xp
-    precision = torch.get_float32_matmul_precision()
-    if request.dtype == "float32" and precision != "highest":
+    if request.dtype == "float32" and torch.get_float32_matmul_precision() != "highest":
         raise ValueError(
             "dtype is 'float32', but torch may round float32 matrix products to TF32 or bfloat16, "
-            f"as torch.get_float32_matmul_precision() is {precision!r}; use dtype='float64' or "
-            "torch.set_float32_matmul_precision('highest')"
+            f"as torch.get_float32_matmul_precision() is {torch.get_float32_matmul_precision()!r}; "
+            "use dtype='float64' or torch.set_float32_matmul_precision('highest')"
         )
     device = source.device if isinstance(source, torch.Tensor) else source.like.device
     with torch.autocast(device.type, enabled=False):

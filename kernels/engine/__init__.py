@@ -1,1 +1,4 @@
-"""What backends share: all pairs by tiles, chosen pairs, means by node, marked pairs."""
+"""What backends share: tiles, all pairs, chosen pairs, sums by node, marked pairs, the gradient.
+
+`decompose` takes a request from features to its answer, with the arrays of `libraries`.
+"""

@@ -72,7 +72,7 @@ def atoms(
     """Atoms in nats, averaged over samples, one array (trials, rows, columns) per name.
 
     Args:
-        lib: numpy or torch.
+        lib: of the arrays.
         row: samples of the first nodes, x and a.
         column: samples of the second nodes, y and b.
         c: their correlations; broadcast, like the lambdas, to (trials, rows, columns).
@@ -144,7 +144,7 @@ def _local_informations(
     """(..., 3, 3, samples): the table at every sample, target by target.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         variables: x, y, a, b, arrays (..., samples) that broadcast.
         weights: (..., 10, 4), from `_weights`.
         table: (..., 9), its means.

@@ -18,9 +18,9 @@ or of one source about two targets, and the double redundancy of two sources abo
 Counting is matrix multiplication: a node is, at each sample, in one of four states (its past and
 its future bit), and the 16 products of the indicators of two nodes' states are the joint counts.
 
-The functions are written for any array library with NumPy's names (`xp` is numpy or torch). On a
-CPU they work on parts of `PART_ENTRIES` entries (trial, pair) and hold, besides the result, 13 MB
-for "MMI" and 15 MB for "CCS"; elsewhere on a whole tile, which takes 48 and 134 MB at 64,000.
+The functions are written for any array library with NumPy's names (`xp` is numpy, torch or cupy).
+On a CPU they work on parts of `PART_ENTRIES` entries (trial, pair) and hold, besides the result, 13
+MB for "MMI" and 15 MB for "CCS"; elsewhere on a whole tile, which takes 48 and 134 MB at 64,000.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def binarise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Bit
     A sample that equals the mean exactly is not above it; see `above_mean`.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         series: (trials, time, nodes) float64, finite.
         tau: lag in samples.
         pooled: as in `unit_vectors`: "moments" joins the bits of all trials, each about the
@@ -127,7 +127,7 @@ def discrete_tile(
     """Atoms of a tile of pairs, in bits.
 
     Args:
-        lib: numpy or torch.
+        lib: of the arrays.
         bits: from `binarise`.
         tile: trials, rows (first nodes) and columns (second nodes).
         names: atoms wanted.
@@ -161,7 +161,7 @@ def discrete_pairs(
     """Atoms of a list of pairs, in bits.
 
     Args:
-        lib: numpy or torch.
+        lib: of the arrays.
         bits: from `binarise`.
         positions: (pairs, 3) int64: trial, row (first node), column (second node).
         names: atoms wanted.
@@ -205,7 +205,7 @@ def _count(lib: Library, first: Array, second: Array) -> dict[str, Array]:
     """Counts of the states of all pairs of rows and columns, and of their nodes.
 
     Args:
-        lib: numpy or torch.
+        lib: of the arrays.
         first: `_indicators` of the rows.
         second: of the columns.
 

@@ -10,8 +10,8 @@ other. MMI redundancy is the least of the informations, hence the *largest* of t
 the averages, and with them the six correlations of the pair, are all that is needed (Barrett, Phys.
 Rev. E 91, 052802, 2015; Mediano et al., arXiv:2109.13186).
 
-The functions are written for any array library with NumPy's names (`xp` is numpy or torch), act
-elementwise and broadcast.
+The functions are written for any array library with NumPy's names (`xp` is numpy, torch or cupy),
+act elementwise and broadcast.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def lambdas(xp: Any, c: Correlations) -> tuple[Lambdas, Array]:
     inverting Σ_xy, has no such bound: at y = x + 1e-4 noise it is wrong by 0.03 nats.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         c: correlations that broadcast against each other.
 
     Returns:

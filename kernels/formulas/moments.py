@@ -116,7 +116,7 @@ def sums(
     """Sums over some samples.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         past: (trials, samples, nodes) float64, finite.
         future: likewise, sample by sample tau later.
         spacing: of the values, see `steady.within_rounding`.

@@ -195,7 +195,7 @@ def variables(xp: Any, series: Array, tau: int) -> Variables:
     """Past and future of every node, every trial fitted to itself.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         series: (trials, time, nodes) float64, finite.
         tau: lag in samples.
     """
@@ -207,7 +207,7 @@ def fitted_to(xp: Any, series: Variables, fit: Variables) -> Variables:
     """The same with distributions fitted to the samples of all trials of `fit` together.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         series: from `variables`.
         fit: from `variables` of another series, with the same nodes, at a lag of its own.
 
@@ -285,7 +285,7 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     """Local quantities, in nats, of jointly Gaussian variables of unit variance.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         fitted: (pairs, 4, samples): x, y, a, b from `unit_vectors`.
         evaluated: (pairs, 4, points).
         redundancy: "MMI" or "CCS".
@@ -333,7 +333,7 @@ def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
     """Local quantities, in bits, of each of the 16 states of four bits.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         fitted: (pairs, samples) int64 states, from `symbols`: x + 2 y + 4 a + 8 b.
         redundancy: "MMI" or "CCS".
 

@@ -54,7 +54,7 @@ def resolve(xp: Any, x: Array, y: Array, a: Array, b: Array) -> Resolved:
     node that leaves more open is kept, wherever it stands: the result has no order of the nodes.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         x: past of the first node, (pairs, samples), centred, unit norm, float64.
         y: past of the second node.
         a: future of the first node.

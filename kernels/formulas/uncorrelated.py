@@ -72,7 +72,7 @@ def correlated(xp: Any, c: Correlations, samples: int) -> Lambdas:
     """Of each information, whether it is not zero at every sample: masks that broadcast.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         c: correlations in float64.
         samples: what they are taken over.
     """

@@ -86,7 +86,7 @@ def unit_vectors(xp: Any, series: Array, tau: int, pooled: str | None = None) ->
     """Centre and scale past and future separately, as phyid does; at 100 samples it matters.
 
     Args:
-        xp: numpy or torch.
+        xp: numpy, torch or cupy.
         series: (trials, time, nodes) float64, finite.
         tau: lag in samples.
         pooled: None; "moments": trials are centred each on its own and their samples joined, which

@@ -80,7 +80,7 @@ def test_a_trial_with_too_few_pairs(series, backend):
     series = np.tile(series, (1, 3, 1))
     mask = np.tile(np.arange(120) % 4 < 2, (3, 1))
     with pytest.raises(ValueError, match=r"trial 0 has 60 valid.*tau = 2.*leaves 0 samples"):
-        synkern.phiid(series, mask=mask, tau=(1, 2), average=None, backend=backend)
+        synkern.phiid_lags(series, mask=mask, tau=(1, 2), average=None, backend=backend)
 
 
 def test_few_pairs_warn(series):

@@ -117,7 +117,7 @@ def test_constant_in_past_or_future_alone(rng, backend, tau, side):
 def test_each_lag_on_its_own(rng, backend):
     series = beside(rng, last_bit(1000.1, rng), 1)
     series[0, -5:, 3] += 1  # past only at lags below 5
-    found = synkern.phiid(series, tau=[1, 3, 5, 8], backend=backend)
+    found = synkern.phiid_lags(series, tau=[1, 3, 5, 8], backend=backend)
     assert [bool(one.constant[0, 3]) for one in found.values()] == [False, False, True, True]
 
 
@@ -296,7 +296,7 @@ def test_what_a_filter_leaves_of_a_constant_is_warned_of(rng, backend):
         with pytest.warns(UserWarning, match=r"node 3 varies by \de-1[3-7] of what the others do"):
             result = synkern.phiid(series, backend=backend, average=average)
         assert not result.constant.any()  # in another unit it could be data
-    (message,) = messages(lambda: synkern.phiid(series, tau=[1, 2], backend=backend))
+    (message,) = messages(lambda: synkern.phiid_lags(series, tau=[1, 2], backend=backend))
     with warnings.catch_warnings():  # as the message says
         warnings.filterwarnings("ignore", ".*as rounding errors of")
         synkern.phiid(series, backend=backend)

@@ -36,7 +36,7 @@ CASES = {
     "pooled": total(average="moments"),
     "pairs": total(pairs=[[1, 0], [0, 2]]),
     "float32": total(dtype="float32"),
-    "several lags": lambda s: torch.nansum(synkern.phiid(s, tau=[1, 2])[2]["rtr"]),
+    "several lags": lambda s: torch.nansum(synkern.phiid_lags(s, tau=[1, 2])[2]["rtr"]),
     "excess": lambda s: torch.nansum(
         synkern.phiid(s, average=None).excess(synkern.persistence_reference(s, average=None))["sts"]
     ),

@@ -56,7 +56,7 @@ def phiid(**options):
 
 def moments(series):
     gathered = synkern.LaggedMoments([1, 2]).update(series[:, :33]).update(series[:, 33:])
-    return synkern.phiid(gathered, average="concatenate")[2]
+    return synkern.phiid(gathered, tau=2, average="concatenate")
 
 
 CALLS = {
