@@ -25,7 +25,8 @@ def prepared(settings: Settings, norms: NDArray[Any]) -> NDArray[Any]:
     """Return the series to decompose, (trials, time, nodes): the norms after `detrend`."""
     if settings.detrend == NONE:
         return norms
-    return np.asarray(decomposition.PREPROCESSING[settings.detrend](norms))
+    step: Any = settings.detrend
+    return np.asarray(decomposition.PREPROCESSING[step](norms))
 
 
 def placed(settings: Settings, series: NDArray[Any]) -> Any:
