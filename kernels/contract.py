@@ -22,7 +22,7 @@ ArrayKind = Literal["numpy", "torch", "cupy"]
 """The library of an array, by the name of its module."""
 
 Key = tuple[str, str]
-"""Of an estimator: its kind, "gaussian", "discrete" or "persistence", and its redundancy."""
+"""Kind and redundancy of an estimator; kinds are "gaussian", "discrete" and "persistence"."""
 
 
 class Outcome(IntEnum):
@@ -322,7 +322,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a backend can run on this machine.
+    """Answer of a backend to where it can run on this machine.
 
     Attributes:
         devices: kinds of device it can run on now, such as ("cpu", "cuda"); empty if none.

@@ -69,7 +69,7 @@ class Kind:
 
 
 def _side_by_side(name: str, what: str, pairs: np.ndarray, tau: int = 1) -> Kind:
-    """From (pairs, time, 2)."""
+    """Series of nodes side by side, from (pairs, time, 2)."""
     count, samples, _ = pairs.shape
     series = pairs.swapaxes(0, 1).reshape(1, samples, 2 * count)
     first = 2 * np.arange(count)

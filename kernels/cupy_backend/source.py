@@ -21,11 +21,11 @@ OPTIONS = ("--std=c++17",)
 
 
 class Shape(NamedTuple):
-    """Of a tile of pairs, and of the block that has it.
+    """Shape of a tile of pairs, and of the block that has it.
 
     Attributes:
         tile: rows and columns.
-        threads: of a block.
+        threads: number of threads of a block.
     """
 
     tile: int

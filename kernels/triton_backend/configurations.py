@@ -1,4 +1,4 @@
-"""Which tiles and warps a kernel is compiled for: frozen values with their source.
+"""Tiles and warps that a kernel is compiled for: frozen values with their source.
 
 Nothing is tuned at a user's first call. `bench/tables/sweep_tiles.py` measures the candidates on
 the machine at hand and prints the table below, ready to paste. CCS and discrete have theirs beside

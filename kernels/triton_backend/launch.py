@@ -42,7 +42,7 @@ class Area(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of a matrix of these pairs."""
+        """Shape of a matrix of these pairs."""
         rows, columns = self.sides
         return rows.stop - rows.start, columns.stop - columns.start
 
@@ -112,7 +112,7 @@ def grid_for(
 
 
 def bits(value: float) -> int:
-    """Of a float64, as an integer argument."""
+    """Bits of a float64, as an integer argument."""
     return int(np.float64(value).view(np.int64))
 
 
@@ -192,7 +192,7 @@ def total(chunks: torch.Tensor) -> torch.Tensor:
 
 
 def multiprocessors(tensor: torch.Tensor) -> int:
-    """Of the tensor's device."""
+    """Number of multiprocessors of the tensor's device."""
     if tensor.device.type != "cuda":
         return MULTIPROCESSORS
     return int(torch.cuda.get_device_properties(tensor.device).multi_processor_count)
