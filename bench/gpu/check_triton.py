@@ -220,7 +220,7 @@ def timing(_: float) -> dict[str, Any]:
 
 
 def eager_sums(vectors: UnitVectors) -> torch.Tensor:
-    """What the eager backend computes, over whole matrices of ten trials: (2, nodes, nodes)."""
+    """What backend torch computes, over whole matrices of ten trials: (2, nodes, nodes)."""
     limit = smallest_trusted(vectors.samples, "float64", STRICT["float64"])
     total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=vectors.past.device)
     for start in range(0, TRIALS, 10):
