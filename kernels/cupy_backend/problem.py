@@ -333,6 +333,4 @@ def _words(lib: Library, bits: Bits) -> Array:
 def _least(features: Any, request: Request, dtype: str) -> float:
     """The least variance trusted in arithmetic of a dtype."""
     tolerance = request.estimator.tolerance(features)[dtype]
-    least = smallest_trusted(features.samples, dtype, tolerance)
-    # Above 1 no pair is trusted; 2 keeps rounding out of it.
-    return least if least < 1 else 2.0
+    return smallest_trusted(features.samples, dtype, tolerance)

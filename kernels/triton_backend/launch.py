@@ -120,9 +120,8 @@ def least_trusted(
     samples: int, dtype: str, tolerances: Mapping[str, float] = STRICT
 ) -> tuple[int, int]:
     """Bits of the least variance trusted in this dtype and in float64."""
-    # Above 1 no pair is trusted; one more than that keeps rounding out of it.
     own, double = (smallest_trusted(samples, d, tolerances[d]) for d in (dtype, "float64"))
-    return bits(own if own < 1 else 2.0), bits(double)
+    return bits(own), bits(double)
 
 
 def launch_tiles(
