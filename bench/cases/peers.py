@@ -312,4 +312,4 @@ def _numba(workload: Workload, dtype: str) -> Compute:
 
 
 _MIRROR = [ATOMS.index(atom.translate(str.maketrans("xy", "yx"))) for atom in ATOMS]
-"""Of each atom, the one whose matrix is its transpose."""
+"""Place of the atom whose matrix is the transpose of each."""

@@ -144,7 +144,7 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     **check_triton.STAGES,
     **check_cupy.STAGES,
 }
-"""With the seconds that each may take."""
+"""Stages, with the seconds that each may take."""
 
 
 def main() -> int:

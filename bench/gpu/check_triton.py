@@ -277,4 +277,4 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     "triton-sweep": (sweep, 120),
     "triton-sanitizer": (sanitizer, 90),
 }
-"""With the seconds that each may take."""
+"""Stages, with the seconds that each may take."""

@@ -25,7 +25,7 @@ TWO = ("rtr", "sts")
 SERIES = ("random", "near-singular", "degenerate", "duplicate")
 
 Options = dict[str, Any]
-"""Of a decomposition, with what is asked for and the path of Gaussian MMI."""
+"""Options of a decomposition, with what is asked for and the path of Gaussian MMI."""
 
 Row = dict[str, Any]
 """What became of them."""

@@ -149,12 +149,12 @@ def _chosen(series: np.ndarray, draws: int) -> np.ndarray:
 
 
 def backends() -> list[str]:
-    """Those that can run here, triton interpreted if need be."""
+    """Backends that can run here, triton interpreted if need be."""
     return [b.name for b in BACKENDS if b.status().available]
 
 
 def missing() -> dict[str, str]:
-    """Those that cannot, and why."""
+    """Backends that cannot run here, and why."""
     return {
         b.name: f"{status.why}; {status.remedy}"
         for b in BACKENDS

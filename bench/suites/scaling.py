@@ -31,7 +31,7 @@ STARTS = {"nodes": 64, "time": 50, "trials": 1}
 ENDS = {"nodes": 1 << 16, "time": 1 << 14, "trials": 1 << 11}
 
 MEMORY_SHARE = 0.5
-"""Of what is available that a call may be expected to take."""
+"""Share of the available memory that a call may be expected to take."""
 
 WORKLOADS: dict[str, dict[str, Any]] = {
     "MMI rtr+sts": {},
@@ -307,7 +307,7 @@ def _best(call: Callable[[], Any], repeats: int = 4) -> float:
 
 
 def cpu_backends() -> list[str]:
-    """Those that compute on the CPU; a time of triton's interpreter says nothing."""
+    """Backends that compute on the CPU; a time of triton's interpreter says nothing."""
     from synkern.decomposition import BACKENDS  # noqa: PLC0415
 
     return [b.name for b in BACKENDS if "cpu" in b.status().devices and b.name != "triton"]

@@ -70,7 +70,7 @@ KERNELS: dict[Key, Kernel] = {
     ("discrete", "MMI"): Kernel(2, words, 50, 0.3, 40),
     ("discrete", "CCS"): Kernel(3, words, 50, 0.3, 40),
 }
-"""By the key of an estimator."""
+"""Kernels by the key of their estimator."""
 
 
 def refuses(wanted: Wanted) -> str | None:

@@ -56,7 +56,7 @@ def threads() -> int:
 
 
 def _cores() -> int:
-    """Those that this process may run on."""
+    """Number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

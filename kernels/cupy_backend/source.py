@@ -72,7 +72,7 @@ def _shapes(pairs: str) -> dict[str, Shape]:
 SHAPES: dict[str, Shape] = {
     name: shape for pairs in PAIRS for name, shape in _shapes(pairs).items()
 }
-"""By name expression, as NVRTC and `cupy.RawModule` want it: every kernel that has tiles."""
+"""Every kernel that has tiles, by name expression as NVRTC and `cupy.RawModule` want it."""
 
 TOTALS = tuple(f"phiid::node_totals<{pairs}>" for pairs in PAIRS)
 """The name expressions of the kernels that add up what the others have by tile."""

@@ -63,7 +63,7 @@ class GaussianMMI(_Gaussian):
         return LOOSE if isinstance(features, Moments) else STRICT
 
     def correlations(self, c: Correlations) -> Correlations:
-        """Those that are decomposed: as they are."""
+        """Correlations that are decomposed: as they are."""
         return c
 
     def tile_entries(self, features: UnitVectors | Moments) -> int:
@@ -130,7 +130,7 @@ class PersistenceMMI(GaussianMMI):
         return LOOSE
 
     def correlations(self, c: Correlations) -> Correlations:
-        """Those of two AR(1) nodes."""
+        """Correlations of two AR(1) nodes."""
         q = 0.5 * (c.xy + c.ab)
         return Correlations(xy=q, ab=q, xa=c.xa, xb=c.yb * q, ya=c.xa * q, yb=c.yb)
 
@@ -266,7 +266,7 @@ ESTIMATORS: dict[Key, Estimator] = {
     estimator.key: estimator
     for estimator in (GaussianMMI(), GaussianCCS(), Discrete("MMI"), Discrete("CCS"))
 }
-"""By kind and redundancy."""
+"""The estimators by kind and redundancy."""
 
 PERSISTENCE = PersistenceMMI()
 """The reference to `ESTIMATORS["gaussian", "MMI"]`."""

@@ -45,7 +45,7 @@ TERMS: tuple[str, ...] = (
     "sts numerator",
     "sts denominator",
 )
-"""In the order of `arithmetic.terms`; "xy_a past" is the lambda of I(xy; a) times det Σ_xy."""
+"""Terms in the order of `arithmetic.terms`; "xy_a past": the lambda of I(xy; a) times det Σ_xy."""
 
 NUMERATOR, DENOMINATOR = TERMS.index("sts numerator"), TERMS.index("sts denominator")
 """Always both, one after the other; the logarithm of their quotient stands at the first."""

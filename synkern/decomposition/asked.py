@@ -53,7 +53,7 @@ class Options:
 
     @classmethod
     def of(cls, verb: str, given: Mapping[str, Any], known: Iterable[str]) -> Options:
-        """Those of a verb, by keyword.
+        """Options that a verb was called with, by keyword.
 
         Args:
             verb: its name, for messages.
