@@ -111,7 +111,6 @@ def test_arrays_by_dlpack_need_no_torch():
         ("synkern.record", "synkern.recording.record", "llm"),
         ("synkern.replay", "synkern.recording.replay", "llm"),
         ("synkern.models.load", "synkern.models.load", "llm"),
-        ("synkern.study.run_study", "synkern.study.run_study", "llm"),
         ("synkern.phiid(series, backend='torch')", "backend='torch'", "torch"),
         ("synkern.phiid(series, backend='triton')", "backend='triton'", "triton"),
         ("synkern.phiid_local(series, [[0, 1]], backend='torch')", "backend='torch'", "torch"),
@@ -128,6 +127,18 @@ except ImportError as error:
 """
     said = done(SERIES + code).strip()
     assert said == f"{who} needs torch, which is not installed: pip install 'synkern[{extra}]'"
+
+
+def test_a_study_says_what_to_install_before_it_writes_anything(tmp_path):
+    code = f"""
+try:
+    synkern.study.run_study(out={str(tmp_path / "out")!r})
+except synkern.study.MissingPackageError as error:
+    print(error)
+"""
+    expected = "a study needs the package 'torch', of the extra 'llm': pip install"
+    assert done(SERIES + code).startswith(expected)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_says_what_to_install(tmp_path):
