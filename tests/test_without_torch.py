@@ -149,8 +149,8 @@ def test_the_command_says_what_to_install(tmp_path):
     code = "import sys, synkern.cli as command; sys.exit(command.main(sys.argv[1:]))"
     study = without_torch.run(code, "study", "--out", str(tmp_path / "out"))
     assert (study.returncode, study.stdout) == (1, "")
-    assert study.stderr.startswith("synkern: error: synkern.study.run_study needs torch")
-    assert "pip install 'synkern[llm]'" in study.stderr
+    assert study.stderr.startswith("synkern: error: a study needs the package 'torch'")
+    assert 'pip install "synkern[llm,plot]"' in study.stderr
     assert not (tmp_path / "out").exists()
 
 
