@@ -43,7 +43,7 @@ def _goes_from_sample_to_sample(params: dict[str, object]) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
-    """What a backend says that it does not compute is left out; see test_refusals."""
+    """What a backend says that it does not compute is left out; see test_backend_refusals."""
     try:
         return (yield)
     except ValueError as error:
