@@ -46,7 +46,8 @@ def face(
 
     def get(name: str) -> Any:
         if name not in homes and name not in whole:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            said = _where(f"{package}.{name}")
+            raise AttributeError(said or f"module {package!r} has no attribute {name!r}")
         try:
             home = importlib.import_module(f"{package}.{homes.get(name) or whole[name]}")
         except ModuleNotFoundError as error:
@@ -80,25 +81,33 @@ class Later:
         return value
 
 
+_MOVED: dict[str, str] = {}
+"""By full name of what is no longer there, the module that has it now."""
+
+
 def moved(package: str, homes: Mapping[str, str]) -> None:
-    """Let an import of a module that is no longer there say where its names are now.
+    """Let an import of what is no longer there, or a use as an attribute, say where it is now.
 
     Args:
         package: its `__name__`.
-        homes: by old name of a module, the folder that has its names now; both relative.
+        homes: by old name of a module, or of a name in one, the module that has its names now; both
+            relative.
     """
-    by_name = {f"{package}.{old}": f"{package}.{new}" for old, new in homes.items()}
-    sys.meta_path.append(_Moved(by_name))
+    _MOVED.update({f"{package}.{old}": f"{package}.{new}" for old, new in homes.items()})
+    if _Moved not in sys.meta_path:
+        sys.meta_path.append(_Moved)
+
+
+def _where(name: str) -> str | None:
+    home = _MOVED.get(name)
+    return home and f"{name} is now in {home}: from {home} import ..."
 
 
 class _Moved:
     """Asked last, when no other finder knows the name."""
 
-    def __init__(self, homes: Mapping[str, str]) -> None:
-        self.homes = homes
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if home := self.homes.get(name):
-            raise ModuleNotFoundError(
-                f"{name} is now in {home}: import its names from there", name=name
-            )
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if said := _where(name):
+            # Without the name: of an error that has it, `from package import name` says nothing.
+            raise ModuleNotFoundError(said)

@@ -1,6 +1,7 @@
 """`synkern.kernels` is importable however synkern is had, and hides no other `kernels`."""
 
 import ast
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import synkern
+from synkern._faces import _MOVED
 
 ROOT = Path(__file__).parent.parent
 DEPENDENCIES = sysconfig.get_path("purelib")
@@ -193,3 +195,36 @@ for wrong in ("no_such_name", "_HOME", "measures.no_such_name", "no.module", "")
         raise AssertionError(wrong)
 """
     run_python(code, cwd=ROOT)
+
+
+@pytest.mark.parametrize("old", sorted(_MOVED))
+def test_what_moved_says_where_it_is_now(old):
+    package, _, name = old.rpartition(".")
+    said = rf"{old} is now in (\S+): from \1 import"
+    with pytest.raises(ImportError, match=said):
+        importlib.import_module(old)
+    with pytest.raises(ImportError, match=said):
+        exec(f"from {package} import {name}", {})
+    whole = importlib.import_module(package)
+    with pytest.raises(AttributeError, match=said):
+        getattr(whole, name)
+    assert not hasattr(whole, name)
+    assert name not in dir(whole)
+    assert importlib.util.find_spec(_MOVED[old])
+
+
+def test_modules_of_old_are_known_by_their_names():
+    for old, home in {
+        "attention": "models",
+        "backends": "decomposition",
+        "decompose": "decomposition",
+        "dropin": "decomposition",
+        "local": "decomposition",
+        "masks": "decomposition",
+        "measures": "decomposition",
+        "moments": "decomposition",
+        "recording.Node": "models",
+    }.items():
+        assert _MOVED[f"synkern.{old}"] == f"synkern.{home}"
+    with pytest.raises(ImportError, match="cannot import name 'measure' from 'synkern'"):
+        exec("from synkern import measure", {})
