@@ -155,4 +155,6 @@ moved(
 
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = face(__name__, _HOMES, _FOLDERS)
+    __getattr__, __dir__ = face(__name__, _HOMES, _FOLDERS, of_torch=("models", "recording"))
+    # `from synkern import *` takes what there is, as `help` and completion do.
+    __all__ = [name for name in __all__ if name in {*__dir__()}]

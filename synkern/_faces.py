@@ -7,14 +7,19 @@ more package for every user to install.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 
 class MissingExtraError(ImportError):
     """A package that only some need is not installed; the message says who needs it, and how."""
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; does not import it."""
+    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
 
 
 def torch_missing(who: str, extra: str = "torch") -> MissingExtraError:
@@ -29,7 +34,11 @@ def torch_missing(who: str, extra: str = "torch") -> MissingExtraError:
 
 
 def face(
-    package: str, homes: Mapping[str, str], modules: Mapping[str, str] | None = None
+    package: str,
+    homes: Mapping[str, str],
+    modules: Mapping[str, str] | None = None,
+    *,
+    of_torch: Collection[str] = (),
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make `__getattr__` and `__dir__` of a package that shows names of its modules (PEP 562).
 
@@ -37,6 +46,7 @@ def face(
         package: its `__name__`.
         homes: by public name, the module that has it, relative to the package.
         modules: by public name, a module that is shown as a whole, relative to the package.
+        of_torch: of these modules, those whose names are not listed where there is no torch.
 
     Both raise `MissingExtraError` at a name whose module needs torch, where there is none. Numbers
     do without, so that it is one for language models.
@@ -58,7 +68,12 @@ def face(
         namespace[name] = value
         return value
 
-    return get, lambda: sorted({*namespace, *homes, *whole})
+    def listed() -> list[str]:
+        names = {*namespace, *homes, *whole}
+        absent = set() if not of_torch or has_torch() else of_torch
+        return sorted(name for name in names if homes.get(name) not in absent)
+
+    return get, listed
 
 
 class Later:
