@@ -109,23 +109,53 @@ if "torch" in sys.modules:
 moved(
     __name__,
     {
+        "attention": "models",
         "averages": "analysis",
+        "backends": "decomposition",
+        "batches": "decomposition.batches",
+        "checkpoint": "models",
+        "data": "study",
+        "decoding": "recording",
+        "decompose": "decomposition",
         "dropin": "decomposition",
+        "figures": "study.report",
+        "findings": "study.report",
         "generation": "recording",
+        "local": "decomposition",
+        "masks": "decomposition",
         "measures": "decomposition",
+        "moments": "decomposition",
         "node_means": "decomposition",
         "nulls": "analysis",
+        "numerals": "study.numerals",
         "persistence": "analysis",
         "preprocess": "decomposition",
         "profile": "analysis",
+        "prompts": "study.prompts",
         "recorder": "recording",
+        "recording.Node": "models",
+        "recording.nodes_of": "models",
         "reference": "decomposition",
         "replayer": "recording",
+        "report": "study.report",
         "result": "decomposition",
+        "saving": "decomposition.saving",
         "scores": "analysis",
+        "selection": "decomposition.selection",
+        "study_analysis": "study.stages.analysis",
+        "study_choices": "study.settings",
+        "study_folder": "study",
+        "study_lock": "study.lock",
+        "study_plan": "study.plan",
+        "study_recording": "study.stages.recording",
+        "study_room": "study.room",
+        "study_settings": "study.settings",
+        "upstream": "models.upstream",
     },
 )
 
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = face(__name__, _HOMES, _FOLDERS)
+    __getattr__, __dir__ = face(__name__, _HOMES, _FOLDERS, of_torch=("models", "recording"))
+    # `from synkern import *` takes what there is, as `help` and completion do.
+    __all__ = [name for name in __all__ if name in {*__dir__()}]

@@ -11,13 +11,12 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
 
 from synkern._exact import exact
-from synkern._faces import Later, torch_missing
+from synkern._faces import Later, has_torch, torch_missing
 from synkern._forks import one_thread_after_fork
 from synkern.kernels import ArrayKind
 
@@ -70,11 +69,6 @@ def native(array: Any) -> tuple[ArrayKind, str]:
         device = "cpu" if array.__dlpack_device__()[0] == _DLPACK_CPU else "cuda"
         return "numpy" if device == "cpu" and not has_torch() else "torch", device
     return "numpy", "cpu"
-
-
-def has_torch() -> bool:
-    """Whether torch is installed; does not import it."""
-    return "torch" in sys.modules or find_spec("torch") is not None
 
 
 def library(kind: ArrayKind, argument: str = "series") -> Any:

@@ -251,6 +251,10 @@ def warn_of_faint(which: npt.NDArray[np.int64], ratio: npt.NDArray[np.float64]) 
 
 def node_indices(argument: str, indices: Any, nodes: int) -> npt.NDArray[np.int64]:
     """Check indices of nodes, of any shape; int64."""
+    if np.ma.is_masked(indices):
+        raise ValueError(
+            f"{argument} has masked entries, which name no node; leave them out, as by compressed()"
+        )
     array = np.asarray(to_numpy(indices))
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(
@@ -277,13 +281,14 @@ def _listed(pairs: Any) -> Any:
 
 def node_pairs(pairs: Any, nodes: int) -> npt.NDArray[np.int64]:
     """Check pairs of different nodes; (..., 2) int64."""
-    array = np.asarray(to_numpy(_listed(pairs)))
+    listed = _listed(pairs)
+    array = np.asarray(to_numpy(listed))
     if array.ndim < 2 or array.shape[-1] != 2:
         raise ValueError(
             "pairs must be (pairs, 2) or (..., 2), first and second node of each; got shape "
             f"{array.shape}" + (": one pair is [[i, j]]" if array.shape == (2,) else "")
         )
-    array = node_indices("pairs", array, nodes)
+    array = node_indices("pairs", listed, nodes)
     same = array[..., 0] == array[..., 1]
     if same.any():
         at = np.unravel_index(int(same.argmax()), same.shape)

@@ -7,14 +7,19 @@ more package for every user to install.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 
 class MissingExtraError(ImportError):
     """A package that only some need is not installed; the message says who needs it, and how."""
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; does not import it."""
+    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
 
 
 def torch_missing(who: str, extra: str = "torch") -> MissingExtraError:
@@ -29,7 +34,11 @@ def torch_missing(who: str, extra: str = "torch") -> MissingExtraError:
 
 
 def face(
-    package: str, homes: Mapping[str, str], modules: Mapping[str, str] | None = None
+    package: str,
+    homes: Mapping[str, str],
+    modules: Mapping[str, str] | None = None,
+    *,
+    of_torch: Collection[str] = (),
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make `__getattr__` and `__dir__` of a package that shows names of its modules (PEP 562).
 
@@ -37,6 +46,7 @@ def face(
         package: its `__name__`.
         homes: by public name, the module that has it, relative to the package.
         modules: by public name, a module that is shown as a whole, relative to the package.
+        of_torch: of these modules, those whose names are not listed where there is no torch.
 
     Both raise `MissingExtraError` at a name whose module needs torch, where there is none. Numbers
     do without, so that it is one for language models.
@@ -46,7 +56,8 @@ def face(
 
     def get(name: str) -> Any:
         if name not in homes and name not in whole:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            said = _where(f"{package}.{name}")
+            raise AttributeError(said or f"module {package!r} has no attribute {name!r}")
         try:
             home = importlib.import_module(f"{package}.{homes.get(name) or whole[name]}")
         except ModuleNotFoundError as error:
@@ -57,7 +68,12 @@ def face(
         namespace[name] = value
         return value
 
-    return get, lambda: sorted({*namespace, *homes, *whole})
+    def listed() -> list[str]:
+        names = {*namespace, *homes, *whole}
+        absent = set() if not of_torch or has_torch() else of_torch
+        return sorted(name for name in names if homes.get(name) not in absent)
+
+    return get, listed
 
 
 class Later:
@@ -80,25 +96,33 @@ class Later:
         return value
 
 
+_MOVED: dict[str, str] = {}
+"""By full name of what is no longer there, the module that has it now."""
+
+
 def moved(package: str, homes: Mapping[str, str]) -> None:
-    """Let an import of a module that is no longer there say where its names are now.
+    """Let an import of what is no longer there, or a use as an attribute, say where it is now.
 
     Args:
         package: its `__name__`.
-        homes: by old name of a module, the folder that has its names now; both relative.
+        homes: by old name of a module, or of a name in one, the module that has its names now; both
+            relative.
     """
-    by_name = {f"{package}.{old}": f"{package}.{new}" for old, new in homes.items()}
-    sys.meta_path.append(_Moved(by_name))
+    _MOVED.update({f"{package}.{old}": f"{package}.{new}" for old, new in homes.items()})
+    if _Moved not in sys.meta_path:
+        sys.meta_path.append(_Moved)
+
+
+def _where(name: str) -> str | None:
+    home = _MOVED.get(name)
+    return home and f"{name} is now in {home}: from {home} import ..."
 
 
 class _Moved:
     """Asked last, when no other finder knows the name."""
 
-    def __init__(self, homes: Mapping[str, str]) -> None:
-        self.homes = homes
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if home := self.homes.get(name):
-            raise ModuleNotFoundError(
-                f"{name} is now in {home}: import its names from there", name=name
-            )
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if said := _where(name):
+            # Without the name: of an error that has it, `from package import name` says nothing.
+            raise ModuleNotFoundError(said)

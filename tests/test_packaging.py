@@ -1,6 +1,7 @@
 """`synkern.kernels` is importable however synkern is had, and hides no other `kernels`."""
 
 import ast
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import synkern
+from synkern._faces import _MOVED
 
 ROOT = Path(__file__).parent.parent
 DEPENDENCIES = sysconfig.get_path("purelib")
@@ -115,7 +117,13 @@ def test_type_checkers_see_every_public_name_at_its_home():
             if isinstance(node, ast.ImportFrom):
                 seen |= {name.name: node.module.removeprefix("synkern.") for name in node.names}
     assert seen == synkern._HOMES
-    assert sorted(seen) == sorted(synkern.__all__)
+    (listed,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    assert sorted(seen) == sorted(listed)
+    assert {*listed} - {*synkern.__all__} <= {"Node", "Recording", "record", "replay"}
 
 
 def test_editable_install(checkout, tmp_path):
@@ -154,9 +162,7 @@ def test_threads_may_be_the_first_to_ask_for_names():
 import sys, synkern
 assert hasattr(sys.modules["synkern.kernels"], "__path__")
 import threading
-from importlib.util import find_spec
-absent = () if find_spec("torch") else ("record", "replay", "Node", "Recording")
-failed, names = [], sorted({*synkern.__all__} - {*absent})
+failed, names = [], sorted(synkern.__all__)
 start = threading.Barrier(len(names))
 def ask(name):
     start.wait()
@@ -174,12 +180,9 @@ print(failed)"""
 def test_every_public_name_is_found_when_it_is_used():
     code = """
 import synkern
-from importlib.util import find_spec
 listed = set(dir(synkern))
 for name in synkern.__all__:
     assert name in listed, name
-    if synkern._HOMES[name] in ("models", "recording") and not find_spec("torch"):
-        continue
     value = getattr(synkern, name)
     home = getattr(value, "__module__", "synkern")
     assert home.startswith("synkern"), (name, home)
@@ -193,3 +196,36 @@ for wrong in ("no_such_name", "_HOME", "measures.no_such_name", "no.module", "")
         raise AssertionError(wrong)
 """
     run_python(code, cwd=ROOT)
+
+
+@pytest.mark.parametrize("old", sorted(_MOVED))
+def test_what_moved_says_where_it_is_now(old):
+    package, _, name = old.rpartition(".")
+    said = rf"{old} is now in (\S+): from \1 import"
+    with pytest.raises(ImportError, match=said):
+        importlib.import_module(old)
+    with pytest.raises(ImportError, match=said):
+        exec(f"from {package} import {name}", {})
+    whole = importlib.import_module(package)
+    with pytest.raises(AttributeError, match=said):
+        getattr(whole, name)
+    assert not hasattr(whole, name)
+    assert name not in dir(whole)
+    assert importlib.util.find_spec(_MOVED[old])
+
+
+def test_modules_of_old_are_known_by_their_names():
+    for old, home in {
+        "attention": "models",
+        "backends": "decomposition",
+        "decompose": "decomposition",
+        "dropin": "decomposition",
+        "local": "decomposition",
+        "masks": "decomposition",
+        "measures": "decomposition",
+        "moments": "decomposition",
+        "recording.Node": "models",
+    }.items():
+        assert _MOVED[f"synkern.{old}"] == f"synkern.{home}"
+    with pytest.raises(ImportError, match="cannot import name 'measure' from 'synkern'"):
+        exec("from synkern import measure", {})

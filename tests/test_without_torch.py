@@ -141,6 +141,34 @@ except synkern.study.MissingPackageError as error:
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_listed_can_be_had():
+    done("""
+import inspect, pydoc
+from synkern import *
+import synkern
+assert phiid is synkern.phiid
+assert "record" not in {*globals(), *dir(synkern), *synkern.__all__}
+assert {"phiid", "models", "recording"} <= {*dir(synkern)}
+inspect.getmembers(synkern)
+assert "phiid_nodes" in pydoc.render_doc(synkern)
+""")
+
+
+@needs_torch
+def test_with_torch_everything_is_listed_and_torch_not_imported():
+    done(
+        """
+import sys
+import synkern
+assert {"record", "replay", "Node", "Recording"} <= {*dir(synkern)} & {*synkern.__all__}
+assert "torch" not in sys.modules
+from synkern import *
+assert record is synkern.record
+""",
+        hide=False,
+    )
+
+
 def test_the_command_says_what_to_install(tmp_path):
     backends = done("from synkern.cli import main; main(['backends'])")
     for name, extra in (("torch", "torch"), ("triton", "triton"), ("cupy", "cupy-cuda13")):

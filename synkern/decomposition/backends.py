@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from synkern._arrays import check_kind, has_torch, is_cupy, is_tensor, native
-from synkern._faces import torch_missing
+from synkern._arrays import check_kind, is_cupy, is_tensor, native
+from synkern._faces import has_torch, torch_missing
 from synkern._warnings import warn
 from synkern.kernels import BACKENDS, Backend, Status, Wanted
 

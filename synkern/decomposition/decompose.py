@@ -165,11 +165,11 @@ def phiid_lags(
     Warns:
         UserWarning: as `phiid`.
     """
+    asked = Options.of("phiid_lags", options, option_names(PhiidOptions))
     if tau is None:
         if not isinstance(series, LaggedMoments):
             raise ValueError("tau must be the lags of a series, such as [1, 2, 5]; got None")
         tau = series.lags
-    asked = Options.of("phiid_lags", options, option_names(PhiidOptions))
     estimator = ESTIMATORS[asked.kind, asked.redundancy]
     results = decompose_lags(series, check.lags(tau), estimator, asked)
     for result in results.values():

@@ -202,8 +202,19 @@ def _bipartite(groups: Any, nodes: int) -> Bipartite:
             "groups must be two lists of nodes, rows and columns, for pairs='bipartite'; got "
             + (f"{len(groups)}" if ordered else f"{groups!r}")
         )
-    rows, columns = (check.node_indices("groups", group, nodes) for group in groups)
+    rows, columns = (_group(which, group, nodes) for which, group in zip("01", groups, strict=True))
     _refuse_too_many(rows.size * columns.size, "bipartite", nodes)
     if not rows.size or not columns.size or len(np.union1d(rows, columns)) < 2:
         raise ValueError("groups must make at least one pair of two different nodes")
     return bipartite(rows, columns)
+
+
+def _group(which: str, group: Any, nodes: int) -> Indices:
+    """(group,) nodes of one of two groups."""
+    indices = check.node_indices(f"groups[{which}]", group, nodes)
+    if indices.ndim != 1:
+        raise ValueError(
+            "groups must be two lists of nodes, rows and columns, for pairs='bipartite'; "
+            f"groups[{which}] has shape {indices.shape}"
+        )
+    return indices

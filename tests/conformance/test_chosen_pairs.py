@@ -260,7 +260,12 @@ def test_excess_of_chosen_pairs(mixture):
         ("between", [0] * 7, "selects nothing"),
         ("bipartite", [[0], [1], [2]], "two lists of nodes, .* got 3"),
         ("bipartite", [[3], [3]], "at least one pair of two different nodes"),
-        ("bipartite", [[3], [9]], "groups must name nodes from 0 to 6"),
+        ("bipartite", [[3], [9]], r"groups\[1\] must name nodes from 0 to 6"),
+        ("bipartite", [[-1], [0]], r"groups\[0\] must name nodes from 0 to 6"),
+        ("bipartite", [0, 1], r"two lists of nodes, .* groups\[0\] has shape \(\)"),
+        ("bipartite", ([0, 1], [[2]]), r"two lists of nodes, .* groups\[1\] has shape \(1, 1\)"),
+        ("bipartite", ([0], np.ma.array([1, 2], mask=[0, 1])), r"groups\[1\] has masked entries"),
+        (np.ma.array([[0, 1], [2, 3]], mask=[[0, 0], [1, 1]]), None, "pairs has masked entries"),
     ],
 )
 def test_what_cannot_be_chosen(mixture, pairs, groups, message):

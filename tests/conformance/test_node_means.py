@@ -109,6 +109,8 @@ def test_memory_grows_with_nodes_not_pairs(rng):
 def test_what_cannot_be_reduced(mixture):
     with pytest.raises(TypeError, match=r"no option 'reduce': .* are phiid_nodes\(series, ...\)"):
         synkern.phiid(mixture, reduce="nodes")
+    with pytest.raises(TypeError, match=r"phiid_lags\(\) has no option 'reduce': "):
+        synkern.phiid_lags(mixture, reduce="nodes")  # Said before the lags that are missing, too.
     with pytest.raises(TypeError, match=r"no option 'pairs': means by node are over all pairs"):
         synkern.phiid_nodes(mixture, pairs=[[0, 1]])
     for function in (synkern.phiid, synkern.phiid_nodes, synkern.phiid_lags):
