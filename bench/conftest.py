@@ -175,5 +175,5 @@ def say(request: pytest.FixtureRequest, session: Session) -> Callable[[Record], 
 
 
 def event_rounds_or_none(case: Case) -> measure.Rounds | None:
-    """By the GPU's events, where that is where it runs."""
+    """Function that times rounds by the GPU's events; None if the case runs on the host."""
     return measure.event_rounds if case.contender.device == "cuda" else None

@@ -18,6 +18,9 @@ Everything below is derived from the order relation `_BELOW`, the only thing wri
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +30,9 @@ _POINTS = tuple(_BELOW)
 
 ATOMS: tuple[str, ...] = tuple(f"{source}t{target}" for source in _POINTS for target in _POINTS)
 """Names of the 16 atoms, source then target, in phyid's order: rtr rtx rty rts xtr ... sts."""
+
+TWO = ("rtr", "sts")
+"""Redundancy and synergy, which kernels have a short cut to where no other atom is asked for."""
 
 _WORDS = {
     "r": "redundancy",
@@ -53,15 +59,49 @@ def zeta_matrix() -> npt.NDArray[np.int64]:
     return np.kron(single, single)
 
 
-def moebius_matrix() -> npt.NDArray[np.int64]:
+def moebius_matrix(names: Sequence[str] = ATOMS) -> npt.NDArray[np.int64]:
     """Inverse of `zeta_matrix`: atoms = moebius_matrix() @ cumulative quantities.
 
+    Args:
+        names: atoms wanted.
+
     Returns:
-        (16, 16) int64 with entries -1, 0, 1, rows and columns in the order of `ATOMS`.
+        (names, 16) int64 with entries -1, 0, 1, columns in the order of `ATOMS`.
     """
     single = np.array([[int(lower in _BELOW[point]) for lower in _POINTS] for point in _POINTS])
     inverse = np.rint(np.linalg.inv(single)).astype(np.int64)
-    return np.kron(inverse, inverse)
+    whole: npt.NDArray[np.int64] = np.kron(inverse, inverse)
+    return whole[[ATOMS.index(name) for name in names]]
+
+
+@functools.cache
+def weights(names: tuple[str, ...], two: bool) -> npt.NDArray[np.float64]:
+    """Atoms as sums of what a kernel computes; not to be written to.
+
+    Args:
+        names: atoms wanted.
+        two: the kernel computes the atoms `TWO`, in place of all cumulative quantities.
+
+    Returns:
+        (names, 2 or 16) float64.
+    """
+    if two:
+        return np.array([[float(name == atom) for atom in TWO] for name in names])
+    return np.ascontiguousarray(moebius_matrix(names), np.float64)
+
+
+@functools.cache
+def mirrors(names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Places of the atoms with x and y exchanged; not to be written to.
+
+    Args:
+        names: atoms.
+
+    Returns:
+        (names,) int64 places among the names, -1 where the exchanged atom is none of them.
+    """
+    swapped = (swap_nodes(name) for name in names)
+    return np.array([names.index(name) if name in names else -1 for name in swapped], np.int64)
 
 
 def swap_nodes(atom: str) -> str:

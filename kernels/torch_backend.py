@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 from typing import Any
 
-from .contract import Backend, Nodes, Pairs, Request, Status
+from .contract import Backend, Nodes, Pairs, Request
 from .engine.all_pairs import totals
 from .engine.decompose import decompose
-from .engine.libraries import torch_library
+from .engine.libraries import torch_library, torch_status
 from .engine.node_means import decompose_nodes
 
 
@@ -47,26 +46,12 @@ def totals_for(features: Any, request: Request) -> Any:
     return functools.partial(totals, torch_library())
 
 
-def status() -> Status:
-    """Where torch computes on this machine."""
-    if importlib.util.find_spec("torch") is None:
-        return Status((), "torch is not installed", "pip install 'synkern[torch]'")
-    torch = torch_library().xp
-    if torch.cuda.is_available():
-        return Status(("cpu", "cuda"))
-    if torch.version.cuda is None and torch.version.hip is None:
-        return Status(
-            ("cpu",), "no GPU: this torch is a CPU build", "install a CUDA or ROCm build of torch"
-        )
-    return Status(("cpu",), "no GPU: torch sees no CUDA device or driver", "nvidia-smi tells more")
-
-
 BACKEND = Backend(
     name="torch",
     summary="whole-array tiles on torch tensors of any device; differentiable",
     arrays="torch",
     run=run,
-    status=status,
+    status=torch_status,
     differentiable=True,
     shares=("cupy",),
     pointwise="torch",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 # it is no package to another thread.
 from synkern import kernels as kernels
 from synkern._faces import face, moved
+from synkern._version import VERSION
 
 if TYPE_CHECKING:
     from synkern.analysis import (
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "ATOMS",

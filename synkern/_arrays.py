@@ -11,13 +11,14 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
 
 from synkern._exact import exact
 from synkern._faces import Later, has_torch, torch_missing
 from synkern._forks import one_thread_after_fork
+from synkern.kernels import ArrayKind
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from synkern import _tensors
 else:
     torch, _tensors = Later("torch"), Later("synkern._tensors")
-
-ArrayKind = Literal["numpy", "torch", "cupy"]
 
 _DLPACK_CPU = 1  # kDLCPU of the DLPack specification
 

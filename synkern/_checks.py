@@ -14,7 +14,7 @@ from synkern._warnings import warn
 from synkern.kernels import ATOMS, steady
 
 MIN_SAMPLES = 5
-"""With fewer (past, future) pairs of samples the 4 x 4 covariance cannot have full rank."""
+"""Fewest (past, future) pairs of samples: with fewer the 4 x 4 covariance has no full rank."""
 
 LEAVE_OUT = (
     "leave them out by a mask of valid samples, phiid(series, mask=...) for instance; not by "

@@ -94,7 +94,7 @@ def _plain(name: Hashable) -> str:
 
 
 def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
-    """Which axis is trial (of three), time and node.
+    """Places of the axes trial (of three), time and node.
 
     Raises:
         ValueError: the names do not say.

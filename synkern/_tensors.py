@@ -1,4 +1,4 @@
-"""Which torch tensors are taken, and as what: kinds of tensor, dtypes, functional transforms.
+"""Torch tensors that are taken, and as what: kinds of tensor, dtypes, functional transforms.
 
 Imported when the first tensor is met, see `synkern._arrays`.
 """

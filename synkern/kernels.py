@@ -16,6 +16,8 @@ from synkern._faces import face
 if TYPE_CHECKING:
     from kernels.contract import (
         LIMITS,
+        Array,
+        ArrayKind,
         Backend,
         Estimator,
         Limits,
@@ -50,6 +52,8 @@ __all__ = [
     "NORM_TYPES",
     "NUMPY",
     "PERSISTENCE",
+    "Array",
+    "ArrayKind",
     "Backend",
     "Estimator",
     "Limits",
@@ -88,6 +92,8 @@ if not TYPE_CHECKING:
         __name__,
         {
             "ATOMS": "lattice",
+            "Array": "contract",
+            "ArrayKind": "contract",
             "BACKENDS": "registry",
             "Backend": "contract",
             "ESTIMATORS": "formulas.estimators",

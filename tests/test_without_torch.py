@@ -111,7 +111,6 @@ def test_arrays_by_dlpack_need_no_torch():
         ("synkern.record", "synkern.recording.record", "llm"),
         ("synkern.replay", "synkern.recording.replay", "llm"),
         ("synkern.models.load", "synkern.models.load", "llm"),
-        ("synkern.study.run_study", "synkern.study.run_study", "llm"),
         ("synkern.phiid(series, backend='torch')", "backend='torch'", "torch"),
         ("synkern.phiid(series, backend='triton')", "backend='triton'", "triton"),
         ("synkern.phiid_local(series, [[0, 1]], backend='torch')", "backend='torch'", "torch"),
@@ -158,6 +157,18 @@ assert record is synkern.record
     )
 
 
+def test_a_study_says_what_to_install_before_it_writes_anything(tmp_path):
+    code = f"""
+try:
+    synkern.study.run_study(out={str(tmp_path / "out")!r})
+except synkern.study.MissingPackageError as error:
+    print(error)
+"""
+    expected = "a study needs the package 'torch', of the extra 'llm': pip install"
+    assert done(SERIES + code).startswith(expected)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_says_what_to_install(tmp_path):
     backends = done("from synkern.cli import main; main(['backends'])")
     for name, extra in (("torch", "torch"), ("triton", "triton"), ("cupy", "cupy-cuda13")):
@@ -166,8 +177,8 @@ def test_the_command_says_what_to_install(tmp_path):
     code = "import sys, synkern.cli as command; sys.exit(command.main(sys.argv[1:]))"
     study = without_torch.run(code, "study", "--out", str(tmp_path / "out"))
     assert (study.returncode, study.stdout) == (1, "")
-    assert study.stderr.startswith("synkern: error: synkern.study.run_study needs torch")
-    assert "pip install 'synkern[llm]'" in study.stderr
+    assert study.stderr.startswith("synkern: error: a study needs the package 'torch'")
+    assert 'pip install "synkern[llm,plot]"' in study.stderr
     assert not (tmp_path / "out").exists()
 
 

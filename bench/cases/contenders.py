@@ -59,7 +59,7 @@ class Contender:
 
 
 def backends() -> list[Contender]:
-    """Those of synkern that can run here, on each device."""
+    """Backends of synkern that can run here, on each device."""
     contenders = []
     for backend in BACKENDS:
         if backend.status().why and "TRITON_INTERPRET" in str(backend.status().why):

@@ -133,7 +133,7 @@ def _all_pairs(
 
 
 def _rows(workload: Workload, found: Any) -> Values:
-    """Of (pairs, atoms)."""
+    """Matrices of atoms from (pairs, atoms)."""
     return dict(zip(workload.atoms, np.asarray(found).T, strict=True))
 
 
@@ -276,7 +276,7 @@ def _compiled() -> Any:
 
 
 def _torch_compile(workload: Workload, dtype: str) -> Compute:
-    """The closed form of the eager backend, fused by torch over whole matrices, trial by trial."""
+    """The closed form of backend torch, fused by torch over whole matrices, trial by trial."""
     del dtype
     assert workload.atoms == ("rtr", "sts")
 
@@ -312,4 +312,4 @@ def _numba(workload: Workload, dtype: str) -> Compute:
 
 
 _MIRROR = [ATOMS.index(atom.translate(str.maketrans("xy", "yx"))) for atom in ATOMS]
-"""Of each atom, the one whose matrix is its transpose."""
+"""Place of the atom whose matrix is the transpose of each."""

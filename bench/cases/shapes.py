@@ -53,7 +53,7 @@ TINY = (Shape("Tiny", 20, trials=3, time=60, nature="nodes of a smoke test"),)
 """For a rehearsal: too small for a time to mean anything."""
 
 SEEDS = (11, 12, 13)
-"""Of the inputs that rotate, so that no call finds its input in the cache."""
+"""Seeds of the inputs that rotate, so that no call finds its input in the cache."""
 
 
 @functools.lru_cache(maxsize=len(SEEDS))

@@ -13,10 +13,10 @@ _PRODUCTS = 8
 """Operations a sample for the four products that are not a node's own: a multiply-add is two."""
 
 _ELIMINATION = 2 * 49
-"""Of a pair: 49 double-precision instructions, see kernels/triton_backend/README.md."""
+"""Operations of a pair: 49 double-precision instructions, see kernels/triton_backend/README.md."""
 
 _LOGARITHMS = {2: 2 * 12, 16: 2 * 63}
-"""By the number of atoms, logarithms of several trials shared; see the same page."""
+"""Operations by the number of atoms, logarithms of several trials shared; see the same page."""
 
 _POINTWISE = 100
 """CCS, a sample: about 50 multiply-adds for the local informations and their signs."""

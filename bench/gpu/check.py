@@ -109,7 +109,7 @@ def roofline(_: float) -> dict[str, Any]:
 
 
 def speed(seconds: float) -> dict[str, Any]:
-    """As `make bench`, by events of the device; every time beside a check of that very output."""
+    """Times of `make bench` by events of the device, each beside a check of that output."""
     run = Run.start(DEVICE)
     run.roofline = measured_roofline.measure(DEVICE)
     # Large shapes last: what the time does not suffice for is left out, and said to be.
@@ -144,7 +144,7 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     **check_triton.STAGES,
     **check_cupy.STAGES,
 }
-"""With the seconds that each may take."""
+"""Stages, with the seconds that each may take."""
 
 
 def main() -> int:

@@ -339,4 +339,4 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     "cupy-timing": (timing, 60),
     "cupy-sanitizer": (sanitizer, 120),
 }
-"""With the seconds that each may take."""
+"""Stages, with the seconds that each may take."""

@@ -220,7 +220,7 @@ def timing(_: float) -> dict[str, Any]:
 
 
 def eager_sums(vectors: UnitVectors) -> torch.Tensor:
-    """What the eager backend computes, over whole matrices of ten trials: (2, nodes, nodes)."""
+    """What backend torch computes, over whole matrices of ten trials: (2, nodes, nodes)."""
     limit = smallest_trusted(vectors.samples, "float64", STRICT["float64"])
     total = torch.zeros(2, NODES, NODES, dtype=torch.float64, device=vectors.past.device)
     for start in range(0, TRIALS, 10):
@@ -277,4 +277,4 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     "triton-sweep": (sweep, 120),
     "triton-sanitizer": (sanitizer, 90),
 }
-"""With the seconds that each may take."""
+"""Stages, with the seconds that each may take."""

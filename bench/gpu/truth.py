@@ -25,7 +25,7 @@ TWO = ("rtr", "sts")
 SERIES = ("random", "near-singular", "degenerate", "duplicate")
 
 Options = dict[str, Any]
-"""Of a decomposition, with what is asked for and the path of Gaussian MMI."""
+"""Options of a decomposition, with what is asked for and the path of Gaussian MMI."""
 
 Row = dict[str, Any]
 """What became of them."""
@@ -82,7 +82,7 @@ class Truth:
     """Results of the numpy backend in float64, each computed once for all that are held to it."""
 
     def __init__(self, values: np.ndarray) -> None:
-        """Of a series (trials, time, nodes)."""
+        """Take a series (trials, time, nodes)."""
         self.values = values
         self._known: dict[str, Any] = {}
         # Below 1 - |r| = 1e-3 the promise is 1e-6 instead of 1e-9.
@@ -165,7 +165,7 @@ def _host(array: Any) -> np.ndarray:
 
 
 def summary(rows: list[Row], left_out: int) -> Row:
-    """Of a stage: whether all passed, the worst, and each."""
+    """Summary of a stage: whether all passed, the worst, and each."""
     failures = [row for row in rows if not row["passed"]]
     worst = max((row["error"] / row["tolerance"] for row in rows), default=0)
     found = {"passed": not failures, "worst error over its tolerance": worst}

@@ -21,7 +21,7 @@ _LOOP = "while True: pass"
 
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """So many processes that never rest."""
+    """Run so many processes that never rest."""
     loops = [subprocess.Popen([sys.executable, "-S", "-c", _LOOP]) for _ in range(count)]
     try:
         yield

@@ -56,7 +56,7 @@ class Noise(NamedTuple):
 
 
 def noise(records: Iterable[Record]) -> dict[tuple[str, str], Noise]:
-    """By device and way, pooled over its cases."""
+    """Noise by device and contender, pooled over its cases."""
     squares: dict[tuple[str, str], list[float]] = defaultdict(list)
     freedom: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
@@ -115,7 +115,7 @@ def drift(before: Run, after: Run) -> float | None:
 
 
 def of_files(before: Run, after: Run) -> dict[tuple[str, ...], Ratio]:
-    """By case of synkern, of those that both have, without the `drift` of the machine."""
+    """Changes by case of synkern, of those that both have, without the `drift` of the machine."""
     first, second = (
         {r.key: r for r in run.records if r.sweeps and not r.peer} for run in (before, after)
     )
@@ -136,7 +136,7 @@ def of_files(before: Run, after: Run) -> dict[tuple[str, ...], Ratio]:
 
 
 def of_pairs(runs: Sequence[tuple[Run, Run]]) -> dict[tuple[str, ...], Ratio]:
-    """By case, of pairs of runs: median ratio, and interval of Student's t on the logarithms."""
+    """Changes by case of pairs of runs: median ratio, Student's t interval of the logarithms."""
     logs: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for before, after in runs:
         first = {r.key: r.per_decomposition for r in before.records if r.sweeps}
@@ -228,7 +228,7 @@ def times(run: Run, slow: Record | None, fast: Record | None) -> Ratio | None:
 
 
 def rerun(first: Run, second: Run) -> list[bool]:
-    """For each case whether the second run's ratio to phyid lies where the first says it would."""
+    """Cases, and whether the second run's ratio to phyid lies where the first says it would."""
     inside = []
     for record in first.records:
         again = next((r for r in second.records if r.key == record.key), None)

@@ -138,7 +138,7 @@ class _Informations:
         return mpmath.fsum(mpmath.log(d) for d in self._variances(self._reduced(names))) / 2
 
     def _variances(self, names: str) -> list[mpmath.mpf]:
-        """Of each variable given those before it."""
+        """Variances of each variable given those before it."""
         c = self._part(names)
         for k, i in itertools.combinations(range(len(names)), 2):
             if c[k, k] > NOTHING:

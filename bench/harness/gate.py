@@ -79,7 +79,7 @@ def check(
 def expected(
     workload: Workload, series: Series, i: int, j: int, about_zero: bool = False
 ) -> dict[str, float]:
-    """By atom the reference's mean over trials."""
+    """Reference's mean over trials, by atom."""
     tau = TAU
     if about_zero:  # Of a segment and its negative the mean is 0, the second moments the same.
         past, future = series[:, :-TAU], series[:, TAU:]

@@ -1,4 +1,4 @@
-"""From a contender, a workload and a shape to a record: how much is timed, and if it counts.
+"""Records of a contender, a workload and a shape: how much is timed, and if it counts.
 
 A round never takes much longer than a budget. Where all of a shape would, fewer trials are timed,
 then fewer nodes (whole matrices) or fewer pairs (peers that take them one by one), and the record

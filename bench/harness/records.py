@@ -236,7 +236,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, synkern and what it may be compared with."""
+    """Versions of Python, synkern and what it may be compared with."""
     found = {"python": platform.python_version(), "numpy": np.__version__}
     for package in ("synkern", *_PACKAGES):
         try:
@@ -247,7 +247,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Of the checkout; "unknown" outside one."""
+    """Commit of the checkout; "unknown" outside one."""
     try:
         head, changed = (
             subprocess.run(

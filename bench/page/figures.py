@@ -37,7 +37,6 @@ _TEXT: Any = {
     "axes.spines.right": False,
     "legend.frameon": False,
 }
-_LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def speedup(run: Run | None) -> Figure:

@@ -225,7 +225,7 @@ def _shapes(run: Run) -> list[dict[str, Any]]:
 
 
 def speed_rows(run: Run, work: str, dtype: str = "float64") -> list[list[str]]:
-    """By shape: trials x samples x nodes, phyid, each backend, times phyid, of the roofline."""
+    """Rows by shape: trials x samples x nodes, phyid, backends, times phyid, of the roofline."""
     rows = []
     for shape in _shapes(run):
         every = [compare.found(run, way, work, shape["name"], dtype, d) for way, d in backends(run)]
@@ -249,7 +249,7 @@ def speed_rows(run: Run, work: str, dtype: str = "float64") -> list[list[str]]:
 
 
 def peer_rows(run: Run, work: str) -> list[list[str]]:
-    """By peer: at each shape with peers time and times synkern's fastest; then its error."""
+    """Rows by peer: at each shape with peers time and times synkern's fastest; then its error."""
     names = [s["name"] for s in _shapes(run)]
     with_peers = [
         name
@@ -371,7 +371,7 @@ def atom_rows(rows: Sequence[dict[str, Any]], redundancy: str) -> list[list[str]
 
 
 def scaling_rows(curves: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """By curve: range, last time and memory, exponents, what ended it."""
+    """Rows by curve: range, last time and memory, exponents, what ended it."""
     rows = []
     for c in curves:
         if not c["points"]:
@@ -400,7 +400,7 @@ def scaling_rows(curves: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def takeovers(curves: Sequence[dict[str, Any]]) -> list[str]:
-    """Where one path takes over from another: backends, and means by node from matrices."""
+    """Sizes at which a path takes over from another: backends, and means by node from matrices."""
     curves = [curve for curve in curves if curve["points"]]
     said, never = [], []
     for work, axis in dict.fromkeys((c["work"], c["axis"]) for c in curves):

@@ -69,7 +69,7 @@ class Kind:
 
 
 def _side_by_side(name: str, what: str, pairs: np.ndarray, tau: int = 1) -> Kind:
-    """From (pairs, time, 2)."""
+    """Series of nodes side by side, from (pairs, time, 2)."""
     count, samples, _ = pairs.shape
     series = pairs.swapaxes(0, 1).reshape(1, samples, 2 * count)
     first = 2 * np.arange(count)
@@ -149,12 +149,12 @@ def _chosen(series: np.ndarray, draws: int) -> np.ndarray:
 
 
 def backends() -> list[str]:
-    """Those that can run here, triton interpreted if need be."""
+    """Backends that can run here, triton interpreted if need be."""
     return [b.name for b in BACKENDS if b.status().available]
 
 
 def missing() -> dict[str, str]:
-    """Those that cannot, and why."""
+    """Backends that cannot run here, and why."""
     return {
         b.name: f"{status.why}; {status.remedy}"
         for b in BACKENDS

@@ -207,7 +207,7 @@ def synkern_atoms(draws: Draws, options: dict[str, str]) -> tuple[Values, str]:
 
 
 def _correlations(series: Values, tau: int, dtype: str = "float64") -> mmi.Correlations:
-    """Of all pairs, (draws, nodes, nodes)."""
+    """Correlations of all pairs, (draws, nodes, nodes)."""
     past, future, _ = unit_vectors(np, series, tau)
     p, f = past.astype(dtype), future.astype(dtype)
     own = (p * f).sum(-1)

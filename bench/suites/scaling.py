@@ -31,7 +31,7 @@ STARTS = {"nodes": 64, "time": 50, "trials": 1}
 ENDS = {"nodes": 1 << 16, "time": 1 << 14, "trials": 1 << 11}
 
 MEMORY_SHARE = 0.5
-"""Of what is available that a call may be expected to take."""
+"""Share of the available memory that a call may be expected to take."""
 
 WORKLOADS: dict[str, dict[str, Any]] = {
     "MMI rtr+sts": {},
@@ -104,7 +104,7 @@ def exponents(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 def crossings(
     first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
 ) -> list[tuple[float, int]]:
-    """Where one of two curves takes over from the other for good, between points on log scales.
+    """Sizes at which a curve takes over from another for good, between points on log scales.
 
     Returns:
         At most one size, and which of the two (0, 1) is the faster beyond it. A crossing back and
@@ -125,7 +125,7 @@ def crossings(
 
 
 def chosen_takeover(nodes: int = 512, trials: int = 4, seconds: float = 60) -> dict[str, Any]:
-    """By backend the share of all pairs from which computing all is faster than the chosen ones.
+    """Share of all pairs, by backend, from which computing all is faster than the chosen ones.
 
     Chosen at random; what `phiid(pairs=...)` itself does not do is switch. None: chosen pairs are
     never slower. After so many seconds no other backend is begun.
@@ -154,7 +154,7 @@ def chosen_takeover(nodes: int = 512, trials: int = 4, seconds: float = 60) -> d
 def rectangle(
     nodes: int = 20_000, side: int = 1_000, repeats: int = 11, seconds: float = 60
 ) -> dict[str, Any]:
-    """By backend what a pair of a rectangle costs, over a pair of as many in all pairs.
+    """Cost of a pair of a rectangle, by backend, over a pair of as many in all pairs.
 
     The rectangle is side x side of many nodes, of 200 samples and one trial; all pairs are those of
     about sqrt(2) side nodes. The two are called in turns, and their medians compared. After so many
@@ -307,7 +307,7 @@ def _best(call: Callable[[], Any], repeats: int = 4) -> float:
 
 
 def cpu_backends() -> list[str]:
-    """Those that compute on the CPU; a time of triton's interpreter says nothing."""
+    """Backends that compute on the CPU; a time of triton's interpreter says nothing."""
     from synkern.decomposition import BACKENDS  # noqa: PLC0415
 
     return [b.name for b in BACKENDS if "cpu" in b.status().devices and b.name != "triton"]

@@ -141,7 +141,7 @@ def _mmi(vectors: UnitVectors) -> Iterator[Kernel]:
 
 
 def _adding(vectors: UnitVectors) -> Iterator[Kernel]:
-    """Those that add up atoms themselves."""
+    """Kernels that add up atoms themselves."""
     from synkern.kernels.triton_backend import ccs, discrete  # noqa: PLC0415
 
     trials = len(vectors.past)

@@ -146,7 +146,7 @@ _PYTHON = (
 
 
 def _remedy(path: Path) -> str:
-    """Of a library that is whole, and cannot be loaded."""
+    """Say what helps with a library that is whole, and cannot be loaded."""
     try:
         if os.statvfs(path).f_flag & os.ST_NOEXEC:
             return f"programs cannot be run from {path.parent} (noexec): {ELSEWHERE}, elsewhere"

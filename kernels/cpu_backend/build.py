@@ -233,7 +233,7 @@ def _run(line: Sequence[str], limit: float) -> tuple[int, str, str]:
 
 @functools.cache
 def _digest(command: Sequence[str]) -> str:
-    """Of all that the compiled code depends on."""
+    """Digest of all that the compiled code depends on."""
     digest = hashlib.sha256()
     try:
         for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("host/*")]):

@@ -56,7 +56,7 @@ class BuildError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Where this user's library lies; $XDG_CACHE_HOME says otherwise.
+    """Folder of this user's library, below $XDG_CACHE_HOME if that is set.
 
     Raises:
         BuildError: the user has no home.
@@ -272,7 +272,7 @@ def _locked(path: Path, limit: float) -> int | None:
 
 
 def note_of(folder: Path, key: str) -> Path:
-    """Where a failure is noted."""
+    """File in which a failure is noted."""
     return folder / f"cpu-{key}.failed.txt"
 
 

@@ -9,7 +9,6 @@ output: single precision could be trusted with few of the pairs of persistent no
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import lattice
 from ..contract import Estimator, Key, Request, Wanted, smallest_trusted
 from ..formulas.moments import Moments
-from ..lattice import ATOMS, moebius_matrix, swap_nodes
+from ..lattice import TWO
 from . import bindings as native
 from .layouts import PANEL, Packed, Words, unit_vectors, words
 
@@ -57,7 +57,7 @@ class Kernel:
     reference: bool = False
 
     def gathered_factor(self, estimator: Estimator) -> float:
-        """By how much `gathered_cost` is larger than in whole-array operations."""
+        """Factor by which `gathered_cost` is larger than in whole-array operations."""
         return self.gathered_cost / estimator.gathered_cost
 
 
@@ -70,7 +70,7 @@ KERNELS: dict[Key, Kernel] = {
     ("discrete", "MMI"): Kernel(2, words, 50, 0.3, 40),
     ("discrete", "CCS"): Kernel(3, words, 50, 0.3, 40),
 }
-"""By the key of an estimator."""
+"""Kernels by the key of their estimator."""
 
 
 def refuses(wanted: Wanted) -> str | None:
@@ -152,14 +152,14 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
     kernel = KERNELS[request.estimator.key]
     trials, nodes = features.constant.shape
     tolerance = request.estimator.tolerance(features)["float64"]
-    two = kernel.two and set(request.names) <= set(_TWO)
-    weights = _weights(request.names, two)
+    two = kernel.two and set(request.names) <= set(TWO)
+    weights = lattice.weights(request.names, two)
     if threads is None:
         rows, columns = native.Area.of(request.rectangle, nodes).shape
         pairs = rows * columns / (2 if request.rectangle is None else 1)
         each = kernel.fixed + kernel.per_sample * features.samples
         threads = native.threads_for(trials * pairs * each)
-    arrays = _arrays(features) | {"weights": weights, "mirror": _mirror(request.names)}
+    arrays = _arrays(features) | {"weights": weights, "mirror": lattice.mirrors(request.names)}
     yield native.Task(
         trials=trials,
         nodes=nodes,
@@ -184,22 +184,3 @@ def _arrays(features: Packed | Words | Moments) -> dict[str, npt.NDArray[Any]]:
     else:
         arrays = {name: getattr(features, name) for name in features._fields}
     return arrays | {"constant": np.ascontiguousarray(features.constant)}
-
-
-_TWO = ("rtr", "sts")
-
-
-@functools.cache
-def _weights(names: tuple[str, ...], two: bool) -> npt.NDArray[np.float64]:
-    """(names, quantities): atoms as sums of what the kernel computes."""
-    if two:
-        return np.array([[float(name == atom) for atom in _TWO] for name in names])
-    rows = moebius_matrix()[[ATOMS.index(name) for name in names]]
-    return np.ascontiguousarray(rows, np.float64)
-
-
-@functools.cache
-def _mirror(names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """(names,) place of the atom that exchange of the nodes gives, -1 where it is not computed."""
-    swapped = (swap_nodes(name) for name in names)
-    return np.array([names.index(name) if name in names else -1 for name in swapped])

@@ -49,14 +49,14 @@ def limit_threads(count: int) -> Iterator[None]:
 
 
 def threads() -> int:
-    """As many as a call may take, see `limit_threads`."""
+    """Number of threads that a call may take, see `limit_threads`."""
     cores = _cores()
     limits = (_LIMIT.get(), _quota(), _of_openmp(), _of_torch(cores))
     return max(1, min([cores, *(limit for limit in limits if limit is not None)]))
 
 
 def _cores() -> int:
-    """Those that this process may run on."""
+    """Number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -136,7 +136,7 @@ def quota_of(membership: Path, root: Path) -> int | None:
 
 
 def _quota_in(folder: Path) -> int | None:
-    """Of one group, in the files of either version."""
+    """Quota of one group, in the files of either version."""
     with suppress(OSError, ValueError):
         quota, period = (folder / "cpu.max").read_text().split()
         return math.ceil(int(quota) / int(period)) if quota != "max" else None

@@ -86,7 +86,7 @@ def compile_one(target: str, name: str) -> Compiled:
 
 
 def version() -> str:
-    """Of NVRTC, `13.0` for example."""
+    """Version of NVRTC, `13.0` for example."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return f"{major.value}.{minor.value}"

@@ -120,7 +120,7 @@ def _sums(
     first_trial: int,
     marks: tuple[Array, ...],
 ) -> Array:
-    """One launch; (names, rows, columns) or (names, trials, rows, columns)."""
+    """Sums of one launch, (names, rows, columns) or (names, trials, rows, columns)."""
     trials, names = len(given.constant), len(given.weights)
     dtype = {"double": "float64", "float": "float32"}[given.real]
     rows, columns = given.sides

@@ -17,7 +17,7 @@ class Launcher(Protocol):
 
     @property
     def multiprocessors(self) -> int:
-        """Of the device."""
+        """Number of multiprocessors of the device."""
 
     def launch(self, name: str, grid: int, block: int, arguments: Sequence[Any]) -> None:
         """Start a kernel, without waiting for it.
@@ -38,7 +38,7 @@ class DeviceLauncher:
     """
 
     def __init__(self, device: int) -> None:
-        """Of the device of that number."""
+        """Take the device of that number."""
         self._cupy: Any = importlib.import_module("cupy")
         self._functions: dict[str, Any] = {}
         attributes = self._cupy.cuda.Device(device).attributes

@@ -13,7 +13,7 @@ import importlib.util
 import sys
 
 OLDEST = (14, 0)
-"""Of CuPy: `cupy.cuda.Stream.from_external`."""
+"""The oldest version of CuPy that has `cupy.cuda.Stream.from_external`."""
 
 _DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # The last is built from source.
 _INSTALL = (

@@ -7,20 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from ..contract import Array, Key, Library, Rectangle, Request, Wanted, smallest_trusted
 from ..formulas.discrete import Bits, tables_of
 from ..formulas.moments import Moments
 from ..formulas.unit_vectors import UnitVectors
-from ..lattice import ATOMS, moebius_matrix, swap_nodes
+from ..lattice import TWO, mirrors, weights
 from .source import PAIRS, SHAPES, TOTALS, Shape
 
 Source = Literal["series", "moments"]
 """What features are made of."""
 
-_TWO = ("rtr", "sts")
 _WORD = 64
 
 
@@ -80,7 +76,7 @@ class Problem:
 
     @property
     def shape(self) -> Shape:
-        """Of its tiles and blocks."""
+        """Shape of its tiles and blocks."""
         return SHAPES[self.matrices]
 
     @property
@@ -185,7 +181,7 @@ def _mmi_moments(lib: Library, features: Moments, request: Request, *, alone: bo
 
 def _mmi(lib: Library, features: Any, request: Request, alone: bool, **parts: Any) -> Problem:
     """Gaussian MMI, as if nodes did not influence each other if `alone`."""
-    two = set(request.names) <= set(_TWO)
+    two = set(request.names) <= set(TWO)
     least = (_least(features, request, dtype) for dtype in (request.dtype, "float64"))
     return _made(
         lib,
@@ -250,8 +246,8 @@ def _made(
     two: bool = False,
 ) -> Problem:
     """A problem, with what all kernels read alike."""
-    both = set(_TWO) <= set(request.names)
-    rtr, sts = (request.names.index(name) if both else -1 for name in _TWO)
+    both = set(TWO) <= set(request.names)
+    rtr, sts = (request.names.index(name) if both else -1 for name in TWO)
     return Problem(
         kernel=kernel,
         real={"float64": "double", "float32": "float"}[request.dtype],
@@ -261,8 +257,8 @@ def _made(
         constant=lib.xp.ascontiguousarray(features.constant).view("uint8"),
         samples=samples,
         least=least,
-        weights=lib.xp.asarray(_weights(request.names, two)),
-        mirror=lib.xp.asarray(_mirror(request.names)),
+        weights=lib.xp.asarray(weights(request.names, two)),
+        mirror=lib.xp.asarray(mirrors(request.names)),
         places=(rtr, sts),
         rectangle=request.rectangle,
     )
@@ -337,22 +333,4 @@ def _words(lib: Library, bits: Bits) -> Array:
 def _least(features: Any, request: Request, dtype: str) -> float:
     """The least variance trusted in arithmetic of a dtype."""
     tolerance = request.estimator.tolerance(features)[dtype]
-    least = smallest_trusted(features.samples, dtype, tolerance)
-    # Above 1 no pair is trusted; 2 keeps rounding out of it.
-    return least if least < 1 else 2.0
-
-
-@functools.cache
-def _weights(names: tuple[str, ...], two: bool) -> npt.NDArray[np.float64]:
-    """(names, quantities): atoms as sums of what the kernel computes."""
-    if two:
-        return np.array([[float(name == atom) for atom in _TWO] for name in names])
-    rows = moebius_matrix()[[ATOMS.index(name) for name in names]]
-    return np.ascontiguousarray(rows, np.float64)
-
-
-@functools.cache
-def _mirror(names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """(names,): place of the atom with x and y exchanged; -1, which is not read, without one."""
-    swapped = map(swap_nodes, names)
-    return np.array([names.index(name) if name in names else -1 for name in swapped], np.int64)
+    return smallest_trusted(features.samples, dtype, tolerance)

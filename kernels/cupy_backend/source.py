@@ -21,11 +21,11 @@ OPTIONS = ("--std=c++17",)
 
 
 class Shape(NamedTuple):
-    """Of a tile of pairs, and of the block that has it.
+    """Shape of a tile of pairs, and of the block that has it.
 
     Attributes:
         tile: rows and columns.
-        threads: of a block.
+        threads: number of threads of a block.
     """
 
     tile: int
@@ -72,7 +72,7 @@ def _shapes(pairs: str) -> dict[str, Shape]:
 SHAPES: dict[str, Shape] = {
     name: shape for pairs in PAIRS for name, shape in _shapes(pairs).items()
 }
-"""By name expression, as NVRTC and `cupy.RawModule` want it: every kernel that has tiles."""
+"""Every kernel that has tiles, by name expression as NVRTC and `cupy.RawModule` want it."""
 
 TOTALS = tuple(f"phiid::node_totals<{pairs}>" for pairs in PAIRS)
 """The name expressions of the kernels that add up what the others have by tile."""

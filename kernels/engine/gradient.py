@@ -22,7 +22,7 @@ from .marks import rescue_parts
 from .tiles import pair_mask, place, tiles
 
 Gradient = tuple[torch.Tensor, torch.Tensor]
-"""With respect to past and future."""
+"""The gradient with respect to past and future."""
 
 
 def totals_with_gradient(vectors: UnitVectors, request: Request) -> Totals:

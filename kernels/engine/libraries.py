@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 from typing import Any
 
 import numpy as np
 
-from ..contract import Array
+from ..contract import Array, Status
 
 
 class NumPyLibrary:
@@ -48,7 +49,7 @@ class TorchLibrary:
     """torch, on the device of the tensors."""
 
     def __init__(self, xp: Any) -> None:
-        """Of the module torch."""
+        """Take the module torch."""
         self.xp = xp
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
@@ -81,7 +82,7 @@ class CuPyLibrary:
     """CuPy, on the current device."""
 
     def __init__(self, xp: Any) -> None:
-        """Of the module cupy."""
+        """Take the module cupy."""
         self.xp = xp
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
@@ -119,7 +120,7 @@ class CuPyLibrary:
         target[at] += self.xp.asarray(total.astype(values.dtype))
 
     def to_host(self, array: Array) -> Any:
-        """As NumPy."""
+        """The array in host memory, as one of NumPy."""
         return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
@@ -130,6 +131,20 @@ NUMPY = NumPyLibrary()
 def torch_library() -> TorchLibrary:
     """The library of torch, which is imported here."""
     return TorchLibrary(importlib.import_module("torch"))
+
+
+def torch_status() -> Status:
+    """Say where torch computes on this machine; both backends that take its tensors build on it."""
+    if importlib.util.find_spec("torch") is None:
+        return Status((), "torch is not installed", "pip install 'synkern[torch]'")
+    torch = torch_library().xp
+    if torch.cuda.is_available():
+        return Status(("cpu", "cuda"))
+    if torch.version.cuda is None and torch.version.hip is None:
+        return Status(
+            ("cpu",), "no GPU: this torch is a CPU build", "install a CUDA or ROCm build of torch"
+        )
+    return Status(("cpu",), "no GPU: torch sees no CUDA device or driver", "nvidia-smi tells more")
 
 
 def cupy_library() -> CuPyLibrary:

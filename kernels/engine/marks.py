@@ -323,5 +323,5 @@ def _added_up(
 
 
 def _places(lib: Library, keys: Array, listed: Array, nodes: int) -> Array:
-    """Where the pairs of (pairs, 3 or 4) trial, row, column, ... stand among sorted keys."""
+    """Places of the pairs of (pairs, 3 or 4) trial, row, column, ... among sorted keys."""
     return lib.xp.searchsorted(keys, listed[:, 1] * nodes + listed[:, 2])

@@ -1,4 +1,4 @@
-"""Which samples lie above the mean of their row, decided by exact arithmetic on the values given.
+"""Samples above the mean of their row, found by exact arithmetic on the values given.
 
 Levels such as .1 .2 .3, z-scored states and Likert items often have a mean that is itself a level.
 Whether such a sample lies above it must not hang on the order in which a library adds up: a sample

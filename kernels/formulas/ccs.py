@@ -193,7 +193,7 @@ def _redundancies(lib: Library, local: Array, zero: float) -> tuple[Array, Array
 
 
 def _agree(change: Array, positive: Sequence[Array], negative: Sequence[Array]) -> Array:
-    """Where a change has the sign of all that are in it."""
+    """Mask of the changes that have the sign of all that are in them."""
     return _all([*positive, change > 0]) | _all([*negative, change < 0])
 
 

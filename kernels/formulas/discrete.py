@@ -295,7 +295,7 @@ def _atoms(
 
 @functools.cache
 def _moebius_row(name: str) -> dict[str, int]:
-    return dict(zip(ATOMS, moebius_matrix()[ATOMS.index(name)].tolist(), strict=True))
+    return dict(zip(ATOMS, moebius_matrix([name])[0].tolist(), strict=True))
 
 
 def _combine(terms: Mapping[str, Array], signs: Mapping[str, int]) -> Array:

@@ -63,7 +63,7 @@ class GaussianMMI(_Gaussian):
         return LOOSE if isinstance(features, Moments) else STRICT
 
     def correlations(self, c: Correlations) -> Correlations:
-        """Those that are decomposed: as they are."""
+        """Correlations that are decomposed: as they are."""
         return c
 
     def tile_entries(self, features: UnitVectors | Moments) -> int:
@@ -81,7 +81,7 @@ class GaussianMMI(_Gaussian):
         limits: Limits,
         use: Array | None = None,
     ) -> Values:
-        """From the correlations of all rows with all columns."""
+        """Atoms from the correlations of all rows with all columns."""
         c = self.correlations(features.correlations(lib, tile, dtype))
         v, variance = mmi.lambdas(lib.xp, _masked(lib.xp, c, use))
         return Values(mmi.atoms(lib.xp, v, names), variance)
@@ -94,7 +94,7 @@ class GaussianMMI(_Gaussian):
         names: Sequence[str],
         limits: Limits,
     ) -> Stable:
-        """From a factorisation of the data, where there are any."""
+        """Atoms from a factorisation of the data, where there are any."""
         v, outcome = features.lambdas(lib, positions)
         return Stable(mmi.atoms(lib.xp, v, names), outcome)
 
@@ -130,7 +130,7 @@ class PersistenceMMI(GaussianMMI):
         return LOOSE
 
     def correlations(self, c: Correlations) -> Correlations:
-        """Those of two AR(1) nodes."""
+        """Correlations of two AR(1) nodes."""
         q = 0.5 * (c.xy + c.ab)
         return Correlations(xy=q, ab=q, xa=c.xa, xb=c.yb * q, ya=c.xa * q, yb=c.yb)
 
@@ -177,7 +177,7 @@ class GaussianCCS(_Gaussian):
         limits: Limits,
         use: Array | None = None,
     ) -> Values:
-        """From correlations and samples of all rows with all columns."""
+        """Atoms from correlations and samples of all rows with all columns."""
         del dtype
         x, a, y, b = features.rectangle(lib, tile, "float64")
         c = _masked(lib.xp, correlations(lib.xp, x, a, y, b), use)
@@ -195,7 +195,7 @@ class GaussianCCS(_Gaussian):
         names: Sequence[str],
         limits: Limits,
     ) -> Stable:
-        """Pointwise from a factorisation of the data, then averaged."""
+        """Averages of pointwise atoms, which a factorisation of the data gives."""
         data = lib.xp.stack(features.gathered(positions), -2)
         found = gaussian(lib.xp, data, data, "CCS")
         means = found.atoms.mean(-1)
@@ -216,7 +216,7 @@ class Discrete:
 
     @property
     def key(self) -> Key:
-        """Of its redundancy."""
+        """Kind "discrete" and the redundancy."""
         return "discrete", self.redundancy
 
     def features(self, lib: Library, series: Array, tau: int, pooled: str | None) -> Bits:
@@ -243,7 +243,7 @@ class Discrete:
         limits: Limits,
         use: Array | None = None,
     ) -> Values:
-        """From the counts of all rows with all columns."""
+        """Atoms from the counts of all rows with all columns."""
         del dtype, use
         return Values(discrete_tile(lib, features, tile, names, self.redundancy), None)
 
@@ -255,7 +255,7 @@ class Discrete:
         names: Sequence[str],
         limits: Limits,
     ) -> Stable:
-        """From the counts of the pairs; nothing is degenerate but a constant node."""
+        """Atoms from the counts of the pairs; nothing is degenerate but a constant node."""
         outcome = lib.zeros((len(positions),), "int64", positions)
         return Stable(
             discrete_pairs(lib, features, positions, names, self.redundancy, limits), outcome
@@ -266,7 +266,7 @@ ESTIMATORS: dict[Key, Estimator] = {
     estimator.key: estimator
     for estimator in (GaussianMMI(), GaussianCCS(), Discrete("MMI"), Discrete("CCS"))
 }
-"""By kind and redundancy."""
+"""The estimators by kind and redundancy."""
 
 PERSISTENCE = PersistenceMMI()
 """The reference to `ESTIMATORS["gaussian", "MMI"]`."""

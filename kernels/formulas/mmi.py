@@ -174,5 +174,5 @@ def invert(redundancies: Mapping[str, Array], i: Lambdas, names: Sequence[str]) 
             (sign * cumulative[point] for point, sign in zip(ATOMS, row, strict=True) if sign),
             start=0.0,
         )
-        for row in (moebius_matrix()[ATOMS.index(name)].tolist() for name in names)
+        for row in moebius_matrix(names).tolist()
     ]

@@ -99,7 +99,7 @@ class Moments(NamedTuple):
         )
 
     def lambdas(self, lib: Library, positions: Array) -> tuple[Lambdas, Array]:
-        """Of pairs that need their data there is no telling: ones, and `Outcome.UNRESOLVED`."""
+        """Ones, and `Outcome.UNRESOLVED`: there are no data to tell more of these pairs from."""
         outcome = lib.zeros((len(positions),), "int64", self.like) + int(Outcome.UNRESOLVED)
         one = lib.zeros((len(positions),), "float64", self.like) + 1
         return Lambdas(*(one for _ in Lambdas._fields)), outcome
@@ -196,7 +196,7 @@ def _between(shift: Array, weight: Array) -> list[list[Array]]:
 
 
 def pooled(xp: Any, each: Sums, how: str | None, spacing: float) -> Sums:
-    """One trial out of several, in the ways of `unit_vectors`."""
+    """Moments of one trial made of several, in the ways of `unit_vectors`."""
     if how == "moments":
         spread = xp.where(_constant(xp, each, spacing), 0.0, each.high - each.low)
         spread = xp.amax(spread, 1)[:, None]
@@ -235,7 +235,7 @@ def _constant(xp: Any, each: Sums, spacing: float) -> Array:
 
 
 def faint(xp: Any, each: Sums, spacing: float) -> tuple[Array, Array] | None:
-    """As `steady.faint`, of what the samples left; they have been seen and gone."""
+    """Nodes that `steady.faint` would name, as far as moments tell: their samples are gone."""
     low, high = xp.amin(each.low, 0), xp.amax(each.high, 0)
     return steady.faint(xp, xp.stack([low, high], 1), spacing)
 

@@ -1,4 +1,4 @@
-"""Which nodes are constant: those that vary by no more than the rounding of their values.
+"""Constant nodes: those that vary by no more than the rounding of their values.
 
 A constant that has been filtered, regressed or averaged is rarely constant to the last bit, and its
 rounding errors have correlations, and atoms, like any series. A stored value that went through k

@@ -1,4 +1,4 @@
-"""Which local informations of Gaussian variables are zero, and so have no sign.
+"""Local informations of Gaussian variables that are zero, and so have no sign.
 
 CCS keeps a common change in surprisal where all local informations in it have one sign. One that is
 exactly zero has none: a sign taken from its rounding error would keep or drop a whole change by
@@ -69,7 +69,7 @@ def local_resolution(samples: int) -> float:
 
 
 def correlated(xp: Any, c: Correlations, samples: int) -> Lambdas:
-    """Of each information, whether it is not zero at every sample: masks that broadcast.
+    """Masks that broadcast, one for each information: it is not zero at every sample.
 
     Args:
         xp: numpy, torch or cupy.

@@ -1,4 +1,4 @@
-"""From series to the unit vectors that all moments are inner products of."""
+"""Unit vectors of a series, whose inner products all moments are."""
 
 from __future__ import annotations
 

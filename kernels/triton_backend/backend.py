@@ -39,7 +39,7 @@ def run(source: torch.Tensor | Moments, request: Request) -> Pairs | Nodes:
 
 
 def _features(series: Any, request: Request) -> Any:
-    """Of the estimator; unit vectors by their own kernel, but for a gradient."""
+    """Features of the estimator; unit vectors by their own kernel, but for a gradient."""
     wants_gradient = torch.is_grad_enabled() and series.requires_grad
     if request.estimator.key[0] == "discrete" or wants_gradient:
         lib = torch_library()
@@ -153,7 +153,7 @@ NODES: dict[tuple[Key, bool], Callable[[Any, Request], Nodes]] = {
 
 
 def _rescued(kernel: Kernel, features: UnitVectors | Moments, request: Request) -> Totals:
-    """Without a gradient: the sums of a kernel, and what it could not do from the stable path."""
+    """Sums of a kernel, and from the stable path what it could not do; there is no gradient."""
     sums, marked = _completed(kernel, features, request)
     by_name = dict(zip(request.names, sums, strict=True))
     return Totals(by_name, *rescue(torch_library(), features, request, by_name, marked))

@@ -1,4 +1,4 @@
-"""Which tiles and warps a kernel is compiled for: frozen values with their source.
+"""Tiles and warps that a kernel is compiled for: frozen values with their source.
 
 Nothing is tuned at a user's first call. `bench/tables/sweep_tiles.py` measures the candidates on
 the machine at hand and prints the table below, ready to paste. CCS and discrete have theirs beside
@@ -80,10 +80,10 @@ RECTANGLES: dict[tuple[str, Path, Size, Output], Launch] = {
     ("float64", "series", "few", "summed"): Launch(16, 8),
     ("float64", "nodes", "few", "apart"): Launch(16, 8),
 }
-"""Of rectangles, where these spill in the tiles of all pairs: bounds that are no multiple of 16
-take registers. Same source, triton 3.6.0, 3.7.1 and 3.9.0. Tried in vain for the larger tiles: a
-mask of the stores that is not that of the pairs, either of them as one comparison, and the tiles'
-corners declared to be multiples of their sides."""
+"""Launches of rectangles, where these spill in the tiles of all pairs: bounds that are no multiple
+of 16 take registers. Same source, triton 3.6.0, 3.7.1 and 3.9.0. Tried in vain for the larger
+tiles: a mask of the stores that is not that of the pairs, either of them as one comparison, and the
+tiles' corners declared to be multiples of their sides."""
 
 FEW = 3
 """Terms that `rtr` and `sts` need."""

@@ -13,8 +13,8 @@ from .device.discrete import discrete_kernel
 from .launch import bits, launch_tiles
 
 LAUNCHES = {"MMI": Launch(16, 8), "CCS": Launch(16, 4)}
-"""By redundancy. Source: ahead-of-time compilation for sm_90 with triton 3.6.0 and 3.9.0; of 8 x 8
-and 16 x 16 pairs and one or two a thread, the largest that spills in neither. Not yet timed."""
+"""Tiles by redundancy. Source: compiled ahead of time for sm_90 with triton 3.6.0 and 3.9.0; of
+8 x 8 and 16 x 16 pairs and one or two a thread, the largest that spills in neither; not timed."""
 
 WORD = 32
 """Samples of a word."""

@@ -42,7 +42,7 @@ class Area(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of a matrix of these pairs."""
+        """Shape of a matrix of these pairs."""
         rows, columns = self.sides
         return rows.stop - rows.start, columns.stop - columns.start
 
@@ -112,7 +112,7 @@ def grid_for(
 
 
 def bits(value: float) -> int:
-    """Of a float64, as an integer argument."""
+    """Bits of a float64, as an integer argument."""
     return int(np.float64(value).view(np.int64))
 
 
@@ -120,9 +120,8 @@ def least_trusted(
     samples: int, dtype: str, tolerances: Mapping[str, float] = STRICT
 ) -> tuple[int, int]:
     """Bits of the least variance trusted in this dtype and in float64."""
-    # Above 1 no pair is trusted; one more than that keeps rounding out of it.
     own, double = (smallest_trusted(samples, d, tolerances[d]) for d in (dtype, "float64"))
-    return bits(own if own < 1 else 2.0), bits(double)
+    return bits(own), bits(double)
 
 
 def launch_tiles(
@@ -192,7 +191,7 @@ def total(chunks: torch.Tensor) -> torch.Tensor:
 
 
 def multiprocessors(tensor: torch.Tensor) -> int:
-    """Of the tensor's device."""
+    """Number of multiprocessors of the tensor's device."""
     if tensor.device.type != "cuda":
         return MULTIPROCESSORS
     return int(torch.cuda.get_device_properties(tensor.device).multi_processor_count)

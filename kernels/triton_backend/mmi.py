@@ -49,7 +49,7 @@ def path_for(
 
 
 def _moments_bytes(area: Area) -> int:
-    """Of the matrices of one trial."""
+    """Bytes of the matrices of one trial."""
     height, width = area.shape
     return (3 if area.rectangle is None else 4) * 8 * height * width
 

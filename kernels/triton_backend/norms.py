@@ -13,7 +13,7 @@ from .device.norms import head_norms_kernel
 from .launch import on_device
 
 ELEMENTS = 4096
-"""Of a program: 32 numbers a thread."""
+"""Elements of a program: 32 numbers a thread."""
 
 WARPS = 4
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import lattice
 from ..contract import smallest_trusted
 from ..lattice import ATOMS, moebius_matrix, swap_nodes
 
@@ -44,7 +45,7 @@ TERMS: tuple[str, ...] = (
     "sts numerator",
     "sts denominator",
 )
-"""In the order of `arithmetic.terms`; "xy_a past" is the lambda of I(xy; a) times det Σ_xy."""
+"""Terms in the order of `arithmetic.terms`; "xy_a past": the lambda of I(xy; a) times det Σ_xy."""
 
 NUMERATOR, DENOMINATOR = TERMS.index("sts numerator"), TERMS.index("sts denominator")
 """Always both, one after the other; the logarithm of their quotient stands at the first."""
@@ -107,18 +108,17 @@ def coefficients(names: Sequence[str]) -> np.ndarray:
     for row, point in enumerate(ATOMS):
         for term, count in _CUMULATIVE[point].items():
             cumulative[row, TERMS.index(term)] = count
-    rows: np.ndarray = moebius_matrix() @ cumulative
-    return rows[[ATOMS.index(name) for name in names]]
+    rows: np.ndarray = moebius_matrix(names) @ cumulative
+    return rows
 
 
 def signs(names: Sequence[str]) -> tuple[int, ...]:
     """(atoms * points) of the cumulative quantities in `lattice.ATOMS` that an atom is a sum of."""
-    rows = moebius_matrix()[[ATOMS.index(name) for name in names]]
-    return tuple(rows.ravel().tolist())
+    return tuple(moebius_matrix(names).ravel().tolist())
 
 
 def mirrors(names: Sequence[str], rectangle: bool) -> tuple[int, ...]:
-    """For each atom, the position of the one that it is in the mirrored tile; -1 if that is none.
+    """Positions of the atoms that these are in the mirrored tile, see `lattice.mirrors`.
 
     Args:
         names: atoms.
@@ -127,10 +127,11 @@ def mirrors(names: Sequence[str], rectangle: bool) -> tuple[int, ...]:
     Raises:
         ValueError: one is missing that the mirrored tiles of all pairs need.
     """
-    swapped = [swap_nodes(name) for name in names]
-    if not rectangle and not set(swapped) <= set(names):
-        raise ValueError(f"names are {names}, but all pairs need {sorted(set(swapped))} as well")
-    return tuple(names.index(name) if name in names else -1 for name in swapped)
+    found = tuple(lattice.mirrors(tuple(names)).tolist())
+    if not rectangle and -1 in found:
+        swapped = sorted({swap_nodes(name) for name in names})
+        raise ValueError(f"names are {names}, but all pairs need {swapped} as well")
+    return found
 
 
 def group(dtype: str, tolerances: Mapping[str, float]) -> int:

@@ -8,9 +8,8 @@ import importlib.util
 import os
 from typing import Any
 
-from .. import torch_backend
 from ..contract import Backend, Key, Nodes, Pairs, Request, Status, Wanted
-from ..engine.libraries import torch_library
+from ..engine.libraries import torch_status
 
 OLDEST = (3, 6)
 """Version of triton."""
@@ -42,10 +41,10 @@ def status() -> Status:
             "TRITON_INTERPRET=1: triton interprets its kernels on the CPU, slowly, as a test",
             "unset it to use a GPU",
         )
-    of_torch = torch_backend.status()
+    of_torch = torch_status()
     if not of_torch.available:
         return Status((), of_torch.why, "pip install 'synkern[triton]' (Linux)")
-    if torch_library().xp.cuda.is_available():
+    if "cuda" in of_torch.devices:
         return Status(("cuda",))
     return Status((), of_torch.why, "a GPU of compute capability 8.0 or later, or CDNA 3")
 

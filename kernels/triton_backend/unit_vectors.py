@@ -15,12 +15,12 @@ LONGEST = 1024
 """Samples of a series that registers hold; longer ones are left to `formulas.unit_vectors`."""
 
 ELEMENTS = 4096
-"""Of a program: 16 numbers a thread, with which nothing spills."""
+"""Elements of a program: 16 numbers a thread, with which nothing spills."""
 
 WARPS = 8
 
 NODES = 32
-"""Of a program, at most: 256 bytes in a row of memory."""
+"""Nodes of a program, at most: 256 bytes in a row of memory."""
 
 
 def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> UnitVectors:

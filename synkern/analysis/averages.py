@@ -70,11 +70,11 @@ class TrialAverages(Averages):
     valid: Floats | None
 
     @classmethod
-    def of(cls, blocks: Iterable[Mapping[str, Any]]) -> TrialAverages:
-        """Take in trials, block by block, so that whole matrices of few trials exist at a time.
+    def of(cls, chunks: Iterable[Mapping[str, Any]]) -> TrialAverages:
+        """Take in trials, chunk by chunk, so that whole matrices of few trials exist at a time.
 
         Args:
-            blocks: of consecutive trials: atoms by name, the same in every block, as symmetric
+            chunks: of consecutive trials: atoms by name, the same in every chunk, as symmetric
                 arrays (trials, nodes, nodes) of any kind, such as a result of `phiid` with
                 average=None holds. The diagonal is ignored.
 
@@ -83,10 +83,10 @@ class TrialAverages(Averages):
         """
         parts: dict[str, list[Floats]] = {}
         nodes = 0
-        for block in blocks:
-            nodes = _nodes(block)
+        for chunk in chunks:
+            nodes = _nodes(chunk)
             rows, columns = np.triu_indices(nodes, 1)
-            for name, atom in block.items():
+            for name, atom in chunk.items():
                 pairs = to_numpy(atom)[:, rows, columns]
                 parts.setdefault(name, []).append(np.asarray(pairs, np.float64))
         atoms = {name: np.concatenate(part) for name, part in parts.items()}
@@ -184,9 +184,9 @@ class PooledAverages(Averages):
         return drawn
 
 
-def _nodes(block: Mapping[str, Any]) -> int:
-    """How many nodes the atoms of a block have."""
-    shapes = {name: tuple(atom.shape) for name, atom in block.items()}
+def _nodes(chunk: Mapping[str, Any]) -> int:
+    """How many nodes the atoms of a chunk have."""
+    shapes = {name: tuple(atom.shape) for name, atom in chunk.items()}
     for name, shape in shapes.items():
         if len(shape) != 3 or shape[1] != shape[2]:
             raise ValueError(

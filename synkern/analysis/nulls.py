@@ -53,7 +53,8 @@ from synkern._arrays import (
 from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
 from synkern._warnings import collected
-from synkern.analysis.surrogates import NULLS, Null, Recorded, check_numbers
+from synkern.analysis.options import NULL_NAMES, Null
+from synkern.analysis.surrogates import NULLS, Recorded, check_numbers
 from synkern.decomposition.batches import of_common_samples, only_valid
 from synkern.decomposition.decompose import phiid
 from synkern.decomposition.options import KINDS, REDUNDANCIES, UNITS
@@ -134,7 +135,7 @@ class NullTest(Saved):
         require_atoms(self.observed)
         require_options(
             self,
-            null=tuple(NULLS),
+            null=NULL_NAMES,
             kind=KINDS,
             redundancy=REDUNDANCIES,
             unit=UNITS,
@@ -201,7 +202,7 @@ def null_test(
     Warns:
         UserWarning: fewer than 5 trials for "cross_trial"; what `phiid` warns of in the series.
     """
-    check.choice("null", null, tuple(NULLS))
+    check.choice("null", null, NULL_NAMES)
     _check_options(null, options, mask)
     names = check.atom_names(atoms)
     named = unnamed(series, "series")

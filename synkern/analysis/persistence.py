@@ -22,7 +22,8 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from synkern._warnings import warn
-from synkern.decomposition.call import Options, decompose
+from synkern.decomposition.asked import Options
+from synkern.decomposition.call import decompose
 from synkern.decomposition.options import CommonOptions, option_names
 from synkern.decomposition.result import PhiIDResult
 from synkern.kernels import PERSISTENCE

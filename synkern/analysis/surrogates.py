@@ -7,13 +7,14 @@ and how often it is wrong is measured in `synkern.analysis.nulls`. The random nu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from synkern._arrays import like
 from synkern._warnings import warn
+from synkern.analysis.options import Null
 
 _ENOUGH_TRIALS = 5
 """The fewest trials that can be paired in enough ways for a two-sided p of 0.05: 2 / 5!."""
@@ -136,8 +137,6 @@ def phase(recorded: Recorded, rng: np.random.Generator) -> Surrogate:
     values = xp.fft.irfft(spectrum * like(np.exp(1j * angles), series), time, 1) + mean
     return Surrogate(values, recorded.tau)
 
-
-Null = Literal["cross_trial", "row_shift", "circular", "block", "phase"]
 
 NULLS: dict[Null, Callable[[Recorded, np.random.Generator], Surrogate]] = {
     "cross_trial": cross_trial,

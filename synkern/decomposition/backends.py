@@ -1,4 +1,4 @@
-"""Which backend takes an array: the one that is asked for, or the first that can.
+"""Choice of the backend that takes an array: the one that is asked for, or the first that can.
 
 The backends themselves are records of `kernels/`; see `kernels/registry.py`.
 """

@@ -23,6 +23,7 @@ from synkern._faces import Later
 from synkern.decomposition.masks import Valid, valid_samples
 from synkern.kernels import (
     NUMPY,
+    Array,
     Nodes,
     Pairs,
     Rectangle,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 else:
     torch = Later("torch")
 
-Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Indices = npt.NDArray[np.int64]
 Run = Callable[[Any, Request], Pairs | Nodes]
 

@@ -106,7 +106,7 @@ class Bipartite:
         )
 
     def parts(self) -> dict[str, Part]:
-        """Those that there are."""
+        """Parts that are not empty, by name."""
         a, b, end = self.alone, self.both, len(self.nodes)
         found = {}
         if a and end > a:

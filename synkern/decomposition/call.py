@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import placed, run_whole, to_numpy
 from synkern.decomposition import states
+from synkern.decomposition.asked import Options
 from synkern.decomposition.batches import decomposed
 from synkern.decomposition.bipartite import Bipartite
 from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
-from synkern.decomposition.options import (
-    AVERAGES,
-    DTYPES,
-    KINDS,
-    POOLED,
-    REDUNDANCIES,
-    UNITS,
-    unit_factor,
-)
+from synkern.decomposition.options import unit_factor
 from synkern.decomposition.result import PhiIDResult, by_name
 from synkern.decomposition.selection import Selection, select_pairs
 from synkern.decomposition.sources import Source, moments_source, series_source
 from synkern.kernels import (
-    LIMITS,
     Estimator,
-    Limits,
     Nodes,
     Outcome,
     Pairs,
@@ -39,84 +29,6 @@ from synkern.kernels import (
     request_for,
     swap_nodes,
 )
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the verbs of a decomposition are asked for; see `phiid`.
-
-    Attributes:
-        names: atoms.
-        kind: of the estimator.
-        redundancy: likewise.
-        mask: of valid samples.
-        average: how trials combine.
-        pairs: which ones; None: all.
-        groups: of nodes, which some choices of pairs need.
-        unit: of the atoms; None: that of the estimator.
-        backend: "auto", or a name.
-        dtype: of arithmetic and output.
-        node_names: a name for each node.
-        limits: what the backend may hold at a time.
-    """
-
-    names: tuple[str, ...] = ("rtr", "sts")
-    kind: str = "gaussian"
-    redundancy: str = "MMI"
-    mask: Any = None
-    average: str | None = "trials"
-    pairs: Any = None
-    groups: Any = None
-    unit: str | None = None
-    backend: str = "auto"
-    dtype: str = "float64"
-    node_names: Sequence[Any] | None = None
-    limits: Limits = LIMITS
-
-    def __post_init__(self) -> None:
-        """Raise ValueError on unknown choices."""
-        check.choice("kind", self.kind, KINDS)
-        check.choice("redundancy", self.redundancy, REDUNDANCIES)
-        check.choice("average", self.average, (*AVERAGES, None))
-        check.choice("unit", self.unit, (*UNITS, None))
-        check.choice("dtype", self.dtype, DTYPES)
-
-    @classmethod
-    def of(cls, verb: str, given: Mapping[str, Any], known: Iterable[str]) -> Options:
-        """Those of a verb, by keyword.
-
-        Args:
-            verb: its name, for messages.
-            given: what it was called with.
-            known: keywords that it has.
-
-        Raises:
-            TypeError: a keyword that it has not.
-            ValueError: an unknown choice.
-        """
-        refuse_unknown(verb, set(given) - set(known))
-        rest = {name: value for name, value in given.items() if name != "atoms"}
-        return cls(names=check.atom_names(given.get("atoms", cls.names)), **rest)
-
-    @property
-    def pooled(self) -> str | None:
-        """How trials are made one before they are decomposed."""
-        return self.average if self.average in POOLED else None
-
-
-_ALL_PAIRS = "means by node are over all pairs of a node; phiid(series, pairs=...) has chosen ones"
-_ELSEWHERE = {
-    "reduce": "means by node are phiid_nodes(series, ...)",
-    "pairs": _ALL_PAIRS,
-    "groups": _ALL_PAIRS,
-}
-
-
-def refuse_unknown(verb: str, given: Iterable[str]) -> None:
-    """Raise TypeError if there are keywords that a verb does not have."""
-    for name in given:
-        instead = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-        raise TypeError(f"{verb}() has no option {name!r}{instead}")
 
 
 def decompose(series: Any, tau: Any, estimator: Estimator, options: Options) -> PhiIDResult:

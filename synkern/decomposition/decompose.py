@@ -7,13 +7,8 @@ from typing import Any, Never, Unpack
 
 import synkern._checks as check
 from synkern._warnings import warn
-from synkern.decomposition.call import (
-    Options,
-    decompose,
-    decompose_lags,
-    decompose_nodes,
-    refuse_unknown,
-)
+from synkern.decomposition.asked import Options, refuse_unknown
+from synkern.decomposition.call import decompose, decompose_lags, decompose_nodes
 from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.options import (

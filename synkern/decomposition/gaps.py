@@ -18,11 +18,11 @@ import synkern._checks as check
 from synkern._arrays import in_float64, incoming, is_tensor, library, like, native
 from synkern.decomposition.batches import only_valid
 from synkern.decomposition.masks import Valid, valid_samples
+from synkern.kernels import Array
 
 _ROUNDING = 16
 """Units in the last place of a node's largest value below which variation is none."""
 
-Array = Any  # numpy.ndarray or torch.Tensor
 Indices = npt.NDArray[np.int64]
 
 

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern._arrays import ArrayKind, incoming, is_cupy, is_tensor, library, native, to_numpy
+from synkern._arrays import incoming, is_cupy, is_tensor, library, native, to_numpy
 from synkern._names import unnamed
+from synkern.kernels import Array, ArrayKind
 
-Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Valid = npt.NDArray[np.bool_]  # (trials, time), True where a sample is valid
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import (
-    ArrayKind,
     incoming,
     is_cupy,
     is_tensor,
@@ -26,6 +25,7 @@ from synkern._faces import Later
 from synkern._names import Named, unnamed
 from synkern.decomposition.batches import only_valid
 from synkern.decomposition.masks import Valid, valid_samples
+from synkern.kernels import ArrayKind
 from synkern.kernels import moments as kernel
 
 if TYPE_CHECKING:

@@ -30,6 +30,9 @@ DType = Literal["float64", "float32"]
 Selected = Literal["within", "between", "bipartite"]
 """Selections of pairs that have a name; they need groups."""
 
+Step = Literal["linear", "quadratic", "difference", "copula", "zscore"]
+"""What may be done to a series before, by its name in `preprocess.PREPROCESSING`."""
+
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REDUNDANCIES: tuple[Redundancy, ...] = get_args(Redundancy)
 POOLED: tuple[Pooled, ...] = get_args(Pooled)
@@ -37,6 +40,7 @@ AVERAGES: tuple[Average, ...] = get_args(Average)
 UNITS: tuple[Unit, ...] = get_args(Unit)
 DTYPES: tuple[DType, ...] = get_args(DType)
 SELECTIONS: tuple[Selected, ...] = get_args(Selected)
+STEPS: tuple[Step, ...] = get_args(Step)
 
 OWN_UNIT: dict[Kind, Unit] = {"gaussian": "nats", "discrete": "bits"}
 """The unit of a kind's atoms where none is asked for; phyid's."""

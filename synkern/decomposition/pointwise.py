@@ -13,7 +13,6 @@ import numpy.typing as npt
 import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import (
-    ArrayKind,
     in_float64,
     incoming,
     is_tensor,
@@ -40,7 +39,7 @@ from synkern.decomposition.options import (
     Unit,
     unit_factor,
 )
-from synkern.kernels import ATOMS, Outcome, Wanted, steady
+from synkern.kernels import ATOMS, Array, ArrayKind, Outcome, Wanted, steady
 from synkern.kernels import pointwise as kernel
 
 if TYPE_CHECKING:
@@ -48,12 +47,11 @@ if TYPE_CHECKING:
 else:
     torch = Later("torch")
 
-CHUNK_ELEMENTS = 1 << 18
+_HELD = 1 << 18
 """Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""
 
 _PER_SAMPLE, _PER_POINT = 16, 128  # numbers that a pair takes for each while it is computed
 
-Array = Any  # numpy.ndarray, torch.Tensor or cupy.ndarray
 Positions = npt.NDArray[np.int64]  # (pairs, 3): group, first node, second node
 
 
@@ -301,7 +299,7 @@ _KINDS: dict[str, tuple[Callable[..., kernel.Variables], Callable[..., Any]]] = 
 
 
 def _chunks(pairs: int, samples: int, points: int) -> Iterator[slice]:
-    size = max(1, CHUNK_ELEMENTS // (_PER_SAMPLE * samples + _PER_POINT * points))
+    size = max(1, _HELD // (_PER_SAMPLE * samples + _PER_POINT * points))
     for start in range(0, pairs, size):
         yield slice(start, start + size)
 

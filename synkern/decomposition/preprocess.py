@@ -37,14 +37,14 @@ from synkern._arrays import in_float64, incoming, is_tensor, library, native, sp
 from synkern._faces import Later
 from synkern._names import keeps_names
 from synkern.decomposition import gaps
-from synkern.kernels import steady
+from synkern.decomposition.options import Step
+from synkern.kernels import Array, steady
 
 if TYPE_CHECKING:
     import torch
 else:
     torch = Later("torch")
 
-Array = Any  # numpy.ndarray or torch.Tensor
 
 _ROUNDING = 16
 """Variation below this many units in the last place of a node's largest value counts as none."""
@@ -229,7 +229,7 @@ def zscore(series: Any, *, mask: Any = None) -> Any:
     return s.restore(xp.where(flat, 0.0, centred / xp.sqrt(square)))
 
 
-PREPROCESSING: dict[str, Callable[[Any], Any]] = {
+PREPROCESSING: dict[Step, Callable[[Any], Any]] = {
     "linear": partial(detrend, order=1),
     "quadratic": partial(detrend, order=2),
     "difference": difference,

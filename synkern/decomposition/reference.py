@@ -173,7 +173,7 @@ def _index(names: str) -> list[int]:
 
 
 def _mmi(information: Callable[[str, str], Values]) -> dict[str, Values]:
-    """Of the sources compared, the local information of that with the least mean.
+    """Local information of the source whose mean is least among those compared.
 
     Of equal means phyid takes the last of two, and the first of four.
     """

@@ -1,4 +1,4 @@
-"""Which pairs of nodes to decompose, and the way back to the shape that was asked for."""
+"""Choice of the pairs to decompose, and the way back to the shape that was asked for."""
 
 from __future__ import annotations
 

@@ -6,20 +6,18 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import synkern._checks as check
 from synkern._arrays import Incoming, incoming, is_tensor, placed, spacing
 from synkern._names import node_names, unnamed
 from synkern._warnings import collected
+from synkern.decomposition.asked import Options
 from synkern.decomposition.backends import select
 from synkern.decomposition.batches import Batch, batches, filled, only_valid
 from synkern.decomposition.masks import valid_samples
 from synkern.decomposition.moments import LaggedMoments
 from synkern.kernels import Backend, Wanted
-
-if TYPE_CHECKING:
-    from synkern.decomposition.call import Options
 
 _MATRICES = ("past", "future", "lagged", "constant")  # of `formulas.moments.Moments`
 

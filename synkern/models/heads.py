@@ -1,4 +1,4 @@
-"""Where the attention heads of a language model can be read: the input of each output projection.
+"""Sites of attention heads of a language model: the input of each output projection.
 
 A head's output `softmax(q kᵀ / sqrt(d)) v` is the input of the layer's output projection, split by
 head. No list of architectures is kept: one tiny forward pass is watched, and the projection is the

@@ -233,7 +233,7 @@ class Placeholder:
     """A token in whose place a model reads something that is no text."""
 
     name: str
-    """In the configuration, such as "image_token_id"."""
+    """Name in the configuration, such as "image_token_id"."""
     token: int
     kind: str
 

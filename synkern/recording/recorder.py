@@ -38,7 +38,7 @@ from synkern.recording.recording import Recording, RecordingError
 
 # Values held before they are read: few large reductions instead of many small ones, at a memory
 # cost that stays small beside a model.
-_BLOCK_BYTES = 64 << 20
+_CHUNK_BYTES = 64 << 20
 
 # A streamer tells its reader that the text has ended before generate returns in its thread.
 _RETURN_SECONDS = 1.0
@@ -54,7 +54,7 @@ class _Run:
     """The trials of one prompt batch while they grow."""
 
     end_tokens: tuple[int, ...]
-    blocks: list[Tensor] = field(default_factory=list)  # float32 (steps, trials, nodes) each
+    chunks: list[Tensor] = field(default_factory=list)  # float32 (steps, trials, nodes) each
     fed: list[Tensor] = field(default_factory=list)  # (trials,) each; of steps 2, 3, ...
 
 
@@ -225,7 +225,7 @@ class _Recorder:
             )
         else:
             self._run.fed.append(fed)
-            if self._bytes_held() >= _BLOCK_BYTES:
+            if self._bytes_held() >= _CHUNK_BYTES:
                 self._read_held(self._run)
         self._held_steps += 1
 
@@ -259,9 +259,9 @@ class _Recorder:
             for site, held in zip(self._sites, self._held, strict=True)
         ]
         self._discard_held()
-        block = torch.cat(values, dim=-1)
-        refuse_not_finite(block, self.nodes, first_step=1 + sum(len(b) for b in run.blocks))
-        run.blocks.append(block)
+        chunk = torch.cat(values, dim=-1)
+        refuse_not_finite(chunk, self.nodes, first_step=1 + sum(len(c) for c in run.chunks))
+        run.chunks.append(chunk)
 
     def _close_run(self, new_tokens: int | None = None) -> None:
         """End the run in progress, if any; `new_tokens` is what it generated, where known."""
@@ -277,7 +277,7 @@ class _Recorder:
             return
         self._read_held(run)
         self._run = None
-        values = torch.cat(run.blocks)
+        values = torch.cat(run.chunks)
         steps = len(values)
         # Where generate decides one call late that every text has ended, it drops the last token.
         if new_tokens is not None and steps == new_tokens + 1:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-import synkern
+from synkern._version import VERSION
 from synkern.study.errors import MissingPackageError
 from synkern.study.options import names_for
 from synkern.study.prompts import Prompt
@@ -82,7 +82,7 @@ def environment_of(settings: Settings) -> Facts:
     device, on_gpu = settings.device, settings.on_gpu
     packages = ("transformers", "tokenizers", "accelerate", "gguf", *model_packages(settings))
     return {
-        "synkern": synkern.__version__,
+        "synkern": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synkern._faces import Later
-from synkern.decomposition.options import AVERAGES, KINDS, REDUNDANCIES
+from synkern.analysis.options import NULL_NAMES
+from synkern.decomposition.options import AVERAGES, KINDS, REDUNDANCIES, STEPS
 from synkern.study.errors import ArgumentError, checks_of_arguments
 from synkern.study.options import Option, check, stated
 from synkern.study.prompts import Prompt, load_prompts
@@ -139,7 +140,7 @@ class StudyOptions:
             help="what is done to each series before",
             more="A step of `synkern.decomposition.PREPROCESSING`. Persistence, and with it "
             "synergy, changes with it.",
-            choices=(NONE, "linear", "quadratic", "difference", "copula", "zscore"),
+            choices=(NONE, *STEPS),
             stages=_DECOMPOSING,
         ).described,
     )
@@ -149,7 +150,7 @@ class StudyOptions:
             help="test every pair against a null",
             more="One of `synkern.analysis.nulls` (row_shift for Gaussian series only). Needs "
             "average trials. Costs `null_draws` decompositions of all prompts for each model.",
-            choices=(NONE, "cross_trial", "row_shift", "circular", "block", "phase"),
+            choices=(NONE, *NULL_NAMES),
             stages=("null",),
         ).described,
     )

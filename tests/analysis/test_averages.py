@@ -44,9 +44,9 @@ def test_trials_are_averaged_where_all_atoms_have_a_value(atoms):
         np.testing.assert_allclose(averages.mean()[name], found[name][0], rtol=1e-14)
 
 
-def test_blocks_of_trials_are_one_block(atoms):
-    blocks = ({name: atom[part] for name, atom in atoms.items()} for part in ([0, 1, 2], [3]))
-    whole, parts = TrialAverages.of([atoms]), TrialAverages.of(blocks)
+def test_chunks_of_trials_are_one_chunk(atoms):
+    chunks = ({name: atom[part] for name, atom in atoms.items()} for part in ([0, 1, 2], [3]))
+    whole, parts = TrialAverages.of([atoms]), TrialAverages.of(chunks)
     assert (whole.trials, whole.missing) == (parts.trials, parts.missing)
     for name, mean in whole.mean().items():
         np.testing.assert_array_equal(parts.mean()[name], mean)  # the same product

@@ -9,7 +9,6 @@ import synkern
 from support.backends import AT_FULL_SPEED
 from support.optional import torch
 from synkern import ATOMS, calc_PhiID
-from synkern.decomposition import pointwise as local_module
 from synkern.decomposition.pointwise import phiid_local
 from synkern.decomposition.reference import local_pair
 
@@ -68,12 +67,13 @@ def test_means_are_those_of_all_pairs(heads, backend):
 
 
 @variants
-def test_chunks_change_nothing(series, monkeypatch, kind, redundancy):
+def test_many_pairs_are_those_of_single_ones(series, kind, redundancy):
+    """What is computed in several chunks, 30 of these pairs at a time."""
     pairs = [[0, 1], [2, 1], [3, 0]]
-    expected = evaluate(series, pairs, kind=kind, redundancy=redundancy)
-    monkeypatch.setattr(local_module, "CHUNK_ELEMENTS", 1)
-    found = evaluate(series, pairs, kind=kind, redundancy=redundancy)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    options = {"kind": kind, "redundancy": redundancy}
+    expected = np.concatenate([evaluate(series, [pair], **options) for pair in pairs], axis=1)
+    found = evaluate(series, pairs * 25, **options)
+    np.testing.assert_allclose(found, np.tile(expected, (1, 25, 1, 1)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,12 @@ def ar1(rng, *, coefficient, shape=(6, 60, 6)):
     return series
 
 
-def test_excess_in_blocks_of_trials_is_excess_in_one(rng):
+def test_excess_in_chunks_of_trials_is_excess_in_one(rng):
     series = ar1(rng, coefficient=0.8)
     whole = excess_averages(tiny_study.settings_of(), series)
     # One trial at a time.
-    blocks = excess_averages(tiny_study.settings_of(), series, block_bytes=1)
-    np.testing.assert_allclose(blocks.atoms["excess"], whole.atoms["excess"], atol=1e-12)
+    chunks = excess_averages(tiny_study.settings_of(), series, chunk_bytes=1)
+    np.testing.assert_allclose(chunks.atoms["excess"], whole.atoms["excess"], atol=1e-12)
 
 
 def test_unrelated_heads_keep_their_series_and_lose_their_partners(rng):

@@ -25,7 +25,7 @@ from synkern.kernels import BACKENDS as REGISTRY
 from synkern.kernels import Status
 
 ELSEWHERE: dict[str, str] = {}
-"""By name of a backend why the tests cannot run it on a machine of CI, and what runs it instead."""
+"""Reasons, by backend, why the tests cannot run it on a machine of CI, and what does instead."""
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
@@ -78,11 +78,11 @@ STAND_INS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "triton": nullcontext,  # TRITON_INTERPRET=1, see conftest.py
     "cupy": _cupy,
 }
-"""Of backends for GPUs."""
+"""Stand-ins of backends for GPUs."""
 
 INTERPRETED = ("triton",)
-"""Those that take milliseconds for an operation on a tile: `make test` runs what is marked `brief`,
-and `make proofs` the rest."""
+"""Backends that take milliseconds for an operation on a tile: `make test` runs what is marked
+`brief`, and `make proofs` the rest."""
 
 BACKENDS = tuple(backend.name for backend in REGISTRY)
 
@@ -92,12 +92,12 @@ AT_FULL_SPEED = tuple(
     if backend.name not in {*STAND_INS, *ELSEWHERE}
     if backend.arrays != "torch" or importlib.util.find_spec("torch")
 )
-"""Those that run as they are; only `make test-numpy` has no torch, see conftest.py."""
+"""Backends that run as they are; only `make test-numpy` has no torch, see conftest.py."""
 
 DIFFERENTIABLE = tuple(backend.name for backend in REGISTRY if backend.differentiable)
 
 POINTWISE = tuple(backend.name for backend in REGISTRY if backend.pointwise)
-"""Those with atoms at every sample, of their own or of another."""
+"""Backends with atoms at every sample, of their own or of another."""
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import numpy as np
 import synkern
 from support.optional import torch
 from synkern.decomposition import backends
-from synkern.decomposition.call import Options, decompose, decompose_nodes
+from synkern.decomposition.asked import Options
+from synkern.decomposition.call import decompose, decompose_nodes
 from synkern.kernels import ESTIMATORS, Limits, request_for
 
 

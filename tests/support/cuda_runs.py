@@ -146,7 +146,7 @@ class Run:
         return f"phiid::mmi_{source}{nodes}<{real}, phiid::{atoms}, {pairs}>"
 
     def span(self):
-        """As every kernel takes it, last."""
+        """The span of pairs, which every kernel takes last."""
         rows, columns = self.rows, self.columns
         return [rows.start, rows.stop - rows.start, columns.start, columns.stop - columns.start]
 

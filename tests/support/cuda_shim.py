@@ -124,7 +124,7 @@ class Recorder:
         self.namespace = namespace
 
     def launch(self, name: str, grid: int, block: int, args: Sequence[Any]) -> None:
-        """As `Launcher.launch`."""
+        """Launch a kernel, as `Launcher.launch` does."""
         entry = name.replace("phiid", self.namespace).encode()
         parts: list[Any] = [len(entry), entry, grid, block, len(args)]
         for value in args:

@@ -85,7 +85,7 @@ def _held_out() -> Iterator[GoldenCase]:
 
 
 GOLDEN_VARIANTS = tuple(_golden())
-"""Of all four estimators."""
+"""Golden numbers of all four estimators."""
 
 GOLDEN = tuple(case for case in GOLDEN_VARIANTS if str(case).endswith("gaussian-MMI"))
 

@@ -10,7 +10,7 @@
 // and chunks = ceil(trials / chunk_trials).
 // Arrays are C-contiguous, whole numbers long long, others double. In all of them:
 //
-//     past, future    (trials, nodes, samples) double: unit vectors as `segments.Segments` has
+//     past, future    (trials, nodes, samples) double: unit vectors as `formulas.unit_vectors` has
 //                     them, zero for constant nodes
 //     xy, ab, xb      (trials, rows, columns) double: correlations of rows with columns, past with
 //                     past, future with future, past with future; of all pairs every node is both

@@ -91,7 +91,7 @@ struct NodeSums {
     template <class Estimator, class Task>
     PHIID_FN void write(const Task& task, const Tile& tile, typename Estimator::Sums& sums,
                         Memory& memory) const {
-        int valued[Shape::PAIRS];  // trials in which the pair has a value
+        Index valued[Shape::PAIRS];  // trials in which the pair has a value
         PHIID_UNROLL
         for (int p = 0; p < Shape::PAIRS; ++p) {
             const Spot spot = Estimator::spot(p);

@@ -96,7 +96,7 @@ inline void across(const Features& data, const Tile& tile, int64_t trial, int fi
     }
 }
 
-// As segments.standardise, for a panel of one trial; sums over time have a lane for each node.
+// As formulas.unit_vectors, for a panel of one trial; sums over time have a lane for each node.
 // Unit vectors of a segment (samples, PANEL) into `to`, and whether each node is constant.
 inline void unit(const double* segment, int64_t samples, double* to, bool* constant) {
     constexpr int64_t STEP = PANEL;

@@ -20,7 +20,7 @@ DENOMINATOR: tl.constexpr = tl.constexpr(_DENOMINATOR)
 
 @triton.jit
 def without_influence(c):
-    """Those of two AR(1) nodes with the same at lag 0; see `estimators.PersistenceMMI`."""
+    """Correlations of two AR(1) nodes with the same at lag 0; see `estimators.PersistenceMMI`."""
     xy, ab, xa, _xb, _ya, yb = c
     q = (xy + ab) / 2
     return (q, q, xa, yb * q, xa * q, yb)
@@ -65,7 +65,7 @@ def trusted(m, limit):
 
 @triton.jit
 def terms(m, TERMS: tl.constexpr):
-    """Those of `plan.TERMS` that are wanted; the compiler drops what the others would need."""
+    """Terms of `plan.TERMS` that are wanted; the compiler drops what the others would need."""
     past, future, x_a, x_b, y_a, y_b, xy_a, xy_b, x_ab, y_ab, joint = m
     rtx = tl.maximum(x_a, y_a)
     rty = tl.maximum(x_b, y_b)

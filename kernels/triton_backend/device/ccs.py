@@ -87,7 +87,7 @@ def mean_informations(m):
 
 @triton.jit
 def coefficients(c, m):
-    """Of the second variable of a side in the innovations, the first being known; of a in b."""
+    """Coefficients of a side's second variable in the innovations, given the first; of a in b."""
     xy, ab, xa, xb, ya, yb = c
     past, future, _x_a, _x_b, _y_a, _y_b, xy_a, _xy_b, _x_ab, _y_ab, _joint = m
     u = ya - xy * xa
@@ -152,7 +152,7 @@ def innovations(point, c, k):
 
 @triton.jit
 def local_informations(point, c, k, w, means, half):
-    """At one sample: mean + (n - 1)/2 [d(v) - d(v | u)], see `formulas.ccs`."""
+    """Informations at one sample: mean + (n - 1)/2 [d(v) - d(v | u)], see `formulas.ccs`."""
     x, a, y, b = point
     left = innovations(point, c, k)
     given = ()

@@ -82,7 +82,7 @@ def counts_of_ones(past, future, trial, samples, words, rows, columns, nodes, ze
 
 @triton.jit
 def informations(h):
-    """Of entropies of x, a, y, b, xa, yb, xy, xb, ay, ab, xay, xab, xyb, ayb, xayb."""
+    """Informations of a pair from the entropies of its variables, in the order of the next line."""
     x, a, y, b, xa, yb, xy, xb, ay, ab, xay, xab, xyb, ayb, xayb = h
     return (
         x + a - xa,

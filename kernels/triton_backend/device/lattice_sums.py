@@ -1,4 +1,4 @@
-"""From the nine informations of a pair to sums of its atoms, for kernels without shared logarithms.
+"""Sums of a pair's atoms from its nine informations, for kernels without shared logarithms.
 
 Informations are a tuple in the order x_a, y_a, xy_a, x_b, y_b, xy_b, x_ab, y_ab, xy_ab; cumulative
 quantities one in the order of `lattice.ATOMS`. Literals are integers, see `arithmetic`.

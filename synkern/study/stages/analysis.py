@@ -26,14 +26,14 @@ from synkern.study.errors import StudyError
 from synkern.study.numerals import rounded
 from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import BASELINE, EXCESS, RAW, Arrays, Drawn, Facts, Results, Sources, Stage
-from synkern.study.stages.series import announce, decompose, placed, prepared
+from synkern.study.stages.series import announce, decompose, for_backend, prepared
 
 Floats = NDArray[np.float64]
 
 # Begins the name of every array of `profiles_to_arrays`.
 _PROFILE = "profile_"
-# Atoms, reference and temporaries of one block of trials, in bytes.
-BLOCK_BYTES = 256 * 2**20
+# Atoms, reference and temporaries of one chunk of trials, in bytes.
+CHUNK_BYTES = 256 * 2**20
 _MATRICES_PER_TRIAL = 4
 # Synergy and its reference, of the heads and of unrelated ones.
 _FOR_EXCESS = 4
@@ -261,36 +261,36 @@ def _excess(
 
 
 def excess_averages(
-    settings: Settings, series: NDArray[Any], block_bytes: int = BLOCK_BYTES
+    settings: Settings, series: NDArray[Any], chunk_bytes: int = CHUNK_BYTES
 ) -> analysis.TrialAverages:
     """Return the excess synergy of every trial, as the atom `excess`; NaN without a reference.
 
-    A block of trials at a time: trials do not know of each other, so blocks joined are what one
-    call would give, while no more than a block of full matrices is alive.
+    A chunk of trials at a time: trials do not know of each other, so chunks joined are what one
+    call would give, while no more than a chunk of full matrices is alive.
 
     Args:
         settings: Gaussian, MMI, average over trials.
         series: (trials, time, nodes).
-        block_bytes: what the matrices of a block may take.
+        chunk_bytes: what the matrices of a chunk may take.
 
     Raises:
         ValueError: no pair has a reference in any trial.
     """
     trials, _, nodes = series.shape
-    depth = max(1, block_bytes // (8 * _MATRICES_PER_TRIAL * nodes * nodes))
+    depth = max(1, chunk_bytes // (8 * _MATRICES_PER_TRIAL * nodes * nodes))
 
-    def blocks() -> Iterator[Mapping[str, Any]]:
+    def chunks() -> Iterator[Mapping[str, Any]]:
         for start in range(0, trials, depth):
-            block = placed(settings, series[start : start + depth])
-            result = decomposition.phiid(block, atoms="sts", average=None, **settings.estimator)
+            chunk = for_backend(settings, series[start : start + depth])
+            result = decomposition.phiid(chunk, atoms="sts", average=None, **settings.estimator)
             reference = analysis.persistence_reference(
-                block, tau=settings.tau, atoms="sts", average=None
+                chunk, tau=settings.tau, atoms="sts", average=None
             )
             yield {"excess": result.excess(reference)["sts"]}
 
     # The series have been warned of; the missing references are counted by who calls.
     with collected():
-        return analysis.TrialAverages.of(blocks())
+        return analysis.TrialAverages.of(chunks())
 
 
 def unrelated(series: NDArray[Any], seed: int) -> NDArray[Any]:

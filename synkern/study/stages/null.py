@@ -18,7 +18,7 @@ from synkern.study.errors import StudyError
 from synkern.study.numerals import percent, rounded
 from synkern.study.settings import NONE, TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results, Sources, Stage
-from synkern.study.stages.series import announce, decompose, placed, prepared
+from synkern.study.stages.series import announce, decompose, for_backend, prepared
 
 FALSE_DISCOVERIES = 0.05
 """Rate at which pairs count as significant, and p value at which they do by themselves."""
@@ -97,7 +97,7 @@ class Null(Stage):
         n = settings.null_draws or 0
         announce(settings, f"{weights}: {settings.null}", time.perf_counter() - started, n)
         try:
-            test, warned = _test(settings, placed(settings, series))
+            test, warned = _test(settings, for_backend(settings, series))
         except ValueError as error:
             raise StudyError(
                 f"the null test of {weights} weights cannot be done: {error}"

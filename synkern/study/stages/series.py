@@ -25,10 +25,11 @@ def prepared(settings: Settings, norms: NDArray[Any]) -> NDArray[Any]:
     """Return the series to decompose, (trials, time, nodes): the norms after `detrend`."""
     if settings.detrend == NONE:
         return norms
-    return np.asarray(decomposition.PREPROCESSING[settings.detrend](norms))
+    step: Any = settings.detrend
+    return np.asarray(decomposition.PREPROCESSING[step](norms))
 
 
-def placed(settings: Settings, series: NDArray[Any]) -> Any:
+def for_backend(settings: Settings, series: NDArray[Any]) -> Any:
     """Return the series where the backend of the settings takes it: on the GPU, or as it is."""
     backends = [b for b in decomposition.BACKENDS if settings.backend in ("auto", b.name)]
     on_gpu = settings.on_gpu and any("cuda" in b.status().devices for b in backends)
@@ -47,7 +48,7 @@ def decompose(
     average: Any = None if settings.average == "trials" else settings.average
     with collected() as messages:
         result = decomposition.phiid(
-            placed(settings, series), average=average, **settings.estimator
+            for_backend(settings, series), average=average, **settings.estimator
         )
     return result, messages
 

@@ -1,4 +1,4 @@
-"""`phiid_nodes` on the Triton backend, interpreted, against the eager engine."""
+"""`phiid_nodes` on the Triton backend, interpreted, against the engine."""
 
 import numpy as np
 import pytest

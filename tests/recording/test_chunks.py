@@ -1,4 +1,4 @@
-"""What is held while a text grows: read in blocks of bounded memory, with the same result."""
+"""What is held while a text grows: read in chunks of bounded memory, with the same result."""
 
 import pytest
 import torch
@@ -22,10 +22,10 @@ STEP = 3 * 2 * 48 * 4 * TIMES  # bytes: sites, trials, numbers of the heads of a
 class Wide(Site):
     """The heads of a layer, in values of many times the size; notes how many steps it reads."""
 
-    blocks = None
+    chunks = None
 
     def read(self, values):
-        self.blocks.append(len(values))
+        self.chunks.append(len(values))
         return vector_norms(values[..., :48], 16)
 
     def write(self, values, nodes, with_):
@@ -36,10 +36,10 @@ class Wide(Site):
 
 
 @pytest.fixture
-def blocks(monkeypatch):
-    """By site and block, the steps that were read."""
+def chunks(monkeypatch):
+    """By site and chunk, the steps that were read."""
     found = []
-    monkeypatch.setattr(Wide, "blocks", found)
+    monkeypatch.setattr(Wide, "chunks", found)
 
     def find(model):
         return tuple(Wide("wide", s.layer, s.name, s.module, s.count) for s in find_heads(model))
@@ -48,17 +48,17 @@ def blocks(monkeypatch):
     return found
 
 
-def test_blocks_are_of_bounded_memory_and_give_the_same(model, blocks):
+def test_chunks_are_of_bounded_memory_and_give_the_same(model, chunks):
     ids = prompts(2, 5)
     usual, _ = recorded(model, ids)
     with record(model, nodes="wide") as recording:
         generate(model, ids, STEPS)
     assert torch.equal(recording.series, usual.series)
-    assert blocks == [5] * 3 + [5] * 3 + [2] * 3
+    assert chunks == [5] * 3 + [5] * 3 + [2] * 3
     assert 4 * STEP < HELD <= 5 * STEP
 
 
-def test_a_value_that_is_not_finite_in_a_later_block_names_its_step(model, blocks):
+def test_a_value_that_is_not_finite_in_a_later_chunk_names_its_step(model, chunks):
     calls = []
 
     def spoil(_, args):
@@ -70,4 +70,4 @@ def test_a_value_that_is_not_finite_in_a_later_block_names_its_step(model, block
     message = "wide head L2W2 has the value nan at step 8 of trial 1"
     with pytest.raises(RecordingError, match=message), record(model, nodes="wide"):
         generate(model, prompts(2, 5), STEPS)
-    assert len(blocks) == 6
+    assert len(chunks) == 6

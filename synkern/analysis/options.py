@@ -1,0 +1,10 @@
+"""The options of an analysis, each named once; words alone, as `synkern.decomposition.options`."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Null = Literal["cross_trial", "row_shift", "circular", "block", "phase"]
+"""How surrogates of a null test are drawn, by its name in `surrogates.NULLS`."""
+
+NULL_NAMES: tuple[Null, ...] = get_args(Null)
