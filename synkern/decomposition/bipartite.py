@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,6 @@ class Bipartite:
     """Two groups of nodes, all pairs across them chosen.
 
     Attributes:
-        asked: (rows, columns, 2) first and second node, as asked for.
         nodes: (chosen,) rows alone, both, columns alone.
         alone: number of rows alone.
         both: number of nodes in both groups.
@@ -61,12 +61,22 @@ class Bipartite:
         columns: (columns,) likewise.
     """
 
-    asked: Indices
     nodes: Indices
     alone: int
     both: int
     rows: Indices
     columns: Indices
+
+    @cached_property
+    def asked(self) -> Indices:
+        """(rows, columns, 2) first and second node, as asked for; made when first wanted."""
+        sides = self.nodes[self.rows][:, None], self.nodes[self.alone :][self.columns]
+        return np.ascontiguousarray(np.stack(np.broadcast_arrays(*sides), -1))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of an atom."""
+        return len(self.rows), len(self.columns)
 
     @property
     def computed(self) -> int:
@@ -150,7 +160,6 @@ def bipartite(rows: Indices, columns: Indices) -> Bipartite:
         rows: nodes of the first group, in any order; may name a node twice.
         columns: of the second.
     """
-    asked = np.ascontiguousarray(np.stack(np.broadcast_arrays(rows[:, None], columns), -1))
     # In the order given, so that the matrix is wanted as it is computed where no node is twice.
     first, second = (
         side[np.sort(np.unique(side, return_index=True)[1])] for side in (rows, columns)
@@ -161,4 +170,4 @@ def bipartite(rows: Indices, columns: Indices) -> Bipartite:
     sorter = np.argsort(nodes)
     places = [sorter[np.searchsorted(nodes, side, sorter=sorter)] for side in (rows, columns)]
     a = len(alone)
-    return Bipartite(asked, nodes, a, len(both), rows=places[0], columns=places[1] - a)
+    return Bipartite(nodes, a, len(both), rows=places[0], columns=places[1] - a)

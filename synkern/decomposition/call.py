@@ -9,7 +9,7 @@ from typing import Any
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import placed, run_whole, to_numpy
+from synkern._arrays import native, placed, run_whole, to_numpy
 from synkern.decomposition import states
 from synkern.decomposition.asked import Options
 from synkern.decomposition.batches import decomposed
@@ -18,7 +18,7 @@ from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.options import unit_factor
 from synkern.decomposition.result import PhiIDResult, by_name
-from synkern.decomposition.selection import Selection, select_pairs
+from synkern.decomposition.selection import BYTES_LISTED, Selection, select_pairs
 from synkern.decomposition.sources import Source, moments_source, series_source
 from synkern.kernels import (
     Estimator,
@@ -166,7 +166,7 @@ def _refuse_too_large(
 
     An atom comes with that of the exchanged nodes, and an average takes one matrix more while it is
     formed. Chosen pairs are computed, each once, and then put in the order asked for; those of two
-    groups need no more than what is asked for.
+    groups need no more than what is asked for, but for their list, which is made at the end.
     """
     trials, _, nodes = source.shape
     kept = trials if options.average is None else 1
@@ -179,12 +179,15 @@ def _refuse_too_large(
     else:
         entries = selection.computed
         computed = atoms if isinstance(selection, Bipartite) else computed
-        held = atoms * math.prod(selection.asked.shape[:-1])
+        held = atoms * math.prod(selection.shape)
         needed = held * lags + computed * entries
     size = {"float64": 8, "float32": 4}[options.dtype]
+    listed = 0
+    if isinstance(selection, Bipartite) and native(source.like)[1] == "cpu":
+        listed = BYTES_LISTED["bipartite"] * math.prod(selection.shape)
     apart = ", average='trials' in place of None" if kept > 1 else ""
     memory.require(
-        needed * kept * size,
+        needed * kept * size + listed,
         source.like,
         f"{atoms} atoms of {entries:,} pairs x {kept} trials"
         + (f" x {lags} lags" if lags > 1 else ""),

@@ -86,13 +86,37 @@ class PhiIDResult(Decomposed):
         Returns:
             (nodes, nodes) int64, symmetric; 0 on the diagonal. Of chosen pairs, in their shape.
         """
+        lost = lost_flags(self.flagged)
+        if self.pairs is not None:
+            return self._valid_trials_of(self.pairs, lost[:, 1:3])
         varies = (~self.constant).astype(np.int64)
         count = varies.T @ varies
-        lost = lost_flags(self.flagged)
         np.subtract.at(count, (lost[:, 1], lost[:, 2]), 1)
         np.subtract.at(count, (lost[:, 2], lost[:, 1]), 1)
         np.fill_diagonal(count, 0)
-        return count if self.pairs is None else count[self.pairs[..., 0], self.pairs[..., 1]]
+        return count
+
+    def _valid_trials_of(
+        self, pairs: npt.NDArray[np.int64], lost: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Of chosen pairs, without a matrix of all nodes, which may be far more."""
+        row, column = pairs[..., 0], pairs[..., 1]
+        count = np.full(row.shape, len(self.constant))
+        for constant in self.constant[self.constant.any(-1)]:
+            count -= constant[row] | constant[column]
+        if len(lost):
+            known, times = np.unique(self._key(lost), return_counts=True)
+            key = self._key(pairs)
+            at = np.searchsorted(known, key).clip(max=len(known) - 1)
+            count -= np.where(known[at] == key, times[at], 0)
+        count[row == column] = 0
+        return count
+
+    def _key(self, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Make a number for each of (..., 2) pairs, the same whichever node comes first."""
+        row, column = pairs[..., 0], pairs[..., 1]
+        key: npt.NDArray[np.int64] = np.minimum(row, column) * self.nodes + np.maximum(row, column)
+        return key
 
     def measure(self, name: str) -> Any:
         """A derived measure of every pair.
@@ -151,10 +175,12 @@ class PhiIDResult(Decomposed):
                     "their reference, and no excess of averages; take the trial_mean() of the "
                     "excess of both with average=None"
                 )
-                blank = np.zeros((self.nodes, self.nodes), self.dtype)
-                blank[unlike, unlike[:, ::-1]] = np.nan
-                if self.pairs is not None:
-                    blank = blank[self.pairs[..., 0], self.pairs[..., 1]]
+                if self.pairs is None:
+                    blank = np.zeros((self.nodes, self.nodes), self.dtype)
+                    blank[unlike, unlike[:, ::-1]] = np.nan
+                else:
+                    found = np.isin(self._key(self.pairs), self._key(unlike))
+                    blank = np.where(found, np.nan, 0).astype(self.dtype)
                 # Added, as not every library's arrays can be written to.
                 arrays = {name: value + like(blank, value) for name, value in arrays.items()}
         lost = np.concatenate([lost_flags(self.flagged), lost_flags(reference.flagged)])

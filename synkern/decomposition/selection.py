@@ -19,7 +19,7 @@ from synkern.kernels import Pairs, Request, swap_nodes
 
 Indices = npt.NDArray[np.int64]
 
-_BESIDE = {"within": 200, "between": 200, "bipartite": 16}
+BYTES_LISTED = {"within": 200, "between": 200, "bipartite": 16}
 """Bytes for each pair that is chosen: its indices as asked for, and where these are no rectangle
 also in order, and the sorting."""
 
@@ -42,6 +42,11 @@ class Selection:
     def nodes(self) -> Indices:
         """(chosen,) all nodes that have a chosen pair, sorted."""
         return np.unique(self.pairs)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of an atom."""
+        return self.asked.shape[:-1]
 
     @property
     def computed(self) -> int:
@@ -159,7 +164,7 @@ def _refuse_too_many(count: int, which: str, nodes: int) -> None:
     """Raise MemoryError where the list of pairs alone has no room."""
     all_pairs = f" (the matrices of all pairs take {nodes * nodes * 8 / 1e9:,.1f} GB an atom)"
     memory.require(
-        count * _BESIDE[which],
+        count * BYTES_LISTED[which],
         None,
         f"the indices of {count:,} pairs, pairs={which!r},",
         f"smaller groups, or all pairs{all_pairs}, or phiid_nodes",

@@ -1,12 +1,14 @@
 """`phiid(..., pairs=...)`: the same numbers as from all pairs, in the shape that was asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import synkern
 from support.bounded import bounded
 from support.optional import torch
-from synkern.kernels import ESTIMATORS, Limits
+from synkern.kernels import ESTIMATORS, Limits, Outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
 
@@ -208,6 +210,25 @@ def test_few_pairs_of_many_nodes_need_no_matrix(rng):
     with pytest.warns(UserWarning, match="transposed"):
         result = synkern.phiid(series, pairs=[[0, 399_999], [5, 7]])
     assert np.isfinite(result["sts"]).all()
+    assert result.valid_trials().tolist() == [1, 1]
+    # One trial has no reference: the averages of the two are not over the same trials.
+    lost = np.array([[0, 5, 7, Outcome.NO_AR1_PAIR]])
+    with pytest.warns(UserWarning, match="1 of 2 pairs have a value in other trials"):
+        excess = result.excess(replace(result, flagged=lost))
+    np.testing.assert_array_equal(excess["sts"], [0, np.nan])
+    assert excess.valid_trials().tolist() == [1, 0]
+
+
+def test_valid_trials_of_chosen_pairs_are_those_of_all(mixture):
+    mixture[1, :, 2] = 1.0
+    mixture[2, 1:, 5] = mixture[2, :-1, 0]  # Fixed by the past: lost, in one trial.
+    every = synkern.phiid(mixture).valid_trials()
+    assert len(np.unique(every)) > 2
+    for groups in GROUPS.values():
+        result = synkern.phiid(mixture, pairs="bipartite", groups=groups)
+        np.testing.assert_array_equal(result.valid_trials(), every[np.ix_(*groups)])
+    result = synkern.phiid(mixture, pairs=[[5, 0], [0, 5], [2, 0], [3, 4]])
+    np.testing.assert_array_equal(result.valid_trials(), every[[5, 0, 2, 3], [0, 5, 0, 4]])
 
 
 def test_saved_and_labelled(mixture, tmp_path):

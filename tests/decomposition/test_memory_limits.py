@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_lists_of_pairs_are_refused_before_they_are_made(little, rng, pairs, gro
     series = rng.standard_normal((40, 2700 if pairs == "bipartite" else len(groups)))
     with pytest.raises(MemoryError, match=f"the indices of {count:,} pairs, pairs='{pairs}', take"):
         synkern.phiid(series, pairs=pairs, groups=groups)
+
+
+def test_atoms_of_two_groups_are_refused_before_their_pairs_are_listed(little, rng):
+    """35 MB of atoms fit, and 71 MB of a list, but not both."""
+    series = rng.standard_normal((40, 4200))
+    groups = [range(2100), range(2100, 4200)]
+    options = {"atoms": "sts", "dtype": "float32"}
+    tracemalloc.start()
+    with pytest.raises(MemoryError, match="1 atoms of 4,410,000 pairs x 1 trials take 0.1 GB"):
+        synkern.phiid(series, pairs="bipartite", groups=groups, **options)
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
 
 
 def test_matrices_of_moments_are_refused_before_they_are_made(little, rng):
