@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
+from support.optional import torch
 from synkern.kernels.formulas.unit_vectors import constant_nodes, unit_vectors
 
 
