@@ -21,6 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What an interpreter takes long for is a proof, and what it takes minutes for is left out."""
     for item in items:
+        if "triton" in item.nodeid:  # Of triton 3.6's interpreter, about itself.
+            said = "ignore:Conversion of an array:DeprecationWarning"
+            item.add_marker(pytest.mark.filterwarnings(said))
         params = item.callspec.params if hasattr(item, "callspec") else {}
         if params.get("backend") not in INTERPRETED or item.get_closest_marker("brief"):
             continue
