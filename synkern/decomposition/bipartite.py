@@ -54,15 +54,15 @@ class Bipartite:
     """Two groups of nodes, all pairs across them chosen.
 
     Attributes:
-        nodes: (chosen,) rows alone, both, columns alone.
-        alone: number of rows alone.
+        nodes: (chosen,) rows that are no columns, nodes of both groups, columns that are no rows.
+        only_rows: number of rows that are no columns.
         both: number of nodes in both groups.
         rows: (rows,) which of the unique rows, in order, each is.
         columns: (columns,) likewise.
     """
 
     nodes: Indices
-    alone: int
+    only_rows: int
     both: int
     rows: Indices
     columns: Indices
@@ -70,7 +70,7 @@ class Bipartite:
     @cached_property
     def asked(self) -> Indices:
         """(rows, columns, 2) first and second node, as asked for; made when first wanted."""
-        sides = self.nodes[self.rows][:, None], self.nodes[self.alone :][self.columns]
+        sides = self.nodes[self.rows][:, None], self.nodes[self.only_rows :][self.columns]
         return np.ascontiguousarray(np.stack(np.broadcast_arrays(*sides), -1))
 
     @property
@@ -81,7 +81,7 @@ class Bipartite:
     @property
     def computed(self) -> int:
         """Number of entries of the matrix of unique rows and columns."""
-        return (self.alone + self.both) * (len(self.nodes) - self.alone)
+        return (self.only_rows + self.both) * (len(self.nodes) - self.only_rows)
 
     def decompose(self, xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Pairs:
         """Run a backend on batches, part by part.
@@ -117,10 +117,10 @@ class Bipartite:
 
     def parts(self) -> dict[str, Part]:
         """Parts that are not empty, by name."""
-        a, b, end = self.alone, self.both, len(self.nodes)
+        a, b, end = self.only_rows, self.both, len(self.nodes)
         found = {}
         if a and end > a:
-            found["alone"] = Part(slice(0, end), Rectangle(slice(0, a), slice(a, end)))
+            found["only_rows"] = Part(slice(0, end), Rectangle(slice(0, a), slice(a, end)))
         if b > 1:
             found["both"] = Part(slice(a, a + b), None)
         if b and end > a + b:
@@ -136,7 +136,7 @@ class Bipartite:
             trials = (len(next(iter(found.values())).constant),) if request.per_trial else ()
             parts["both"] = like(np.full((*trials, 1, 1), np.nan, request.dtype), one)
         below = [parts[key] for key in ("both", "rest") if key in parts]
-        rows = [parts["alone"]] if "alone" in parts else []
+        rows = [parts["only_rows"]] if "only_rows" in parts else []
         if below:
             rows.append(xp.concatenate(below, -1) if len(below) > 1 else below[0])
         value = xp.concatenate(rows, -2) if len(rows) > 1 else rows[0]
