@@ -3,6 +3,7 @@
 
 #include "host/host.cpp"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -104,9 +105,25 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, int64_t 
     return result;
 }
 
+// What stands in lanes beyond the last node is anything, and its logarithm is taken with the rest.
+template <class Vector>
+bool ln_takes_any_number() {
+    bool fine = true;
+    for (const volatile double number : {0.0, -1e-300, -1e-3, -1.0, -1e30, 1e-310, double(INFINITY),
+                                         -double(INFINITY), double(NAN)}) {
+        const Vector found = ln(constant<Vector>(number));
+        fine = fine && found[0] != found[0];
+    }
+    return fine;
+}
+
 }  // namespace
 
 int main() {
+    if (!ln_takes_any_number<Doubles>() || !ln_takes_any_number<Floats>()) {
+        std::printf("ln: a number for what has no logarithm\n");
+        return 1;
+    }
     const int64_t shapes[][3] = {{1, 9, 2}, {6, 37, 5}, {5, 70, 67}, {1, 300, 131}};
     for (const auto& [trials, time, nodes] : shapes)
         for (int64_t estimator = GAUSSIAN_MMI; estimator <= DISCRETE_CCS; ++estimator)

@@ -27,12 +27,14 @@ template <>
 struct Lanes<double> {
     typedef double Vector __attribute__((vector_size(PHIID_VECTOR_BYTES)));
     typedef long long Bits __attribute__((vector_size(PHIID_VECTOR_BYTES)));
+    typedef unsigned long long Unsigned __attribute__((vector_size(PHIID_VECTOR_BYTES)));
 };
 
 template <>
 struct Lanes<float> {
     typedef float Vector __attribute__((vector_size(PHIID_VECTOR_BYTES)));
     typedef int Bits __attribute__((vector_size(PHIID_VECTOR_BYTES)));
+    typedef unsigned Unsigned __attribute__((vector_size(PHIID_VECTOR_BYTES)));
 };
 
 using Doubles = Lanes<double>::Vector;
@@ -103,9 +105,11 @@ PHIID_FN Doubles sum_of_entries(const double* table, const Ints* index) {
 
 PHIID_FN Doubles ln(Doubles x) {
     using Bits = Lanes<double>::Bits;
-    // x = 2^k (1 + f), with 1 + f between sqrt(1/2) and sqrt(2).
+    using Unsigned = Lanes<double>::Unsigned;
+    // x = 2^k (1 + f), with 1 + f between sqrt(1/2) and sqrt(2). The bits of a negative x, whose
+    // logarithm is NaN below, less those of the root are out of the range of signed integers.
     const Bits half_root = Bits{} + 0x3fe6a09e667f3bcdLL;
-    const Bits from_root = (Bits)x - half_root;
+    const Bits from_root = (Bits)((Unsigned)x - (Unsigned)half_root);
     const Bits k = from_root >> 52;
     const Doubles f = (Doubles)((from_root & 0x000fffffffffffffLL) + half_root) - 1.0;
     const Doubles s = f / (2.0 + f);
@@ -129,8 +133,9 @@ PHIID_FN Doubles ln(Doubles x) {
 
 PHIID_FN Floats ln(Floats x) {
     using Bits = Lanes<float>::Bits;
+    using Unsigned = Lanes<float>::Unsigned;
     const Bits half_root = Bits{} + 0x3f3504f3;
-    const Bits from_root = (Bits)x - half_root;
+    const Bits from_root = (Bits)((Unsigned)x - (Unsigned)half_root);
     const Bits k = from_root >> 23;
     const Floats f = (Floats)((from_root & 0x007fffff) + half_root) - 1.0f;
     const Floats s = f / (2.0f + f);
