@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from torch import nn
 
+from synkern.models.experts import EXPERT_SIGNALS, find_experts
 from synkern.models.heads import HEAD_SIGNALS, find_heads
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
@@ -45,6 +46,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "heads": Kind("head", "heads", "H", find_heads, HEAD_SIGNALS),
+    "experts": Kind("expert", "experts", "E", find_experts, EXPERT_SIGNALS),
 }
 """Every kind of node, by the name that `record(model, nodes=...)` takes."""
 
