@@ -160,7 +160,8 @@ def _calls_watched(model: nn.Module) -> Iterator[list[_Call]]:
     def entered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() != thread:
             return
-        given: dict[Place, Any] = {**dict(enumerate(args)), **kwargs}
+        given: dict[Place, Any] = dict(enumerate(args))
+        given.update(kwargs.items())
         tensors = {place: v for place, v in given.items() if isinstance(v, Tensor)}
         for place, value in tensors.items():
             if _is_texts(value):
