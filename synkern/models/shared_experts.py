@@ -139,20 +139,27 @@ class _Block:
             return None
         if self.experts.shape != self.output.shape:
             return None
-        added = self.output.double() - self.experts.double()
-        # What was added is known up to the rounding of the sum.
-        size = self.output.double().norm() + self.experts.double().norm()
-        tolerance = float(4 * torch.finfo(self.output.dtype).eps * size)
-        if added.norm() <= tolerance:
-            return None
+        output, experts = self.output.double(), self.experts.double()
+        # Sums are known up to their rounding.
+        size = float(output.norm() + experts.norm())
+        tolerance = 4 * torch.finfo(self.output.dtype).eps * size
+
+        def added(own: Tensor) -> bool:
+            """Whether the output is this and the experts', times a number perhaps."""
+            if own.shape != output.shape or own.norm() <= tolerance:
+                return False
+            rest = output - own
+            scale = (rest * experts).sum() / experts.square().sum()
+            return bool((rest - scale * experts).norm() <= tolerance)
+
         for module, given, own in reversed(self.inside):
-            if given is None or own.shape != added.shape:
+            if given is None:
                 continue
-            if (added - own.double()).norm() <= tolerance:
+            if added(own.double()):
                 return module, None, own.shape[-1]
             for gate, asked, said in self.inside:
                 alone = said.shape[-1] == 1 and asked is not None and torch.equal(asked, given)
-                if alone and (added - said.double().sigmoid() * own).norm() <= tolerance:
+                if alone and added(said.double().sigmoid() * own):
                     return module, gate, own.shape[-1]
         return None
 
