@@ -467,13 +467,13 @@ def wrapped(model, change):
         ),
         (
             lambda forward: lambda self, h, i, w: forward(self, h, i.view(6, 3), w),
-            r"cannot be asked for a single one \(RuntimeError",
+            r"cannot be asked for a single one \(IndexError",
         ),
     ],
 )
 def test_experts_whose_sum_does_not_come_out_are_refused(change, message):
     with pytest.raises(UnsupportedModelError, match=message):
-        find_experts(wrapped(build_experts("mixtral"), change))
+        find_experts(wrapped(build_experts("deepseek_v3"), change))
 
 
 def test_tokens_in_another_order_are_refused():
@@ -481,7 +481,7 @@ def test_tokens_in_another_order_are_refused():
 
     class Turned(type(model.model.layers[0].mlp)):
         def forward(self, hidden):
-            return super().forward(hidden.transpose(0, 1)).transpose(0, 1)
+            return super().forward(hidden.transpose(0, 1).contiguous()).transpose(0, 1)
 
     model.model.layers[1].mlp.__class__ = Turned
     # The block itself is given texts the other way round: the layer around it is what tells them.
@@ -498,8 +498,6 @@ def test_experts_that_two_layers_share_are_refused():
 
 def test_experts_that_do_not_say_how_many_they_are_are_refused():
     model = build_experts("mixtral", "batched_mm")
-    del model.model.layers[1].mlp.experts.num_experts
-    assert find_experts(model)[1].count == 8
     model.model.layers[1].mlp.experts.num_experts = 1
     with pytest.raises(UnsupportedModelError, match=r"does not say how many it holds \(1 found"):
         find_experts(model)
