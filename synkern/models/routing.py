@@ -310,8 +310,8 @@ def _refuse_other_sums(
         ) from error
     if not (output.isfinite().all() and terms.isfinite().all()):
         raise UnsupportedModelError(
-            f"{what}: what these experts return holds NaN or infinity: weights of the model are not "
-            "finite, or its numbers are too large for "
+            f"{what}: what these experts return holds NaN or infinity: weights of the model are "
+            "not finite, or its numbers are too large for "
             f"{str(hidden.dtype).removeprefix('torch.')}; load it in bfloat16 or float32"
         )
     if not off <= torch.finfo(hidden.dtype).eps ** 0.5 * terms.norm():
