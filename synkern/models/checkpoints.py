@@ -17,11 +17,10 @@ from synkern.models.upstream import (
     MISSING_WEIGHTS,
     UNUSED_WEIGHTS,
     WEIGHTS_OF_OTHER_SHAPE,
-    gguf_special_tokens,
     import_llm,
-    reading_gguf,
     wants_to_run_code,
 )
+from synkern.models.upstream_gguf import parsed_once, special_tokens, unpacked
 
 _SHOWN = 3  # names of weights in a message
 _SPLIT_GGUF = re.compile(r"-\d{5}-of-\d{5}$")
@@ -161,6 +160,7 @@ def read_model(source: str | Path, *, dtype: torch.dtype, trust_remote_code: boo
     with _damage_named(*_unusable_config(source), source):
         model, loaded = models.from_pretrained(
             **_named(source),
+            **(unpacked() if _is_gguf(Path(source)) else {}),
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
@@ -234,7 +234,7 @@ def read_gguf(file: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
     transformers = import_llm("transformers")
     for package in ("gguf", "accelerate"):  # without them transformers fails with less to say
         import_llm(package)
-    with reading_gguf(file):
+    with parsed_once(file):
         read = read_model(file, dtype=dtype)
         # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights
         # are.
@@ -254,7 +254,7 @@ def _name_special_tokens(tokenizer: Any, file: Path) -> None:
 
     transformers 5.17 takes others for some models: as the end token of SmolLM2, its beginning.
     """
-    for role, number in gguf_special_tokens(file).items():
+    for role, number in special_tokens(file).items():
         token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
         if token is None:
             raise CheckpointError(

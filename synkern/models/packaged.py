@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,23 +88,23 @@ def converted(name: str, convert: Callable[[Path, Path], None]) -> Path:
     folder = cache / f"{name}-{version}-{_FORM}"
     if folder.is_dir():
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=cache))
     try:
-        if model.notice:
-            warn(f"name: {name!r} is converted and kept in {cache}. {model.notice}")
-        # The pieces are joined beside the model, and go when it is there.
-        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=cache) as joined:
-            convert(_whole(name, installed, Path(joined)), unfinished)
-        unfinished.rename(folder)
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f"{folder.name}-", dir=cache, ignore_cleanup_errors=True
+        ) as workshop:
+            unfinished = Path(workshop) / "model"
+            unfinished.mkdir()
+            if model.notice:
+                warn(f"name: {name!r} is converted and kept in {cache}. {model.notice}")
+            convert(_whole(name, installed, Path(workshop)), unfinished)
+            unfinished.rename(folder)
     except OSError as error:
         if not folder.is_dir():  # else another process was faster
             raise OSError(
-                f"name: {name!r} cannot be converted in {cache} ({error}); make room there, or set "
-                "XDG_CACHE_HOME to a folder with more"
+                f"name: {name!r} cannot be converted in {cache} ({error}); see that there is room "
+                "and that you may write there, or set XDG_CACHE_HOME to another folder"
             ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

@@ -2,7 +2,8 @@
 
 Names of arguments, fields and configuration entries, private attributes, the order in which things
 are called: a library may change each of them in any release. Each has a test of its own in
-tests/models/test_upstream.py, which says what has moved.
+tests/models/test_upstream.py, which says what has moved. What belongs to GGUF files alone is in
+synkern/models/upstream_gguf.py.
 
 Files under kernels/ cannot import this one. What they read so (CuPy they use as documented):
 
@@ -18,15 +19,12 @@ configuration and `is_quantized` of a model, and hides the progress bars of
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,66 +81,6 @@ WEIGHTS_OF_OTHER_SHAPE = "mismatched_keys"
 def wants_to_run_code(error: Exception) -> bool:
     """Whether from_pretrained refused a model as code that comes with it may not run."""
     return isinstance(error, ValueError) and "trust_remote_code" in str(error)
-
-
-# --- transformers: GGUF files ---------------------------------------------------------------------
-
-_GGUF_SPECIAL_TOKENS = {
-    "bos_token": "tokenizer.ggml.bos_token_id",
-    "eos_token": "tokenizer.ggml.eos_token_id",
-    "unk_token": "tokenizer.ggml.unknown_token_id",
-    "pad_token": "tokenizer.ggml.padding_token_id",
-}
-_reading_gguf = threading.Lock()
-
-
-def gguf_special_tokens(file: Path) -> dict[str, int]:
-    """The numbers of the special tokens that a GGUF file names, by the tokenizer's attribute."""
-    metadata, _ = import_llm("transformers.integrations.gguf").read_gguf_metadata(str(file))
-    named = {role: metadata.get(key) for role, key in _GGUF_SPECIAL_TOKENS.items()}
-    return {role: int(number) for role, number in named.items() if number is not None}
-
-
-@contextmanager
-def reading_gguf(file: Path) -> Iterator[None]:
-    """Let transformers read a GGUF file quickly, in one thread at a time, and with one bar.
-
-    It parses the whole vocabulary anew for the configuration, the weights and the tokenizer (10 s
-    each time for 262,000 tokens), and shows a bar that no switch turns off, besides one that does.
-    Inside, it is parsed once, and the bar is shown on terminals alone, unless the bars of
-    transformers are switched off.
-    """
-    gguf, tqdm = import_llm("gguf"), import_llm("tqdm")
-    legacy = import_llm("transformers.modeling_gguf_pytorch_utils")
-    logging = import_llm("transformers.utils.logging")
-    shown = logging.is_progress_bar_enabled()
-    reader_of, iterate = gguf.GGUFReader, legacy.tqdm
-    once = functools.cache(lambda: reader_of(file))
-
-    def reader(path: Any, *args: Any, **options: Any) -> Any:
-        given_otherwise = args or options or Path(path) != file
-        return reader_of(path, *args, **options) if given_otherwise else once()
-
-    with (
-        _reading_gguf,
-        # None: no bar where standard error is not a terminal, such as the log of a batch job.
-        tqdm.tqdm(desc=file.name, unit="tensor", disable=None if shown else True) as bar,
-    ):
-
-        def counted(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
-            bar.reset(total=len(tensors))
-            for tensor in tensors:
-                yield tensor
-                bar.update()
-
-        gguf.GGUFReader, legacy.tqdm = reader, counted
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            gguf.GGUFReader, legacy.tqdm = reader_of, iterate
-            if shown:
-                logging.enable_progress_bar()
 
 
 # --- packages whose hooks make a model run, rather than watch it ---------------------------------

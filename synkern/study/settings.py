@@ -59,8 +59,9 @@ class StudyOptions:
         default="smollm2-135m",
         kw_only=False,
         metadata=Option(
-            help="smollm2-135m, a model folder, or a hub name",
-            more="The folder is one of transformers; a GGUF file will do, too.",
+            help="smollm2-135m, gemma3-270m, a model folder, a GGUF file, or a hub name",
+            more="The folder is one of transformers. The first two come as packages (see "
+            "`synkern.models.load`).",
             check=_check_name,
             stages=("recording",),
         ).described,
