@@ -20,7 +20,7 @@ from synkern.models.upstream import (
     import_llm,
     wants_to_run_code,
 )
-from synkern.models.upstream_gguf import parsed_once, special_tokens, unpacked
+from synkern.models.upstream_gguf import merges_pairs, parsed_once, unpacked, vocabulary_of
 
 _SHOWN = 3  # names of weights in a message
 _SPLIT_GGUF = re.compile(r"-\d{5}-of-\d{5}$")
@@ -227,7 +227,7 @@ def read_gguf(file: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
 
     Raises:
         CheckpointError: the file is damaged or incomplete.
-        ImportError: a package is missing.
+        ImportError: a package is missing, or transformers is too old for the file's tokenizer.
         OSError: the file cannot be read.
         ValueError: transformers cannot read GGUF files of this architecture.
     """
@@ -235,6 +235,8 @@ def read_gguf(file: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
     for package in ("gguf", "accelerate"):  # without them transformers fails with less to say
         import_llm(package)
     with parsed_once(file):
+        tokenizer = read_tokenizer(file)
+        _heed_vocabulary(tokenizer, file)  # which may refuse it, long before all weights are read
         read = read_model(file, dtype=dtype)
         # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights
         # are.
@@ -244,17 +246,19 @@ def read_gguf(file: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
         )
         model.load_state_dict(read.state_dict())
         model.generation_config = read.generation_config
-        tokenizer = read_tokenizer(file)
-    _name_special_tokens(tokenizer, file)
     return model, tokenizer
 
 
-def _name_special_tokens(tokenizer: Any, file: Path) -> None:
-    """Give a tokenizer the special tokens that its GGUF file names.
+def _heed_vocabulary(tokenizer: Any, file: Path) -> None:
+    """Give a tokenizer what its GGUF file says of it; refuse one that reads other words.
 
-    transformers 5.17 takes others for some models: as the end token of SmolLM2, its beginning.
+    transformers 5.17 takes the beginning token of SmolLM2 as its end, and cuts the texts of Gemma
+    into single letters, without a beginning token.
     """
-    for role, number in special_tokens(file).items():
+    said = vocabulary_of(file)
+    if said.merged and not merges_pairs(tokenizer):
+        raise _too_old(file, "does not merge its tokens from pairs")
+    for role, number in said.special.items():
         token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
         if token is None:
             raise CheckpointError(
@@ -262,6 +266,24 @@ def _name_special_tokens(tokenizer: Any, file: Path) -> None:
                 "tokens; the file is damaged, so get it again"
             )
         setattr(tokenizer, role, token)
+    if said.adds_bos is not None and said.adds_bos != _begins(tokenizer):
+        tokenizer.add_bos_token = said.adds_bos
+        if said.adds_bos != _begins(tokenizer):
+            with_or_out = "without" if said.adds_bos else "with"
+            raise _too_old(file, f"begins its texts {with_or_out} the beginning token")
+
+
+def _begins(tokenizer: Any) -> bool:
+    """Whether texts begin with the beginning token."""
+    return tokenizer.bos_token_id in tokenizer("a")["input_ids"][:1]
+
+
+def _too_old(file: Path, what: str) -> ImportError:
+    version = import_llm("transformers").__version__
+    return ImportError(
+        f"name: transformers {version} {what}, unlike what {file.name} says (5.24 follows Gemma's "
+        "files); get a newer one with: pip install --upgrade transformers"
+    )
 
 
 def _named(source: str | Path) -> dict[str, Any]:

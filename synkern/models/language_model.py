@@ -90,7 +90,7 @@ def load(
         The model in evaluation mode, and the tokenizer, which pads on the left.
 
     Raises:
-        ImportError: a package is missing; the message names it.
+        ImportError: a package is missing or too old for the model; the message names it.
         CheckpointError: (a ValueError) weights are missing, have other shapes than the
             configuration says or are not finite, or the files of the tokenizer, of the
             configuration or of a package are damaged.

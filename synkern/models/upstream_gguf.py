@@ -9,6 +9,7 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,44 @@ _SPECIAL_TOKENS = {
     "unk_token": "tokenizer.ggml.unknown_token_id",
     "pad_token": "tokenizer.ggml.padding_token_id",
 }
+_ADDS_BOS = "tokenizer.ggml.add_bos_token"
 # What is put in the place of names of other modules holds for all threads.
 _parsing = threading.Lock()
 
 
-def special_tokens(file: Path) -> dict[str, int]:
-    """The numbers of the special tokens that a GGUF file names, by the tokenizer's attribute."""
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a GGUF file says of its tokenizer, which not all versions of transformers heed.
+
+    Attributes:
+        special: the numbers of the special tokens, by the tokenizer's attribute.
+        adds_bos: whether texts begin with the beginning token; None if that is not known.
+        merged: whether its words are merged from pairs, as SentencePiece's kind "BPE" does.
+    """
+
+    special: dict[str, int]
+    adds_bos: bool | None
+    merged: bool
+
+
+def vocabulary_of(file: Path) -> Vocabulary:
+    """Read what a GGUF file says of its tokenizer."""
     metadata, _ = import_llm("transformers.integrations.gguf").read_gguf_metadata(str(file))
     named = {role: metadata.get(key) for role, key in _SPECIAL_TOKENS.items()}
-    return {role: int(number) for role, number in named.items() if number is not None}
+    kind = metadata.get("tokenizer.ggml.model")
+    merged = kind == "llama"
+    return Vocabulary(
+        special={role: int(number) for role, number in named.items() if number is not None},
+        # Files of SentencePiece that say nothing mean yes; those of Gemma 4 say yes although the
+        # chat template begins texts itself.
+        adds_bos=None if kind == "gemma4" else metadata.get(_ADDS_BOS, merged or None),
+        merged=merged,
+    )
+
+
+def merges_pairs(tokenizer: Any) -> bool:
+    """Whether a tokenizer merges its words from pairs."""
+    return type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
 
 
 def unpacked() -> dict[str, Any]:

@@ -5,6 +5,7 @@ import sys
 
 import gguf
 import pytest
+import tokenizers
 import torch
 import transformers as tf
 from transformers import modeling_gguf_pytorch_utils as loader
@@ -13,7 +14,7 @@ from transformers.utils import logging
 
 from support import tiny_study
 from support.tiny_gguf import write_gguf
-from synkern.models import upstream_gguf
+from synkern.models import checkpoints, upstream_gguf
 from synkern.models.checkpoints import CheckpointError, read_gguf
 
 
@@ -41,7 +42,7 @@ def test_special_tokens_are_those_of_the_file(folder, tmp_path, given):
     roles = {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}
     file = write_gguf(tmp_path / "tiny.gguf", folder, **given)
     said = {f"{roles[name]}_token": number for name, number in given.items()}
-    assert upstream_gguf.special_tokens(file) == said
+    assert upstream_gguf.vocabulary_of(file).special == said
     model, tokenizer = read_gguf(file, dtype=torch.float32)
     assert {role: getattr(tokenizer, f"{role}_id") for role in said} == said
     assert model.generation_config.eos_token_id == given["eos"]
@@ -49,13 +50,52 @@ def test_special_tokens_are_those_of_the_file(folder, tmp_path, given):
 
 def test_a_file_without_special_tokens_names_none(folder, tmp_path):
     file = write_gguf(tmp_path / "tiny.gguf", folder, bos=None, eos=None)
-    assert upstream_gguf.special_tokens(file) == {}
+    assert upstream_gguf.vocabulary_of(file).special == {}
 
 
 @pytest.mark.parametrize("name", ["bos", "eos", "unknown", "padding"])
 def test_a_special_token_beyond_the_vocabulary_is_refused(folder, tmp_path, name):
     file = write_gguf(tmp_path / "tiny.gguf", folder, **{name: 24})
     with pytest.raises(CheckpointError, match=r"is token 24, but has 24 tokens|cannot be read"):
+        read_gguf(file, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "expected"),
+    [("gpt2", None, False), ("gpt2", True, True), ("gpt2", False, False)]
+    + [("llama", None, True), ("llama", True, True), ("llama", False, False)],
+)
+def test_texts_begin_as_the_file_says(folder, tmp_path, kind, says, expected):
+    file = write_gguf(tmp_path / "tiny.gguf", folder, kind=kind, adds_bos=says, bos=5, unknown=6)
+    _, tokenizer = read_gguf(file, dtype=torch.float32)
+    text = [3, 2] if kind == "gpt2" else [21, 3, 2]  # SentencePiece puts a space before
+    assert tokenizer("dc").input_ids == [5] * expected + text
+    tokenizer.save_pretrained(tmp_path / "saved")
+    saved = tf.AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert saved("dc").input_ids == [5] * expected + text
+
+
+def other_tokenizer(backend):
+    """As an older transformers makes them."""
+    made = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(backend))
+    made.add_special_tokens({"bos_token": "b"})
+    return made
+
+
+def test_a_tokenizer_that_does_not_merge_is_refused(folder, tmp_path, monkeypatch):
+    file = write_gguf(tmp_path / "tiny.gguf", folder, kind="llama")
+    unigram = other_tokenizer(tokenizers.models.Unigram([("a", 0.0), ("b", 0.0)], unk_id=0))
+    monkeypatch.setattr(checkpoints, "read_tokenizer", lambda _: unigram)
+    with pytest.raises(ImportError, match=r"transformers \S+ does not merge its tokens .*--upgrade"):
+        read_gguf(file, dtype=torch.float32)
+
+
+def test_a_tokenizer_that_cannot_add_a_beginning_is_refused(folder, tmp_path, monkeypatch):
+    file = write_gguf(tmp_path / "tiny.gguf", folder, adds_bos=True, bos=1, eos=0)
+    merging = other_tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, []))
+    monkeypatch.setattr(checkpoints, "read_tokenizer", lambda _: merging)
+    monkeypatch.setattr(type(merging), "update_post_processor", lambda _: None)
+    with pytest.raises(ImportError, match="begins its texts without the beginning token, unlike"):
         read_gguf(file, dtype=torch.float32)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from safetensors.torch import load_file
 
 
-def write_gguf(file, folder, **tokens):
+def write_gguf(file, folder, *, kind="gpt2", adds_bos=None, **tokens):
     """The Llama of a folder as a GGUF file, with a vocabulary of its own.
 
-    Special tokens can be given by their names there, such as `eos=5`, or None for none.
+    Its tokenizer is of a kind, and says or not whether it adds a beginning token. Special tokens
+    can be given by their names there, such as `eos=5`, or None for none.
     """
     config = json.loads((folder / "config.json").read_text())
     writer = gguf.GGUFWriter(file, "llama")
@@ -25,12 +26,17 @@ def write_gguf(file, folder, **tokens):
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    words = [*"abcdefghijklmnopqrstuv", "cd", "ab"]
+    writer.add_tokenizer_model(kind)
+    writer.add_tokenizer_pre("gpt-2" if kind == "gpt2" else "default")
+    words = [*"abcdefghijklmnopqrstu", "v" if kind == "gpt2" else "▁", "cd", "ab"]
     writer.add_token_list(words)
     writer.add_token_types([1] * len(words))
-    writer.add_token_merges(["a b", "c d"])
+    if kind == "gpt2":
+        writer.add_token_merges(["a b", "c d"])
+    else:
+        writer.add_token_scores([-float(n) for n in range(len(words))])
+    if adds_bos is not None:
+        writer.add_add_bos_token(adds_bos)
     for name, number in ({"bos": 1, "eos": 2} | tokens).items():
         if number is not None:
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
@@ -65,7 +71,7 @@ class Pieces:
         )
         self.sums = self._data("made_up_gguf") / "SHA256SUMS"
         self.sums.write_text(f"{hashlib.sha256(content).hexdigest()}  {self.file}\n")
-        length = -(-len(content) // parts)
+        length = -(-len(content) // max(parts, 1))
         for n in range(parts):
             self.piece(n).write_bytes(content[n * length : (n + 1) * length])
 
