@@ -99,7 +99,7 @@ _HOMES = {
     "replay": "recording",
     "stack_trials": "decomposition",
 }
-_FOLDERS = {name: name for name in ("analysis", "decomposition", "models", "recording", "study")}
+_FOLDERS = {name: name for name in ("analysis", "decomposition", "models", "recording", "study", "tasks")}
 
 
 if "torch" in sys.modules:
