@@ -99,7 +99,8 @@ _HOMES = {
     "replay": "recording",
     "stack_trials": "decomposition",
 }
-_FOLDERS = {name: name for name in ("analysis", "decomposition", "models", "recording", "study", "tasks")}
+_SHOWN = ("analysis", "decomposition", "models", "recording", "study", "tasks")
+_FOLDERS = {name: name for name in _SHOWN}
 
 
 if "torch" in sys.modules:

@@ -34,9 +34,10 @@ def subtraction(draws: Draws, level: int) -> Draft:
 
 
 def chain(draws: Draws, level: int) -> Draft:
-    """Make one to three steps with at most one product, "3+4*2-5=" and "6"; a single one is a product.
+    """Make one to three steps, "3+4*2-5=" and "6".
 
-    Products come before sums, and no step on the way, from left to right, is negative.
+    At most one is a product, a single step always; products come before sums. No beginning of the
+    chain is negative.
     """
     steps, digits = _CHAINS[level]
     while True:

@@ -32,6 +32,7 @@ class Draws:
     """
 
     def __init__(self, seed: int) -> None:
+        """Begin the stream of this seed, a whole number that is not negative."""
         self._random = random.Random(seed).random
 
     def below(self, end: int) -> int:

@@ -26,14 +26,19 @@ def sorting(draws: Draws, level: int) -> Draft:
     place = draws.below(count)
     # A number that is not there, at the place that it would have.
     exchanged = sorted([*right[:place], draws.one(absent), *right[place + 1 :]])
-    wrong = [right[::-1], given, exchanged, *draws.shuffled([*_neighbours_swapped(right)])]
+    wrong: list[Sequence[object]] = [
+        right[::-1],
+        given,
+        exchanged,
+        *draws.shuffled([*_neighbours_swapped(right)]),
+    ]
     return Draft(f"Sort:{_spaced(given)} ->", _spaced(right), _mixed(draws, wrong))
 
 
 def copying(draws: Draws, level: int) -> Draft:
     """Make letters to copy, "Copy: k r b ->" and " k r b"."""
     right = [draws.one(ascii_lowercase) for _ in range(_LETTERS[level])]
-    wrong = [right[::-1], *_neighbours_swapped(right)]
+    wrong: list[Sequence[object]] = [right[::-1], *_neighbours_swapped(right)]
     wrong += [_one_replaced(draws, right, ascii_lowercase) for _ in range(8)]
     return Draft(f"Copy:{_spaced(right)} ->", _spaced(right), _mixed(draws, wrong))
 
@@ -53,7 +58,7 @@ def brackets(draws: Draws, level: int) -> Draft:
             written.append(stack[-1])
             opens -= 1
     right = [_CLOSING[bracket] for bracket in reversed(stack)]
-    wrong = [right[::-1], *_neighbours_swapped(right), list(reversed(stack))]
+    wrong: list[Sequence[object]] = [right[::-1], *_neighbours_swapped(right), stack[::-1]]
     wrong += [_one_replaced(draws, right, ")]}>") for _ in range(8)]
     return Draft(f"Close:{_spaced(written)} ->", _spaced(right), _mixed(draws, wrong))
 

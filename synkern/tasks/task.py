@@ -34,6 +34,7 @@ class Task:
     category: str = ""
 
     def __post_init__(self) -> None:
+        """Refuse what is no task."""
         for name in ("prompt", "answer"):
             if not getattr(self, name).strip():
                 raise ValueError(f"{name}: {getattr(self, name)!r} is empty; give its text")
