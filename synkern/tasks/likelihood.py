@@ -59,8 +59,8 @@ def likelihood_score(
         )
     texts = [task.prompt + choice for task in tasks for choice in task.choices]
     with asked(model) as inside:
-        rows = tokenised(inside, tokenizer, texts)
-        prompts = tokenised(inside, tokenizer, [task.prompt for task in tasks])
+        rows = tokenised(inside, tokenizer, [*texts, *(task.prompt for task in tasks)])
+        prompts = [rows.pop() for _ in tasks][::-1]
         starts: list[int] = []
         for task, prompt in zip(tasks, prompts, strict=True):
             own = rows[len(starts) : len(starts) + len(task.choices)]
@@ -117,12 +117,13 @@ def _log_likelihoods(
     ]
     row, place = torch.tensor(where, device=logits.device).T
     # Of the answers alone: of all, the exponentials would take the memory of the logits again.
-    log_p = logits[row, place - 1].float().log_softmax(-1)
+    chosen = logits[row, place - 1]
+    log_p = chosen.to(torch.promote_types(chosen.dtype, torch.float32)).log_softmax(-1)
     token = ids.to(logits.device)[row, place]
-    each = log_p.gather(-1, token[:, None])[:, 0].double()
-    sums = torch.zeros(len(rows), dtype=torch.float64, device=each.device)
-    result: npt.NDArray[np.float64] = sums.index_add_(0, row, each).cpu().numpy()
-    return result
+    each = log_p.gather(-1, token[:, None])[:, 0].cpu().double().numpy()
+    sums = np.zeros(len(rows))
+    np.add.at(sums, row.cpu().numpy(), each)
+    return sums
 
 
 def _refuse_not_finite(sums: npt.NDArray[np.float64], texts: Sequence[str]) -> None:
