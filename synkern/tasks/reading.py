@@ -31,8 +31,9 @@ def read(path: str | os.PathLike[str], *, template: str = "{problem}\nAnswer:") 
 
     Args:
         path: of the file.
-        template: of prompts, with {problem} where the text goes. Answers follow after one space,
-            unless it ends with a space or a line break.
+        template: of prompts, with {problem} where the text goes; what a model was taught to read
+            around a user's turn can be written out here. Answers follow after one space, unless it
+            ends with a space or a line break.
 
     Raises:
         OSError: there is no such file, or it cannot be read.

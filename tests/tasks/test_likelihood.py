@@ -168,3 +168,17 @@ def test_unknown_letters_are_told(model):
     tokenizer = tf.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="~")
     with pytest.warns(UserWarning, match="does not know all that is in 3 of 6 texts"):
         likelihood_score(model, tokenizer, [GOOD, Task("ä+2=", "3", ("4",))])
+
+
+def test_choices_that_differ_in_their_last_token_alone_are_read_once(model, letters):
+    read = []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(kwargs["input_ids"]), with_kwargs=True
+    )
+    try:
+        tasks = [GOOD, Task("9+2=", "11", ("12", "21"))]
+        likelihood_score(model, letters, tasks)
+    finally:
+        hook.remove()
+    (ids,) = read
+    assert sorted(letters.batch_decode(ids, skip_special_tokens=True)) == ["1+2=", "9+2=1", "9+2=2"]
