@@ -1,12 +1,13 @@
 """What a model that knows some texts by heart writes, and what is made of it."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from support.letter_models import KNOWN, make_letters, make_model, make_scholar, with_pairs
+from support.letter_models import KNOWN, LETTERS, make_letters, make_model, make_scholar, with_pairs
 from synkern.tasks import Task, exact_match, generate
 
 
@@ -115,3 +116,24 @@ def test_wrong_arguments_are_named(scholar, options, said):
 def test_a_prompt_without_tokens_is_refused(scholar):
     with pytest.raises(ValueError, match="the tokenizer makes no token of"):
         exact_match(scholar.model, with_pairs([]), [Task("\u0301", "1")])
+
+
+def test_a_model_can_have_several_end_tokens(scholar):
+    own = scholar.model.generation_config.eos_token_id
+    scholar.model.generation_config.eos_token_id = [2, LETTERS.index("}")]
+    try:
+        (task,) = (task for task in scholar.tasks if "6*7" in task.prompt)
+        scores = exact_match(scholar.model, scholar.tokenizer, [task], max_new_tokens=30)
+    finally:
+        scholar.model.generation_config.eos_token_id = own
+    assert scores.texts == (" 6*7 is \\boxed{42",)
+    assert scores.right.all()  # the last number, as the box is not closed
+    assert not scores.truncated.any()
+
+
+def test_an_adapter_that_prepends_vectors_is_refused():
+    model = make_model()
+    model.peft_config = {"own": SimpleNamespace(is_prompt_learning=True, peft_type="P_TUNING")}
+    model.active_adapter = "own"
+    with pytest.raises(ValueError, match=r"model: its adapter \(P_TUNING\) prepends vectors"):
+        exact_match(model, make_letters(), [Task("1+1=", "2")])
