@@ -277,7 +277,9 @@ class Settings(StudyOptions):
         if self.progress and sys.stderr is not None:  # print would take standard output instead
             # A study goes on without a reader, or with a log on a full disk.
             with suppress(OSError, ValueError):
-                print(message, file=sys.stderr, flush=True)
+                # Above the bars that are shown, each of which stays one line.
+                importlib.import_module("tqdm").tqdm.write(message, file=sys.stderr)
+                sys.stderr.flush()
 
     def bar(self, label: str, total: int, unit: str) -> Any:
         """Return a progress bar on standard error: a context manager with `update(count)`."""

@@ -86,7 +86,9 @@ def test_a_tokenizer_that_does_not_merge_is_refused(folder, tmp_path, monkeypatc
     file = write_gguf(tmp_path / "tiny.gguf", folder, kind="llama")
     unigram = other_tokenizer(tokenizers.models.Unigram([("a", 0.0), ("b", 0.0)], unk_id=0))
     monkeypatch.setattr(checkpoints, "read_tokenizer", lambda _: unigram)
-    with pytest.raises(ImportError, match=r"transformers \S+ does not merge its tokens .*--upgrade"):
+    with pytest.raises(
+        ImportError, match=r"transformers \S+ does not merge its tokens .*--upgrade"
+    ):
         read_gguf(file, dtype=torch.float32)
 
 
