@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# Frames between the user's line and what warns; contextlib's and functools' are those of our context
-# managers and cached properties.
+# Frames between the user's line and what warns; the libraries' are those of our context managers and
+# cached properties.
 _BETWEEN = ("synkern", "contextlib", "functools")
 
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)

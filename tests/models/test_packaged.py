@@ -1,4 +1,4 @@
-"""Models that come as packages: whole ones are found, joined, converted once; others are refused."""
+"""Models that come as packages: whole ones are joined and converted once, others refused."""
 
 import importlib.util
 import resource
