@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# Frames between the user's line and what warns; the libraries' are those of our context managers and
+# Frames between the user's line and what warns; those of libraries are of our context managers and
 # cached properties.
 _BETWEEN = ("synkern", "contextlib", "functools")
 
