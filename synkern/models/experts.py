@@ -10,7 +10,7 @@ computes is the same bits with and without a recording, whichever implementation
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ from synkern.models.routing import (
 )
 from synkern.models.signals import Signal
 from synkern.models.sites import Handles, Site, With, checked_nodes, fitting
-from synkern.models.upstream import outside_graphs
+from synkern.models.upstream import outside_graphs, weight_versions
 
 EXPERT_SIGNALS = {
     "weighted": Signal(
@@ -68,13 +68,24 @@ class ExpertsSite(Site):
     """In which the experts are given their tokens."""
     signal: str
     """What is read, one of `EXPERT_SIGNALS`."""
+    versions: list[int] = field(default_factory=list, init=False)
+    """Of the weights at the last call that was watched: how often each was changed in place."""
 
     def read(self, values: Tensor) -> Tensor:
         """The signal of every expert, float32 (..., count).
 
         Runs the chosen experts, or all for "dense", as they are now: weights must not change
         between the call of the model and this.
+
+        Raises:
+            RuntimeError: they have changed in place since the last call that was watched.
         """
+        if self.versions and self.versions != weight_versions(self.module):
+            raise RuntimeError(
+                f"weights of {self.name} were changed after the model was called, and before what "
+                "its experts did was read; change them outside of the recording, or between calls "
+                "of generate"
+            )
         # Reductions in at least float32: bfloat16 norms would take a few dozen values.
         tokens = values.detach().reshape(-1, values.shape[-1])
         gates, took_part = self._gates(tokens)
@@ -125,6 +136,7 @@ class ExpertsSite(Site):
         shape: list[torch.Size] = []
 
         def given(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.versions[:] = weight_versions(self.module)
             receive(self._packed(argument(self.places[0], args, kwargs), args, kwargs, shape))
 
         return Handles(self.texts.follow(shape), self._before(given))
@@ -200,7 +212,7 @@ class ExpertsSite(Site):
         return norms
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GateSite(ExpertsSite):
     """The routed experts of one layer, with what the router said of all of them.
 

@@ -371,6 +371,11 @@ def experts_forward(module: nn.Module) -> Callable[..., Tensor]:
 # --- torch ---------------------------------------------------------------------------------------
 
 
+def weight_versions(module: nn.Module) -> list[int]:
+    """How often each weight of a module was changed in place, as far as torch counts it."""
+    return [0 if p.is_inference() else p._version for p in module.parameters()]
+
+
 def is_compiled(model: nn.Module) -> bool:
     """Whether `torch.compile` is at work on `model` or on a module inside it."""
     return any(

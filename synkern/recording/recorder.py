@@ -83,8 +83,8 @@ def record(
             "output", that without the weight; both exactly 0 where it was not chosen. "gate", the
             router probability of every expert (softmax, or sigmoid where the model's weights are
             made of that), or "dense", the norm of every expert's output at every token: no zeros.
-            Experts are run again on what the model gave them when a text has ended, or memory asks
-            for it: their weights must not change before.
+            Experts are run again on what the model gave them when generate returns (in a loop of
+            one's own when the next text begins): their weights must not change before.
             Of shared experts: "norm", the L2 norm of what they add, all of a layer together.
 
     Yields:

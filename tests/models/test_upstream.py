@@ -285,6 +285,18 @@ def test_a_model_that_wants_to_run_code(tmp_path):
     assert not upstream.wants_to_run_code(ValueError("no such model"))
 
 
+def test_changes_of_weights_are_counted():
+    module = nn.Linear(2, 2)
+    before = upstream.weight_versions(module)
+    assert upstream.weight_versions(module) == before
+    with torch.no_grad():
+        module.weight[0] *= 2
+    assert upstream.weight_versions(module) != before
+    with torch.inference_mode():
+        made = nn.Linear(2, 2)
+    assert upstream.weight_versions(made) == [0, 0]
+
+
 def test_memory_that_ends():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)

@@ -193,6 +193,26 @@ def test_what_is_written_is_recorded():
     torch.testing.assert_close(again.series, recording.series, **CLOSE)
 
 
+def test_weights_that_change_before_they_are_read_are_noticed():
+    model = build_experts("mixtral")
+    weights = model.model.layers[1].mlp.experts.down_proj
+
+    def changed():
+        with torch.no_grad(), record(model, nodes="experts"):
+            go_on(model, IDS[:, :1], cache_of(model(IDS)))
+            weights.mul_(2)
+
+    with pytest.raises(
+        RuntimeError, match=r"weights of model\.layers\.1\.mlp\.experts were changed"
+    ):
+        changed()
+    with torch.no_grad(), record(model, nodes="experts") as recording:
+        generate(model, IDS, 2, attention_mask=MASK)
+        weights.mul_(2)  # between two calls of generate
+        generate(model, IDS, 2, attention_mask=MASK)
+    assert len(recording.series) == 6
+
+
 def test_nothing_is_left_behind():
     model = build_experts("deepseek_v2")
     before = [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()]
