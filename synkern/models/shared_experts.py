@@ -1,8 +1,8 @@
 """Sites of the shared experts of a language model: what every token gets beside the routed ones.
 
-All shared experts of a layer are one module. It is told by what it does: inside the module that
-holds the routed experts, what is returned is the sum of theirs and its own, which may pass a gate
-of its own (a sigmoid of one number per token, as in Qwen2-MoE).
+All shared experts of a layer are one module. It is told by what it does: it is given what
+the module that holds the routed experts is given, and what that returns is the sum of theirs and
+its own, which may pass a gate of its own (a sigmoid of one number per token, as in Qwen2-MoE).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
 from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, probed
-from synkern.models.routing import Routing, Texts, find_routing
+from synkern.models.routing import Routing, Texts, argument, find_routing
 from synkern.models.signals import Signal
 from synkern.models.sites import Handles, VectorSite
 from synkern.models.upstream import outside_graphs
@@ -130,12 +130,13 @@ class _Block:
 
     inside: list[tuple[nn.Module, Tensor | None, Tensor]] = field(default_factory=list)
     """Module, what it was given, and what it returned, rows of tokens each; outermost last."""
+    given: Tensor | None = None
     experts: Tensor | None = None
     output: Tensor | None = None
 
     def shared(self) -> tuple[nn.Module, nn.Module | None, int] | None:
         """The module whose output is added to the experts', the module of its gate, its width."""
-        if self.experts is None or self.output is None:
+        if self.given is None or self.experts is None or self.output is None:
             return None
         if self.experts.shape != self.output.shape:
             return None
@@ -150,11 +151,12 @@ class _Block:
                 return False
             rest = output - own
             scale = (rest * experts).sum() / experts.square().sum()
-            return bool((rest - scale * experts).norm() <= tolerance)
+            routed = scale * experts
+            return bool(routed.norm() > tolerance and (rest - routed).norm() <= tolerance)
 
         for module, given, own in reversed(self.inside):
-            if given is None:
-                continue
+            if given is None or not torch.equal(given, self.given):
+                continue  # as what norms the sum
             if added(own.double()):
                 return module, None, own.shape[-1]
             for gate, asked, said in self.inside:
@@ -171,18 +173,21 @@ def _blocks_watched(model: nn.Module, routing: tuple[Routing, ...]) -> Iterator[
     thread = threading.get_ident()
 
     def watch(block: _Block, layer: Routing, module: nn.Module) -> RemovableHandle:
-        def returned(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def returned(
+            _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        ) -> None:
             rows = _rows(output[0] if isinstance(output, tuple) and output else output)
             if threading.get_ident() != thread or rows is None:
                 return
             if module is layer.module:
                 block.experts = rows
             elif module is layer.texts.module:
+                block.given = _rows(argument(layer.texts.place, args, kwargs))
                 block.output = rows
             else:
                 block.inside.append((module, _rows(args[0]) if args else None, rows))
 
-        return module.register_forward_hook(returned)
+        return module.register_forward_hook(returned, with_kwargs=True)
 
     with ExitStack() as stack:
         for block, layer in zip(blocks, routing, strict=True):

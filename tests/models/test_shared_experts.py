@@ -74,6 +74,21 @@ def test_shared_experts_beside_scaled_ones():
     assert [site.layer for site in find_shared_experts(model)] == [1, 2]
 
 
+def test_a_norm_of_the_sum_is_no_shared_expert():
+    """What it returns is what the block returns, of which the experts are no part any more."""
+    model = build_experts("deepseek_v3")
+
+    class Normed(type(model.model.layers[1].mlp)):
+        def forward(self, hidden):
+            return self.norm(super().forward(hidden))
+
+    for layer in model.model.layers[1:]:
+        layer.mlp.__class__ = Normed
+        layer.mlp.norm = nn.LayerNorm(48)
+    with pytest.raises(UnsupportedModelError, match="no shared experts that synkern can see"):
+        find_shared_experts(model)
+
+
 @pytest.mark.parametrize("name", ["mixtral", "gemma4"])
 def test_a_model_without_shared_experts_is_refused(name):
     message = "has no shared experts that synkern can see: beside the experts in model.layers"
