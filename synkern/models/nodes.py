@@ -12,7 +12,9 @@ from typing import TypeAlias
 
 from torch import nn
 
+from synkern.models.experts import EXPERT_SIGNALS, find_experts
 from synkern.models.heads import HEAD_SIGNALS, find_heads
+from synkern.models.shared_experts import SHARED_SIGNALS, find_shared_experts
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
 
@@ -45,6 +47,15 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "heads": Kind("head", "heads", "H", find_heads, HEAD_SIGNALS),
+    "experts": Kind("expert", "experts", "E", find_experts, EXPERT_SIGNALS),
+    "shared_experts": Kind(
+        "layer of shared experts",
+        "shared experts",
+        "S",
+        find_shared_experts,
+        SHARED_SIGNALS,
+        numbered=False,
+    ),
 }
 """Every kind of node, by the name that `record(model, nodes=...)` takes."""
 

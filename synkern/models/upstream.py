@@ -19,6 +19,7 @@ configuration and `is_quantized` of a model, and hides the progress bars of
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -346,7 +347,33 @@ def layer_index(attention: nn.Module) -> int | None:
     return index if isinstance(index, int) else None
 
 
+# --- transformers: experts -----------------------------------------------------------------------
+
+
+def experts_in(module: nn.Module) -> int | None:
+    """How many experts a module holds: as it says, or as many as it has matrices in one weight."""
+    stacks = [len(p) for p in module.parameters() if p.dim() == 3]
+    count = getattr(module, "num_experts", max(stacks, default=None))
+    return count if isinstance(count, int) else None
+
+
+def experts_forward(module: nn.Module) -> Callable[..., Tensor]:
+    """The forward that runs experts one by one, kept beside the one that a configuration chose.
+
+    If there is one; and one put on the module itself, as by accelerate to fetch weights, stays.
+    """
+    plain = getattr(type(module).forward, "__wrapped__", None)
+    if plain is None or "forward" in vars(module):
+        return module.forward
+    return functools.partial(plain, module)
+
+
 # --- torch ---------------------------------------------------------------------------------------
+
+
+def weight_versions(module: nn.Module) -> list[int]:
+    """How often each weight of a module was changed in place, as far as torch counts it."""
+    return [0 if p.is_inference() else p._version for p in module.parameters()]
 
 
 def is_compiled(model: nn.Module) -> bool:
