@@ -17,6 +17,8 @@ _SHARED: dict[str, Any] = {
     "num_key_value_heads": 8,
     "max_position_embeddings": CONTEXT,
     "tie_word_embeddings": True,
+    "initializer_range": 0.06,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
 }
 
 

@@ -22,6 +22,13 @@ CATEGORIES = dict.fromkeys(tasks.CATEGORIES, 1) | {"addition": 3, "subtraction":
 ENDS = 1 / 16
 """Share of tasks after which a text ends; most are followed by another task."""
 
+WHOLE = 1 / 4
+"""Share of rows in which prompts are to be learnt, too: in the others, answers are. Most of a
+prompt is drawn by chance, and what cannot be learnt drowns what can."""
+
+IGNORED = -100
+"""The label of a token that is not to be learnt, to torch and transformers."""
+
 _RARE = 10
 _READ = 20_000
 
@@ -79,20 +86,28 @@ def tokenizer(given: Sequence[Task], context: int) -> PreTrainedTokenizerFast:
 
 def rows(
     given: Iterable[Task], tokenizer: PreTrainedTokenizerFast, length: int, seed: int
-) -> list[list[int]]:
-    """Token ids, `length` a row: a text begins each row, and the last task of a row is cut.
+) -> list[dict[str, list[int]]]:
+    """Token ids and labels, `length` a row: a text begins each row, its last task is cut.
 
-    Tasks of a text stand on lines of their own. A row can hold several texts.
+    Tasks of a text stand on lines of their own. A row can hold several texts. Labels are the ids,
+    but of most rows those of prompts are `IGNORED`.
     """
     rng = random.Random(seed)
-    lines = tokenizer([task.text for task in given], add_special_tokens=False)["input_ids"]
+    given = list(given)
+    prompts, lines = (
+        tokenizer(said, add_special_tokens=False)["input_ids"]
+        for said in ([task.prompt for task in given], [task.text for task in given])
+    )
     (newline,) = tokenizer("\n", add_special_tokens=False)["input_ids"]
-    full, row = [], [tokenizer.bos_token_id]
-    for line in lines:
-        row += line
-        ends = rng.random() < ENDS
-        row += [tokenizer.eos_token_id, tokenizer.bos_token_id] if ends else [newline]
-        if len(row) >= length:
-            full.append(row[:length])
-            row = [tokenizer.bos_token_id]
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    full: list[dict[str, list[int]]] = []
+    ids, labels, whole = [begin], [begin], True
+    for prompt, line in zip(prompts, lines, strict=True):
+        close = [end, begin] if rng.random() < ENDS else [newline]
+        ids += line + close
+        answer = line[len(prompt) :] + close
+        labels += line + close if whole else [IGNORED] * len(prompt) + answer
+        if len(ids) >= length:
+            full.append({"input_ids": ids[:length], "labels": labels[:length]})
+            ids, labels, whole = [begin], [begin], rng.random() < WHOLE
     return full

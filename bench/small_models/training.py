@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    default_data_collator,
 )
 
 from bench.small_models.recipes import Recipe
@@ -70,7 +71,7 @@ def untrained(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> 
 
 def train(
     recipe: Recipe,
-    rows: Sequence[Sequence[int]],
+    rows: Sequence[Mapping[str, list[int]]],
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
     *,
@@ -80,7 +81,7 @@ def train(
 
     Args:
         recipe: what, and for how many steps.
-        rows: token ids, all of one length, at least `recipe.steps` times `recipe.rows`.
+        rows: token ids and labels, all of one length, at least `recipe.steps` times `recipe.rows`.
         tokenizer: saved with every checkpoint.
         folder: for the checkpoints.
         seed: of weights and order; with the same rows, versions and number of threads of the same
@@ -100,9 +101,8 @@ def train(
         )
     model = untrained(recipe, tokenizer, seed)
 
-    def together(some: list[Sequence[int]]) -> dict[str, Any]:
-        ids = torch.tensor(some)
-        return {"input_ids": ids, "labels": ids, **recipe.inputs}
+    def together(some: list[dict[str, list[int]]]) -> dict[str, Any]:
+        return default_data_collator(some) | dict(recipe.inputs)
 
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -72,15 +72,35 @@ def test_the_tokenizer_is_the_same_from_the_same_tasks(tokenizer, some_tasks):
 
 def test_rows_are_tasks_one_after_the_other(some_rows, some_tasks, tokenizer):
     lines = {task.text for task in some_tasks}
-    assert {len(row) for row in some_rows} == {LENGTH}
-    assert all(row[0] == tokenizer.bos_token_id for row in some_rows)
-    for row in some_rows:
+    ends = whole = 0
+    for row in (row["input_ids"] for row in some_rows):
+        assert len(row) == LENGTH
+        assert row[0] == tokenizer.bos_token_id
         said = tokenizer.decode(row[1:]).replace("<eos><bos>", "\n").split("\n")
         assert {*said[:-1]} <= lines  # the last one is cut
-    ends = sum(row.count(tokenizer.eos_token_id) for row in some_rows)
-    whole = sum(tokenizer.decode(row).count("\n") for row in some_rows) + ends
+        ends += row.count(tokenizer.eos_token_id)
+        whole += len(said) - 1
     # Binomial, five standard deviations.
     assert abs(ends - whole * texts.ENDS) < 5 * (whole * texts.ENDS) ** 0.5
+
+
+def test_of_most_rows_answers_alone_are_learnt(some_rows, some_tasks, tokenizer):
+    answers = {task.text: task.answer for task in some_tasks}
+    entire = 0
+    for row in some_rows:
+        pairs = [*zip(row["input_ids"], row["labels"], strict=True)]
+        assert all(label in (token, texts.IGNORED) for token, label in pairs)
+        if texts.IGNORED not in row["labels"]:
+            entire += 1
+            continue
+        learnt = tokenizer.decode([label for _, label in pairs if label != texts.IGNORED])
+        lines = tokenizer.decode(row["input_ids"]).replace("<eos><bos>", "\n").split("\n")
+        lines[0] = lines[0].removeprefix("<bos>")
+        expected = "\n".join(answers[line] for line in lines[:-1]) + "\n"
+        assert learnt.replace("<eos><bos>", "\n").startswith(f"<bos>{expected}")
+    share = texts.WHOLE
+    allowed = 5 * (len(some_rows) * share * (1 - share)) ** 0.5  # binomial, as above
+    assert abs(entire - len(some_rows) * share) < allowed
 
 
 def test_steps_that_are_kept():
@@ -116,7 +136,7 @@ def test_checkpoints_load_and_are_the_same_from_a_seed(name, some_rows, tokenize
 def test_experts_are_trained_to_be_used_equally(tokenizer, some_rows):
     recipe = recipes()["moe"]
     model = training.untrained(recipe, tokenizer, seed=0)
-    ids = torch.tensor(some_rows[:2])
+    ids = torch.tensor([row["input_ids"] for row in some_rows[:2]])
     with torch.no_grad():
         plain = model(input_ids=ids, labels=ids).loss
         trained_on = model(input_ids=ids, labels=ids, **recipe.inputs)
