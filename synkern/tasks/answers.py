@@ -20,12 +20,13 @@ _NUMBER = re.compile(rf"(?:(?<![\w)\]}}.,])[-−])?(?:{_DIGITS})(?:/\d+)?")
 _FRACTION = re.compile(r"([-+]?)\\frac\{([-+]?\d+)\}\{([-+]?\d+)\}")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _SPACES = re.compile(r"\\[ !,;:]|~|\\q?quad\b")
+# A lone m joined to a number is a variable as well as a metre.
 _UNITS = (
-    "mm cm m km inch inches in ft foot feet yard yards mile miles degree degrees percent dollar "
-    "dollars cent cents second seconds minute minutes hour hours day days week weeks month months "
-    "year years unit units gram grams kg meter meters point points mph square cubic sq"
-).split()
-_UNIT = re.compile(rf"(?<=[\d}}])\s*(?:per\s+|(?:{'|'.join(_UNITS)})\b\.?(?:\^\{{?[23]\}}?)?\s*)+$")
+    r"\s+m|\s*(?:mm|cm|km|inch(?:es)?|in|ft|foot|feet|yards?|miles?|mph|degrees?|percent|dollars?"
+    r"|cents?|seconds?|minutes?|hours?|days?|weeks?|months?|years?|grams?|kg|met(?:er|re)s?|points?"
+    r"|units?|square|cubic|sq|per)"
+)
+_UNIT = re.compile(rf"(?<=[\d}}])((?:(?:{_UNITS})\b\.?(?:\^\{{?[23]\}}?)?)+)$")
 _TEXT = re.compile(r"\\(?:text|textbf|mbox|mathrm)\{([^{}]*)\}")
 
 
@@ -52,7 +53,7 @@ def found_answer(text: str, task: Task) -> str | None:
         inside = last_boxed(text)
         if inside is not None:
             return inside
-        if _rational(task.answer) is None:
+        if _rational(_parts(task.answer)[0]) is None:
             return begun or None
     line = begun.partition("\n")[0].rstrip() if form else begun
     if form == "line":
@@ -76,20 +77,23 @@ def same_answer(one: str, other: str, task: Task) -> bool:
     r"""Whether two answers to a task say the same.
 
     Numbers and what files ask for: as texts or as rational numbers, without spaces, dollar signs,
-    \left and \right, degrees and per cent, common units after a number and a full stop; fractions
-    however they are written; thousands with or without commas. Lines and words: with commas taken
-    for spaces, of which many are as good as one, and without a full stop.
+    \left and \right, signs of degrees and per cent, and a full stop; fractions however they are
+    written; thousands with or without commas; a common unit after a number may be missing in one of
+    the two, but not be another. Lines and words: with commas taken for spaces, of which many are as
+    good as one, and without a full stop.
     """
     if _FORMS.get(task.category) in ("line", "word"):
         ours, theirs = (each.replace(",", " ").rstrip(". ").split() for each in (one, other))
         return ours == theirs
-    left, right = normalised(one), normalised(other)
+    (left, unit), (right, other_unit) = _parts(one), _parts(other)
+    if unit and other_unit and unit != other_unit:
+        return False
     numbers = _rational(left), _rational(right)
     return left == right or (None not in numbers and numbers[0] == numbers[1])
 
 
-def normalised(answer: str) -> str:
-    """An answer in one way of writing, see `same_answer`."""
+def _parts(answer: str) -> tuple[str, str]:
+    """An answer in one way of writing, see `same_answer`, and its unit ("" if it has none)."""
     text = answer.strip().strip("$").replace("−", "-")
     text = re.sub(r"\\(?:left|right)(?![a-z])", "", text)
     text = _SPACES.sub(" ", text)
@@ -98,9 +102,11 @@ def normalised(answer: str) -> str:
     # \frac12, \frac{1}2 and \frac1{2} mean what \frac{1}{2} does.
     text = re.sub(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))", _braced, text)
     text = re.sub(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree|°|\\?%|\\\$|\$", "", text)
-    text = _UNIT.sub("", text.strip().rstrip("."))
-    text = "".join(text.split())
-    return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
+    text = text.strip().rstrip(". ")
+    match = _UNIT.search(text)
+    unit = "".join(match[1].split()).rstrip("s") if match else ""
+    text = "".join(_UNIT.sub("", text).split())
+    return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text, unit
 
 
 def _braced(match: re.Match[str]) -> str:
@@ -108,9 +114,8 @@ def _braced(match: re.Match[str]) -> str:
     return f"\\frac{{{above.strip()}}}{{{below.strip()}}}"
 
 
-def _rational(answer: str) -> Fraction | None:
-    """The number that an answer is; None if it is none, or not a rational one."""
-    text = normalised(answer)
+def _rational(text: str) -> Fraction | None:
+    """The number that an answer, as `_parts` gives it, is; None if it is no rational number."""
     fraction = _FRACTION.fullmatch(text)
     try:
         if fraction:

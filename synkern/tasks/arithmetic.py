@@ -19,18 +19,16 @@ def addition(draws: Draws, level: int) -> Draft:
     """Make a sum, "12+7=" and "19"."""
     first, second = draws.shuffled([number(draws, digits) for digits in _DIGITS[level]])
     answer = first + second
-    slips = [*_near(answer), _by_digit(first, second, 1), *_swapped(answer), abs(first - second)]
-    wrong = [str(slip) for slip in (*draws.shuffled(slips), *_others(answer))]
-    return Draft(f"{first}+{second}=", str(answer), tuple(wrong))
+    slips = [*number_slips(answer), _by_digit(first, second, 1), abs(first - second)]
+    return Draft(f"{first}+{second}=", str(answer), wrong_numbers(draws, answer, slips))
 
 
 def subtraction(draws: Draws, level: int) -> Draft:
     """Make a difference that is not negative, "12-7=" and "5"."""
     second, first = sorted(number(draws, digits) for digits in _DIGITS[level])
     answer = first - second
-    slips = [*_near(answer), _by_digit(first, second, -1), *_swapped(answer), first + second]
-    wrong = [str(slip) for slip in draws.shuffled([*slips, second - first])]
-    return Draft(f"{first}-{second}=", str(answer), (*wrong, *map(str, _others(answer))))
+    slips = [*number_slips(answer), _by_digit(first, second, -1), first + second]
+    return Draft(f"{first}-{second}=", str(answer), wrong_numbers(draws, answer, slips))
 
 
 def chain(draws: Draws, level: int) -> Draft:
@@ -51,14 +49,13 @@ def chain(draws: Draws, level: int) -> Draft:
         if min(on_the_way) >= 0:
             break
     answer = on_the_way[-1]
-    slips = [*_near(answer), *_swapped(answer), _from_the_left(numbers, signs)]
+    slips = [*number_slips(answer), _from_the_left(numbers, signs)]
     slips += on_the_way[:-1]  # the last step forgotten
     for step, sign in enumerate(signs):  # a step taken for another
         other = {"+": "-", "-": "+", "*": "+"}[sign]
         slips.append(value(numbers, [*signs[:step], other, *signs[step + 1 :]]))
-    wrong = [slip for slip in draws.shuffled(slips) if slip >= 0]
     written = "".join(f"{sign}{each}" for sign, each in zip(["", *signs], numbers, strict=True))
-    return Draft(f"{written}=", str(answer), tuple(map(str, (*wrong, *_others(answer)))))
+    return Draft(f"{written}=", str(answer), wrong_numbers(draws, answer, slips))
 
 
 def number(draws: Draws, digits: int) -> int:
@@ -79,12 +76,18 @@ def value(numbers: Sequence[int], signs: Sequence[str]) -> int:
 
 def number_slips(answer: int) -> list[int]:
     """Wrong numbers as people make them: off by one or ten, two digits swapped."""
-    return [*_near(answer), *_swapped(answer)]
+    return [answer - 10, answer - 1, answer + 1, answer + 10, *_swapped(answer)]
 
 
-def other_numbers(answer: int) -> tuple[int, ...]:
-    """Wrong numbers for where better ones do not suffice."""
-    return tuple(_others(answer))
+def wrong_numbers(draws: Draws, answer: int, slips: Sequence[int]) -> tuple[str, ...]:
+    """Wrong answers: slips in random order, then numbers close by, all as long as the answer.
+
+    A model that knows nothing of sums finds shorter numbers more likely, so that among choices of
+    different lengths it would not be right by chance as often as their number says.
+    """
+    close = (answer + step * side for step in range(2, 30) for side in (1, -1))
+    each = (slip for slip in (*draws.shuffled(slips), *close) if slip >= 0)
+    return tuple(str(slip) for slip in each if len(str(slip)) == len(str(answer)))
 
 
 def _from_the_left(numbers: Sequence[int], signs: Sequence[str]) -> int:
@@ -93,10 +96,6 @@ def _from_the_left(numbers: Sequence[int], signs: Sequence[str]) -> int:
     for sign, each in zip(signs, numbers[1:], strict=True):
         result = _SIGNS[sign](result, each)
     return result
-
-
-def _near(answer: int) -> list[int]:
-    return [near for near in (answer - 10, answer - 1, answer + 1, answer + 10) if near >= 0]
 
 
 def _swapped(answer: int) -> Iterator[int]:
@@ -115,10 +114,3 @@ def _by_digit(first: int, second: int, sign: int) -> int:
         result += abs(first % 10 + sign * (second % 10)) % 10 * place
         first, second, place = first // 10, second // 10, place * 10
     return result
-
-
-def _others(answer: int) -> Iterator[int]:
-    for distance in range(2, 30):
-        yield answer + distance
-        if answer >= distance:
-            yield answer - distance

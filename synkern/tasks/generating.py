@@ -57,7 +57,8 @@ def generate(
       verb; a relative clause. The nouns between have the other number.
     - "brackets": left open 2, 2, 3, 4, 5, after 1, 2, 2, 3, 4 closed pairs.
 
-    Each task has 3 distractors, in "agreement" 1; none of its choices is the beginning of another.
+    Each task has 3 distractors as long as the answer, in "agreement" the other verb; none of its
+    choices is the beginning of another.
 
     Args:
         count: of tasks, at least 1.
@@ -108,14 +109,11 @@ def _next(draws: Draws, category: str, level: int, split: str | None, seen: set[
 
 
 def _distractors(draft: Draft, category: str) -> tuple[str, ...]:
-    """The first wrong answers that can stand beside the answer and each other.
-
-    Where one text is the beginning of another, its likelihood is never the smaller one.
-    """
+    """The first wrong answers that differ from the answer and each other."""
     needed = 1 if category == "agreement" else _DISTRACTORS
     chosen = [draft.answer]
     for wrong in draft.wrong:
-        if not any(wrong.startswith(each) or each.startswith(wrong) for each in chosen):
+        if wrong not in chosen:
             chosen.append(wrong)
         if len(chosen) > needed:
             return tuple(chosen[1:])

@@ -1,10 +1,10 @@
-"""How well a model does on tasks: what was right, accuracies with intervals, and what chance gives."""
+"""How well a model does on tasks: what was right, accuracies with intervals, and chance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -135,8 +135,7 @@ class Scores:
         places: dict[Any, list[int]] = {}
         for place, task in enumerate(self.tasks):
             places.setdefault(keys[what](task), []).append(place)
-        order = sorted(places, key=str) if what != "category" else places
-        return {key: self._of(places[key]) for key in order}
+        return {key: self._of(places[key]) for key in sorted(places, key=_in_order)}
 
     def _of(self, places: Iterable[int]) -> Accuracy:
         chosen = list(places)
@@ -165,6 +164,12 @@ class Scores:
 
 def _first_is_largest(values: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.bool_]:
     return np.array([each[0] > each[1:].max() for each in values], dtype=bool)
+
+
+def _in_order(key: Any) -> tuple[Any, ...]:
+    """A level, a category or both, to sort by: levels by number, those without one last."""
+    each = key if isinstance(key, tuple) else (key,)
+    return tuple(inf if part is None else part for part in each)
 
 
 def _level(level: int | None) -> str:

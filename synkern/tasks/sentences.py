@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synkern.tasks.arithmetic import number_slips, other_numbers
+from synkern.tasks.arithmetic import number_slips, wrong_numbers
 from synkern.tasks.draws import Draft, Draws
 
 _NAMES = ("Ada", "Ben", "Ida", "Jon", "Kim", "Leo", "Mia", "Noa", "Pia", "Sam", "Tom", "Zoe")
@@ -52,7 +52,7 @@ def word_problem(draws: Draws, level: int) -> Draft:
         slips += [held, abs(held + n if loses else held - n)]
         held += -n if loses else n
     question = f"How many {thing} does {name} have now? Answer:"
-    wrong = (*draws.shuffled([*number_slips(held), *slips]), *other_numbers(held))
+    wrong = wrong_numbers(draws, held, [*number_slips(held), *slips])
     return Draft(" ".join([*said, question]), f" {held}", tuple(f" {each}" for each in wrong))
 
 

@@ -89,8 +89,8 @@ def tokenised(
         # The last token that is generated is never read.
         if context is not None and len(row) + max(room - 1, 0) > context:
             raise ValueError(
-                f"tasks: {text[:60]!r}... is {len(row)} tokens long{f' and may get {room} more' * (room > 0)}"
-                f", but the model was made for {context}; leave it out, or ask for fewer tokens"
+                f"tasks: {text[:60]!r}... has {len(row)} tokens, and {room} may follow, while the "
+                f"model was made for {context}; leave it out, or ask for fewer new tokens"
             )
         unknown += tokenizer.unk_token_id is not None and tokenizer.unk_token_id in row
     if unknown:
