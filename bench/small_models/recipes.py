@@ -36,8 +36,8 @@ class Recipe:
 
     config: PreTrainedConfig
     steps: int
-    rows: int = 8
-    learning_rate: float = 2e-3
+    rows: int = 4
+    learning_rate: float = 3e-3
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,8 +53,8 @@ def recipes() -> dict[str, Recipe]:
         **_SHARED,
     )
     return {
-        "dense": Recipe(dense, steps=3000),
+        "dense": Recipe(dense, steps=3500),
         # Router logits bring the loss that balances the experts. They are asked for call by call,
         # because a configuration that always wants them would make generation compute that loss.
-        "moe": Recipe(moe, steps=4000, inputs={"output_router_logits": True}),
+        "moe": Recipe(moe, steps=5000, inputs={"output_router_logits": True}),
     }
