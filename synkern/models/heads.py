@@ -19,8 +19,14 @@ from torch import Tensor, nn
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
 from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, probed
+from synkern.models.signals import Signal
 from synkern.models.sites import VectorSite
 from synkern.models.upstream import layer_index, observed_attention
+
+HEAD_SIGNALS = {
+    "norm": Signal("L2 norm of each head's output, before the output projection"),
+}
+"""What can be read of a head."""
 
 
 @dataclass
@@ -33,7 +39,7 @@ class _AttentionCall:
     near_misses: list[nn.Module] = field(default_factory=list)
 
 
-def find_heads(model: nn.Module) -> tuple[VectorSite, ...]:
+def find_heads(model: nn.Module, signal: str = "norm") -> tuple[VectorSite, ...]:
     """Find the sites of the attention heads: the output projections of all layers, in layer order.
 
     Their values are (batch, sequence, heads * width), head after head. With latent attention the
@@ -45,6 +51,7 @@ def find_heads(model: nn.Module) -> tuple[VectorSite, ...]:
 
     Args:
         model: a causal language model of transformers, or a module that holds one.
+        signal: what the sites read, one of `HEAD_SIGNALS`.
 
     Returns:
         One site per attention layer. Its module is a linear layer of any kind: `nn.Linear`,

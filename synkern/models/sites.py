@@ -46,6 +46,14 @@ class Site(ABC):
     def read(self, values: Tensor) -> Tensor:
         """The activity of every node: values (..., of the site) to float32 (..., count)."""
 
+    def routed(self, values: Tensor) -> Tensor | None:
+        """Which nodes take part, bool (..., count); None where all do at every token.
+
+        Args:
+            values: of this site, as `read` takes them.
+        """
+        return None
+
     @abstractmethod
     def write(self, values: Tensor, nodes: Sequence[int], with_: With) -> Tensor:
         """The values with something else in place of some nodes, and all others as they are.

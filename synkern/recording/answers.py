@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from synkern.models.greedy import greedy
-from synkern.models.nodes import Node
+from synkern.models.nodes import Kinds, Node, Signals
 from synkern.models.upstream import context_length, inputs_device, vocabulary_size
 from synkern.recording.decoding import token_ids, too_long
 from synkern.recording.recorder import record
@@ -32,8 +32,10 @@ class Answers:
 
     Attributes:
         series: (trials, time, nodes) float32, activity of each node at the step that produces each
-            token; of a head, the L2 norm of its output.
-        layer, index: (nodes,) int64, where each node is: its layer, and which one it is there.
+            token: what the signal says.
+        nodes: what the last axis of `series` stands for.
+        routed: (trials, nodes) int64, at how many steps each node took part; None if no node is
+            ever left out. See `synkern.recording.Recording.routed`.
         tokens: (trials, time) int64, the generated tokens.
         texts: the generated tokens as text, by trial.
         inputs: what the model was given as text, by trial: the prompt inside the chat template.
@@ -42,8 +44,8 @@ class Answers:
     """
 
     series: NDArray[np.float32]
-    layer: NDArray[np.int64]
-    index: NDArray[np.int64]
+    nodes: tuple[Node, ...]
+    routed: NDArray[np.int64] | None
     tokens: NDArray[np.int64]
     texts: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -78,7 +80,8 @@ def record_answers(
     *,
     new_tokens: int,
     batch_size: int,
-    nodes: str = "heads",
+    nodes: Kinds = "heads",
+    signal: Signals = None,
     progress: Callable[[int], None] = lambda tokens: None,
     batch_done: Callable[[NDArray[np.float32]], None] = lambda series: None,
 ) -> Answers:
@@ -98,6 +101,7 @@ def record_answers(
             In bfloat16 rounding depends on it: norms moved by up to 15 %, and some prompts were
             answered by other tokens.
         nodes: what to record, see `synkern.record`.
+        signal: what to read of a node, see `synkern.record`.
         progress: called with the number of tokens generated since the last call.
         batch_done: called with the series of every batch, (trials, time, nodes).
 
@@ -108,13 +112,13 @@ def record_answers(
         PromptError: (a RecordingError and a ValueError) the chat template fails, an end
             token is no token, the tokenizer makes no tokens or tokens that the model does not have,
             or a prompt with its answer is longer than the context that the model was made for.
-        ValueError: a kind of node that there is not.
+        ValueError: a kind of node or a signal that there is not.
         jinja2.TemplateError: the chat template is malformed or refuses the prompt.
         RuntimeError: the recording does not have one value per prompt and token.
     """
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
     ends = _end_tokens(model, tokenizer)
-    answering = _Answering(model, tokenizer, new_tokens, nodes, ends, progress)
+    answering = _Answering(model, tokenizer, new_tokens, nodes, signal, ends, progress)
     batches: list[_Batch] = []
     model.eval()
     with greedy(model, new_tokens, tokenizer.pad_token_id), torch.inference_mode():
@@ -122,11 +126,11 @@ def record_answers(
             batches.append(answering.answer(inputs[first : first + batch_size], first))
             batch_done(batches[-1].series)
     generated = np.concatenate([batch.tokens for batch in batches])
-    recorded = batches[-1].nodes
+    routed = [batch.routed for batch in batches if batch.routed is not None]
     return Answers(
         series=np.concatenate([batch.series for batch in batches]),
-        layer=np.array([node.layer for node in recorded], dtype=np.int64),
-        index=np.array([node.index for node in recorded], dtype=np.int64),
+        nodes=batches[-1].nodes,
+        routed=np.concatenate(routed) if routed else None,
         tokens=generated,
         texts=tuple(tokenizer.batch_decode(generated, skip_special_tokens=True)),
         inputs=tuple(inputs),
@@ -140,6 +144,7 @@ class _Batch:
 
     series: NDArray[np.float32]
     nodes: tuple[Node, ...]
+    routed: NDArray[np.int64] | None
     tokens: NDArray[np.int64]
     natural_end: NDArray[np.int64]
 
@@ -151,7 +156,8 @@ class _Answering:
     model: Any
     tokenizer: Any
     new_tokens: int
-    nodes: str
+    nodes: Kinds
+    signal: Signals
     end_tokens: list[int]
     progress: Callable[[int], None]
 
@@ -166,15 +172,17 @@ class _Answering:
         ).to(inputs_device(model))
         _refuse_unreadable(model, encoded, first, self.new_tokens)
         suppressed = _EndSuppressed(self.end_tokens, len(inputs), self.progress)
-        with record(model, nodes=self.nodes) as recording:
+        with record(model, nodes=self.nodes, signal=self.signal) as recording:
             output = model.generate(
                 input_ids=encoded["input_ids"],
                 attention_mask=encoded["attention_mask"],
                 logits_processor=[suppressed],
             )
+        routed = recording.routed
         return _Batch(
             series=_checked_series(recording, len(inputs), self.new_tokens),
             nodes=recording.nodes,
+            routed=None if routed is None else routed.cpu().numpy(),
             tokens=output[:, encoded["input_ids"].shape[1] :].cpu().numpy(),
             natural_end=suppressed.natural_end,
         )

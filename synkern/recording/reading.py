@@ -13,7 +13,7 @@ from synkern import kernels
 from synkern._warnings import warn
 from synkern.models.nodes import Node, checked_kind
 from synkern.models.sites import Site, VectorSite
-from synkern.recording.recording import RecordingError
+from synkern.recording.recording import RecordingError, Texts
 
 # Two readers of one model would see each other's calls.
 _BEING_READ: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -38,12 +38,15 @@ def sole_reader(model: nn.Module) -> Iterator[None]:
         _BEING_READ.discard(model)
 
 
-def read_steps(site: Site, steps: Sequence[Tensor]) -> Tensor:
+def read_steps(site: Site, steps: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """The activity of a site's nodes in calls of its module: float32 (steps, trials, nodes).
 
     Args:
         site: whose module was called.
         steps: its values in each call at one position, (trials, ...) of one shape.
+
+    Returns:
+        The activity, and bool (steps, trials, nodes) where a node took part, None if all always do.
 
     On a GPU with triton, vectors of the usual types are read once, without being joined first.
     """
@@ -54,8 +57,30 @@ def read_steps(site: Site, steps: Sequence[Tensor]) -> Tensor:
         and kernels.triton_computes_on(first.device.type)
         and first.dtype in kernels.NORM_TYPES
     ):
-        return kernels.stacked_head_norms(steps, site.width)
-    return site.read(torch.stack(tuple(steps)))
+        return kernels.stacked_head_norms(steps, site.width), None
+    joined = torch.stack(tuple(steps))
+    return site.read(joined), site.routed(joined)
+
+
+def side_by_side(
+    parts: Sequence[tuple[Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor | None]:
+    """What was read of several sites, (..., nodes of all sites) each, on the device of the first.
+
+    Args:
+        parts: of each site activity and where a node took part, None if all always do.
+    """
+    device = parts[0][0].device
+    values = torch.cat([activity.to(device) for activity, _ in parts], dim=-1)
+    if all(routed is None for _, routed in parts):
+        return values, None
+    took_part = [
+        torch.ones_like(activity, dtype=torch.bool, device=device)
+        if routed is None
+        else routed.to(device)
+        for activity, routed in parts
+    ]
+    return values, torch.cat(took_part, dim=-1)
 
 
 def refuse_not_finite(values: Tensor, nodes: Sequence[Node], *, first_step: int) -> None:
@@ -89,11 +114,11 @@ def text_lengths(fed: Tensor | None, end_tokens: tuple[int, ...], values: Tensor
     return torch.where(ended.any(0), 1 + ended.int().argmax(0), lengths)
 
 
-def warn_of_early_ends(runs: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Warn if a text of these series and lengths ended before its last step."""
-    trials = sum(len(lengths) for _, lengths in runs)
-    early = sum(int((lengths < series.shape[1]).sum()) for series, lengths in runs)
-    steps = max(series.shape[1] for series, _ in runs)
+def warn_of_early_ends(runs: Sequence[Texts]) -> None:
+    """Warn if a text ended before its last step."""
+    trials = sum(len(texts.lengths) for texts in runs)
+    early = sum(int((texts.lengths < texts.series.shape[1]).sum()) for texts in runs)
+    steps = max(texts.series.shape[1] for texts in runs)
     if early:
         warn(
             f"{early} of {trials} trials ended before step {steps}, and their series continue "

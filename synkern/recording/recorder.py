@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from synkern.models.language_model import causal_lm
-from synkern.models.nodes import checked_kind, nodes_of
+from synkern.models.nodes import Kinds, Signals, checked_signals, find_sites, nodes_of
 from synkern.models.sites import Site
 from synkern.models.upstream import forget_compiled, outside_graphs
 from synkern.recording.decoding import (
@@ -30,11 +30,12 @@ from synkern.recording.decoding import (
 from synkern.recording.reading import (
     read_steps,
     refuse_not_finite,
+    side_by_side,
     sole_reader,
     text_lengths,
     warn_of_early_ends,
 )
-from synkern.recording.recording import Recording, RecordingError
+from synkern.recording.recording import Recording, RecordingError, Texts
 
 # Values held before they are read: few large reductions instead of many small ones, at a memory
 # cost that stays small beside a model.
@@ -55,11 +56,14 @@ class _Run:
 
     end_tokens: tuple[int, ...]
     chunks: list[Tensor] = field(default_factory=list)  # float32 (steps, trials, nodes) each
+    routed: list[Tensor] = field(default_factory=list)  # bool, likewise; of some kinds only
     fed: list[Tensor] = field(default_factory=list)  # (trials,) each; of steps 2, 3, ...
 
 
 @contextmanager
-def record(model: nn.Module, *, nodes: str = "heads") -> Iterator[Recording]:
+def record(
+    model: nn.Module, *, nodes: Kinds = "heads", signal: Signals = None
+) -> Iterator[Recording]:
     """Record the activity of `model` while it generates inside the `with` block.
 
     Every `model.generate` adds its sequences as trials; a loop that calls the model itself (the
@@ -68,33 +72,35 @@ def record(model: nn.Module, *, nodes: str = "heads") -> Iterator[Recording]:
     Args:
         model: a decoder-only causal language model of transformers in evaluation mode, or a module
             that holds one. Prompts are padded on the left.
-        nodes: whose activity. "heads": the L2 norm of the output of every attention head, before
-            the layer's output projection.
+        nodes: whose activity, a kind of node or several. "heads": the attention heads.
+        signal: what to read of a node, a word for the one kind or a mapping from kind to word. Of
+            heads: "norm", the L2 norm of the head's output, before the layer's output projection.
+            By default the first that is named here.
 
     Yields:
         `Recording`, to be read after the block.
 
     Raises:
-        UnsupportedModelError: these nodes cannot be read in this model.
+        UnsupportedModelError: these nodes, or this signal, cannot be read in this model.
         RecordingError: from the call at fault, if calls and generated tokens do not correspond
             (assisted decoding, beams, no cache, a prompt in chunks, training mode) or whether they
             do cannot be told, if the ends of several texts cannot be seen (`stop_strings`,
             `stopping_criteria`), a text outgrows a table of learned positions or a value is not
             finite; on entering, if the model is already being recorded; on leaving, if nothing was
             recorded or a generate still runs in a thread.
-        ValueError: a kind of node that there is not; prompts padded on the right, or that are no
-            tensor (texts, tokens).
+        ValueError: a kind of node or a signal that there is not; prompts padded on the right, or
+            that are no tensor (texts, tokens).
 
     Warns:
         UserWarning: on leaving, if texts ended before the last step, or grew longer than the
             context that the model was made for (its `max_position_embeddings`).
     """
-    kind = checked_kind(nodes)
+    signals = checked_signals(nodes, signal)
     language_model = causal_lm(model)
     with ExitStack() as stack:
         stack.enter_context(sole_reader(language_model))
-        recorder = _Recorder(language_model, kind.find(model))
-        recording = Recording(recorder.nodes)
+        recorder = _Recorder(language_model, find_sites(model, tuple(signals), signals))
+        recording = Recording(recorder.nodes, signals)
         stack.callback(forget_compiled, model)
         forget_compiled(model)
         recorder.attach(stack)
@@ -118,7 +124,7 @@ class _Recorder:
         self._held: list[list[Tensor]] = [[] for _ in sites]
         self._held_steps = 0  # calls of the model since what is held was last read
         self._run: _Run | None = None
-        self._finished: list[tuple[Tensor, Tensor]] = []  # series and lengths of each run
+        self._finished: list[Texts] = []
         self._attached = False
         self._generating = 0  # calls of generate in progress, in whatever thread
         self._returned = threading.Condition()
@@ -142,8 +148,8 @@ class _Recorder:
         self._attached = True
         stack.callback(setattr, self, "_attached", False)
 
-    def finish(self) -> list[tuple[Tensor, Tensor]]:
-        """Series (trials, steps, nodes) and lengths (trials,) of everything recorded."""
+    def finish(self) -> list[Texts]:
+        """Everything recorded, batch by batch."""
         with self._returned:
             done = self._returned.wait_for(lambda: self._generating == 0, _RETURN_SECONDS)
         if not done:
@@ -253,15 +259,13 @@ class _Recorder:
             )
         if steps == 0:
             return
-        device = self._held[0][0].device
-        values = [
-            read_steps(site, held).to(device)
-            for site, held in zip(self._sites, self._held, strict=True)
-        ]
+        parts = [read_steps(site, held) for site, held in zip(self._sites, self._held, strict=True)]
         self._discard_held()
-        chunk = torch.cat(values, dim=-1)
+        chunk, routed = side_by_side(parts)
         refuse_not_finite(chunk, self.nodes, first_step=1 + sum(len(c) for c in run.chunks))
         run.chunks.append(chunk)
+        if routed is not None:
+            run.routed.append(routed)
 
     def _close_run(self, new_tokens: int | None = None) -> None:
         """End the run in progress, if any; `new_tokens` is what it generated, where known."""
@@ -289,7 +293,8 @@ class _Recorder:
             )
         fed = torch.stack([torch.empty_like(run.fed[0]), *run.fed])[1:steps] if run.fed else None
         lengths = text_lengths(fed, run.end_tokens, values)
-        self._finished.append((values.transpose(0, 1).contiguous(), lengths))
+        routed = torch.cat(run.routed)[:steps].sum(0) if run.routed else None
+        self._finished.append(Texts(values.transpose(0, 1).contiguous(), lengths, routed))
 
     def _abandon_run(self) -> None:
         self._run = None

@@ -2,54 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from synkern.models.nodes import Node
+from synkern.models.nodes import KINDS, Node
 
 
 class RecordingError(RuntimeError):
     """The calls of the model are not one per generated token, or the recording is incomplete."""
 
 
+@dataclass(frozen=True)
+class Texts:
+    """What was read of one batch of texts.
+
+    Attributes:
+        series: (trials, steps, nodes) float32.
+        lengths: (trials,) int64, see `Recording.lengths`.
+        routed: (trials, nodes) int64, see `Recording.routed`, or None.
+    """
+
+    series: Tensor
+    lengths: Tensor
+    routed: Tensor | None = None
+
+
 class Recording:
     """The activity of a model's nodes in one or more generated texts, one trial per text.
 
     `synkern.replay` returns it; that of `synkern.record` can be read after the `with` block.
+    `synkern.phiid` and its kin take it in place of its series.
     """
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], signals: Mapping[str, str]) -> None:
         """Begin an empty recording of `nodes`; only `record` and `replay` have use for this."""
         self.nodes: tuple[Node, ...] = tuple(nodes)
-        """The nodes in the order of the last axis of `series`: by layer, then by index."""
-        self._runs: list[tuple[Tensor, Tensor]] | None = None
+        """The nodes in the order of the last axis of `series`: kind by kind as asked for, then by
+        layer and index."""
+        self.signals: dict[str, str] = dict(signals)
+        """What was read of the nodes of each kind, such as `{"heads": "norm"}`: see `KINDS` in
+        `synkern.models.nodes`."""
+        self._runs: list[Texts] | None = None
 
     def __repr__(self) -> str:
         """Return the shape of what was recorded."""
+        what = ", ".join(f"{kind} ({signal})" for kind, signal in self.signals.items())
         if self._runs is None:
-            return f"Recording({len(self.nodes)} nodes, not complete)"
-        shapes = ", ".join(str(tuple(series.shape)) for series, _ in self._runs)
-        return f"Recording(trials x steps x nodes: {shapes})"
+            return f"Recording({len(self.nodes)} nodes, {what}, not complete)"
+        shapes = ", ".join(str(tuple(texts.series.shape)) for texts in self._runs)
+        return f"Recording({what}, trials x steps x nodes: {shapes})"
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of its nodes, such as `("heads",)`, as `synkern.record` takes them."""
-        return tuple(dict.fromkeys(node.kind for node in self.nodes))
+        return tuple(self.signals)
+
+    @property
+    def zero_filled(self) -> bool:
+        """Whether nodes have a series that is exactly 0 where they are idle, as experts do.
+
+        No Gaussian can be fitted to that: `kind="discrete"` is the default of `synkern.phiid` for
+        such a recording.
+        """
+        return any(KINDS[kind].signals[signal].zero_filled for kind, signal in self.signals.items())
+
+    def of(self, kind: str) -> Recording:
+        """The recording of the nodes of one kind alone; its series are views.
+
+        Raises:
+            RecordingError: the recording is not complete.
+            ValueError: the kind was not recorded.
+        """
+        if kind not in self.signals:
+            raise ValueError(
+                f"kind: {kind!r} was not recorded, only {' and '.join(map(repr, self.kinds))}; "
+                "name it in `nodes` of record or replay"
+            )
+        # Nodes of a kind stand together.
+        places = [place for place, node in enumerate(self.nodes) if node.kind == kind]
+        its = slice(places[0], places[-1] + 1)
+        alone = Recording(self.nodes[its], {kind: self.signals[kind]})
+        alone.fill(
+            [
+                Texts(t.series[..., its], t.lengths, None if t.routed is None else t.routed[:, its])
+                for t in self._complete()
+            ]
+        )
+        return alone
 
     @property
     def series(self) -> Tensor:
         """The activity of every node, float32 (trials, steps, nodes), on the model's device.
 
-        Step t is the call that produced generated token t. The activity of a head is the L2 norm of
-        its output.
+        Step t is the call that produced generated token t. What the activity is, `signals` say.
 
         Raises:
             RecordingError: the recording is not complete, or its texts have different numbers of
                 steps.
         """
-        runs = [series for series, _ in self._complete()]
+        runs = [texts.series for texts in self._complete()]
         counts = [series.shape[1] for series in runs]
         if len(set(counts)) > 1:
             raise RecordingError(
@@ -57,7 +111,7 @@ class Recording:
                 "one array; pass max_new_tokens=T and min_new_tokens=T to every generate, or use "
                 "one synkern.record for each"
             )
-        return torch.cat(runs)
+        return runs[0] if len(runs) == 1 else torch.cat(runs)
 
     @property
     def lengths(self) -> Tensor:
@@ -69,13 +123,27 @@ class Recording:
         Raises:
             RecordingError: the recording is not complete.
         """
-        return torch.cat([lengths for _, lengths in self._complete()])
+        return torch.cat([texts.lengths for texts in self._complete()])
 
-    def fill(self, runs: list[tuple[Tensor, Tensor]]) -> None:
-        """Complete it with the series and lengths of each batch; for `record` and `replay` only."""
+    @property
+    def routed(self) -> Tensor | None:
+        """Steps of each trial at which each node took part, int64 (trials, nodes).
+
+        Of an expert: at which the router chose it; of other nodes: all steps. None if no node of
+        the recording is ever left out.
+
+        Raises:
+            RecordingError: the recording is not complete.
+        """
+        counts = [texts.routed for texts in self._complete()]
+        known = [count for count in counts if count is not None]
+        return torch.cat(known) if len(known) == len(counts) else None
+
+    def fill(self, runs: list[Texts]) -> None:
+        """Complete it with what was read of each batch; for `record` and `replay` only."""
         self._runs = runs
 
-    def _complete(self) -> list[tuple[Tensor, Tensor]]:
+    def _complete(self) -> list[Texts]:
         if self._runs is None:
             raise RecordingError(
                 "the recording is not complete: read it after the `with synkern.record(...)` "

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from synkern.models import upstream
 from synkern.models.language_model import causal_lm
-from synkern.models.nodes import checked_kind, nodes_of
+from synkern.models.nodes import Kinds, Signals, checked_signals, find_sites, nodes_of
 from synkern.models.sites import Site
 from synkern.recording.decoding import (
     refuse_no_texts,
@@ -27,11 +27,12 @@ from synkern.recording.decoding import (
 )
 from synkern.recording.reading import (
     refuse_not_finite,
+    side_by_side,
     sole_reader,
     text_lengths,
     warn_of_early_ends,
 )
-from synkern.recording.recording import Recording, RecordingError
+from synkern.recording.recording import Recording, RecordingError, Texts
 
 
 def replay(
@@ -39,7 +40,8 @@ def replay(
     sequences: Tensor,
     *,
     new_tokens: int,
-    nodes: str = "heads",
+    nodes: Kinds = "heads",
+    signal: Signals = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | list[int] | None = None,
     model_inputs: Mapping[str, Any] | None = None,
@@ -58,6 +60,7 @@ def replay(
             on the left.
         new_tokens: how many tokens at the end of each row were generated.
         nodes: whose activity; see `synkern.record`.
+        signal: what to read of a node; see `synkern.record`.
         attention_mask: 0 at the padding, of shape (trials, prompt) or that of `sequences`; may be
             left out for a single row without padding.
         eos_token_id: the id or ids at which a text ends, for `Recording.lengths`; by default those
@@ -72,21 +75,21 @@ def replay(
         `Recording` of one trial per row.
 
     Raises:
-        UnsupportedModelError: these nodes cannot be read in this model.
+        UnsupportedModelError: these nodes, or this signal, cannot be read in this model.
         RecordingError: the model is in training mode or being recorded, a value is not finite,
             texts are longer than a table of learned positions, or an adapter prepends a soft
             prompt, which is no part of `sequences` (`record` reads it).
         TypeError: `sequences` or a mask that is no tensor, `new_tokens` that is no integer.
-        ValueError: a kind of node that there is not, tokens that the model does not have, shapes
-            that do not fit, a mask missing, padding on the right; an entry of `model_inputs` that
-            the model does not take; tokens in place of an image, a video or a sound that is not in
-            `model_inputs`.
+        ValueError: a kind of node or a signal that there is not, tokens that the model does not
+            have, shapes that do not fit, a mask missing, padding on the right; an entry of
+            `model_inputs` that the model does not take; tokens in place of an image, a video or a
+            sound that is not in `model_inputs`.
 
     Warns:
         UserWarning: texts ended before the last step, or are longer than the context that the model
             was made for (its `max_position_embeddings`).
     """
-    kind = checked_kind(nodes)
+    signals = checked_signals(nodes, signal)
     language_model = causal_lm(model)
     _refuse_soft_prompt(model)
     sequences, mask = _checked_texts(language_model, sequences, new_tokens, attention_mask)
@@ -99,18 +102,18 @@ def replay(
     if context is not None and longest > context and upstream.has_learned_positions(language_model):
         raise RecordingError(too_long(language_model, longest, context))
     with sole_reader(language_model):
-        sites = kind.find(model)
+        sites = find_sites(model, tuple(signals), signals)
         # The last token is never fed while generating; the new_tokens positions before it are those
         # of steps 1 ... new_tokens.
         fed = {upstream.INPUT_IDS: sequences[:, :-1], upstream.MASK: mask[:, :-1], **others}
-        series = _read(model, sites, fed, new_tokens)
-    recording = Recording(nodes_of(sites))
+        series, routed = _read(model, sites, fed, new_tokens)
+    recording = Recording(nodes_of(sites), signals)
     by_step = series.transpose(0, 1)
     refuse_not_finite(by_step, recording.nodes, first_step=1)
     if eos_token_id is None:
         eos_token_id = setting_of(language_model, "eos_token_id")
     lengths = text_lengths(sequences[:, -new_tokens:-1].T, token_ids(eos_token_id), by_step)
-    runs = [(series, lengths)]
+    runs = [Texts(series, lengths, None if routed is None else routed.sum(1))]
     recording.fill(runs)
     warn_of_early_ends(runs)
     warn_of_context(language_model, longest)
@@ -196,13 +199,17 @@ def _for_fed_tokens(name: str, value: Tensor, sequences: Tensor, new_tokens: int
     return value
 
 
-def _read(model: nn.Module, sites: Sequence[Site], fed: Mapping[str, Any], steps: int) -> Tensor:
+def _read(
+    model: nn.Module, sites: Sequence[Site], fed: Mapping[str, Any], steps: int
+) -> tuple[Tensor, Tensor | None]:
     """The activity (trials, steps, nodes) at the last `steps` positions of the tokens fed.
+
+    Beside it stands where a node took part, as `side_by_side` returns it.
 
     `fed` are the arguments of the model: ids, mask, and what belongs to them.
     """
     language_model = causal_lm(model)
-    found: dict[int, Tensor] = {}
+    found: dict[int, tuple[Tensor, Tensor | None]] = {}
 
     arguments: dict[str, Any] = {**fed, upstream.USE_CACHE: False}
     accepted = upstream.forward_arguments(language_model)
@@ -220,16 +227,15 @@ def _read(model: nn.Module, sites: Sequence[Site], fed: Mapping[str, Any], steps
         for index, site in enumerate(sites):
 
             def read(values: Tensor, index: int = index, site: Site = site) -> None:
-                found[index] = site.read(values[:, -steps:])
+                own = values[:, -steps:]
+                found[index] = site.read(own), site.routed(own)
 
             stack.callback(site.watch(read).remove)
         language_model(**arguments)
     missing = [site.name for i, site in enumerate(sites) if i not in found]
     if missing:
         raise RecordingError(f"the forward pass did not run the modules {missing}, which are read")
-
-    device = found[0].device
-    return torch.cat([found[i].to(device) for i in range(len(sites))], dim=-1)
+    return side_by_side([found[i] for i in range(len(sites))])
 
 
 def _refuse_no_ids(model: Any, sequences: Any) -> None:

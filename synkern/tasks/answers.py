@@ -26,7 +26,7 @@ _UNITS = (
     r"|cents?|seconds?|minutes?|hours?|days?|weeks?|months?|years?|grams?|kg|met(?:er|re)s?|points?"
     r"|units?|square|cubic|sq|per)"
 )
-_UNIT = re.compile(rf"(?<=[\d}}])((?:(?:{_UNITS})\b\.?(?:\^\{{?[23]\}}?)?)+)$")
+_UNIT = re.compile(rf"(?<=[\d}}])((?:(?:{_UNITS})\b\.?(?:\s*\^\{{?[23]\}}?)?)+)$")
 _TEXT = re.compile(r"\\(?:text|textbf|mbox|mathrm)\{([^{}]*)\}")
 
 

@@ -38,8 +38,9 @@ def likelihood_score(
             evaluation mode; its modes are as before afterwards.
         tokenizer: its tokenizer.
         tasks: with distractors.
-        batch_size: texts at a time; there are as many as choices. The logits of a batch, (texts,
-            tokens, vocabulary), are held at once.
+        batch_size: texts at a time; there are as many as choices, but those that differ in the last
+            token alone count as one. The logits of a batch, (texts, tokens, vocabulary), are held
+            at once.
 
     Raises:
         UnsupportedModelError: (a ValueError) the model is no causal language model.
@@ -59,16 +60,13 @@ def likelihood_score(
         )
     texts = [task.prompt + choice for task in tasks for choice in task.choices]
     with asked(model) as inside:
-        rows = tokenised(inside, tokenizer, texts)
-        prompts = tokenised(inside, tokenizer, [task.prompt for task in tasks])
+        rows = tokenised(inside, tokenizer, [*texts, *(task.prompt for task in tasks)])
+        prompts = [rows.pop() for _ in tasks][::-1]
         starts: list[int] = []
         for task, prompt in zip(tasks, prompts, strict=True):
             own = rows[len(starts) : len(starts) + len(task.choices)]
             starts += [_context(task, prompt, own)] * len(own)
-        sums = np.empty(len(rows))
-        for places in batches(rows, batch_size):
-            batch = [rows[place] for place in places]
-            sums[places] = _log_likelihoods(inside, batch, [starts[place] for place in places])
+        sums = _log_likelihoods(inside, rows, starts, batch_size)
     _refuse_not_finite(sums, texts)
     lengths = np.array([len(row) - start for row, start in zip(rows, starts, strict=True)])
     ends = np.cumsum([len(task.choices) for task in tasks])[:-1]
@@ -105,24 +103,35 @@ def _context(task: Task, prompt: Sequence[int], rows: Sequence[Sequence[int]]) -
 
 
 def _log_likelihoods(
-    model: Any, rows: Sequence[Sequence[int]], starts: Sequence[int]
+    model: Any, rows: Sequence[Sequence[int]], starts: Sequence[int], batch_size: int
 ) -> npt.NDArray[np.float64]:
-    """Log-likelihoods of what follows after the first tokens of rows; (rows,)."""
-    ids, mask = padded(rows, "right", inputs_device(model))
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    where = [
-        (row, place)
-        for row, (tokens, start) in enumerate(zip(rows, starts, strict=True))
-        for place in range(start, len(tokens))
-    ]
-    row, place = torch.tensor(where, device=logits.device).T
-    # Of the answers alone: of all, the exponentials would take the memory of the logits again.
-    log_p = logits[row, place - 1].float().log_softmax(-1)
-    token = ids.to(logits.device)[row, place]
-    each = log_p.gather(-1, token[:, None])[:, 0].double()
-    sums = torch.zeros(len(rows), dtype=torch.float64, device=each.device)
-    result: npt.NDArray[np.float64] = sums.index_add_(0, row, each).cpu().numpy()
-    return result
+    """Log-likelihoods of what follows after the first tokens of rows; (rows,).
+
+    The last token of a row is never read, so that rows which differ in it alone are read as one.
+    """
+    sharing: dict[tuple[int, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        sharing.setdefault(tuple(row[:-1]), []).append(place)
+    read = [*sharing]
+    sums = np.zeros(len(rows))
+    for batch in batches(read, batch_size):
+        # For each token of an answer: its row in the batch, the position before it, itself, and the
+        # place of its text.
+        where = [
+            (row, position - 1, rows[place][position], place)
+            for row, one in enumerate(batch)
+            for place in sharing[read[one]]
+            for position in range(starts[place], len(rows[place]))
+        ]
+        ids, mask = padded([read[one] for one in batch], "right", inputs_device(model))
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        row, before, token, place = torch.tensor(where, device=logits.device).T
+        # Of the answers alone: of all, the exponentials would take the memory of the logits again.
+        chosen = logits[row, before]
+        log_p = chosen.to(torch.promote_types(chosen.dtype, torch.float32)).log_softmax(-1)
+        each = log_p.gather(-1, token[:, None])[:, 0].cpu().double().numpy()
+        np.add.at(sums, place.cpu().numpy(), each)
+    return sums
 
 
 def _refuse_not_finite(sums: npt.NDArray[np.float64], texts: Sequence[str]) -> None:

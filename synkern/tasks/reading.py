@@ -31,8 +31,9 @@ def read(path: str | os.PathLike[str], *, template: str = "{problem}\nAnswer:") 
 
     Args:
         path: of the file.
-        template: of prompts, with {problem} where the text goes. Answers follow after one space,
-            unless it ends with a space or a line break.
+        template: of prompts, with {problem} where the text goes; what a model was taught to read
+            around a user's turn can be written out here. Answers follow after one space, unless it
+            ends with a space or a line break.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -63,8 +64,11 @@ def _parsed(line: bytes) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason}); save the file as UTF-8") from error
     except (json.JSONDecodeError, RecursionError) as error:
+        where = "brackets too deep"
+        if isinstance(error, json.JSONDecodeError):
+            where = f"{error.msg}, column {error.colno}"
         raise ValueError(
-            f"not JSON ({error}); {_WANTED}, whole on one line: write an indented file or an "
+            f"not JSON ({where}); {_WANTED}, whole on one line: write an indented file or an "
             "array of objects out again, one object a line"
         ) from error
     if not isinstance(made, dict):
@@ -74,12 +78,12 @@ def _parsed(line: bytes) -> Mapping[str, Any]:
 
 def _task(line: Mapping[str, Any], template: str) -> Task:
     gap = "" if template[-1].isspace() else " "
-    answer = _answer(line)
+    prompt, answer = template.replace(_BLANK, _problem(line)), _answer(line)
     distractors = line.get("distractors", [])
     if not isinstance(distractors, list):
         raise ValueError(f'"distractors" is {distractors!r}; make it a list of texts')
     return Task(
-        template.replace(_BLANK, _problem(line)),
+        prompt,
         gap + answer,
         tuple(gap + _text("distractors", each) for each in distractors),
         _level(line.get("level")),

@@ -60,7 +60,8 @@ class Task:
     def split(self) -> str:
         """The part that this prompt belongs to: "train" (80 %), "validation" or "test" (10 % each).
 
-        By SHA-256 of the prompt: the same for ever, whoever made the task and with which seed.
+        By SHA-256 of the prompt: the same for ever, whoever made the task and with which seed. Two
+        prompts that ask the same, as "1+2=" and "2+1=", can be in different parts.
         """
         first = hashlib.sha256(self.prompt.encode("utf-8", "surrogatepass")).digest()[:8]
         return next(name for name in SPLITS if int.from_bytes(first, "big") < _ENDS[name])

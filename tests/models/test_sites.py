@@ -12,6 +12,7 @@ from synkern import record, replay
 from synkern.models import nodes as kinds
 from synkern.models.heads import find_heads
 from synkern.models.nodes import Kind, Node, find_sites, nodes_of
+from synkern.models.signals import Signal
 from synkern.models.sites import Site, VectorSite
 from synkern.models.upstream import forget_compiled
 
@@ -266,11 +267,12 @@ class Output(Site):
 
 @pytest.fixture
 def mlps(monkeypatch):
-    def find(model):
+    def find(model, signal):
         layers = enumerate(model.model.layers)
         return tuple(Output("mlps", i, f"layers.{i}.mlp", layer.mlp, 1) for i, layer in layers)
 
-    monkeypatch.setitem(kinds.KINDS, "mlps", Kind("block", "M", find))
+    signals = {"largest": Signal("largest number")}
+    monkeypatch.setitem(kinds.KINDS, "mlps", Kind("block", "blocks", "M", find, signals))
 
 
 @pytest.mark.usefixtures("mlps")

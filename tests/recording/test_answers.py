@@ -26,9 +26,9 @@ def test_prompts_are_answered(loaded):
 
 def test_where_the_nodes_are(loaded):
     found = answers(loaded)
-    assert list(zip(found.layer.tolist(), found.index.tolist(), strict=True)) == [
-        (layer, head) for layer in range(4) for head in range(2)
-    ]
+    expected = [(layer, head) for layer in range(4) for head in range(2)]
+    assert [(node.layer, node.index) for node in found.nodes] == expected
+    assert found.routed is None
 
 
 def test_a_kind_of_node_that_there_is_not_is_refused(loaded):

@@ -9,6 +9,7 @@ from synkern import record
 from synkern.models import nodes as kinds
 from synkern.models.heads import find_heads
 from synkern.models.nodes import Kind
+from synkern.models.signals import Signal
 from synkern.models.sites import Site, vector_norms
 from synkern.recording.recording import RecordingError
 
@@ -41,10 +42,12 @@ def chunks(monkeypatch):
     found = []
     monkeypatch.setattr(Wide, "chunks", found)
 
-    def find(model):
+    def find(model, signal):
         return tuple(Wide("wide", s.layer, s.name, s.module, s.count) for s in find_heads(model))
 
-    monkeypatch.setitem(kinds.KINDS, "wide", Kind("wide head", "W", find))
+    signals = {"norm": Signal("L2 norm")}
+    kind = Kind("wide head", "wide heads", "W", find, signals)
+    monkeypatch.setitem(kinds.KINDS, "wide", kind)
     return found
 
 

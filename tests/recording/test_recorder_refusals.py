@@ -179,7 +179,7 @@ def test_a_recording_is_read_after_it_ends(model):
         generate(model, prompts(1, 5), 3)
         with pytest.raises(RecordingError, match="read it after"):
             _ = recording.series
-    assert repr(recording) == "Recording(trials x steps x nodes: (1, 3, 9))"
+    assert repr(recording) == "Recording(heads (norm), trials x steps x nodes: (1, 3, 9))"
 
 
 def test_a_norm_that_is_not_finite_names_head_and_step(model):

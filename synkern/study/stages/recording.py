@@ -95,14 +95,14 @@ class RecordingStage(Stage):
                 "answering": round(finished - loaded, 3),
             },
             "model": model_facts(model),
-            "layers": len(np.unique(answers.layer)),
+            "layers": len({node.layer for node in answers.nodes}),
             "chat_template": None if template is None else sha256(str(template).encode()),
             "answers_ended_early": int((answers.natural_end != NEVER).sum()),
         }
         arrays: Arrays = {
             "norms": answers.series,
-            "layer": answers.layer,
-            "head": answers.index,
+            "layer": np.array([node.layer for node in answers.nodes], dtype=np.int64),
+            "head": np.array([node.index for node in answers.nodes], dtype=np.int64),
             "tokens": answers.tokens,
             "natural_end": answers.natural_end,
             "inputs": np.array(answers.inputs),
