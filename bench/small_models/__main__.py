@@ -26,16 +26,16 @@ TESTED = 4000
 def make(name: str, recipe: Recipe, out: Path, seed: int, tested: int) -> dict[str, Any]:
     """Train a model, save its checkpoints in `out`/`name`, and print and return what it can do."""
     wall, cpu = time.perf_counter(), time.process_time()
-    given = texts.training_tasks(recipe.steps * recipe.rows * CONTEXT // TOKENS, seed)
+    given = texts.training_texts(recipe.steps * recipe.rows * CONTEXT // TOKENS, seed)
     tokenizer = texts.tokenizer(given, CONTEXT)
     rows = texts.rows(given, tokenizer, CONTEXT, seed)
-    folder = out / name
+    folder, count = out / name, sum(map(len, given))
     model = training.train(recipe, rows, tokenizer, folder, seed=seed)
     seconds = {"wall": time.perf_counter() - wall, "processor": time.process_time() - cpu}
     parameters = sum(weights.numel() for weights in model.parameters())
     print(
         f"{name}: {type(model).__name__}, {parameters:,} parameters, {recipe.steps} steps, "
-        f"{len(given):,} tasks, {seconds['wall']:.0f} s ({seconds['processor']:.0f} s of one core)"
+        f"{count:,} tasks, {seconds['wall']:.0f} s ({seconds['processor']:.0f} s of one core)"
     )
     asked = competence.held_out_tasks(tested, seed + 1)
     likelihood = competence.by_likelihood(model, tokenizer, asked)
@@ -53,7 +53,7 @@ def make(name: str, recipe: Recipe, out: Path, seed: int, tested: int) -> dict[s
         "steps": recipe.steps,
         "rows": recipe.rows,
         "context": CONTEXT,
-        "tasks": len(given),
+        "tasks": count,
         "seed": seed,
         "seconds": seconds,
         "likelihood": competence.table(likelihood),
