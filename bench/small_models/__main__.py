@@ -88,13 +88,15 @@ def main() -> int:
     options = parser.parse_args()
     logging.disable_progress_bar()  # of each shard of a checkpoint; the trainer's own stays
     run = Run.start()
-    tables = earlier(options.results, run) if options.only else {}
+    tables = {}
     for name in [options.only] if options.only else every:
         recipe = every[name]
         if options.steps:
             recipe = dataclasses.replace(recipe, steps=options.steps)
         tables[name] = make(name, recipe, options.out, options.seed, options.tested)
-    run.tables = {"small models": tables}
+    # Read now, not before: the other model may have been trained beside this one.
+    others = earlier(options.results, run) if options.only else {}
+    run.tables = {"small models": others | tables}
     run.save(options.results)
     print(f"models in {options.out}, accuracies in {options.results}")
     return 0

@@ -1,6 +1,7 @@
 """The small models: their texts and tokenizer, their checkpoints, and the same from one seed."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -17,18 +18,23 @@ LENGTH = 64  # of a row of these tests
 
 
 @pytest.fixture(scope="module")
-def some_tasks():
-    return texts.training_tasks(2000, seed=0)
+def some_texts():
+    return texts.training_texts(2000, seed=0)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(some_tasks):
-    return texts.tokenizer(some_tasks, CONTEXT)
+def some_tasks(some_texts):
+    return [task for text in some_texts for task in text]
 
 
 @pytest.fixture(scope="module")
-def some_rows(some_tasks, tokenizer):
-    return texts.rows(some_tasks, tokenizer, LENGTH, seed=0)
+def tokenizer(some_texts):
+    return texts.tokenizer(some_texts, CONTEXT)
+
+
+@pytest.fixture(scope="module")
+def some_rows(some_texts, tokenizer):
+    return texts.rows(some_texts, tokenizer, LENGTH, seed=0)
 
 
 def tiny(name):
@@ -43,12 +49,15 @@ def test_no_task_of_training_is_one_of_the_test(some_tasks):
     assert {task.category for task in some_tasks} == {*CATEGORIES}
 
 
-def test_tasks_come_as_often_as_is_said(some_tasks):
+def test_a_text_keeps_its_level_and_goes_round(some_texts, some_tasks):
+    follows = {*itertools.pairwise(texts.ROUND * 2)}
+    for text in some_texts:
+        assert len({task.level for task in text}) == 1
+        assert {*itertools.pairwise(task.category for task in text)} <= follows
     for level, share in texts.LEVELS.items():
-        for category, weight in texts.CATEGORIES.items():
-            found = sum(t.level == level and t.category == category for t in some_tasks)
-            expected = 2000 * share * weight / sum(texts.CATEGORIES.values())
-            assert abs(found - expected) <= 0.5
+        found = sum(task.level == level for task in some_tasks)
+        assert abs(found - 2000 * share) <= len(texts.ROUND) / 2  # whole rounds
+    assert {*texts.ROUND} == {*CATEGORIES}
 
 
 def test_every_text_comes_back(tokenizer, some_tasks):
@@ -66,8 +75,8 @@ def test_a_digit_and_a_word_are_a_token_each(tokenizer):
     assert len(tokens(" ( [ >")) == 1 + 3
 
 
-def test_the_tokenizer_is_the_same_from_the_same_tasks(tokenizer, some_tasks):
-    assert texts.tokenizer(some_tasks, CONTEXT).get_vocab() == tokenizer.get_vocab()
+def test_the_tokenizer_is_the_same_from_the_same_texts(tokenizer, some_texts):
+    assert texts.tokenizer(some_texts, CONTEXT).get_vocab() == tokenizer.get_vocab()
 
 
 def test_rows_are_tasks_one_after_the_other(some_rows, some_tasks, tokenizer):
