@@ -7,6 +7,9 @@ busy                 a study alone and beside busy loops               results/b
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
 smoke                all of these on tiny inputs: a rehearsal, in less than two minutes
+
+`python -m bench.small_models --out DIR` trains two small models and says what they can do:
+results/small_models.json
 """
 
 from __future__ import annotations
