@@ -206,6 +206,8 @@ class Limits:
             sample: arrays of 1 to 3 MB, 14 MB in all.
         apart: atoms of single trials held at a time where trials differ in their samples.
         side: nodes to a side of the rectangles that are then averaged at a time for sums by node.
+        paired: nodes from which a compiled backend takes a series as pairs of samples, which takes
+            fewer products, and more time to make ready.
     """
 
     tile: int | None = None
@@ -217,6 +219,7 @@ class Limits:
     part: int = 1 << 15
     apart: int = 1 << 23
     side: int = 1024
+    paired: int = 1
 
 
 LIMITS = Limits()
