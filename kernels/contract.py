@@ -219,7 +219,7 @@ class Limits:
     part: int = 1 << 15
     apart: int = 1 << 23
     side: int = 1024
-    paired: int = 1
+    paired: int = 512
 
 
 LIMITS = Limits()
