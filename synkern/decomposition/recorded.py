@@ -10,11 +10,11 @@ import numpy as np
 from synkern._arrays import is_cupy, is_tensor, to_numpy
 from synkern._warnings import warn
 
-REMEDIES = (
+_DISCRETE = (
     "use kind='discrete' (the default for it), in which a node is above its mean, that is active, "
-    "or not; or record another signal of it, such as signal='gate' or 'dense' of experts"
+    "or not; or "
 )
-"""What to do about nodes that are exactly 0 where they are idle."""
+_SIGNAL = "record another signal of it, such as signal='gate' or 'dense' of experts"
 
 _GLANCE = 8
 """Time points that tell whether a closer look at zeros is worth it."""
@@ -34,13 +34,20 @@ class Taken(NamedTuple):
     node_names: Sequence[Any] | None
 
 
-def taken(series: Any, kind: str | None, node_names: Sequence[Any] | None = None) -> Taken:
+def taken(
+    series: Any,
+    kind: str | None,
+    node_names: Sequence[Any] | None = None,
+    *,
+    only_gaussian: bool = False,
+) -> Taken:
     """Take the series out of a recording, and decide on the estimator.
 
     Args:
         series: as in `phiid`; a recording is what has `series`, `nodes` and `zero_filled`.
         kind: as in `phiid`.
         node_names: likewise; by default the labels of a recording's nodes.
+        only_gaussian: whether there is no other estimator of what is wanted.
 
     Raises:
         ValueError: "gaussian" for a recording that is exactly 0 where nodes are idle.
@@ -54,11 +61,13 @@ def taken(series: Any, kind: str | None, node_names: Sequence[Any] | None = None
         raise ValueError(
             f"kind 'gaussian' does not suit this recording of {' and '.join(kinds) or 'nodes'}: "
             "most samples of a node are exactly 0, where it is idle, and no Gaussian has such a "
-            f"distribution; {REMEDIES}{others}"
+            f"distribution; {'' if only_gaussian else _DISCRETE}{_SIGNAL}{others}"
         )
     if node_names is None:
         node_names = [getattr(node, "label", node) for node in series.nodes]
-    return Taken(series.series, kind or ("discrete" if series.zero_filled else "gaussian"), node_names)
+    return Taken(
+        series.series, kind or ("discrete" if series.zero_filled else "gaussian"), node_names
+    )
 
 
 def is_recording(series: Any) -> bool:

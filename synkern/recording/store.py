@@ -93,7 +93,9 @@ class Store:
     def keep(self, texts: Texts) -> Texts:
         """Write the series of texts; the same texts without them."""
         self.add(texts.series)
-        return Texts(texts.series.new_empty((*texts.series.shape[:2], 0)), texts.lengths, texts.routed)
+        return Texts(
+            texts.series.new_empty((*texts.series.shape[:2], 0)), texts.lengths, texts.routed
+        )
 
     def cut(self, trials: int) -> None:
         """Drop all but the first trials."""
@@ -172,9 +174,7 @@ def _padded(header: dict[str, Any]) -> bytes:
     return start + said.ljust(_HEADER - 11) + b"\n"
 
 
-def opened(
-    stack: contextlib.ExitStack, path: str | os.PathLike[str] | None
-) -> Store | None:
+def opened(stack: contextlib.ExitStack, path: str | os.PathLike[str] | None) -> Store | None:
     """A store for the time of a stack of contexts; None without a path."""
     return None if path is None else stack.enter_context(Store(path))
 
