@@ -166,13 +166,17 @@ def _result(
     )
 
 
+_MANY = 1000
+"""Nodes from which there may be no room for the matrices of a trial."""
+
+
 def _refuse_hopeless(series: Any, lags: int, options: Options) -> None:
     """Raise MemoryError for the matrices of all pairs before a large series is taken in.
 
     That may be mapped from a file, and taking it in look at all of it, or copy it.
     """
     array = isinstance(series, np.ndarray) or is_tensor(series) or is_cupy(series)
-    if array and series.ndim in (2, 3) and options.pairs is None:
+    if array and series.ndim in (2, 3) and series.shape[-1] >= _MANY and options.pairs is None:
         trials, time, nodes = (1, *series.shape)[-3:]
         _refuse_too_large((trials, time, nodes), series, lags, options, None)
 
