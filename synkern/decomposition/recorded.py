@@ -99,8 +99,8 @@ def warn_of_zeros(series: Any) -> None:
     idle = int(((zero > 0.5) & (zero < 1)).sum())
     if 2 * idle > trial.shape[-1]:
         warn(
-            f"{idle} of {trial.shape[-1]} nodes are exactly 0 at most samples of the first trial, as "
-            "nodes are that are idle; no Gaussian has such a distribution, and kind='gaussian' says "
-            "more of which samples are 0 than of how the others vary: consider kind='discrete', or "
+            f"{idle} of {trial.shape[-1]} nodes are exactly 0 at most samples of the first trial, "
+            "as nodes are that are idle; no Gaussian has such a distribution, and kind='gaussian' "
+            "says more of which samples are 0 than of how the others vary: use kind='discrete', or "
             "a series that is not filled with zeros"
         )
