@@ -49,7 +49,7 @@ def test_blocks_change_nothing(series, kind, redundancy, average, library):
 
 def test_a_mask_and_moments(series):
     mask = np.ones((3, 40), bool)
-    mask[1, 7] = mask[2, 30:] = False
+    mask[1, 7] = mask[2, 35:] = False
     small = Limits(prepared=3 * 40 * 140)
     for given, options in ((series, {"mask": mask}), (series, {"mask": mask[:1].repeat(3, 0)})):
         whole = bounded(given, Limits(), by_node=True, **options)
