@@ -35,7 +35,7 @@ def made(path: Path, shape: tuple[int, int, int] = SHAPE) -> dict[str, Any]:
     A neuron is u * sigmoid(2 u) * v, u with a share of what its layer has in common and persistent
     (rho up to 0.5, drawn for each trial), v independent noise.
     """
-    trials, steps, nodes = shape
+    _, steps, nodes = shape
     rng = np.random.default_rng(0)
     series = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     layer = np.minimum(np.arange(nodes) * LAYERS // nodes, LAYERS - 1)
@@ -102,15 +102,15 @@ def measure(
         say(", ".join(f"{name} {value}" for name, value in source.items()))
         found = {**source, **_apart("decomposed", path, limit)}
     say(
-        f"{found['decompositions']:,} of {found['of']:,} decompositions in {found['seconds']:.0f} s "
-        f"({found['cpu seconds']:.0f} s of {found['threads']} cores): "
+        f"{found['decompositions']:,} of {found['of']:,} decompositions in "
+        f"{found['seconds']:.0f} s ({found['cpu seconds']:.0f} s of {found['threads']} cores): "
         f"{found['decompositions'] / found['seconds'] / 1e6:.0f} million/s; peak memory "
         f"{found['peak'] / 1e9:.2f} GB, the mapped file in it"
     )
     return found
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """The time is over."""
 
 
@@ -130,14 +130,14 @@ def decomposed(path: Path, limit: float | None) -> dict[str, Any]:
         done += more
         bar.update(more)
         if limit is not None and time.perf_counter() - start > limit and done < total:
-            raise _Enough
+            raise _EnoughError
 
     backend = "cpu"
     try:
         means = synkern.phiid_nodes(series, backend=backend, progress=progress)
         bad = int(np.isnan(means["sts"]).sum())
         extra = {"rescued": means.rescued, "nodes without a value": bad, **means.degenerate}
-    except _Enough:
+    except _EnoughError:
         extra = {}
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     bar.close()
