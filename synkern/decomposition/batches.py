@@ -299,13 +299,26 @@ def constant_nodes(xp: Any, given: Sequence[Batch], pooled: str | None) -> Array
         given: as for `decomposed`; of one batch, the trials may still have to be pooled.
         pooled: how.
     """
-    found = [
-        batch.series.constant
-        if isinstance(batch.series, moments.Moments)
-        else unit_vectors.constant_nodes(xp, in_float64(batch.series), batch.tau, pooled)
-        for batch in given
-    ]
+    found = [_constant_nodes(xp, batch, pooled) for batch in given]
     return found[0] if len(found) == 1 else _in_order(xp, found, [_trials(b) for b in given])
+
+
+def _constant_nodes(xp: Any, batch: Batch, pooled: str | None) -> Array:
+    """Those of a batch; of a large one some nodes at a time, which are then in float64."""
+    if isinstance(batch.series, moments.Moments):
+        return batch.series.constant
+    trials, time, nodes = batch.series.shape
+    width = max(1, check.LARGE // (trials * time))
+    parts = [
+        unit_vectors.constant_nodes(
+            xp,
+            in_float64(of_range(batch.series, slice(start, min(start + width, nodes)))),
+            batch.tau,
+            pooled,
+        )
+        for start in range(0, nodes, width)
+    ]
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts, -1)
 
 
 def _trials(batch: Batch) -> Indices:

@@ -128,3 +128,24 @@ def test_a_series_in_a_file_is_never_held_as_a_whole(tmp_path, rng, library):
     assert found["sts"].shape == (8192,)
     # 0.25 million values at 45 bytes, features with them; and what is said of 8,192 nodes.
     assert peak < 18e6
+
+
+@pytest.mark.filterwarnings("ignore:.*transposed:UserWarning")
+def test_of_few_chosen_pairs_only_their_nodes_are_made_ready(tmp_path, rng, monkeypatch):
+    np.save(tmp_path / "series.npy", rng.standard_normal((4, 60, 8192), dtype=np.float32))
+    mapped = np.load(tmp_path / "series.npy", mmap_mode="c")
+    mapped[2, :, 5] = 3
+    mapped[1, 1:, 80] = mapped[1, :-1, 8000]
+    pairs = np.array([[5, 9], [8000, 80], [4000, 4001]])
+    expected = synkern.phiid(mapped[..., :8191], pairs=pairs, average=None)
+    monkeypatch.setattr(_checks, "LARGE", 1 << 16)
+    for options in ({"pairs": pairs}, {"pairs": "bipartite", "groups": pairs.T.tolist()}):
+        tracemalloc.start()
+        found = synkern.phiid(mapped, average=None, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4e6  # 16 MB, were all in float64
+        value = found["sts"] if options["pairs"] is pairs else np.diagonal(found["sts"], 0, 1, 2)
+        np.testing.assert_allclose(value, expected["sts"], rtol=0, atol=1e-12)
+        np.testing.assert_array_equal(found.constant[:, :8191], expected.constant)
+        assert found.flagged[:1].tolist() == [[1, 80, 8000, 2]]
