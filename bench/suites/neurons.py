@@ -1,7 +1,7 @@
 """Means by node of every neuron of a model: 46,080 nodes of SmolLM2-135M, 60 prompts x 100 tokens.
 
 All pairs in each of 60 trials are 64 billion decompositions. The series are in a file, as
-`synkern.record_answers(nodes="neurons", store=PATH)` leaves them, or made with a structure like
+`record_answers(..., nodes="neurons", store=PATH)` leaves them, or made with a structure like
 theirs; time and memory are those of a process that decomposes them and does nothing else.
 """
 
@@ -54,13 +54,14 @@ def made(path: Path, shape: tuple[int, int, int] = SHAPE) -> dict[str, Any]:
 def recorded(path: Path, batch_size: int, max_prompts: int | None = None) -> dict[str, Any]:
     """Record the neurons of SmolLM2-135M that answers the prompts of the study."""
     from synkern.models.language_model import load  # noqa: PLC0415
+    from synkern.recording import record_answers  # noqa: PLC0415
     from synkern.study.prompts import load_prompts  # noqa: PLC0415
 
     model, tokenizer = load("smollm2-135m", device="cpu")
     prompts = [prompt.text for prompt in load_prompts()][:max_prompts]
     start = time.perf_counter()
     with tqdm(total=100 * len(prompts), unit="token", disable=None) as bar:
-        answers = synkern.record_answers(
+        answers = record_answers(
             model,
             tokenizer,
             prompts,

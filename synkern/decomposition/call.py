@@ -175,7 +175,8 @@ def _refuse_hopeless(series: Any, lags: int, options: Options) -> None:
 
     That may be mapped from a file, and taking it in look at all of it, or copy it.
     """
-    array = isinstance(series, np.ndarray) or is_tensor(series) or is_cupy(series)
+    array = isinstance(series, np.ndarray) or is_cupy(series)
+    array = array or (is_tensor(series) and not series.is_nested)
     if array and series.ndim in (2, 3) and series.shape[-1] >= _MANY and options.pairs is None:
         trials, time, nodes = (1, *series.shape)[-3:]
         _refuse_too_large((trials, time, nodes), series, lags, options, None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from synkern._arrays import is_cupy, is_tensor, to_numpy
+from synkern._arrays import in_float64, is_cupy, is_tensor, to_numpy
 from synkern._warnings import warn
 
 _DISCRETE = (
@@ -84,6 +85,8 @@ def warn_of_zeros(series: Any) -> None:
     No Gaussian has such a distribution. A glance at a few time points of the first trial decides
     whether that trial is looked at.
 
+    Nodes of two levels, one of them 0, are left alone.
+
     Args:
         series: (trials, time, nodes) of NumPy, torch or CuPy, finite.
     """
@@ -91,12 +94,16 @@ def warn_of_zeros(series: Any) -> None:
         return
     trial = series[0]
     some = trial[:: max(1, len(trial) // _GLANCE)]
-    some = some if isinstance(some, np.ndarray) else to_numpy(some)
     # Half of the nodes at half of the samples are a quarter; chance may make it less in a few.
-    if 8 * np.count_nonzero(some) > 7 * some.size:
+    count = np.count_nonzero(some) if isinstance(some, np.ndarray) else int((some != 0).sum())
+    if 8 * count > 7 * math.prod(some.shape):
         return
-    zero = (to_numpy(trial) == 0).mean(0)
-    idle = int(((zero > 0.5) & (zero < 1)).sum())
+    values = to_numpy(in_float64(trial))
+    used = (values != 0).sum(0)
+    # Bits and the like say no more than which samples are 0, whatever describes them.
+    least, largest = (np.where(values != 0, values, fill) for fill in (np.inf, -np.inf))
+    varied = largest.max(0) > least.min(0)
+    idle = int((varied & (2 * used < len(values))).sum())
     if 2 * idle > trial.shape[-1]:
         warn(
             f"{idle} of {trial.shape[-1]} nodes are exactly 0 at most samples of the first trial, "
