@@ -2,7 +2,7 @@
 
 accuracy             errors of every backend and dtype, by atom        results/accuracy.json
 scaling              time and memory against size; threads             results/scaling.json
-neurons              means by node of 46,080 nodes, all pairs   results/neurons.json
+neurons              means by node of 46,080 nodes, all their pairs    results/neurons.json
 study                the recorder's overhead; stages of a study        results/study.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
