@@ -55,8 +55,9 @@ from synkern._names import unnamed
 from synkern._warnings import collected
 from synkern.analysis.options import NULL_NAMES, Null
 from synkern.analysis.surrogates import NULLS, Recorded, check_numbers
-from synkern.decomposition.batches import of_common_samples, only_valid
+from synkern.decomposition.batches import of_common_samples
 from synkern.decomposition.decompose import phiid
+from synkern.decomposition.masks import only_valid
 from synkern.decomposition.options import KINDS, REDUNDANCIES, UNITS
 from synkern.decomposition.recorded import taken
 from synkern.decomposition.saving import (

@@ -15,8 +15,8 @@ from synkern._names import node_names, unnamed
 from synkern._warnings import collected
 from synkern.decomposition.asked import Options
 from synkern.decomposition.backends import select
-from synkern.decomposition.batches import Batch, batches, filled, only_valid
-from synkern.decomposition.masks import valid_samples
+from synkern.decomposition.batches import Batch, batches
+from synkern.decomposition.masks import filled, only_valid, valid_samples
 from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.recorded import warn_of_zeros
 from synkern.kernels import Backend, Wanted
