@@ -8,7 +8,6 @@ pairs together.
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import in_float64, is_cupy, is_tensor, like, to_numpy
+from synkern._arrays import in_float64, is_tensor, like, to_numpy
 from synkern._faces import Later
 from synkern.decomposition.masks import Valid, valid_samples
 from synkern.kernels import (
@@ -53,12 +52,15 @@ class Batch(NamedTuple):
         tau: the lag at which its past and its future are found.
         trial: (trials, pairs) which trial each pair is from; None: all trials as they are.
         time: (trials, pairs) when its past is; likewise.
+        unsettled: relative spacing of its values where nodes that are constant up to rounding are
+            still to be made constant (`steady.settled`); 0 where that is done.
     """
 
     series: Any
     tau: int
     trial: Indices | None = None
     time: Indices | None = None
+    unsettled: float = 0.0
 
 
 # ---- From a series to batches --------------------------------------------------------------------
@@ -105,51 +107,6 @@ def batches(
     how = pooled if len(apart) == 1 else None
     apart = [_settled(xp, batch, how, spacing) for batch in apart]
     return apart if pooled is None or len(apart) == 1 else [_about_own_means(xp, apart, kind)]
-
-
-def filled(xp: Any, array: Array, valid: Valid) -> Array:
-    """A series in which samples that are not valid hold the first valid one of their trial.
-
-    A trial without any holds that of the first trial which has some.
-    """
-    some = valid.any(1)
-    trial = np.where(some, np.arange(len(valid)), some.argmax())
-    first = array[like(trial, array), like(valid.argmax(1)[trial], array)][:, None]
-    return xp.where(like(valid, array)[..., None], array, first)
-
-
-def only_valid(array: Any, mask: Any, *, argument: str = "mask") -> Any:
-    """A caller's array in which valid numbers stand in for those that float64 may not hold.
-
-    Whole numbers have no NaN: what is missing is often marked by the least or the largest of them.
-
-    Args:
-        array: anything; comes back as it is where float64 holds whatever its dtype does.
-        mask: see `valid_samples`.
-        argument: name of the mask, for messages.
-    """
-    kind = _library_of_wide(array)
-    valid = None if kind is None or mask is None else valid_samples(mask, array, argument=argument)
-    if kind is None or valid is None:
-        return array
-    whole = array if array.ndim == 3 else array[None]
-    if is_tensor(array) and array.dtype == torch.uint64:  # Most of torch does not know it.
-        whole = filled(torch, whole.view(torch.int64), valid).view(torch.uint64)
-    else:
-        whole = filled(sys.modules[kind], whole, valid)
-    return whole if array.ndim == 3 else whole[0]
-
-
-def _library_of_wide(array: Any) -> str | None:
-    """The library of an array whose dtype has numbers that float64 has not; None of any other."""
-    if is_tensor(array):
-        wide = array.dtype in (torch.int64, torch.uint64) and array.layout is torch.strided
-        return "torch" if wide and not array.is_nested else None
-    if not isinstance(array, np.ndarray) and not is_cupy(array):
-        return None
-    whole, size = array.dtype.kind in "iu", array.dtype.itemsize
-    wide = size >= 8 if whole else array.dtype.kind == "f" and size > 8
-    return ("cupy" if is_cupy(array) else "numpy") if wide else None
 
 
 def _settled(xp: Any, batch: Batch, pooled: str | None, spacing: float) -> Batch:
@@ -235,7 +192,7 @@ def _centred(xp: Any, segments: Sequence[Array]) -> list[Array]:
 
 
 def decomposed(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Pairs | Nodes:
-    """Run a backend on batches.
+    """Run a backend on batches; sums by node of many nodes: `blocks.sums_by_blocks`.
 
     Args:
         xp: numpy, torch or cupy, the library of its arrays.
@@ -296,13 +253,26 @@ def constant_nodes(xp: Any, given: Sequence[Batch], pooled: str | None) -> Array
         given: as for `decomposed`; of one batch, the trials may still have to be pooled.
         pooled: how.
     """
-    found = [
-        batch.series.constant
-        if isinstance(batch.series, moments.Moments)
-        else unit_vectors.constant_nodes(xp, in_float64(batch.series), batch.tau, pooled)
-        for batch in given
-    ]
+    found = [_constant_nodes(xp, batch, pooled) for batch in given]
     return found[0] if len(found) == 1 else _in_order(xp, found, [_trials(b) for b in given])
+
+
+def _constant_nodes(xp: Any, batch: Batch, pooled: str | None) -> Array:
+    """Those of a batch; of a large one some nodes at a time, which are then in float64."""
+    if isinstance(batch.series, moments.Moments):
+        return batch.series.constant
+    trials, time, nodes = batch.series.shape
+    width = max(1, check.LARGE // (trials * time))
+    parts = [
+        unit_vectors.constant_nodes(
+            xp,
+            in_float64(of_range(batch.series, slice(start, min(start + width, nodes)))),
+            batch.tau,
+            pooled,
+        )
+        for start in range(0, nodes, width)
+    ]
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts, -1)
 
 
 def _trials(batch: Batch) -> Indices:

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import in_float64, incoming, is_tensor, library, like, native
-from synkern.decomposition.batches import only_valid
-from synkern.decomposition.masks import Valid, valid_samples
+from synkern.decomposition.masks import Valid, only_valid, valid_samples
 from synkern.kernels import Array
 
 _ROUNDING = 16

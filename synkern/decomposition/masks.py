@@ -17,15 +17,22 @@ lines for instance, makes persistence that was not there.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from synkern._arrays import incoming, is_cupy, is_tensor, library, native, to_numpy
+from synkern._arrays import incoming, is_cupy, is_tensor, library, like, native, to_numpy
+from synkern._faces import Later
 from synkern._names import unnamed
 from synkern.kernels import Array, ArrayKind
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Later("torch")
 
 Valid = npt.NDArray[np.bool_]  # (trials, time), True where a sample is valid
 
@@ -152,3 +159,48 @@ def _trials_first(mask: Any, argument: str) -> Any:
         return mask
     # As in a series of two axes: time, and what is not.
     return unnamed(mask, argument).array.T
+
+
+def filled(xp: Any, array: Array, valid: Valid) -> Array:
+    """A series in which samples that are not valid hold the first valid one of their trial.
+
+    A trial without any holds that of the first trial which has some.
+    """
+    some = valid.any(1)
+    trial = np.where(some, np.arange(len(valid)), some.argmax())
+    first = array[like(trial, array), like(valid.argmax(1)[trial], array)][:, None]
+    return xp.where(like(valid, array)[..., None], array, first)
+
+
+def only_valid(array: Any, mask: Any, *, argument: str = "mask") -> Any:
+    """A caller's array in which valid numbers stand in for those that float64 may not hold.
+
+    Whole numbers have no NaN: what is missing is often marked by the least or the largest of them.
+
+    Args:
+        array: anything; comes back as it is where float64 holds whatever its dtype does.
+        mask: see `valid_samples`.
+        argument: name of the mask, for messages.
+    """
+    kind = _library_of_wide(array)
+    valid = None if kind is None or mask is None else valid_samples(mask, array, argument=argument)
+    if kind is None or valid is None:
+        return array
+    whole = array if array.ndim == 3 else array[None]
+    if is_tensor(array) and array.dtype == torch.uint64:  # Most of torch does not know it.
+        whole = filled(torch, whole.view(torch.int64), valid).view(torch.uint64)
+    else:
+        whole = filled(sys.modules[kind], whole, valid)
+    return whole if array.ndim == 3 else whole[0]
+
+
+def _library_of_wide(array: Any) -> str | None:
+    """The library of an array whose dtype has numbers that float64 has not; None of any other."""
+    if is_tensor(array):
+        wide = array.dtype in (torch.int64, torch.uint64) and array.layout is torch.strided
+        return "torch" if wide and not array.is_nested else None
+    if not isinstance(array, np.ndarray) and not is_cupy(array):
+        return None
+    whole, size = array.dtype.kind in "iu", array.dtype.itemsize
+    wide = size >= 8 if whole else array.dtype.kind == "f" and size > 8
+    return ("cupy" if is_cupy(array) else "numpy") if wide else None

@@ -23,8 +23,7 @@ from synkern._arrays import (
 )
 from synkern._faces import Later
 from synkern._names import Named, unnamed
-from synkern.decomposition.batches import only_valid
-from synkern.decomposition.masks import Valid, valid_samples
+from synkern.decomposition.masks import Valid, only_valid, valid_samples
 from synkern.kernels import ArrayKind
 from synkern.kernels import moments as kernel
 

@@ -27,8 +27,8 @@ from synkern._names import unnamed
 from synkern._warnings import warn
 from synkern.decomposition import states
 from synkern.decomposition.backends import select
-from synkern.decomposition.batches import Batch, batches, concatenated, filled, only_valid
-from synkern.decomposition.masks import Valid, valid_samples
+from synkern.decomposition.batches import Batch, batches, concatenated
+from synkern.decomposition.masks import Valid, filled, only_valid, valid_samples
 from synkern.decomposition.options import (
     KINDS,
     OWN_UNIT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,14 @@ import numpy.typing as npt
 import synkern._checks as check
 import synkern._memory as memory
 from synkern._arrays import like, to_numpy
-from synkern.decomposition.batches import Batch, Run, decomposed, values_of
+from synkern.decomposition.batches import (
+    Batch,
+    Run,
+    constant_nodes,
+    decomposed,
+    of_nodes,
+    values_of,
+)
 from synkern.decomposition.bipartite import Bipartite, bipartite
 from synkern.decomposition.options import SELECTIONS
 from synkern.kernels import Pairs, Request, swap_nodes
@@ -65,10 +73,25 @@ class Selection:
         Returns:
             Atoms in the shape that was asked for.
         """
-        pairs = like(self.pairs, values_of(given[0].series))
-        chosen = replace(request, wanted=request.names, pairs=pairs)
-        found = decomposed(xp, run, given, chosen)
+        one = values_of(given[0].series)
+        nodes = self.nodes
+        few = math.prod(one.shape) >= check.LARGE and 2 * len(nodes) <= one.shape[-1]
+        pairs = np.searchsorted(nodes, self.pairs) if few else self.pairs
+        some: Sequence[Batch] = given
+        if few:  # Of the others nothing is made ready.
+            order = like(nodes, one)
+            some = [batch._replace(series=of_nodes(batch.series, order)) for batch in given]
+        chosen = replace(request, wanted=request.names, pairs=like(pairs, one))
+        found = decomposed(xp, run, some, chosen)
         assert isinstance(found, Pairs)
+        if few:
+            flagged = found.flagged
+            sides = order[flagged[:, 1]], order[flagged[:, 2]]
+            found = replace(
+                found,
+                constant=constant_nodes(xp, given, request.pooled),
+                flagged=xp.stack([flagged[:, 0], *sides, flagged[:, 3]], -1),
+            )
         return replace(found, atoms=self.arrange(found.atoms, request.wanted))
 
     def arrange(self, atoms: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
