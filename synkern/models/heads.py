@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
-from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, probed
+from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, looks_ahead, probed
 from synkern.models.signals import Signal
 from synkern.models.sites import VectorSite
 from synkern.models.upstream import layer_index, observed_attention
@@ -69,7 +69,7 @@ def find_heads(model: nn.Module, signal: str = "norm") -> tuple[VectorSite, ...]
     for call in calls:
         if call.projection is None:
             raise _no_projection(language_model, call)
-        if _looks_ahead(call.output):
+        if looks_ahead(call.output):
             raise _not_causal(language_model, call)
     modules = [call.projection for call in calls if call.projection is not None]
     names = {module: name for name, module in language_model.named_modules()}
@@ -85,18 +85,6 @@ def find_heads(model: nn.Module, signal: str = "norm") -> tuple[VectorSite, ...]
         for layer, module, call in zip(_layer_indices(calls), modules, calls, strict=True)
     ]
     return tuple(sorted(sites, key=lambda site: site.layer))
-
-
-def _looks_ahead(output: Tensor) -> bool:
-    """Whether an attention output of the probe depends on later tokens.
-
-    The rows of the probe differ in the last token only, so before it they are equal up to rounding,
-    which moves the last digits of the dtype; a look ahead moves the first. The square root of the
-    precision lies half-way between them in digits.
-    """
-    first, second = output[:, :-1].double()
-    tolerance = torch.finfo(output.dtype).eps ** 0.5
-    return bool((first - second).norm() > tolerance * first.norm())
 
 
 def _layer_indices(calls: list[_AttentionCall]) -> list[int]:

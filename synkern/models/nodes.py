@@ -13,6 +13,7 @@ from typing import TypeAlias
 from torch import nn
 
 from synkern.models.heads import HEAD_SIGNALS, find_heads
+from synkern.models.layers import LAYER_SIGNALS, find_layers
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
 
@@ -45,6 +46,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "heads": Kind("head", "heads", "H", find_heads, HEAD_SIGNALS),
+    "layers": Kind("layer", "layers", "", find_layers, LAYER_SIGNALS, numbered=False),
 }
 """Every kind of node, by the name that `record(model, nodes=...)` takes."""
 

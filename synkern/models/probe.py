@@ -144,3 +144,15 @@ def _tokens(model: Any) -> Tensor:
     plain = [i for i in range(enough + len(special)) if i not in special][:enough]
     first, last = plain[: PROBE_LENGTH - 1], plain[PROBE_LENGTH - 1 :]
     return torch.tensor([[*first, token] for token in last], device=inputs_device(model))
+
+
+def looks_ahead(output: Tensor) -> bool:
+    """Whether an output (batch, sequence, ...) of the probe depends on later tokens.
+
+    The rows of the probe differ in the last token only, so before it they are equal up to rounding,
+    which moves the last digits of the dtype; a look ahead moves the first. The square root of the
+    precision lies half-way between them in digits.
+    """
+    first, second = output[:, :-1].double()
+    tolerance = torch.finfo(output.dtype).eps ** 0.5
+    return bool((first - second).norm() > tolerance * first.norm())
