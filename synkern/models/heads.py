@@ -100,7 +100,7 @@ def _attention_watched(model: nn.Module) -> Iterator[list[_AttentionCall]]:
     calls: list[_AttentionCall] = []
     inside, thread = set(model.modules()), threading.get_ident()
 
-    def attention_ran(module: nn.Module, output: Any) -> None:
+    def attention_ran(module: nn.Module, output: Any, weights: Any) -> None:
         if module not in inside or threading.get_ident() != thread:
             return
         # A clone: a gate that multiplies in place would otherwise change what is compared.

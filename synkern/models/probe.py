@@ -149,10 +149,17 @@ def _tokens(model: Any) -> Tensor:
 def looks_ahead(output: Tensor) -> bool:
     """Whether an output (batch, sequence, ...) of the probe depends on later tokens.
 
-    The rows of the probe differ in the last token only, so before it they are equal up to rounding,
-    which moves the last digits of the dtype; a look ahead moves the first. The square root of the
-    precision lies half-way between them in digits.
+    The rows of the probe differ in the last token only, so before it they are equal up to rounding.
     """
-    first, second = output[:, :-1].double()
-    tolerance = torch.finfo(output.dtype).eps ** 0.5
-    return bool((first - second).norm() > tolerance * first.norm())
+    first, second = output[:, :-1]
+    return differs(second, first)
+
+
+def differs(tensor: Tensor, other: Tensor, *, dtype: torch.dtype | None = None) -> bool:
+    """Whether tensors differ by more than rounding, in numbers of this type, that of `other`.
+
+    Rounding moves the last digits of the type, another computation the first. The square root of
+    the precision lies half-way between them in digits.
+    """
+    tolerance = torch.finfo(dtype or other.dtype).eps ** 0.5
+    return bool((tensor.double() - other.double()).norm() > tolerance * other.double().norm())

@@ -313,8 +313,10 @@ def _token_embedding(model: Any) -> Any:
 
 
 @contextmanager
-def observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]:
-    """Call `seen(module, output)` after every call through transformers' attention interface.
+def observed_attention(seen: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Call `seen(module, output, weights)` after every call through transformers' interface.
+
+    The weights (batch, heads, queries, keys) are there where the implementation gives them.
 
     Models ask the interface for a function at every call and hand it their own eager one as a
     fall-back, so this sees every implementation.
@@ -327,7 +329,7 @@ def observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]
 
         def attend_and_tell(module: nn.Module, *inputs: Any, **options: Any) -> Any:
             result = attend(module, *inputs, **options)
-            seen(module, result[0])
+            seen(module, *result[:2])
             return result
 
         return attend_and_tell
