@@ -106,6 +106,7 @@ def find_blocks(model: Any) -> tuple[Block, ...]:
     found = []
     for layer in layers:
         own = [part for part in parts[layer.name] if part in seen.blocks]
+        own += [p for p in parts[layer.name] if own and _has_bare_experts(p, seen)]
         if len(own) == 1:
             (module,) = own
             down = seen.blocks[module]
@@ -135,11 +136,23 @@ def matrices(module: nn.Module, *, recurse: bool = True) -> int:
     return sum(tensor.dim() > 1 for tensor in tensors)
 
 
+def _has_stacks(module: nn.Module) -> bool:
+    """Whether a module holds weight matrices in stacks."""
+    return any(p.dim() > 2 and min(p.shape[-2:]) > 1 for p in module.parameters())
+
+
 def _has_experts(block: nn.Module) -> bool:
     """Whether a block holds a stack of weight matrices, or a list of modules, one per expert."""
-    return any(tensor.dim() > 2 for tensor in block.parameters()) or any(
+    return _has_stacks(block) or any(
         isinstance(module, nn.ModuleList) and len(module) > 1 for module in block.modules()
     )
+
+
+def _has_bare_experts(part: nn.Module, seen: _Seen) -> bool:
+    """Whether a part that is no block is a mixture of experts which the layer itself routes to."""
+    known = seen.blocks.keys() | seen.near_misses.keys()
+    attends = bool(seen.attending & set(part.modules()))
+    return part in seen.calls and part not in known and not attends and _has_stacks(part)
 
 
 @contextmanager
@@ -164,7 +177,9 @@ def _parts_watched(model: nn.Module, parts: Sequence[nn.Module], width: int) -> 
         output = first_returned(out)
         output = output.clone() if isinstance(output, Tensor) else None
         seen.calls.setdefault(module, []).append(_Call(given.pop(module, None), output))
-        if module not in parts or not _has_a_blocks_shape(module, output, width):
+        if module not in parts or output is None:
+            return
+        if not _has_a_blocks_shape(module, output, width):
             return
         asking[0] = True  # what runs from here on is no part of the pass
         try:
@@ -187,11 +202,11 @@ def _parts_watched(model: nn.Module, parts: Sequence[nn.Module], width: int) -> 
         yield seen
 
 
-def _has_a_blocks_shape(module: nn.Module, output: Tensor | None, width: int) -> bool:
+def _has_a_blocks_shape(module: nn.Module, output: Tensor, width: int) -> bool:
     """Whether a part returns one vector per token, and holds more than one linear layer may."""
     leaf = next(module.children(), None) is None
-    enough = any(p.dim() > 2 for p in module.parameters()) if leaf else matrices(module) > 1
-    return enough and output is not None and output.shape == (*STREAM, width)
+    enough = _has_stacks(module) if leaf else matrices(module) > 1
+    return enough and output.shape == (*STREAM, width)
 
 
 def _why_no_block(

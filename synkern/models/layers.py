@@ -116,6 +116,4 @@ def _checked_entry(model: Any, layer: Layer) -> Place:
         why = "changes what it is given in place, so that its update cannot be told afterwards"
     else:
         return layer.entry
-    raise UnsupportedModelError(
-        f"model: {type(model).__name__}: {layer.what} {why}. {ANY_SERIES}"
-    )
+    raise UnsupportedModelError(f"model: {type(model).__name__}: {layer.what} {why}. {ANY_SERIES}")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -130,7 +131,7 @@ def _hands_on(calls: _Calls) -> bool:
 def _entries(calls: list[_Calls]) -> list[Place | None]:
     """Of each member of a list, where it is given what the one before returned."""
     found: list[Place | None] = []
-    for before, its in zip(calls, calls[1:], strict=False):
+    for before, its in pairwise(calls):
         same = [place for place, given in its.given.items() if _equal(given, before.output)]
         found.append(same[0] if same else None)
     # The first is given the embedding, which nobody returned: where the second is given its own.
@@ -181,12 +182,12 @@ def _members_watched(model: nn.Module) -> Iterator[dict[nn.Module, _Calls]]:
 
 def streams_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[Place, Tensor]:
     """The arguments of a call in the probe that may be a stream: floats for texts and tokens."""
-    every: dict[Place, Any] = {**dict(enumerate(args)), **kwargs}
+    every: list[tuple[Place, Any]] = [*enumerate(args), *kwargs.items()]
     return {
         place: value
-        for place, value in every.items()
+        for place, value in every
         if isinstance(value, Tensor)
         and value.is_floating_point()
         and value.dim() > 2
-        and STREAM in zip(value.shape, value.shape[1:], strict=False)
+        and STREAM in pairwise(value.shape)
     }
