@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
 from synkern.models.signals import Signal
 from synkern.models.sites import VectorSite, first_returned, with_first
-from synkern.models.stack import STREAM, Layer, Place, find_stack
+from synkern.models.stack import Layer, find_stack
+from synkern.models.survey import STREAM, Place
 from synkern.models.upstream import outside_graphs
 
 LAYER_SIGNALS = {

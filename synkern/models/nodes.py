@@ -16,6 +16,7 @@ from synkern.models.blocks import MLP_SIGNALS, find_mlps
 from synkern.models.head_signals import HEAD_SIGNALS, find_heads_to_read
 from synkern.models.layers import LAYER_SIGNALS, find_layers
 from synkern.models.neurons import NEURON_SIGNALS, find_neurons
+from synkern.models.probe import passes_shared
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
 
@@ -97,7 +98,8 @@ def find_sites(
         ValueError: there is no such kind or signal, or a kind is named twice.
     """
     asked = checked_signals(nodes, signal)
-    return tuple(site for kind, read in asked.items() for site in KINDS[kind].find(model, read))
+    with passes_shared():
+        return tuple(site for kind, read in asked.items() for site in KINDS[kind].find(model, read))
 
 
 def checked_kind(nodes: str) -> Kind:

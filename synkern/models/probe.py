@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +32,20 @@ _PROBING = threading.Lock()
 
 _Found = TypeVar("_Found")
 
+# By model and what watched it, what passes told while several finders look at one model.
+_TOLD: ContextVar[dict[Any, Any] | None] = ContextVar("_TOLD", default=None)
+
+
+@contextmanager
+def passes_shared() -> Iterator[None]:
+    """Let all that is watched in the same way in the `with` block be found out in one pass."""
+    told = _TOLD.get()
+    token = _TOLD.set({} if told is None else told)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
+
 
 def probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) -> _Found:
     """Run a few tokens through `model`, inside `watched(model)`.
@@ -50,6 +65,16 @@ def probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]])
     Raises:
         UnsupportedModelError: the model cannot run on these tokens.
     """
+    told = _TOLD.get()
+    if told is None:
+        return _probed(model, watched)
+    if (model, watched) not in told:
+        told[model, watched] = _probed(model, watched)
+    found: _Found = told[model, watched]
+    return found
+
+
+def _probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) -> _Found:
     with ExitStack() as stack:
         stack.enter_context(_PROBING)
         hidden = stack.enter_context(_hooks_of_others_hidden(model))

@@ -6,25 +6,16 @@ list of modules, each of which is given what the one before returned, bit for bi
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError
-from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, looks_ahead, probed
-from synkern.models.sites import first_returned
-
-Place: TypeAlias = int | str
-"""Where a module is given something: a position among its arguments, or a name."""
-
-STREAM = (PROBE_BATCH, PROBE_LENGTH)
-"""How the shape of a stream begins in the probe."""
+from synkern.models.probe import PROBE_LENGTH, looks_ahead
+from synkern.models.survey import STREAM, MemberCalls, Place, survey
 
 
 @dataclass(frozen=True)
@@ -47,16 +38,6 @@ class Layer:
         return f"{self.name} ({type(self.module).__name__})"
 
 
-@dataclass
-class _Calls:
-    """The calls of one module during the probe."""
-
-    given: dict[Place, Tensor] = field(default_factory=dict)  # what looks like the output
-    output: Any = None
-    rewritten: bool = False
-    count: int = 0
-
-
 def find_stack(model: Any) -> tuple[Layer, ...]:
     """Find the decoder layers that a pass of a few tokens runs, in their order.
 
@@ -68,7 +49,7 @@ def find_stack(model: Any) -> tuple[Layer, ...]:
             several times in a pass, looks at later tokens, or returns what is not finite.
     """
     names = {module: name for name, module in model.named_modules()}
-    called = probed(model, _members_watched)
+    called = survey(model).members
     ran = {module: calls for module, calls in called.items() if calls.count}
     stacks = []
     for parent in model.modules():
@@ -122,13 +103,13 @@ def _refuse_unusual(model: Any, layer: Layer, count: int) -> None:
         )
 
 
-def _hands_on(calls: _Calls) -> bool:
+def _hands_on(calls: MemberCalls) -> bool:
     """Whether a module returned a tensor of texts and tokens shaped like one that it was given."""
     output = calls.output
     return isinstance(output, Tensor) and output.is_floating_point() and bool(calls.given)
 
 
-def _entries(calls: list[_Calls]) -> list[Place | None]:
+def _entries(calls: list[MemberCalls]) -> list[Place | None]:
     """Of each member of a list, where it is given what the one before returned."""
     found: list[Place | None] = []
     for before, its in pairwise(calls):
@@ -145,49 +126,3 @@ def _equal(given: Tensor, returned: Any) -> bool:
         and given.shape == returned.shape
         and torch.equal(given, returned.to(given))
     )
-
-
-@contextmanager
-def _members_watched(model: nn.Module) -> Iterator[dict[nn.Module, _Calls]]:
-    """Note what the members of all lists of modules are given and return in a pass."""
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    called = {member: _Calls() for modules in lists for member in modules}
-    thread = threading.get_ident()
-
-    def entered(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if threading.get_ident() == thread:
-            called[module].given = {
-                place: value.clone() for place, value in streams_among(args, kwargs).items()
-            }
-
-    def ran(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
-        if threading.get_ident() != thread:
-            return
-        calls, output = called[module], first_returned(out)
-        calls.count += 1
-        if isinstance(output, Tensor):
-            now = streams_among(args, kwargs)
-            alike = {p: v for p, v in calls.given.items() if v.shape == output.shape}
-            calls.rewritten = any(not torch.equal(now[p], v) for p, v in alike.items())
-            calls.given, calls.output = alike, output.clone()
-
-    with ExitStack() as stack:
-        for member in called:
-            handle = member.register_forward_pre_hook(entered, with_kwargs=True)
-            stack.callback(handle.remove)
-            handle = member.register_forward_hook(ran, with_kwargs=True)
-            stack.callback(handle.remove)
-        yield called
-
-
-def streams_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[Place, Tensor]:
-    """The arguments of a call in the probe that may be a stream: floats for texts and tokens."""
-    every: list[tuple[Place, Any]] = [*enumerate(args), *kwargs.items()]
-    return {
-        place: value
-        for place, value in every
-        if isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.dim() > 2
-        and STREAM in pairwise(value.shape)
-    }
