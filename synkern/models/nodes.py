@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from torch import nn
@@ -16,7 +17,7 @@ from synkern.models.blocks import MLP_SIGNALS, find_mlps
 from synkern.models.head_signals import HEAD_SIGNALS, find_heads_to_read
 from synkern.models.layers import LAYER_SIGNALS, find_layers
 from synkern.models.neurons import NEURON_SIGNALS, find_neurons
-from synkern.models.probe import passes_shared
+from synkern.models.probe import found_in_one_pass
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
 
@@ -98,8 +99,8 @@ def find_sites(
         ValueError: there is no such kind or signal, or a kind is named twice.
     """
     asked = checked_signals(nodes, signal)
-    with passes_shared():
-        return tuple(site for kind, read in asked.items() for site in KINDS[kind].find(model, read))
+    finders = [partial(KINDS[kind].find, model, read) for kind, read in asked.items()]
+    return tuple(site for sites in found_in_one_pass(finders) for site in sites)
 
 
 def checked_kind(nodes: str) -> Kind:

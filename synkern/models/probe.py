@@ -6,9 +6,10 @@ Watching what a model does needs no list of architectures, and sees what is ther
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -32,19 +33,65 @@ _PROBING = threading.Lock()
 
 _Found = TypeVar("_Found")
 
-# By model and what watched it, what passes told while several finders look at one model.
-_TOLD: ContextVar[dict[Any, Any] | None] = ContextVar("_TOLD", default=None)
+
+class _Told:
+    """What passes told while several finders look at one model."""
+
+    def __init__(self) -> None:
+        self.found: dict[Any, Any] = {}  # by model and what watched it
+        self.gathering = False
+
+
+_TOLD: ContextVar[_Told | None] = ContextVar("_TOLD", default=None)
+
+
+class _Wanted(BaseException):  # noqa: N818 - no error: nobody who meets it on its way keeps it
+    """A finder wants a pass to be watched that has not been run."""
+
+    def __init__(self, model: Any, watched: Any) -> None:
+        super().__init__()
+        self.model, self.watched = model, watched
 
 
 @contextmanager
 def passes_shared() -> Iterator[None]:
     """Let all that is watched in the same way in the `with` block be found out in one pass."""
-    told = _TOLD.get()
-    token = _TOLD.set({} if told is None else told)
+    token = _TOLD.set(_TOLD.get() or _Told())
     try:
         yield
     finally:
         _TOLD.reset(token)
+
+
+def found_in_one_pass(finders: Sequence[Callable[[], _Found]]) -> list[_Found]:
+    """What each finder returns; the first probes of all of them watch one and the same pass.
+
+    A finder is called again after its first probe was asked for, so up to there it changes nothing.
+    """
+    with passes_shared():
+        told = _TOLD.get()
+        assert told is not None
+        wanted: dict[Any, list[Any]] = {}
+        told.gathering = len(finders) > 1
+        try:
+            for finder in finders if told.gathering else ():
+                try:
+                    finder()
+                except _Wanted as want:
+                    ways = wanted.setdefault(want.model, [])
+                    ways += [want.watched] * (want.watched not in ways)
+        finally:
+            told.gathering = False
+        for model, ways in wanted.items():
+            results = _probed(model, partial(_all_watched, ways))
+            told.found |= {(model, way): found for way, found in zip(ways, results, strict=True)}
+        return [finder() for finder in finders]
+
+
+@contextmanager
+def _all_watched(ways: Sequence[Any], model: Any) -> Iterator[list[Any]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(watched(model)) for watched in ways]
 
 
 def probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) -> _Found:
@@ -68,9 +115,11 @@ def probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]])
     told = _TOLD.get()
     if told is None:
         return _probed(model, watched)
-    if (model, watched) not in told:
-        told[model, watched] = _probed(model, watched)
-    found: _Found = told[model, watched]
+    if (model, watched) not in told.found:
+        if told.gathering:
+            raise _Wanted(model, watched)
+        told.found[model, watched] = _probed(model, watched)
+    found: _Found = told.found[model, watched]
     return found
 
 
