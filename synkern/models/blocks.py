@@ -19,7 +19,7 @@ from synkern.models.probe import passes_shared
 from synkern.models.signals import Signal
 from synkern.models.sites import OutputSite
 from synkern.models.stack import Layer, find_stack
-from synkern.models.survey import PartCalls, has_stacks, matrices, own_parts, survey
+from synkern.models.survey import MIXES, PartCalls, has_stacks, matrices, own_parts, survey
 
 MLP_SIGNALS = {
     "norm": Signal("L2 norm of each MLP block's output, before any norm or scaling behind it"),
@@ -87,7 +87,7 @@ def find_blocks(model: Any) -> tuple[Block, ...]:
             (module,) = own
             down = seen.blocks[module]
             found.append(Block(layer, names[module], module, _has_experts(module), down))
-        elif own or _has_linears_of_its_own(layer, parts[layer.name], seen):
+        elif own or not _only_mixes(layer, parts[layer.name], seen):
             raise _no_block(model, layer, own, parts[layer.name], seen, names)
     if not found:
         raise UnsupportedModelError(
@@ -111,12 +111,12 @@ def _has_bare_experts(part: nn.Module, seen: PartCalls) -> bool:
     return part in seen.calls and part not in known and not attends and has_stacks(part)
 
 
-def _has_linears_of_its_own(layer: Layer, parts: Sequence[nn.Module], seen: PartCalls) -> bool:
-    """Whether a layer does more than mix tokens: by parts with matrices that mix none."""
-    mixing = seen.attending | {m for m, why in seen.near_misses.items() if why == "mixes tokens"}
-    return matrices(layer.module, recurse=False) > 0 or any(
-        matrices(part) and part in seen.calls and not mixing & set(part.modules()) for part in parts
-    )
+def _only_mixes(layer: Layer, parts: Sequence[nn.Module], seen: PartCalls) -> bool:
+    """Whether a layer mixes tokens and does nothing else: it has one part, which does that."""
+    mixing = seen.attending | {m for m, why in seen.near_misses.items() if why == MIXES}
+    working = [part for part in parts if matrices(part) and part in seen.calls]
+    alone = len(working) == 1 and matrices(layer.module, recurse=False) == 0
+    return alone and bool(mixing & set(working[0].modules()))
 
 
 def _no_block(

@@ -45,7 +45,7 @@ class _Told:
 _TOLD: ContextVar[_Told | None] = ContextVar("_TOLD", default=None)
 
 
-class _Wanted(BaseException):  # noqa: N818 - no error: nobody who meets it on its way keeps it
+class _Wanted(BaseException):
     """A finder wants a pass to be watched that has not been run."""
 
     def __init__(self, model: Any, watched: Any) -> None:

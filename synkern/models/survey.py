@@ -27,6 +27,9 @@ Place: TypeAlias = int | str
 STREAM = (PROBE_BATCH, PROBE_LENGTH)
 """How the shape of a stream begins in the probe."""
 
+MIXES = "mixes tokens"
+"""Why a part is no block, if what it makes of a token depends on others."""
+
 
 @dataclass
 class MemberCalls:
@@ -246,7 +249,7 @@ def _why_no_block(
             again = first_returned(module.forward(*map(_turned, args), **turned)).flip(1)
         except Exception as error:  # whatever it is, it is not known to be a block
             return f"cannot be run on its own ({type(error).__name__}: {error})"
-        return "mixes tokens" if differs(again, output) else ""
+        return MIXES if differs(again, output) else ""
 
     return known.of(module, ask)
 

@@ -72,10 +72,17 @@ def record(
     Args:
         model: a decoder-only causal language model of transformers in evaluation mode, or a module
             that holds one. Prompts are padded on the left.
-        nodes: whose activity, a kind of node or several. "heads": the attention heads.
-        signal: what to read of a node, a word for the one kind or a mapping from kind to word. Of
-            heads: "norm", the L2 norm of the head's output, before the layer's output projection.
-            By default the first that is named here.
+        nodes: whose activity, a kind of node or several. "heads": the attention heads. "mlps": the
+            MLP block of each layer. "neurons": all that enters the down projections of the blocks.
+            "layers": the decoder layers.
+        signal: what to read of a node, a word for the one kind or a mapping from kind to word, by
+            default the first that is named here. Of heads: "norm", the L2 norm of the head's
+            output, before the layer's output projection; "projected", the norm of what the head
+            writes through that, without bias; "largest", the largest absolute value of its output;
+            "entropy", in nats, of its attention over the keys (of models loaded with
+            attn_implementation="eager"). Of mlps: "norm" of the block's output, before any norm or
+            scaling behind it. Of neurons: "activation", signed. Of layers: "norm" of what the
+            layer adds to the residual stream.
 
     Yields:
         `Recording`, to be read after the block.
