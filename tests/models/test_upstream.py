@@ -17,6 +17,7 @@ import transformers as tf
 import triton
 from torch import nn
 from torch.nn.modules import module as everywhere
+from torch.nn.utils import prune
 
 from support import tiny_study
 from support.tiny_models import ARCHITECTURES, build, cache_of, gemma3_multimodal, generate, prompts
@@ -344,7 +345,7 @@ def test_plain_linear_layers_multiply_by_their_weight():
         def forward(self, x):
             return x
 
-    pruned = torch.nn.utils.prune.random_unstructured(torch.nn.Linear(6, 4), "weight", 0.5)
+    pruned = prune.random_unstructured(torch.nn.Linear(6, 4), "weight", 0.5)
     quantised = torch.nn.Linear(6, 4)
     quantised.weight = torch.nn.Parameter(torch.zeros(4, 6, dtype=torch.int8), requires_grad=False)
     for layer in (Other(6, 4), pruned, quantised, torch.nn.LayerNorm(6), torch.nn.Identity()):
