@@ -1,5 +1,6 @@
 """Heads, blocks, layers and neurons side by side: the text stays, and the replay agrees."""
 
+import accelerate
 import pytest
 import torch
 
@@ -72,3 +73,27 @@ def test_each_step_is_that_of_its_token():
     neurons = recording.of("neurons")
     assert torch.equal(neurons.series[..., 64:128], torch.stack(kept["neurons"], 1))
     assert neurons.nodes[64 + 5].label == "L1N5"
+
+
+def test_a_compiled_model():
+    model = build("llama")
+    model.model.layers = model.model.layers[:1]
+    kinds = ("mlps", "neurons", "layers")
+    with record(model, nodes=kinds) as plain:
+        sequences = generate(model, IDS, STEPS)
+    compiled = torch.compile(model, backend="eager")
+    assert torch.equal(generate(compiled, IDS, STEPS), sequences)
+    with record(compiled, nodes=kinds) as recording:
+        assert torch.equal(generate(compiled, IDS, STEPS), sequences)
+    torch.testing.assert_close(recording.series, plain.series, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_are_elsewhere(tmp_path):
+    model = build("llama")
+    kinds = ("mlps", "neurons", "layers")
+    with record(model, nodes=kinds) as here:
+        generate(model, IDS, 3)
+    accelerate.disk_offload(model, tmp_path, execution_device="cpu")
+    with record(model, nodes=kinds) as elsewhere:
+        generate(model, IDS, 3)
+    assert torch.equal(elsewhere.series, here.series)
