@@ -5,6 +5,8 @@ are called: a library may change each of them in any release. Each has a test of
 tests/models/test_upstream.py, which says what has moved. What belongs to GGUF files alone is in
 synkern/models/upstream_gguf.py.
 
+What it reads of linear layers lies beside it, in synkern/models/upstream_linears.py.
+
 Files under kernels/ cannot import this one. What they read so (CuPy they use as documented):
 
 - kernels/triton_backend/ahead.py, which compiles for GPUs that are not there: `arg_names` of a
@@ -351,22 +353,6 @@ def layer_index(attention: nn.Module) -> int | None:
 # --- torch ---------------------------------------------------------------------------------------
 
 
-def plain_linear_weight(module: nn.Module) -> Tensor | None:
-    """The weight (outputs, inputs) of a linear layer that multiplies by it and nothing else.
-
-    None for all other modules, as those of quantised models, which may say to be linear layers.
-    """
-    # A plain parameter: a tensor of a class of its own may hold something else than it shows.
-    weight = getattr(module, "weight", None)
-    if type(weight) is not nn.Parameter or not weight.is_floating_point() or weight.dim() != 2:
-        return None
-    forward = getattr(type(module), "forward", None)
-    if forward is nn.Linear.forward:
-        return weight
-    # GPT-2's, which keeps its weight the other way round.
-    return weight.T if forward is import_llm("transformers.pytorch_utils").Conv1D.forward else None
-
-
 def is_compiled(model: nn.Module) -> bool:
     """Whether `torch.compile` is at work on `model` or on a module inside it."""
     return any(
@@ -450,13 +436,4 @@ def soft_prompt(model: nn.Module) -> str | None:
             if getattr(config, "is_prompt_learning", False):
                 kind = config.peft_type
                 return str(getattr(kind, "value", kind))
-    return None
-
-
-def adapter_around(model: nn.Module, linear: nn.Module) -> nn.Module | None:
-    """The adapter of peft around a linear layer, if what it adds is not in the layer's weight."""
-    for module in model.modules():
-        if module.__dict__.get("_modules", {}).get("base_layer") is linear:
-            idle = getattr(module, "merged", False) or getattr(module, "disable_adapters", False)
-            return None if idle else module
     return None

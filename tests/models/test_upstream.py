@@ -22,6 +22,7 @@ from torch.nn.utils import prune
 from support import tiny_study
 from support.tiny_models import ARCHITECTURES, build, cache_of, gemma3_multimodal, generate, prompts
 from synkern.models import upstream
+from synkern.models.upstream_linears import adapter_around, plain_linear_weight
 
 
 @pytest.fixture
@@ -338,7 +339,7 @@ def test_the_attention_interface_gives_weights_that_modules_return(attention):
 def test_plain_linear_layers_multiply_by_their_weight():
     x = torch.randn(5, 6)
     for layer in (torch.nn.Linear(6, 4), tf.pytorch_utils.Conv1D(4, 6)):
-        weight = upstream.plain_linear_weight(layer)
+        weight = plain_linear_weight(layer)
         torch.testing.assert_close(layer(x), x @ weight.T + layer.bias)
 
     class Other(torch.nn.Linear):
@@ -349,7 +350,7 @@ def test_plain_linear_layers_multiply_by_their_weight():
     quantised = torch.nn.Linear(6, 4)
     quantised.weight = torch.nn.Parameter(torch.zeros(4, 6, dtype=torch.int8), requires_grad=False)
     for layer in (Other(6, 4), pruned, quantised, torch.nn.LayerNorm(6), torch.nn.Identity()):
-        assert upstream.plain_linear_weight(layer) is None
+        assert plain_linear_weight(layer) is None
 
 
 def test_an_adapter_around_a_linear_layer():
@@ -359,7 +360,7 @@ def test_an_adapter_around_a_linear_layer():
     model.adapter, adapter.base_layer = adapter, linear
     for merged, disabled in ((False, False), (True, False), (False, True)):
         adapter.merged, adapter.disable_adapters = merged, disabled
-        found = upstream.adapter_around(model, linear)
+        found = adapter_around(model, linear)
         assert (found is adapter) is not (merged or disabled)
         assert found in (adapter, None)
-    assert upstream.adapter_around(linear, linear) is None
+    assert adapter_around(linear, linear) is None
