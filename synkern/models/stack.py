@@ -60,7 +60,7 @@ def find_stack(model: Any) -> tuple[Layer, ...]:
     inside = {m for _, members in stacks for member in members for m in member.modules()}
     stacks = [stack for stack in stacks if stack[0] not in inside]
     if len(stacks) > 1:
-        stacks = [s for s in stacks if all(_entries([ran[member] for member in s[1]]))]
+        stacks = [s for s in stacks if None not in _entries([ran[member] for member in s[1]])]
     if len(stacks) != 1:
         what = " and ".join(names[parent] for parent, _ in stacks)
         raise UnsupportedModelError(
@@ -94,7 +94,8 @@ def _refuse_unusual(model: Any, layer: Layer, count: int) -> None:
             "weights of the model are not finite, or its numbers are too large for "
             f"{str(layer.output.dtype).removeprefix('torch.')}. {ANY_SERIES}"
         )
-    if tuple(layer.output.shape[:2]) == STREAM and looks_ahead(layer.output):
+    texts = list(pairwise(layer.output.shape)).index(STREAM)  # streams may stand before them
+    if looks_ahead(layer.output.movedim((texts, texts + 1), (0, 1))):
         raise UnsupportedModelError(
             f"{what} looks ahead: in {layer.what} an earlier token sees later ones, so what is "
             "read while a text is written is not what the finished text gives. If it was trained "

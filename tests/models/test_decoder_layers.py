@@ -5,7 +5,8 @@ import torch
 import transformers as tf
 from torch import nn
 
-from support.tiny_models import ARCHITECTURES, COMMON, build, initialise, prompts
+from support.tiny_models import ARCHITECTURES, COMMON, DECODER, build, initialise, prompts
+from synkern.models.blocks import find_mlps
 from synkern.models.language_model import UnsupportedModelError
 from synkern.models.layers import find_layers
 from synkern.models.nodes import nodes_of
@@ -199,6 +200,25 @@ def test_several_streams_are_refused():
     inner.layers[0].forward, inner.norm = inner.layers[0].layer.forward, Mean(inner.norm)
     with pytest.raises(UnsupportedModelError, match=r"hands a tensor \(2, 3, 4, 48\) on"):
         find_layers(model)
+
+
+def test_one_of_several_lists_is_that_of_the_layers():
+    """Gemma 3n has linear layers in lists beside its layers, which hand four streams on."""
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    config = tf.Gemma3nTextConfig(
+        **DECODER,
+        head_dim=16,
+        layer_types=kinds,
+        num_kv_shared_layers=0,
+        sliding_window=8,
+        vocab_size_per_layer_input=100,
+        hidden_size_per_layer_input=8,
+    )
+    model = initialise(tf.Gemma3nForCausalLM, config)
+    with pytest.raises(UnsupportedModelError, match=r"hands a tensor \(4, 2, 3, 48\) on"):
+        find_layers(model)
+    with pytest.raises(UnsupportedModelError, match=r"2 MLP blocks .*layers\.0\.mlp .*0\.laurel"):
+        find_mlps(model)
 
 
 class Mean(nn.Module):
