@@ -170,6 +170,28 @@ def test_two_blocks_beside_each_other_are_refused():
         find_mlps(initialise(*make()))
 
 
+def test_experts_beside_a_block_are_refused():
+    """Gemma 4 has an MLP block and, beside it, experts to which the layer itself routes."""
+    config = tf.Gemma4TextConfig(
+        **DECODER,
+        head_dim=16,
+        global_head_dim=16,
+        num_global_key_value_heads=1,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        num_kv_shared_layers=0,
+        sliding_window=8,
+        vocab_size_per_layer_input=100,
+        hidden_size_per_layer_input=8,
+        enable_moe_block=True,
+        num_experts=4,
+        top_k_experts=2,
+        moe_intermediate_size=32,
+    )
+    message = r"has 2 MLP blocks beside each other, .*0\.mlp .*0\.experts .*nodes='experts'"
+    with pytest.raises(UnsupportedModelError, match=message):
+        find_mlps(initialise(tf.Gemma4ForCausalLM, config))
+
+
 def test_a_model_without_blocks_is_refused():
     config = tf.MambaConfig(**COMMON, hidden_size=32, num_hidden_layers=2, state_size=4)
     with pytest.raises(UnsupportedModelError, match="MambaForCausalLM has no MLP blocks"):
