@@ -4,6 +4,7 @@ accuracy             errors of every backend and dtype, by atom        results/a
 scaling              time and memory against size; threads             results/scaling.json
 neurons              means by node of 46,080 nodes, all their pairs    results/neurons.json
 study                the recorder's overhead; stages of a study        results/study.json
+recording            the recorder's overhead by kind of node           results/recording.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
@@ -105,14 +106,32 @@ def neurons(options: argparse.Namespace) -> int:
 
 def study(options: argparse.Namespace) -> int:
     """Measure recording and a whole study, and save."""
+    from bench.suites import recording as along  # noqa: PLC0415
     from bench.suites import study as suite  # noqa: PLC0415
 
     say = _say()
     run = Run.start()
-    recording = suite.recording(options.rounds, say)
+    recording = along.heads(options.rounds, say)
     few = {"max_prompts": options.max_prompts} if options.max_prompts else {}
     run.tables = {"recording": recording, "study": suite.study(say, **few)}
     run.save(options.out or RESULTS / "study.json")
+    return 0
+
+
+def recording(options: argparse.Namespace) -> int:
+    """Measure recording by kind of node, say what it costs, and save."""
+    from bench.suites import recording as suite  # noqa: PLC0415
+
+    run = Run.start()
+    rows = suite.kinds(options.rounds, _say())
+    run.tables = {"recording by kind": rows}
+    run.save(options.out or RESULTS / "recording.json")
+    for row in rows:
+        low, high = row["interval"]
+        print(
+            f"{row['nodes']}: {row['overhead']:+.1%} of plain generation "
+            f"({low:+.1%} to {high:+.1%}), {row['beyond_heads']['overhead']:+.1%} beyond heads"
+        )
     return 0
 
 
@@ -151,6 +170,7 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.page import report as page  # noqa: PLC0415
     from bench.suites import accuracy as errors  # noqa: PLC0415
     from bench.suites import neurons as many  # noqa: PLC0415
+    from bench.suites import recording as along  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
 
@@ -175,7 +195,8 @@ def smoke(options: argparse.Namespace) -> int:
             "chosen": growth.chosen_takeover(nodes=64),
             "rectangle": growth.rectangle(nodes=200, side=40, repeats=2),
             "neurons": many.measure(say, shape=(2, 60, 1200)),
-            "recording": stages.recording(1, say, tokens=5),
+            "recording": along.heads(1, say, tokens=5),
+            "recording by kind": along.kinds(1, say, tokens=5),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }
         run.save(Path(folder) / "tables.json")
@@ -218,6 +239,10 @@ def main() -> int:
     one.add_argument("--max-prompts", type=int, help="of the study; all 60 by default")
     one.set_defaults(run=study)
 
+    one = commands.add_parser("recording", help=recording.__doc__)
+    one.add_argument("--rounds", type=int, default=12, help="of generation, in turns")
+    one.set_defaults(run=recording)
+
     one = commands.add_parser("busy", help=busy.__doc__)
     one.add_argument("--loops", type=int, default=2, help="processes that never rest")
     one.add_argument("--spinning", action="store_true", help="let waiting threads spin")
@@ -240,7 +265,7 @@ def main() -> int:
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
-    for name in ("accuracy", "scaling", "neurons", "study", "busy"):
+    for name in ("accuracy", "scaling", "neurons", "study", "recording", "busy"):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     return int(options.run(options))

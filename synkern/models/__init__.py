@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from synkern.models.checkpoints import CheckpointError
     from synkern.models.language_model import UnsupportedModelError, load, randomly_initialised
     from synkern.models.nodes import Node, find_sites, nodes_of
-    from synkern.models.sites import Site, VectorSite
+    from synkern.models.sites import OutputSite, Site, VectorSite
 
 __all__ = [
     "CheckpointError",
     "Node",
+    "OutputSite",
     "Site",
     "UnsupportedModelError",
     "VectorSite",
@@ -28,6 +29,7 @@ if not TYPE_CHECKING:
         {
             "CheckpointError": "checkpoints",
             "Node": "nodes",
+            "OutputSite": "sites",
             "Site": "sites",
             "UnsupportedModelError": "language_model",
             "VectorSite": "sites",

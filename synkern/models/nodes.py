@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from torch import nn
 
+from synkern.models.blocks import MLP_SIGNALS, find_mlps
 from synkern.models.experts import EXPERT_SIGNALS, find_experts
-from synkern.models.heads import HEAD_SIGNALS, find_heads
+from synkern.models.head_signals import HEAD_SIGNALS, find_heads_to_read
+from synkern.models.layers import LAYER_SIGNALS, find_layers
+from synkern.models.neurons import NEURON_SIGNALS, find_neurons
+from synkern.models.probe import found_in_one_pass
 from synkern.models.shared_experts import SHARED_SIGNALS, find_shared_experts
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
@@ -46,7 +51,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "heads": Kind("head", "heads", "H", find_heads, HEAD_SIGNALS),
+    "heads": Kind("head", "heads", "H", find_heads_to_read, HEAD_SIGNALS),
     "experts": Kind("expert", "experts", "E", find_experts, EXPERT_SIGNALS),
     "shared_experts": Kind(
         "layer of shared experts",
@@ -56,6 +61,9 @@ KINDS: dict[str, Kind] = {
         SHARED_SIGNALS,
         numbered=False,
     ),
+    "mlps": Kind("MLP block", "MLP blocks", "M", find_mlps, MLP_SIGNALS, numbered=False),
+    "layers": Kind("layer", "layers", "", find_layers, LAYER_SIGNALS, numbered=False),
+    "neurons": Kind("neuron", "neurons", "N", find_neurons, NEURON_SIGNALS),
 }
 """Every kind of node, by the name that `record(model, nodes=...)` takes."""
 
@@ -102,7 +110,8 @@ def find_sites(
         ValueError: there is no such kind or signal, or a kind is named twice.
     """
     asked = checked_signals(nodes, signal)
-    return tuple(site for kind, read in asked.items() for site in KINDS[kind].find(model, read))
+    finders = [partial(KINDS[kind].find, model, read) for kind, read in asked.items()]
+    return tuple(site for sites in found_in_one_pass(finders) for site in sites)
 
 
 def checked_kind(nodes: str) -> Kind:

@@ -6,8 +6,10 @@ Watching what a model does needs no list of architectures, and sees what is ther
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +34,66 @@ _PROBING = threading.Lock()
 _Found = TypeVar("_Found")
 
 
+class _Told:
+    """What passes told while several finders look at one model."""
+
+    def __init__(self) -> None:
+        self.found: dict[Any, Any] = {}  # by model and what watched it
+        self.gathering = False
+
+
+_TOLD: ContextVar[_Told | None] = ContextVar("_TOLD", default=None)
+
+
+class _Wanted(BaseException):
+    """A finder wants a pass to be watched that has not been run."""
+
+    def __init__(self, model: Any, watched: Any) -> None:
+        super().__init__()
+        self.model, self.watched = model, watched
+
+
+@contextmanager
+def passes_shared() -> Iterator[None]:
+    """Let all that is watched in the same way in the `with` block be found out in one pass."""
+    token = _TOLD.set(_TOLD.get() or _Told())
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
+
+
+def found_in_one_pass(finders: Sequence[Callable[[], _Found]]) -> list[_Found]:
+    """What each finder returns; the first probes of all of them watch one and the same pass.
+
+    A finder is called again after its first probe was asked for, so up to there it changes nothing.
+    """
+    with passes_shared():
+        told = _TOLD.get()
+        assert told is not None
+        wanted: dict[Any, list[Any]] = {}
+        told.gathering = len(finders) > 1
+        try:
+            for finder in finders if told.gathering else ():
+                try:
+                    finder()
+                except _Wanted as want:
+                    ways = wanted.setdefault(want.model, [])
+                    ways += [want.watched] * (want.watched not in ways)
+        finally:
+            told.gathering = False
+        for model, ways in wanted.items():
+            results = _probed(model, partial(_all_watched, ways))
+            told.found |= {(model, way): found for way, found in zip(ways, results, strict=True)}
+        return [finder() for finder in finders]
+
+
+@contextmanager
+def _all_watched(ways: Sequence[Any], model: Any) -> Iterator[list[Any]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(watched(model)) for watched in ways]
+
+
 def probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) -> _Found:
     """Run a few tokens through `model`, inside `watched(model)`.
 
@@ -50,6 +112,18 @@ def probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]])
     Raises:
         UnsupportedModelError: the model cannot run on these tokens.
     """
+    told = _TOLD.get()
+    if told is None:
+        return _probed(model, watched)
+    if (model, watched) not in told.found:
+        if told.gathering:
+            raise _Wanted(model, watched)
+        told.found[model, watched] = _probed(model, watched)
+    found: _Found = told.found[model, watched]
+    return found
+
+
+def _probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) -> _Found:
     with ExitStack() as stack:
         stack.enter_context(_PROBING)
         hidden = stack.enter_context(_hooks_of_others_hidden(model))
@@ -144,3 +218,22 @@ def _tokens(model: Any) -> Tensor:
     plain = [i for i in range(enough + len(special)) if i not in special][:enough]
     first, last = plain[: PROBE_LENGTH - 1], plain[PROBE_LENGTH - 1 :]
     return torch.tensor([[*first, token] for token in last], device=inputs_device(model))
+
+
+def looks_ahead(output: Tensor) -> bool:
+    """Whether an output (batch, sequence, ...) of the probe depends on later tokens.
+
+    The rows of the probe differ in the last token only, so before it they are equal up to rounding.
+    """
+    first, second = output[:, :-1]
+    return differs(second, first)
+
+
+def differs(tensor: Tensor, other: Tensor, *, dtype: torch.dtype | None = None) -> bool:
+    """Whether tensors differ by more than rounding, in numbers of this type, that of `other`.
+
+    Rounding moves the last digits of the type, another computation the first. The square root of
+    the precision lies half-way between them in digits.
+    """
+    tolerance = torch.finfo(dtype or other.dtype).eps ** 0.5
+    return bool((tensor.double() - other.double()).norm() > tolerance * other.double().norm())

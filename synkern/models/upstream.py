@@ -5,6 +5,8 @@ are called: a library may change each of them in any release. Each has a test of
 tests/models/test_upstream.py, which says what has moved. What belongs to GGUF files alone is in
 synkern/models/upstream_gguf.py.
 
+What it reads of linear layers lies beside it, in synkern/models/upstream_linears.py.
+
 Files under kernels/ cannot import this one. What they read so (CuPy they use as documented):
 
 - kernels/triton_backend/ahead.py, which compiles for GPUs that are not there: `arg_names` of a
@@ -315,8 +317,10 @@ def _token_embedding(model: Any) -> Any:
 
 
 @contextmanager
-def observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]:
-    """Call `seen(module, output)` after every call through transformers' attention interface.
+def observed_attention(seen: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Call `seen(module, output, weights)` after every call through transformers' interface.
+
+    The weights (batch, heads, queries, keys) are there where the implementation gives them.
 
     Models ask the interface for a function at every call and hand it their own eager one as a
     fall-back, so this sees every implementation.
@@ -329,7 +333,7 @@ def observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]
 
         def attend_and_tell(module: nn.Module, *inputs: Any, **options: Any) -> Any:
             result = attend(module, *inputs, **options)
-            seen(module, result[0])
+            seen(module, *result[:2])
             return result
 
         return attend_and_tell

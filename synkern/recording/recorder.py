@@ -83,18 +83,23 @@ def record(
             that holds one. Prompts are padded on the left.
         nodes: whose activity, a kind of node or several. "heads": the attention heads. "experts":
             the experts to which tokens are routed. "shared_experts": what every token gets beside
-            them, one node per layer.
+            them, one node per layer. "mlps": the MLP block of each layer. "layers": the decoder
+            layers. "neurons": all that enters the down projections of the blocks.
         signal: what to read of a node, a word for the one kind or a mapping from kind to word. By
             default the first that is named here.
             Of heads: "norm", the L2 norm of the head's output, before the layer's output
-            projection.
+            projection; "projected", the norm of what the head writes through that, without bias;
+            "largest", the largest absolute value of its output; "entropy", in nats, of its
+            attention over the keys (of models loaded with attn_implementation="eager").
             Of experts: "weighted", the L2 norm of the expert's output times its routing weight, or
             "output", that without the weight; both exactly 0 where it was not chosen. "gate", the
             router probability of every expert (softmax, or sigmoid where the model's weights are
             made of that), or "dense", the norm of every expert's output at every token: no zeros.
             Experts are run again on what the model gave them when generate returns (in a loop of
             one's own when the next text begins): their weights must not change before.
-            Of shared experts: "norm", the L2 norm of what they add, all of a layer together.
+            Of shared experts: "norm", the L2 norm of what they add, all of a layer together. Of
+            mlps: "norm" of the block's output, before any norm or scaling behind it. Of layers:
+            "norm" of what the layer adds to the residual stream. Of neurons: "activation", signed.
         store: a .npy file that takes the series text by text, so that memory holds no more than one
             batch: for neurons, and long texts. `Recording.series` is then a float32 tensor on the
             CPU that is mapped from the file, read as it is used; writing to it leaves the file as

@@ -30,9 +30,9 @@ def test_a_kind_of_node(given, monkeypatch):
     monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
     found = run("how_to_a_kind_of_node.md", given)
     model, again = found["model"], found["again"]
-    assert [str(node) for node in again.nodes] == ["L0M0", "L1M0", "L2M0"]
+    assert [str(node) for node in again.nodes] == ["L0G0", "L1G0", "L2G0"]
     outputs = []
-    model.model.layers[1].mlp.register_forward_hook(lambda *a: outputs.append(a[2]))
+    model.model.layers[1].self_attn.v_proj.register_forward_hook(lambda *a: outputs.append(a[2]))
     with torch.no_grad():
         model(found["sequences"])
     torch.testing.assert_close(again.series[..., 1], outputs[0][:, 4:8].norm(dim=-1))

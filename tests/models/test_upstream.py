@@ -17,6 +17,7 @@ import transformers as tf
 import triton
 from torch import nn
 from torch.nn.modules import module as everywhere
+from torch.nn.utils import prune
 
 from support import tiny_study
 from support.tiny_models import (
@@ -30,6 +31,7 @@ from support.tiny_models import (
     prompts,
 )
 from synkern.models import upstream
+from synkern.models.upstream_linears import adapter_around, plain_linear_weight
 
 
 @pytest.fixture
@@ -207,7 +209,7 @@ def test_positions_that_depend_on_images():
 def test_the_attention_interface_is_asked_at_every_call(name, attention):
     model, seen = build(name, attention), []
     before = tf.modeling_utils.AttentionInterface.get_interface
-    with upstream.observed_attention(lambda module, output: seen.append((module, output))):
+    with upstream.observed_attention(lambda module, output, _: seen.append((module, output))):
         model(prompts(2, 3))
     _, layers, heads, width, _ = ARCHITECTURES[name]
     assert [tuple(output.shape) for _, output in seen] == [(2, 3, heads, width)] * layers
@@ -377,3 +379,45 @@ def test_what_is_read_of_triton():
         assert hasattr(knobs, name)
     taken = inspect.signature(triton.compile).parameters
     assert {"target", "options"} <= set(taken)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_attention_interface_gives_weights_that_modules_return(attention):
+    model, seen, returned = build("llama", attention), [], []
+    for layer in model.model.layers:
+        layer.self_attn.register_forward_hook(lambda _, args, output: returned.append(output[1]))
+    with upstream.observed_attention(lambda module, output, weights: seen.append(weights)):
+        model(prompts(2, 3))
+    assert all(one is other for one, other in zip(seen, returned, strict=True))
+    shapes = [None if weights is None else tuple(weights.shape) for weights in seen]
+    assert shapes == [(2, 3, 3, 3) if attention == "eager" else None] * 3
+
+
+def test_plain_linear_layers_multiply_by_their_weight():
+    x = torch.randn(5, 6)
+    for layer in (torch.nn.Linear(6, 4), tf.pytorch_utils.Conv1D(4, 6)):
+        weight = plain_linear_weight(layer)
+        torch.testing.assert_close(layer(x), x @ weight.T + layer.bias)
+
+    class Other(torch.nn.Linear):
+        def forward(self, x):
+            return x
+
+    pruned = prune.random_unstructured(torch.nn.Linear(6, 4), "weight", 0.5)
+    quantised = torch.nn.Linear(6, 4)
+    quantised.weight = torch.nn.Parameter(torch.zeros(4, 6, dtype=torch.int8), requires_grad=False)
+    for layer in (Other(6, 4), pruned, quantised, torch.nn.LayerNorm(6), torch.nn.Identity()):
+        assert plain_linear_weight(layer) is None
+
+
+def test_an_adapter_around_a_linear_layer():
+    """What peft's layers look like: `base_layer`, and whether they add to it."""
+    linear = torch.nn.Linear(6, 4)
+    model, adapter = torch.nn.Module(), torch.nn.Module()
+    model.adapter, adapter.base_layer = adapter, linear
+    for merged, disabled in ((False, False), (True, False), (False, True)):
+        adapter.merged, adapter.disable_adapters = merged, disabled
+        found = adapter_around(model, linear)
+        assert (found is adapter) is not (merged or disabled)
+        assert found in (adapter, None)
+    assert adapter_around(linear, linear) is None

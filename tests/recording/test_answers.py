@@ -32,8 +32,8 @@ def test_where_the_nodes_are(loaded):
 
 
 def test_a_kind_of_node_that_there_is_not_is_refused(loaded):
-    with pytest.raises(ValueError, match="nodes: 'neurons' is no kind of node; use 'heads'"):
-        record_answers(*loaded, PROMPTS, new_tokens=4, batch_size=1, nodes="neurons")
+    with pytest.raises(ValueError, match="nodes: 'synapses' is no kind of node; use 'heads'"):
+        record_answers(*loaded, PROMPTS, new_tokens=4, batch_size=1, nodes="synapses")
 
 
 def test_the_error_is_of_both_kinds():
