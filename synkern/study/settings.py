@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, Any
 from synkern._faces import Later
 from synkern.analysis.options import NULL_NAMES
 from synkern.decomposition.options import AVERAGES, KINDS, REDUNDANCIES, STEPS
+from synkern.models.options import IN_MULTITUDES, NODE_SIGNALS, ZERO_FILLED
 from synkern.study.errors import ArgumentError, checks_of_arguments
 from synkern.study.options import Option, check, stated
 from synkern.study.prompts import Prompt, load_prompts
+from synkern.study.words import Words
 
 if TYPE_CHECKING:
     import torch
+
+    from synkern.models import nodes as node_kinds
 else:
     torch = Later("torch")
+    node_kinds = Later("synkern.models.nodes")
 
 TRAINED = "trained"
 CONTROL = "random"
@@ -33,9 +38,17 @@ WEIGHTS = (TRAINED, CONTROL)
 NONE = "none"
 """The choice of `detrend` and of `null` that does nothing."""
 
+GAUSSIAN, DISCRETE = KINDS
+"""The estimators, as `kind` names them."""
+
+KEPT = "kept"
+AVERAGED = "averaged"
+"""What becomes of pairs: matrices of all of them, or means over the pairs of each node."""
+
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
 _SURROGATES = 99
+_SIGNALS = "; ".join(f"{kind}: {', '.join(read)}" for kind, read in NODE_SIGNALS.items())
 # What takes the series of a recording apart.
 _DECOMPOSING = ("analysis", "null")
 
@@ -74,6 +87,23 @@ class StudyOptions:
             stated=False,
         ).described,
     )
+    nodes: str = field(
+        default=next(iter(NODE_SIGNALS)),
+        metadata=Option(
+            help="what is studied of the model",
+            more="A kind of node, as `synkern.record` takes it.",
+            choices=tuple(NODE_SIGNALS),
+            stages=("recording",),
+        ).described,
+    )
+    signal: str | None = field(
+        default=None,
+        metadata=Option(
+            help=f"what is read of a node, by default the first of its kind ({_SIGNALS})",
+            more="As `synkern.record` takes it.",
+            stages=("recording",),
+        ).described,
+    )
     # The prompts chosen are an ingredient of a recording, not how they were chosen.
     prompts: str | Path | Sequence[str] | None = field(
         default=None,
@@ -106,10 +136,10 @@ class StudyOptions:
     tau: int = field(
         default=1, metadata=Option(help="lag in tokens", least=1, stages=_DECOMPOSING).described
     )
-    kind: str = field(
-        default=KINDS[0],
+    kind: str | None = field(
+        default=None,
         metadata=Option(
-            help="estimator",
+            help=f"estimator, by default {GAUSSIAN}, or {DISCRETE} where idle nodes are 0",
             more="As in `synkern.phiid`, in nats or in bits.",
             choices=KINDS,
             stages=_DECOMPOSING,
@@ -131,6 +161,17 @@ class StudyOptions:
             more="Of trials, each is decomposed, and the atoms averaged. The others are pooled and "
             "decomposed once, and once more for every bootstrap draw.",
             choices=AVERAGES,
+            stages=("analysis",),
+        ).described,
+    )
+    pairs: str | None = field(
+        default=None,
+        metadata=Option(
+            help="whether matrices of all pairs are kept, or averaged by node at once "
+            f"(default: {KEPT}, {AVERAGED} of neurons)",
+            more="Averaged, memory grows with the nodes and not with their pairs; there is neither "
+            "a figure of pairs nor a null, an excess or a balance, which are made of single pairs.",
+            choices=(KEPT, AVERAGED),
             stages=("analysis",),
         ).described,
     )
@@ -238,6 +279,8 @@ class Settings(StudyOptions):
 
     Attributes:
         asked: the prompts that `prompts` and `max_prompts` stand for.
+
+    `signal`, `kind` and `pairs` are what is used, never None.
     """
 
     asked: tuple[Prompt, ...]
@@ -252,6 +295,24 @@ class Settings(StudyOptions):
         return {name: getattr(self, name) for name in ("tau", "kind", "redundancy", "backend")}
 
     @property
+    def words(self) -> Words:
+        """What the nodes are called."""
+        kind = node_kinds.checked_kind(self.nodes)
+        return Words(
+            kind=self.nodes,
+            one=kind.one,
+            many=kind.many,
+            numbered=kind.numbered,
+            signal=str(self.signal),
+            said=kind.signals[str(self.signal)].said,
+        )
+
+    @property
+    def averaged(self) -> bool:
+        """Whether only means over the pairs of each node are kept."""
+        return self.pairs == AVERAGED
+
+    @property
     def on_gpu(self) -> bool:
         """Whether the model runs on a GPU of CUDA."""
         return self.device.partition(":")[0] == "cuda"
@@ -259,7 +320,12 @@ class Settings(StudyOptions):
     @property
     def excess_absent(self) -> str | None:
         """Why the study can have no excess synergy, None if it can."""
-        if (self.kind, self.redundancy) != ("gaussian", "MMI"):
+        if self.averaged:
+            return (
+                "the persistence reference is one of single pairs, and this study kept only their "
+                f"mean for each node (pairs {AVERAGED})"
+            )
+        if (self.kind, self.redundancy) != (GAUSSIAN, "MMI"):
             return (
                 "the persistence reference exists for kind gaussian with redundancy MMI only, and "
                 f"this study used {self.kind} with {self.redundancy}"
@@ -298,8 +364,10 @@ def checked(given: StudyOptions) -> Settings:
     check(given)
     with checks_of_arguments():
         asked = _chosen(load_prompts(given.prompts), given.max_prompts)
+    given = _resolved(given)
     _check_samples(given)
     _check_null(given)
+    _check_averaged(given)
     null_draws = given.null_draws or (None if given.null == NONE else _SURROGATES)
     return Settings(**vars(given) | {"asked": asked, "null_draws": null_draws})
 
@@ -338,6 +406,47 @@ def _chosen(prompts: tuple[Prompt, ...], most: int | None) -> tuple[Prompt, ...]
             f"prompts: {len(prompts)} given; at least 2 are needed to say how certain a profile is"
         )
     return prompts
+
+
+def _resolved(given: StudyOptions) -> StudyOptions:
+    """The options with signal, estimator and treatment of pairs as they will be used."""
+    nodes, signals = given.nodes, NODE_SIGNALS[given.nodes]
+    signal = signals[0] if given.signal is None else given.signal
+    if signal not in signals:
+        raise ArgumentError(
+            f"signal = {signal!r} is none of {nodes}; choose from {', '.join(signals)}"
+        )
+    idle_is_zero = (nodes, signal) in ZERO_FILLED
+    if idle_is_zero and given.kind == GAUSSIAN:
+        others = [other for other in signals if (nodes, other) not in ZERO_FILLED]
+        instead = f", or choose another signal ({' or '.join(others)})" if others else ""
+        raise ArgumentError(
+            f"kind = {GAUSSIAN!r} with signal = {signal!r} of {nodes}, which is exactly 0 wherever "
+            "one is idle: no Gaussian can be fitted to mostly zeros; leave kind out, which is "
+            f"{DISCRETE} then{instead}"
+        )
+    return replace(
+        given,
+        signal=signal,
+        kind=given.kind or (DISCRETE if idle_is_zero else GAUSSIAN),
+        pairs=given.pairs or (AVERAGED if nodes in IN_MULTITUDES else KEPT),
+    )
+
+
+def _check_averaged(given: StudyOptions) -> None:
+    if given.pairs != AVERAGED:
+        return
+    said = f"pairs = {AVERAGED!r}" + ("" if given.nodes not in IN_MULTITUDES else " (for neurons)")
+    if given.average != "trials":
+        raise ArgumentError(
+            f"{said} averages the pairs of every prompt by node, but average = {given.average!r} "
+            f"pools the prompts; use average = 'trials', or pairs = {KEPT!r}"
+        )
+    if given.null != NONE:
+        raise ArgumentError(
+            f"null = {given.null!r} tests every pair, but {said} keeps only their mean for each "
+            f"node; use null = {NONE!r}, or pairs = {KEPT!r}"
+        )
 
 
 def _check_samples(given: StudyOptions) -> None:
