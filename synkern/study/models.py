@@ -27,6 +27,10 @@ else:
     answers = Later("synkern.recording.answers")
 
 
+FEWEST_LAYERS = 3
+"""A parabola over depth needs as many."""
+
+
 class Models:
     """The model of a study with its own and with random weights, loaded when first asked for."""
 
@@ -51,10 +55,10 @@ class Models:
                 "the model without quantisation"
             )
         config = model.config.get_text_config(decoder=True)
-        if config.num_hidden_layers < 3:
+        if config.num_hidden_layers < FEWEST_LAYERS:
             raise StudyError(
                 f"model {settings.model!r} has {config.num_hidden_layers} layer(s); a profile over "
-                "depth needs at least 3: choose a deeper model"
+                f"depth needs at least {FEWEST_LAYERS}: choose a deeper model"
             )
         return model, tokenizer
 
@@ -80,23 +84,33 @@ class Models:
             ) from error
 
     def inspect(self) -> Model:
-        """Return what decides how much a study takes: heads, context, lengths of the prompts.
+        """Return what decides how much a study takes: nodes, context, lengths of the prompts.
 
         Raises:
-            StudyError: the model cannot be loaded, or its heads cannot be read.
+            StudyError: the model cannot be loaded, its nodes cannot be read, or too few layers have
+                any.
         """
         settings = self._settings
         model, tokenizer = self._loaded
         with explained(settings):
-            heads = models.nodes_of(models.find_sites(model, "heads"))
+            sites = models.find_sites(model, settings.nodes, settings.signal)
+            nodes = models.nodes_of(sites)
             lengths = answers.prompt_lengths(tokenizer, [p.text for p in settings.asked])
         config = model.config.get_text_config(decoder=True)
-        layers = len({head.layer for head in heads})
+        layers = len({node.layer for node in nodes})
+        if layers < FEWEST_LAYERS:
+            raise StudyError(
+                f"model {settings.model!r} has {settings.words.many} in {layers} layer(s) only; a "
+                f"profile over depth needs at least {FEWEST_LAYERS}: choose a deeper model, or "
+                "other nodes"
+            )
+        # Other nodes than heads may be in fewer layers than have keys and values.
+        cached = layers if settings.nodes == "heads" else config.num_hidden_layers
         return Model(
-            nodes=len(heads),
+            nodes=len(nodes),
             layers=layers,
             context=upstream.context_length(model),
-            cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
+            cache_bytes=cache_bytes_of(config, cached, model.dtype.itemsize),
             prompt_tokens=lengths,
             parameters=sum(p.numel() for p in model.parameters()),
         )

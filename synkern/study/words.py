@@ -37,11 +37,6 @@ class Words:
         """One of them with its article."""
         return f"{'an' if self.one[0] in 'aeiouM' else 'a'} {self.one}"
 
-    @property
-    def that(self) -> str:
-        """The series that is read of one, with what is read in brackets."""
-        return self.said[0].lower() + self.said[1:] if self.said[1:2].islower() else self.said
-
     def among(self, layers: int) -> str:
         """Several of them and the layers that they are in."""
         return f"{self.full} in {layers} layers" if self.numbered else f"{self.full}, one a layer"

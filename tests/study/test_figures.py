@@ -6,20 +6,21 @@ import matplotlib as mpl
 import numpy as np
 
 from support.random_atoms import HEAD, LAYER, atoms, mean_of
+from support.tiny_study import HEADS
 from synkern.analysis.scores import RANKINGS
 from synkern.study.report import (
     excess_matrices,
-    head_maps,
     layer_profile_curves,
     null_curves,
     pair_matrices,
+    score_maps,
     synergy_curves,
 )
 
 
 def test_pair_matrices_have_layers_and_units():
     sts, rtr = mean_of(*atoms())
-    figure = pair_matrices(sts, rtr, LAYER, "title")
+    figure = pair_matrices(sts, rtr, LAYER, "title", HEADS)
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["Synergy (sts)", "Redundancy (rtr)"]
     for axes, matrix in zip(panels, (sts, rtr), strict=True):
@@ -32,9 +33,9 @@ def test_pair_matrices_have_layers_and_units():
     assert bars == ["synergy (nats)", "redundancy (nats)"]
 
 
-def test_head_maps_put_every_node_where_it_is():
+def test_maps_put_every_node_where_it_is():
     scores = {"rank_difference": np.arange(11.0) - 5, "mean_difference": np.arange(11.0)}
-    figure = head_maps(scores, LAYER, HEAD, "title")
+    figure = score_maps(scores, LAYER, HEAD, "title", HEADS)
     panels = [axes for axes in figure.axes if axes.get_title()]
     titles = ["rank difference", "mean difference (as published)"]
     assert [axes.get_title() for axes in panels] == titles
@@ -63,7 +64,7 @@ def test_profile_curves_can_be_told_apart_without_colour(profiles):
 
 def test_drawing_leaves_no_global_state():
     before = dict(mpl.rcParams)
-    figure = pair_matrices(*mean_of(*atoms()), LAYER, "title")
+    figure = pair_matrices(*mean_of(*atoms()), LAYER, "title", HEADS)
     figure.savefig(io.BytesIO(), format="png")
     assert dict(mpl.rcParams) == before
 
@@ -99,14 +100,14 @@ def test_an_incomplete_excess_looks_it(profiles):
 def test_the_excess_map_is_centred_and_leaves_gaps_grey():
     excess = np.where(np.eye(11, dtype=bool), np.nan, 0.5 - atoms()[0][0])
     excess[0, 1] = excess[1, 0] = np.nan
-    figure = excess_matrices(excess, np.full((11, 11), 0.5), LAYER, "title", "bits")
+    figure = excess_matrices(excess, np.full((11, 11), 0.5), LAYER, "title", HEADS, "bits")
     panels = [axes for axes in figure.axes if axes.get_title()]
     low, high = panels[0].images[0].get_clim()
     assert low == -high < 0
     np.testing.assert_array_equal(panels[0].images[0].get_array().filled(np.nan), excess)
     assert panels[1].images[0].get_clim() == (0, 1)
     assert "excess of sts (bits)" in [axes.get_ylabel() for axes in figure.axes]
-    nothing = excess_matrices(excess * np.nan, np.zeros((11, 11)), LAYER, "title")
+    nothing = excess_matrices(excess * np.nan, np.zeros((11, 11)), LAYER, "title", HEADS)
     nothing.savefig(io.BytesIO(), format="png")
 
 
@@ -114,7 +115,7 @@ def test_null_curves_are_shares_of_the_pairs_of_a_layer():
     q = np.where(LAYER[:, None] + LAYER[None, :] <= 2, 0.01, 0.5)
     q[np.arange(11), np.arange(11)] = np.nan
     test = {"p": q / 5, "q": q, "z": np.full((11, 11), -2.0)}
-    figure = null_curves({"trained": {"sts": test, "rtr": test}}, LAYER, 0.05, "title")
+    figure = null_curves({"trained": {"sts": test, "rtr": test}}, LAYER, 0.05, "title", HEADS)
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     by_hand = [
         np.mean([q[i, j] <= 0.05 for i in np.flatnonzero(k == LAYER) for j in range(11) if i != j])

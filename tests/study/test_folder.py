@@ -295,7 +295,7 @@ def test_a_study_of_an_earlier_format_is_named(tmp_path):
     metadata["format_version"] = 2
     del metadata["sha256"]
     np.savez(tmp_path / "study.npz", metadata=np.array(json.dumps(metadata)), **arrays)
-    with pytest.raises(StudyError, match="version 2, this is 'synkern study' version 3; move it"):
+    with pytest.raises(StudyError, match="version 2, this is 'synkern study' version 4; move it"):
         StudyFolder.open(tmp_path)
 
 

@@ -21,12 +21,12 @@ else:
 _LONG = 60.0
 
 
-def prepared(settings: Settings, norms: NDArray[Any]) -> NDArray[Any]:
-    """Return the series to decompose, (trials, time, nodes): the norms after `detrend`."""
+def prepared(settings: Settings, recorded: NDArray[Any]) -> NDArray[Any]:
+    """Return the series to decompose, (trials, time, nodes): the recorded ones after `detrend`."""
     if settings.detrend == NONE:
-        return norms
+        return recorded
     step: Any = settings.detrend
-    return np.asarray(decomposition.PREPROCESSING[step](norms))
+    return np.asarray(decomposition.PREPROCESSING[step](recorded))
 
 
 def for_backend(settings: Settings, series: NDArray[Any]) -> Any:
@@ -49,6 +49,20 @@ def decompose(
     with collected() as messages:
         result = decomposition.phiid(
             for_backend(settings, series), average=average, **settings.estimator
+        )
+    return result, messages
+
+
+def decompose_by_node(
+    settings: Settings, series: NDArray[Any]
+) -> tuple[decomposition.NodeMeans, list[str]]:
+    """Return the means over the pairs of each node in every trial, and what it warned of.
+
+    On the GPU or the host, as `decompose`.
+    """
+    with collected() as messages:
+        result = decomposition.phiid_nodes(
+            for_backend(settings, series), average=None, **settings.estimator
         )
     return result, messages
 
