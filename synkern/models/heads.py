@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,28 +18,28 @@ import torch
 from torch import Tensor, nn
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
-from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, probed
-from synkern.models.signals import Signal
+from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, looks_ahead, probed
 from synkern.models.sites import VectorSite
 from synkern.models.upstream import layer_index, observed_attention
 
-HEAD_SIGNALS = {
-    "norm": Signal("L2 norm of each head's output, before the output projection"),
-}
-"""What can be read of a head."""
-
 
 @dataclass
-class _AttentionCall:
+class Attention:
     """One call of an attention layer during the probe."""
 
     module: nn.Module
     output: Tensor  # (batch, sequence, heads, width)
+    weights: Tensor | None
+    """(batch, heads, queries, keys) where the implementation gives them."""
+    weights_place: int | None = None
+    """Where they are in what the module returns; None if it does not return them."""
     projection: nn.Module | None = None
     near_misses: list[nn.Module] = field(default_factory=list)
+    layer: int = -1
+    """The layer's own index."""
 
 
-def find_heads(model: nn.Module, signal: str = "norm") -> tuple[VectorSite, ...]:
+def find_heads(model: nn.Module) -> tuple[VectorSite, ...]:
     """Find the sites of the attention heads: the output projections of all layers, in layer order.
 
     Their values are (batch, sequence, heads * width), head after head. With latent attention the
@@ -51,7 +51,6 @@ def find_heads(model: nn.Module, signal: str = "norm") -> tuple[VectorSite, ...]
 
     Args:
         model: a causal language model of transformers, or a module that holds one.
-        signal: what the sites read, one of `HEAD_SIGNALS`.
 
     Returns:
         One site per attention layer. Its module is a linear layer of any kind: `nn.Linear`,
@@ -63,13 +62,26 @@ def find_heads(model: nn.Module, signal: str = "norm") -> tuple[VectorSite, ...]
             an encoder-decoder, no attention at all.
     """
     language_model = causal_lm(model)
+    names = {module: name for name, module in language_model.named_modules()}
+    return tuple(head_site(call, names) for call in find_attention(language_model))
+
+
+def head_site(call: Attention, names: Mapping[nn.Module, str]) -> VectorSite:
+    """The site of the heads of one attention layer that `find_attention` found."""
+    module = call.projection
+    assert module is not None
+    return VectorSite("heads", call.layer, names[module], module, *call.output.shape[2:])
+
+
+def find_attention(language_model: Any) -> tuple[Attention, ...]:
+    """Find the attention layers and their output projections, in layer order: see `find_heads`."""
     calls = probed(language_model, _attention_watched)
     if not calls:
         raise _no_attention(language_model)
     for call in calls:
         if call.projection is None:
             raise _no_projection(language_model, call)
-        if _looks_ahead(call.output):
+        if looks_ahead(call.output):
             raise _not_causal(language_model, call)
     modules = [call.projection for call in calls if call.projection is not None]
     names = {module: name for name, module in language_model.named_modules()}
@@ -80,26 +92,12 @@ def find_heads(model: nn.Module, signal: str = "norm") -> tuple[VectorSite, ...]
             f"{modules.count(shared)} attention calls of one forward pass, so its heads do not "
             f"belong to one layer. {ANY_SERIES}"
         )
-    sites = [
-        VectorSite("heads", layer, names[module], module, *call.output.shape[2:])
-        for layer, module, call in zip(_layer_indices(calls), modules, calls, strict=True)
-    ]
-    return tuple(sorted(sites, key=lambda site: site.layer))
+    for call, layer in zip(calls, _layer_indices(calls), strict=True):
+        call.layer = layer
+    return tuple(sorted(calls, key=lambda call: call.layer))
 
 
-def _looks_ahead(output: Tensor) -> bool:
-    """Whether an attention output of the probe depends on later tokens.
-
-    The rows of the probe differ in the last token only, so before it they are equal up to rounding,
-    which moves the last digits of the dtype; a look ahead moves the first. The square root of the
-    precision lies half-way between them in digits.
-    """
-    first, second = output[:, :-1].double()
-    tolerance = torch.finfo(output.dtype).eps ** 0.5
-    return bool((first - second).norm() > tolerance * first.norm())
-
-
-def _layer_indices(calls: list[_AttentionCall]) -> list[int]:
+def _layer_indices(calls: list[Attention]) -> list[int]:
     """The layers' own indices, which a cache needs, or the order of the calls without them."""
     own = [layer_index(call.module) for call in calls]
     indices = [index for index in own if index is not None]
@@ -107,17 +105,18 @@ def _layer_indices(calls: list[_AttentionCall]) -> list[int]:
 
 
 @contextmanager
-def _attention_watched(model: nn.Module) -> Iterator[list[_AttentionCall]]:
+def _attention_watched(model: nn.Module) -> Iterator[list[Attention]]:
     """Note the attention calls of a pass through `model`, each with its output projection."""
-    calls: list[_AttentionCall] = []
+    calls: list[Attention] = []
     inside, thread = set(model.modules()), threading.get_ident()
 
-    def attention_ran(module: nn.Module, output: Any) -> None:
+    def attention_ran(module: nn.Module, output: Any, weights: Any) -> None:
         if module not in inside or threading.get_ident() != thread:
             return
         # A clone: a gate that multiplies in place would otherwise change what is compared.
         if isinstance(output, Tensor) and output.dim() == 4:
-            calls.append(_AttentionCall(module, output.clone()))
+            weights = weights if isinstance(weights, Tensor) else None
+            calls.append(Attention(module, output.clone(), weights))
 
     def layer_entered(module: nn.Module, args: tuple[Any, ...]) -> None:
         if not calls or calls[-1].projection is not None or not args:
@@ -133,9 +132,17 @@ def _attention_watched(model: nn.Module) -> Iterator[list[_AttentionCall]]:
         elif module in set(call.module.modules()):
             call.near_misses.append(module)
 
+    def returned(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not calls or calls[-1].module is not module or calls[-1].weights is None:
+            return
+        if isinstance(output, tuple):
+            of_this = [i for i, value in enumerate(output) if value is calls[-1].weights]
+            calls[-1].weights_place = of_this[0] if of_this else None
+
     with ExitStack() as stack:
         stack.enter_context(observed_attention(attention_ran))
         for module in inside:
+            stack.callback(module.register_forward_hook(returned).remove)
             if _has_weight_matrix(module):
                 handle = module.register_forward_pre_hook(layer_entered)
                 stack.callback(handle.remove)
@@ -167,7 +174,7 @@ def _no_attention(model: Any) -> UnsupportedModelError:
     return UnsupportedModelError(f"model: {type(model).__name__}: {found}. {ANY_SERIES}")
 
 
-def _no_projection(model: Any, call: _AttentionCall) -> UnsupportedModelError:
+def _no_projection(model: Any, call: Attention) -> UnsupportedModelError:
     names = {module: name for name, module in model.named_modules()}
     heads, width = call.output.shape[2:]
     what = (
@@ -189,7 +196,7 @@ def _no_projection(model: Any, call: _AttentionCall) -> UnsupportedModelError:
     return UnsupportedModelError(f"{what}. {ANY_SERIES}")
 
 
-def _not_causal(model: Any, call: _AttentionCall) -> UnsupportedModelError:
+def _not_causal(model: Any, call: Attention) -> UnsupportedModelError:
     names = {module: name for name, module in model.named_modules()}
     return UnsupportedModelError(
         f"model: {type(model).__name__} looks ahead: at {names[call.module]} an earlier token "

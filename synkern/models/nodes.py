@@ -12,7 +12,10 @@ from typing import TypeAlias
 
 from torch import nn
 
-from synkern.models.heads import HEAD_SIGNALS, find_heads
+from synkern.models.blocks import MLP_SIGNALS, find_mlps
+from synkern.models.head_signals import HEAD_SIGNALS, find_heads_to_read
+from synkern.models.layers import LAYER_SIGNALS, find_layers
+from synkern.models.neurons import NEURON_SIGNALS, find_neurons
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
 
@@ -44,7 +47,10 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "heads": Kind("head", "heads", "H", find_heads, HEAD_SIGNALS),
+    "heads": Kind("head", "heads", "H", find_heads_to_read, HEAD_SIGNALS),
+    "mlps": Kind("MLP block", "MLP blocks", "M", find_mlps, MLP_SIGNALS, numbered=False),
+    "neurons": Kind("neuron", "neurons", "N", find_neurons, NEURON_SIGNALS),
+    "layers": Kind("layer", "layers", "", find_layers, LAYER_SIGNALS, numbered=False),
 }
 """Every kind of node, by the name that `record(model, nodes=...)` takes."""
 

@@ -144,3 +144,22 @@ def _tokens(model: Any) -> Tensor:
     plain = [i for i in range(enough + len(special)) if i not in special][:enough]
     first, last = plain[: PROBE_LENGTH - 1], plain[PROBE_LENGTH - 1 :]
     return torch.tensor([[*first, token] for token in last], device=inputs_device(model))
+
+
+def looks_ahead(output: Tensor) -> bool:
+    """Whether an output (batch, sequence, ...) of the probe depends on later tokens.
+
+    The rows of the probe differ in the last token only, so before it they are equal up to rounding.
+    """
+    first, second = output[:, :-1]
+    return differs(second, first)
+
+
+def differs(tensor: Tensor, other: Tensor, *, dtype: torch.dtype | None = None) -> bool:
+    """Whether tensors differ by more than rounding, in numbers of this type, that of `other`.
+
+    Rounding moves the last digits of the type, another computation the first. The square root of
+    the precision lies half-way between them in digits.
+    """
+    tolerance = torch.finfo(dtype or other.dtype).eps ** 0.5
+    return bool((tensor.double() - other.double()).norm() > tolerance * other.double().norm())

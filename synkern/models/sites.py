@@ -98,20 +98,11 @@ class Site(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class VectorSite(Site):
-    """Nodes that are vectors of one width, side by side: values (..., count * width).
-
-    The activity of a node is the L2 norm of its vector. A kind that reads another number is another
-    `Site`: what reads many values at once counts on the norm.
-    """
+class SideBySideSite(Site):
+    """Nodes that are vectors of one width, side by side: values (..., count * width)."""
 
     width: int
     """Numbers per node."""
-
-    @final
-    def read(self, values: Tensor) -> Tensor:
-        """The L2 norm of every node: (..., count * width) of any float to float32 (..., count)."""
-        return vector_norms(values, self.width)
 
     def write(self, values: Tensor, nodes: Sequence[int], with_: With) -> Tensor:
         """The values with other vectors in place of some: see `Site.write`.
@@ -135,6 +126,54 @@ class VectorSite(Site):
             new = new.to(own)
         vectors[..., indices, :] = new
         return written
+
+
+@dataclass(frozen=True, eq=False)
+class VectorSite(SideBySideSite):
+    """Vectors side by side, the activity of each of which is its L2 norm.
+
+    A kind that reads another number is another `SideBySideSite`: what reads many values at once
+    counts on the norm.
+    """
+
+    @final
+    def read(self, values: Tensor) -> Tensor:
+        """The L2 norm of every node: (..., count * width) of any float to float32 (..., count)."""
+        return vector_norms(values, self.width)
+
+
+@dataclass(frozen=True, eq=False)
+class OutputSite(VectorSite):
+    """Vectors side by side in what a module returns, or in the first entry of it."""
+
+    def watch(self, receive: Callable[[Tensor], None]) -> RemovableHandle:
+        """See `Site.watch`; the values are what the module returns."""
+
+        def returned(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            receive(first_returned(output))
+
+        return self.module.register_forward_hook(outside_graphs(returned))
+
+    def edit(self, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+        """See `Site.edit`; the module returns the changed values."""
+
+        def changed(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            return with_first(output, change(first_returned(output)))
+
+        return self.module.register_forward_hook(outside_graphs(changed))
+
+
+def first_returned(output: Any) -> Any:
+    """What a module returns, or the first entry of it where it returns several things."""
+    return output[0] if isinstance(output, tuple | list) and output else output
+
+
+def with_first(output: Any, new: Tensor) -> Any:
+    """What a module returns, with something else where `first_returned` looks."""
+    if not isinstance(output, tuple | list):
+        return new
+    entries = (new, *output[1:])
+    return list(entries) if isinstance(output, list) else entries
 
 
 def vector_norms(values: Tensor, width: int) -> Tensor:

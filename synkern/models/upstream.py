@@ -313,8 +313,10 @@ def _token_embedding(model: Any) -> Any:
 
 
 @contextmanager
-def observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]:
-    """Call `seen(module, output)` after every call through transformers' attention interface.
+def observed_attention(seen: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Call `seen(module, output, weights)` after every call through transformers' interface.
+
+    The weights (batch, heads, queries, keys) are there where the implementation gives them.
 
     Models ask the interface for a function at every call and hand it their own eager one as a
     fall-back, so this sees every implementation.
@@ -327,7 +329,7 @@ def observed_attention(seen: Callable[[nn.Module, Any], None]) -> Iterator[None]
 
         def attend_and_tell(module: nn.Module, *inputs: Any, **options: Any) -> Any:
             result = attend(module, *inputs, **options)
-            seen(module, result[0])
+            seen(module, *result[:2])
             return result
 
         return attend_and_tell
@@ -346,6 +348,22 @@ def layer_index(attention: nn.Module) -> int | None:
 
 
 # --- torch ---------------------------------------------------------------------------------------
+
+
+def plain_linear_weight(module: nn.Module) -> Tensor | None:
+    """The weight (outputs, inputs) of a linear layer that multiplies by it and nothing else.
+
+    None for all other modules, as those of quantised models, which may say to be linear layers.
+    """
+    # A plain parameter: a tensor of a class of its own may hold something else than it shows.
+    weight = getattr(module, "weight", None)
+    if type(weight) is not nn.Parameter or not weight.is_floating_point() or weight.dim() != 2:
+        return None
+    forward = getattr(type(module), "forward", None)
+    if forward is nn.Linear.forward:
+        return weight
+    # GPT-2's, which keeps its weight the other way round.
+    return weight.T if forward is import_llm("transformers.pytorch_utils").Conv1D.forward else None
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -431,4 +449,13 @@ def soft_prompt(model: nn.Module) -> str | None:
             if getattr(config, "is_prompt_learning", False):
                 kind = config.peft_type
                 return str(getattr(kind, "value", kind))
+    return None
+
+
+def adapter_around(model: nn.Module, linear: nn.Module) -> nn.Module | None:
+    """The adapter of peft around a linear layer, if what it adds is not in the layer's weight."""
+    for module in model.modules():
+        if module.__dict__.get("_modules", {}).get("base_layer") is linear:
+            idle = getattr(module, "merged", False) or getattr(module, "disable_adapters", False)
+            return None if idle else module
     return None

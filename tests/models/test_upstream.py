@@ -198,7 +198,7 @@ def test_positions_that_depend_on_images():
 def test_the_attention_interface_is_asked_at_every_call(name, attention):
     model, seen = build(name, attention), []
     before = tf.modeling_utils.AttentionInterface.get_interface
-    with upstream.observed_attention(lambda module, output: seen.append((module, output))):
+    with upstream.observed_attention(lambda module, output, _: seen.append((module, output))):
         model(prompts(2, 3))
     _, layers, heads, width, _ = ARCHITECTURES[name]
     assert [tuple(output.shape) for _, output in seen] == [(2, 3, heads, width)] * layers
