@@ -13,9 +13,11 @@ from typing import TypeAlias
 from torch import nn
 
 from synkern.models.blocks import MLP_SIGNALS, find_mlps
+from synkern.models.experts import EXPERT_SIGNALS, find_experts
 from synkern.models.head_signals import HEAD_SIGNALS, find_heads_to_read
 from synkern.models.layers import LAYER_SIGNALS, find_layers
 from synkern.models.neurons import NEURON_SIGNALS, find_neurons
+from synkern.models.shared_experts import SHARED_SIGNALS, find_shared_experts
 from synkern.models.signals import Signal
 from synkern.models.sites import Site
 
@@ -48,9 +50,18 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "heads": Kind("head", "heads", "H", find_heads_to_read, HEAD_SIGNALS),
+    "experts": Kind("expert", "experts", "E", find_experts, EXPERT_SIGNALS),
+    "shared_experts": Kind(
+        "layer of shared experts",
+        "shared experts",
+        "S",
+        find_shared_experts,
+        SHARED_SIGNALS,
+        numbered=False,
+    ),
     "mlps": Kind("MLP block", "MLP blocks", "M", find_mlps, MLP_SIGNALS, numbered=False),
-    "neurons": Kind("neuron", "neurons", "N", find_neurons, NEURON_SIGNALS),
     "layers": Kind("layer", "layers", "", find_layers, LAYER_SIGNALS, numbered=False),
+    "neurons": Kind("neuron", "neurons", "N", find_neurons, NEURON_SIGNALS),
 }
 """Every kind of node, by the name that `record(model, nodes=...)` takes."""
 

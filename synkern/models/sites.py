@@ -23,6 +23,19 @@ With: TypeAlias = float | Tensor | Callable[[Tensor], Tensor]
 """What `Site.write` puts in place of nodes: a number or a tensor, or a function of their own."""
 
 
+class Handles(RemovableHandle):
+    """Several handles that are removed together, the last first."""
+
+    def __init__(self, *handles: RemovableHandle) -> None:
+        """Take handles of hooks that are there."""
+        self._handles = handles
+
+    def remove(self) -> None:
+        """Remove the hooks of all of them."""
+        for handle in reversed(self._handles):
+            handle.remove()
+
+
 @dataclass(frozen=True, eq=False)
 class Site(ABC):
     """A place in one layer of a model at which one module handles `count` nodes together.
@@ -110,7 +123,7 @@ class SideBySideSite(Site):
         `with_` as a tensor has, or broadcasts to, the shape (..., nodes, width) of what it
         replaces; as a function it is given that and returns such a tensor.
         """
-        indices = _checked(nodes, self)
+        indices = checked_nodes(nodes, self)
         if not indices:
             return values
         written = values.clone()
@@ -118,12 +131,7 @@ class SideBySideSite(Site):
         own = vectors[..., indices, :]
         new = with_(own) if callable(with_) else with_
         if isinstance(new, Tensor):
-            if not _fits(new.shape, own.shape):
-                raise ValueError(
-                    f"with_: shape {tuple(new.shape)} does not fit the {len(indices)} nodes of "
-                    f"{self.name}, {tuple(own.shape)}; give (..., nodes, width)"
-                )
-            new = new.to(own)
+            new = fitting(new, own, self)
         vectors[..., indices, :] = new
         return written
 
@@ -192,8 +200,26 @@ def _fits(shape: torch.Size, place: torch.Size) -> bool:
     )
 
 
-def _checked(nodes: Sequence[int], site: Site) -> list[int]:
-    """Indices of nodes of a site, checked."""
+def fitting(new: Tensor, own: Tensor, site: Site) -> Tensor:
+    """What is to come in place of the nodes' own (..., nodes, width), in their type and place.
+
+    Raises:
+        ValueError: it does not broadcast to their shape.
+    """
+    if not _fits(new.shape, own.shape):
+        raise ValueError(
+            f"with_: shape {tuple(new.shape)} does not fit the {own.shape[-2]} nodes of "
+            f"{site.name}, {tuple(own.shape)}; give (..., nodes, width)"
+        )
+    return new.to(own)
+
+
+def checked_nodes(nodes: Sequence[int], site: Site) -> list[int]:
+    """Indices of nodes of a site, checked.
+
+    Raises:
+        ValueError: a node that the site does not have, or twice.
+    """
     indices = [int(node) for node in nodes]
     wrong = [index for index in indices if not 0 <= index < site.count]
     if wrong:

@@ -18,6 +18,7 @@ configuration and `is_quantized` of a model, and hides the progress bars of
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -345,6 +346,28 @@ def layer_index(attention: nn.Module) -> int | None:
     """The layer that an attention module says it belongs to, if it does."""
     index = getattr(attention, "layer_idx", None)
     return index if isinstance(index, int) else None
+
+
+# --- transformers: experts -----------------------------------------------------------------------
+
+
+def experts_in(module: nn.Module) -> int | None:
+    """How many experts a module holds: as it says, or as many as it has matrices in one weight."""
+    count = getattr(module, "num_experts", None)
+    stacks = [len(p) for p in module.parameters() if p.dim() == 3]
+    return count if isinstance(count, int) else max(stacks, default=None)
+
+
+def experts_forward(module: nn.Module) -> Callable[..., Tensor]:
+    """The forward of experts that runs one after another, where a module has several.
+
+    transformers lets a function of the configuration's choice stand in for it, and keeps it beside.
+    One that was put in place on the module itself (by accelerate, to fetch weights) stays.
+    """
+    plain = getattr(type(module).forward, "__wrapped__", None)
+    if plain is None or "forward" in vars(module):
+        return module.forward
+    return functools.partial(plain, module)
 
 
 # --- torch ---------------------------------------------------------------------------------------

@@ -122,6 +122,127 @@ def build(name, attention="sdpa", dtype=torch.float32, seed=0):
     return initialise(*make(), attention=attention, dtype=dtype, seed=seed)
 
 
+# What a model with experts has beside; every family takes its own names from it.
+MOE = {
+    "num_local_experts": 8,
+    "num_experts": 8,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 32,
+}
+DEEPSEEK = {
+    **MOE,
+    "num_key_value_heads": 3,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 10,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
+    "routed_scaling_factor": 2.5,
+}
+
+
+def with_experts(name, **config):
+    """A model of three layers with 8 experts, 3 of which are chosen for a token."""
+    config_class = getattr(tf, f"{name}Config")
+    taken = {**inspect.signature(config_class).parameters, **config_class.attribute_map}
+    own = {**DECODER, **MOE, **config}
+    return causal(name, **{k: v for k, v in own.items() if k in taken})
+
+
+# name: (class and configuration, layers with experts, what the router's probabilities are, name of
+# the experts of the last layer within it)
+EXPERTS = {
+    "mixtral": (with_experts("Mixtral"), [0, 1, 2], "softmax", "mlp.experts"),
+    "qwen2_moe": (
+        with_experts("Qwen2Moe", shared_expert_intermediate_size=40),
+        [0, 1, 2],
+        "softmax",
+        "mlp.experts",
+    ),
+    "qwen3_moe": (
+        with_experts("Qwen3Moe", norm_topk_prob=True),
+        [0, 1, 2],
+        "softmax",
+        "mlp.experts",
+    ),
+    "olmoe": (with_experts("Olmoe"), [0, 1, 2], "softmax", "mlp.experts"),
+    "deepseek_v2": (
+        with_experts("DeepseekV2", **DEEPSEEK, topk_method="group_limited_greedy"),
+        [1, 2],
+        "softmax",
+        "mlp.experts",
+    ),
+    "deepseek_v3": (with_experts("DeepseekV3", **DEEPSEEK), [1, 2], "sigmoid", "mlp.experts"),
+    # Biases, a clamped activation, gate and up interleaved, weights the other way round.
+    "gpt_oss": (with_experts("GptOss", head_dim=16), [0, 1, 2], "softmax", "mlp.experts"),
+    "granitemoe": (with_experts("GraniteMoe"), [0, 1, 2], "softmax", "block_sparse_moe.experts"),
+    "phimoe": (with_experts("Phimoe", num_experts_per_tok=2), [0, 1, 2], None, "mlp.experts"),
+    "ernie4_5_moe": (
+        with_experts("Ernie4_5_Moe", moe_num_experts=8, moe_k=3, moe_num_shared_experts=1),
+        [1, 2],
+        "softmax",
+        "mlp.experts",
+    ),
+    "gemma4": (
+        lambda: (
+            tf.Gemma4ForCausalLM,
+            tf.Gemma4TextConfig(
+                **DECODER,
+                num_experts=8,
+                top_k_experts=3,
+                moe_intermediate_size=32,
+                head_dim=16,
+                enable_moe_block=True,
+                hidden_size_per_layer_input=0,
+            ),
+        ),
+        [0, 1, 2],
+        "probabilities",
+        "experts",
+    ),
+}
+
+
+def build_experts(name, experts="eager", dtype=torch.float32, seed=0):
+    """A tiny model with experts whose random weights are large enough for them to differ."""
+    make, *_ = EXPERTS[name]
+    attention = "eager" if name == "gpt_oss" else "sdpa"
+    model_class, config = make()
+    config._experts_implementation = experts
+    return initialise(model_class, config, attention=attention, dtype=dtype, seed=seed)
+
+
+def experts_by_definition(model, name, call):
+    """Of one call of the experts of a layer: each expert's output (N, experts, width) in float64.
+
+    From the weights alone, expert by expert; `call` is (hidden, indices, weights).
+    """
+    experts, hidden = call[0], call[1].double()
+    outputs = []
+    for e in range(8):
+        if name == "gpt_oss":
+            both = hidden @ experts.gate_up_proj[e].double() + experts.gate_up_proj_bias[e].double()
+            gate = both[:, 0::2].clamp(max=experts.limit)
+            up = both[:, 1::2].clamp(-experts.limit, experts.limit)
+            inner = (up + 1) * gate * torch.sigmoid(experts.alpha * gate)
+            own = inner @ experts.down_proj[e].double() + experts.down_proj_bias[e].double()
+        else:
+            gate, up = (hidden @ experts.gate_up_proj[e].double().T).chunk(2, -1)
+            act = torch.nn.functional.silu if name != "gemma4" else gelu_tanh
+            own = (act(gate) * up) @ experts.down_proj[e].double().T
+        outputs.append(own)
+    return torch.stack(outputs, 1)
+
+
+def gelu_tanh(x):
+    return torch.nn.functional.gelu(x, approximate="tanh")
+
+
 def initialise(model_class, config, attention="sdpa", dtype=torch.float32, seed=0):
     config._attn_implementation = attention
     with torch.random.fork_rng(devices=[]):
@@ -131,6 +252,9 @@ def initialise(model_class, config, attention="sdpa", dtype=torch.float32, seed=
             for parameter in model.parameters():
                 if parameter.dim() > 1:
                     parameter.normal_(std=0.15)
+            for buffer_name, buffer in model.named_buffers():
+                if "correction_bias" in buffer_name:  # what moves the choice, but not the weights
+                    buffer.normal_(std=0.2)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     model.generation_config.eos_token_id = None
