@@ -7,6 +7,7 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
+`synkern.tasks` makes tasks for language models, and scores how well they do.
 """
 
 import importlib
@@ -99,7 +100,8 @@ _HOMES = {
     "replay": "recording",
     "stack_trials": "decomposition",
 }
-_FOLDERS = {name: name for name in ("analysis", "decomposition", "models", "recording", "study")}
+_SHOWN = ("analysis", "decomposition", "models", "recording", "study", "tasks")
+_FOLDERS = {name: name for name in _SHOWN}
 
 
 if "torch" in sys.modules:

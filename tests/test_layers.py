@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 GROUND = {f"_{name}" for name in ("arrays", "checks", "exact", "forks", "memory", "names")}
 GROUND |= {"_tensors", "_warnings"}
 TOWERS = {"decomposition", "analysis", "scale", "models", "recording", "interventions", "training"}
+TOWERS |= {"tasks"}
 
 # What the code of a place may import beside itself. "faces" is how names are shown, and the
 # version; "door" what crosses from kernels/; "ground" the modules of synkern/ that know arrays,
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "scale": {"faces", "door", "ground", "decomposition"},
     "models": {"faces", "door", "ground"},
     "recording": {"faces", "door", "ground", "models"},
+    "tasks": {"faces", "door", "ground", "models"},
     "interventions": {"faces", "door", "ground", "models"},
     "training": {"faces", "door", "ground", "models"},
     "study": {"faces", "door", "ground", "study.stages", "study.report", *TOWERS},

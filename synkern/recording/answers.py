@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from synkern.models.greedy import greedy
 from synkern.models.nodes import Kinds, Node, Signals
 from synkern.models.upstream import context_length, inputs_device, vocabulary_size
 from synkern.recording.decoding import token_ids, too_long
@@ -121,7 +121,7 @@ def record_answers(
     answering = _Answering(model, tokenizer, new_tokens, nodes, signal, ends, progress)
     batches: list[_Batch] = []
     model.eval()
-    with _greedy(model, tokenizer, new_tokens), torch.inference_mode():
+    with greedy(model, new_tokens, tokenizer.pad_token_id), torch.inference_mode():
         for first in range(0, len(inputs), batch_size):
             batches.append(answering.answer(inputs[first : first + batch_size], first))
             batch_done(batches[-1].series)
@@ -268,26 +268,3 @@ def _refuse_unreadable(model: Any, encoded: Any, first: int, new_tokens: int) ->
             f"prompt {first + int(lengths.argmax())} (from 0) is {int(lengths.max())} tokens long "
             f"and is to get {new_tokens} more: {too_long(model, longest, context)}"
         )
-
-
-@contextmanager
-def _greedy(model: Any, tokenizer: Any, new_tokens: int) -> Iterator[None]:
-    """Give the model fresh generation settings for a while.
-
-    Passing settings to `generate` is not enough: what they leave open is filled in from the
-    model's own, where temperatures warn and repetition penalties change a greedy answer.
-    """
-    own = model.generation_config
-    model.generation_config = type(own)(
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        max_new_tokens=new_tokens,
-        bos_token_id=own.bos_token_id,
-        eos_token_id=own.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    try:
-        yield
-    finally:
-        model.generation_config = own
