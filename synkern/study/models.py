@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from synkern import models, recording
 from synkern._faces import Later
+from synkern.models.options import OF_ATTENTION
 from synkern.study.errors import MissingPackageError, StudyError
 from synkern.study.room import Model, cache_bytes_of
 from synkern.study.settings import CONTROL, Settings
@@ -67,12 +68,16 @@ class Models:
         try:
             # Like our own bars: a log, which may be on a full disk, gets none.
             with _loading_bars(settings.progress and _is_terminal(sys.stderr)):
-                return models.load(
+                model, tokenizer = models.load(
                     settings.model,
                     dtype=settings.dtype,
                     device=settings.device,
                     trust_remote_code=settings.trust_remote_code,
                 )
+            if (settings.nodes, settings.signal) in OF_ATTENTION:
+                settings.say(f"signal {settings.signal!r} needs eager attention: it is used")
+                model.set_attn_implementation("eager")
+            return model, tokenizer
         except ImportError as error:
             raise MissingPackageError(
                 f"model {settings.model!r} cannot be loaded: {_shortened(error)}"

@@ -80,8 +80,8 @@ def run_study(options: StudyOptions) -> Study:
     `W_autocorrelation` (nodes,), each node's own correlation at lag tau, mean over the trials; and
     `W_profile_F` for every field F of `synkern.analysis.profile.LayerProfile`, with one row per
     ranking and mean: `W_profile_ranking` (rows,) names them, `W_profile_scores` is (rows, nodes),
-    `W_profile_mean` (rows, layers), `W_profile_quadratic_interval` (rows, 2), and so on. Where there is excess synergy,
-    `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the pair has a reference,
+    `W_profile_mean` (rows, layers), `W_profile_quadratic_interval` (rows, 2), and so on. Where
+    there is excess synergy, `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the pair has a reference,
     and `W_excess_trials` their number. With a null, for A `sts` or `rtr`, `W_null_A_p`,
     `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values, mean over the
     surrogates, and the observed mean's distance from it in their standard deviations.

@@ -53,4 +53,4 @@ class Words:
     @property
     def axis(self) -> str:
         """What an axis shows on which they stand in order of layer."""
-        return f"{self.one}, by layer" if self.numbered else self.one
+        return self.one if self.one == "layer" else f"{self.one}, by layer"

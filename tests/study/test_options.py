@@ -19,8 +19,8 @@ OPTIONS = {one.name: (one, option) for one, option in options_of(study.StudyOpti
 GIVEN = {
     "model": (["--model", "mine"], "mine"),
     "out": ([], "here"),
-    "nodes": (["--nodes", "heads"], "heads"),
-    "signal": (["--signal", "norm"], "norm"),
+    "nodes": (["--nodes", "experts"], "experts"),
+    "signal": (["--signal", "gate"], "gate"),
     "prompts": (["--prompts", "file"], "file"),
     "max_prompts": (["--max-prompts", "3"], 3),
     "new_tokens": (["--new-tokens", "40"], 40),

@@ -34,8 +34,8 @@ CHAT = (
 )
 
 
-def save_model(folder, *, layers=4, chat_template=None, **config):
-    """Write a random Llama of `layers` x 2 heads with a tokenizer of whole words."""
+def save_model(folder, *, layers=4, chat_template=None, family="Llama", **config):
+    """Write a random model, of `layers` x 2 heads, with a tokenizer of whole words."""
     specials = ["<pad>", "<s>", "</s>", "<unk>"]
     vocabulary = {word: i for i, word in enumerate([*specials, *WORDS])}
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -64,7 +64,8 @@ def save_model(folder, *, layers=4, chat_template=None, **config):
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(123)
-        model = tf.LlamaForCausalLM(tf.LlamaConfig(**settings | config))
+        made = getattr(tf, f"{family}Config")(**settings | config)
+        model = getattr(tf, f"{family}ForCausalLM")(made)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
