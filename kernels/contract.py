@@ -206,6 +206,10 @@ class Limits:
             sample: arrays of 1 to 3 MB, 14 MB in all.
         apart: atoms of single trials held at a time where trials differ in their samples.
         side: nodes to a side of the rectangles that are then averaged at a time for sums by node.
+        prepared: values of a series, all trials, that are made ready at a time for sums by node; the
+            compiled backend takes 35 bytes for each.
+        paired: nodes from which a compiled backend takes a series as pairs of samples, which takes
+            fewer products, and more time to make ready.
     """
 
     tile: int | None = None
@@ -217,6 +221,8 @@ class Limits:
     part: int = 1 << 15
     apart: int = 1 << 23
     side: int = 1024
+    prepared: int = 1 << 26
+    paired: int = 512
 
 
 LIMITS = Limits()

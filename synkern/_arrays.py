@@ -177,8 +177,7 @@ def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> In
             "use backend='torch' or pass a detached tensor"
         )
     # NumPy has no bfloat16.
-    host = tensor.double() if tensor.is_floating_point() else tensor
-    return Incoming(_tensors.as_numpy(host, argument), torch.from_numpy)
+    return Incoming(_tensors.as_numpy(_of_numpy(tensor), argument), torch.from_numpy)
 
 
 def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
@@ -201,7 +200,7 @@ def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
             f"{argument} requires a gradient, which a CuPy backend cannot give; "
             "use backend='torch' or 'auto', or pass a detached tensor"
         )
-    tensor = _for_dlpack(array)
+    tensor = _of_numpy(array)
     with _on_stream_of(tensor):
         taken = importlib.import_module("cupy").from_dlpack(tensor)
     return Incoming(taken, torch.utils.dlpack.from_dlpack)
@@ -224,8 +223,8 @@ def _in_host_memory(array: Any) -> bool:
     return native(array)[1] == "cpu"
 
 
-def _for_dlpack(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself where CuPy has its dtype."""
+def _of_numpy(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself where NumPy and CuPy have its dtype."""
     known = (torch.float16, torch.float32, torch.float64)
     return tensor if not tensor.is_floating_point() or tensor.dtype in known else tensor.double()
 

@@ -22,6 +22,9 @@ LEAVE_OUT = (
 )
 """What to do about samples that are missing."""
 
+_LARGE = 1 << 24
+"""Values of a series on the host from which it is looked at a trial at a time."""
+
 FEW_SAMPLES = 30
 """Below this the estimate is dominated by its bias."""
 
@@ -198,6 +201,8 @@ def series(
         )
     if tau is not None and valid is None:
         samples(time, tau, trials=trials, pooled=pooled, hint=hint)
+    if valid is None and _finite_in_parts(xp, array):
+        return array
     finite = xp.isfinite(array)
     if valid is not None:
         finite = finite | ~like(valid, array)[..., None]
@@ -209,6 +214,13 @@ def series(
             f"time {step}, node {node}: {float(array[trial, step, node])}; {LEAVE_OUT}"
         )
     return array
+
+
+def _finite_in_parts(xp: Any, array: Any) -> bool:
+    """Whether all is finite, trial by trial where truth values of a large series take memory."""
+    if not isinstance(array, np.ndarray) or array.size < _LARGE:
+        return False  # Not asked: the answer for the whole says where it is not, too.
+    return all(bool(xp.isfinite(trial).all()) for trial in array)
 
 
 def steady_nodes(

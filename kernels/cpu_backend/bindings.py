@@ -31,10 +31,13 @@ class Task(ctypes.Structure):
         ("samples", _INT),
         ("estimator", _INT),
         ("values", _POINTER),
+        ("taps", _POINTER),
+        ("ends", _POINTER),
         ("past", _POINTER),
         ("future", _POINTER),
         ("lagged", _POINTER),
         ("own", _POINTER),
+        ("magnified", _POINTER),
         ("constant", _POINTER),
         ("table", _POINTER),
         ("limit", ctypes.c_double),
@@ -45,6 +48,8 @@ class Task(ctypes.Structure):
         ("mirror", _POINTER),
         ("per_trial", _INT),
         ("threads", _INT),
+        ("blocks", _INT),
+        ("tau", _INT),
     )
 
 
@@ -77,6 +82,7 @@ _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
     "error": (ctypes.c_char_p, ()),
     "heed": (None, [_POINTER] * 5),
     "standardise": (ctypes.c_int, (_POINTER, *[_INT] * 4, *[_POINTER] * 4, _INT)),
+    "pair_up": (ctypes.c_int, (_POINTER, *[_INT] * 4, *[_POINTER] * 6, _INT)),
     "pack": (ctypes.c_int, (*[_POINTER] * 2, *[_INT] * 3, *[_POINTER] * 2, _INT)),
     "matrices_f64": (_POINTER, [_POINTER] * 3),
     "matrices_f32": (_POINTER, [_POINTER] * 3),

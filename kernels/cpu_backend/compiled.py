@@ -22,7 +22,7 @@ from ..contract import Estimator, Key, Request, Wanted, smallest_trusted
 from ..formulas.moments import Moments
 from ..lattice import TWO
 from . import bindings as native
-from .layouts import PANEL, Packed, Words, unit_vectors, words
+from .layouts import PAIRED, PANEL, Packed, Paired, Words, correlated, unit_vectors, words
 
 TILE = 64
 """Rows and columns of a tile; as in native/host/engine.h."""
@@ -48,7 +48,7 @@ class Kernel:
     """
 
     number: int
-    features: Callable[[Any, Request], Packed | Words | Moments]
+    features: Callable[[Any, Request], Packed | Paired | Words | Moments]
     fixed: float
     per_sample: float
     gathered_cost: float
@@ -61,7 +61,7 @@ class Kernel:
         return self.gathered_cost / estimator.gathered_cost
 
 
-_MMI = Kernel(0, unit_vectors, 15, 0.1, 110, moments=True, two=True)
+_MMI = Kernel(0, correlated, 15, 0.1, 110, moments=True, two=True)
 
 KERNELS: dict[Key, Kernel] = {
     ("gaussian", "MMI"): _MMI,
@@ -171,16 +171,20 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
         quantities=weights.shape[1],
         per_trial=request.per_trial,
         threads=threads,
+        blocks=features.taps.shape[4] if isinstance(features, Paired) else 0,
+        tau=features.tau if isinstance(features, Paired) else 0,
         **{name: native.pointer(array) for name, array in arrays.items()},
     )
 
 
-def _arrays(features: Packed | Words | Moments) -> dict[str, npt.NDArray[Any]]:
+def _arrays(features: Packed | Paired | Words | Moments) -> dict[str, npt.NDArray[Any]]:
     """What a task points to, by the name of its field."""
     if isinstance(features, Moments):
         past, future, lagged = (np.ascontiguousarray(m, np.float64) for m in features[:3])
         own = np.ascontiguousarray(np.diagonal(lagged, 0, -2, -1))
         arrays = {"past": past, "future": future, "lagged": lagged, "own": own}
+    elif isinstance(features, Paired):
+        arrays = {name: getattr(features, name) for name in PAIRED}
     else:
         arrays = {name: getattr(features, name) for name in features._fields}
     return arrays | {"constant": np.ascontiguousarray(features.constant)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +15,21 @@ from ..formulas.discrete import Bits, tables_of
 from ..formulas.mmi import Lambdas
 from ..formulas.moments import Moments
 from ..formulas.rescue import lambdas_from_data
+from ..formulas.unit_vectors import UnitVectors
+from ..formulas.unit_vectors import unit_vectors as standardised
 from . import bindings as native
 
 PANEL = 8
 """Nodes that lie side by side in `Packed`; as in native/host/engine.h."""
+
+PAIRED = ("taps", "ends", "own", "magnified", "constant")
+"""What of `Paired` the kernels read, by the names of their fields."""
+
+_LONG = 8
+"""Samples for each of the lag from which pairs of samples pay."""
+
+_MAGNIFIED = 64
+"""By how much rounding may be magnified in all but a few nodes (1 in `_MAGNIFIED`)."""
 
 _PACKING = 10
 """Nanoseconds that a value of a series takes to be packed, about."""
@@ -84,6 +96,64 @@ class Packed(NamedTuple):
         return past, future
 
 
+class Paired(NamedTuple):
+    """Series as pairs of samples, from which correlations take half the products.
+
+    For a series whose trials stay apart; formulas and layout: native/host/paired.h. What the
+    closed form cannot be trusted with is computed from the series.
+
+    Attributes:
+        taps: (trials, panels, 2, 4, blocks, PANEL) float64. Panels without a node of the request's
+            rectangle are memory that was never written, here and in `ends`.
+        ends: (trials, panels, 4 + 2 tau, PANEL) float64: what past and future are about themselves.
+        own: (trials, nodes) correlation of a node's past with its future, in the same panels.
+        magnified: (trials, nodes) by how much rounding is magnified; 1 in other panels.
+        constant: (trials, nodes) bool, of all nodes.
+        series: (trials, time, nodes) in any real dtype.
+        tau: lag in samples.
+    """
+
+    taps: npt.NDArray[np.float64]
+    ends: npt.NDArray[np.float64]
+    own: npt.NDArray[np.float64]
+    magnified: npt.NDArray[np.float64]
+    constant: npt.NDArray[np.bool_]
+    series: npt.NDArray[Any]
+    tau: int
+
+    @property
+    def like(self) -> npt.NDArray[np.float64]:
+        """An array of the library of all these."""
+        return self.taps
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.series.shape[1]) - self.tau
+
+    def of_nodes(self, trials: slice, nodes: Any) -> UnitVectors:
+        """Some nodes of some trials."""
+        chosen = self.series[trials][..., nodes]
+        return standardised(np, chosen.astype(np.float64), self.tau)
+
+    def of_pairs(self, pairs: Any) -> UnitVectors:
+        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
+        return self.of_nodes(slice(None), pairs.reshape(-1)).of_pairs(
+            np.arange(pairs.size).reshape(-1, 2)
+        )
+
+    def lambdas(self, lib: Any, positions: Any) -> tuple[Lambdas, Any]:
+        """Lambdas of (pairs, 3) trial, row, column from their data; see `lambdas_from_data`."""
+        return lambdas_from_data(lib.xp, *self.gathered(positions))
+
+    def gathered(self, positions: Any) -> list[npt.NDArray[np.float64]]:
+        """x, y, a, b of (pairs, 3) trial, row, column: (pairs, samples) each."""
+        trial, *pair = (positions[:, k] for k in range(3))
+        series = (self.series[trial, :, node].astype(np.float64) for node in pair)
+        x, y = (standardised(np, each[..., None], self.tau) for each in series)
+        return [x.past[:, 0], y.past[:, 0], x.future[:, 0], y.future[:, 0]]
+
+
 class Words(NamedTuple):
     """Bits as `discrete.Bits` has them, in the layout of the kernels.
 
@@ -134,6 +204,27 @@ def unit_vectors(source: Any, request: Request) -> Packed | Moments:
     return _pack(vectors.past, vectors.future, vectors.constant)
 
 
+def correlated(source: Any, request: Request) -> Packed | Paired | Moments:
+    """Features of an estimator that needs correlations alone; see `unit_vectors`.
+
+    A series of trials that stay apart is taken as pairs of samples, unless nodes are few, it is
+    short, pairs are chosen (which are gathered one by one), or more than a few nodes have most of
+    their variance at an end of a trial, so that their pairs would have to be recomputed.
+    """
+    if isinstance(source, Moments) or request.pooled is not None or request.pairs is not None:
+        return unit_vectors(source, request)
+    time, nodes = source.shape[1:]
+    if request.rectangle is not None:
+        nodes = min(nodes, sum(native.Area.of(request.rectangle, nodes).shape))
+    if nodes < request.limits.paired or time < (1 + _LONG) * request.tau:
+        return unit_vectors(source, request)
+    paired = _pair_up(source, request)
+    few = paired.magnified.size // _MAGNIFIED
+    if np.count_nonzero(paired.magnified > _MAGNIFIED) > few:
+        return unit_vectors(source, request)
+    return paired
+
+
 def words(source: Any, request: Request) -> Words:
     """Features of the discrete estimators, and the table that theirs looks up.
 
@@ -158,21 +249,42 @@ def _standardise(series: Any, request: Request) -> Packed:
     series = np.ascontiguousarray(series, np.float64)
     trials, time, nodes = series.shape
     packed = _empty(trials, nodes, time - request.tau)
+    _fill("standardise", series, request, packed)
+    return packed
+
+
+def _pair_up(source: Any, request: Request) -> Paired:
+    """`Paired` of (trials, time, nodes) in any real dtype."""
+    series = np.ascontiguousarray(source, np.float64)
+    trials, time, nodes = series.shape
+    panels, tau = -(-nodes // PANEL), request.tau
+    blocks = (-(-time // tau) + 1) // 2 * tau
+    arrays = {
+        "taps": np.empty((trials, panels, 2, 4, blocks, PANEL)),
+        "ends": np.empty((trials, panels, 4 + 2 * tau, PANEL)),
+        "own": np.empty((trials, nodes)),
+        "magnified": np.ones((trials, nodes)),
+        "constant": np.empty((trials, nodes), np.bool_),
+    }
+    _fill("pair_up", series, request, [arrays[name] for name in PAIRED])
+    return Paired(**arrays, series=source, tau=tau)
+
+
+def _fill(name: str, series: Any, request: Request, arrays: Iterable[Any]) -> None:
+    """Have a function write what it makes of the nodes of a request."""
+    trials, time, nodes = series.shape
     area = native.Area.of(request.rectangle, nodes)
     apart = 0 if request.rectangle is None else max(nodes - sum(area.shape), 0)
     work = trials * time * (_PACKING * (nodes - apart) + _SCANNING * apart)
     native.call(
-        "standardise",
+        name,
         native.pointer(series),
-        trials,
-        time,
-        nodes,
+        *series.shape,
         request.tau,
         ctypes.byref(area),
-        *map(native.pointer, packed),
+        *map(native.pointer, arrays),
         native.threads_for(work),
     )
-    return packed
 
 
 def _pack(past: Any, future: Any, constant: Any) -> Packed:

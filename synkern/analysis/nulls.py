@@ -58,6 +58,7 @@ from synkern.analysis.surrogates import NULLS, Recorded, check_numbers
 from synkern.decomposition.batches import of_common_samples, only_valid
 from synkern.decomposition.decompose import phiid
 from synkern.decomposition.options import KINDS, REDUNDANCIES, UNITS
+from synkern.decomposition.recorded import taken
 from synkern.decomposition.saving import (
     Saved,
     require,
@@ -174,8 +175,8 @@ def null_test(
     same surrogates for every kind of array.
 
     Args:
-        series: (trials, time, nodes) or (time, nodes), real and finite, any kind of array. There
-            is no gradient.
+        series: (trials, time, nodes) or (time, nodes), real and finite, any kind of array, or a
+            `Recording`, as in `phiid`. There is no gradient.
         null: one of `NULLS`: how surrogates are drawn, and what that keeps.
         n: number of surrogates, at least 19. p values are multiples of 2 / (n + 1); with many
             pairs, q values need small p values and hence a large n.
@@ -203,6 +204,7 @@ def null_test(
         UserWarning: fewer than 5 trials for "cross_trial"; what `phiid` warns of in the series.
     """
     check.choice("null", null, NULL_NAMES)
+    series, options["kind"], node_names = taken(series, options.get("kind"), node_names)
     _check_options(null, options, mask)
     names = check.atom_names(atoms)
     named = unnamed(series, "series")
@@ -364,7 +366,7 @@ def _check_options(null: str, options: Mapping[str, Any], mask: Any) -> None:
             f"null {null!r} moves values in time past the gaps of a mask, which stay, and would "
             "join what was not neighbouring: use null='cross_trial', or a stretch without gaps"
         )
-    kind = options.get("kind", "gaussian")
+    kind = options["kind"]
     if null == "row_shift" and kind != "gaussian":
         raise ValueError(
             f"null 'row_shift' serves kind 'gaussian' only; got {kind!r}: use 'cross_trial', or "

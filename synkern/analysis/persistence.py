@@ -22,9 +22,10 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from synkern._warnings import warn
-from synkern.decomposition.asked import Options
+from synkern.decomposition.asked import Options, refuse_unknown
 from synkern.decomposition.call import decompose
 from synkern.decomposition.options import CommonOptions, option_names
+from synkern.decomposition.recorded import taken
 from synkern.decomposition.result import PhiIDResult
 from synkern.kernels import PERSISTENCE
 
@@ -35,7 +36,8 @@ def persistence_reference(
     """What `phiid` (Gaussian, MMI) would give if nodes persisted but did not influence each other.
 
     Args:
-        series: as in `phiid`: a series or `LaggedMoments`.
+        series: as in `phiid`: a series, `LaggedMoments` or a `Recording`, but for one that is
+            exactly 0 where nodes are idle, to which no Gaussian can be fitted.
         tau: lag in samples, 1 by default, or that of the moments.
         **options: of `phiid`, but for `kind` and `redundancy`; averages are over the trials in
             which a pair has a reference.
@@ -46,14 +48,18 @@ def persistence_reference(
         more than 1e-6 nats: `flagged` lists the latter as `Outcome.NO_AR1_PAIR`.
 
     Raises:
-        ValueError: bad shape, NaN in the series, tau too long, unknown option.
+        ValueError: bad shape, NaN in the series, tau too long, unknown option; a recording that is
+            exactly 0 where nodes are idle.
         TypeError: series does not hold real numbers; an unknown option, or
             several lags.
 
     Warns:
         UserWarning: fewer than 30 samples; pairs without a reference.
     """
-    asked = Options.of("persistence_reference", options, option_names(CommonOptions))
+    refuse_unknown("persistence_reference", set(options) - option_names(CommonOptions))
+    series, _, names = taken(series, "gaussian", options.get("node_names"))
+    given = {**options, "node_names": names}
+    asked = Options.of("persistence_reference", given, option_names(CommonOptions))
     result = decompose(series, tau, PERSISTENCE, asked)
     _warn_of_missing(result)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ class Options:
         backend: "auto", or a name.
         dtype: of arithmetic and output.
         node_names: a name for each node.
+        progress: of sums by node, called with the number of (trial, pair) decomposed since the last
+            call.
         limits: what the backend may hold at a time.
     """
 
@@ -41,6 +43,7 @@ class Options:
     backend: str = "auto"
     dtype: str = "float64"
     node_names: Sequence[Any] | None = None
+    progress: Callable[[int], None] = lambda decompositions: None
     limits: Limits = LIMITS
 
     def __post_init__(self) -> None:

@@ -53,12 +53,15 @@ class Batch(NamedTuple):
         tau: the lag at which its past and its future are found.
         trial: (trials, pairs) which trial each pair is from; None: all trials as they are.
         time: (trials, pairs) when its past is; likewise.
+        unsettled: relative spacing of its values where nodes that are constant up to rounding are
+            still to be made constant (`steady.settled`); 0 where that is done.
     """
 
     series: Any
     tau: int
     trial: Indices | None = None
     time: Indices | None = None
+    unsettled: float = 0.0
 
 
 # ---- From a series to batches --------------------------------------------------------------------
@@ -235,7 +238,7 @@ def _centred(xp: Any, segments: Sequence[Array]) -> list[Array]:
 
 
 def decomposed(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Pairs | Nodes:
-    """Run a backend on batches.
+    """Run a backend on batches; sums by node of many nodes: `blocks.sums_by_blocks`.
 
     Args:
         xp: numpy, torch or cupy, the library of its arrays.

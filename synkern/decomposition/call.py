@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from synkern.decomposition import states
 from synkern.decomposition.asked import Options
 from synkern.decomposition.batches import decomposed
 from synkern.decomposition.bipartite import Bipartite
+from synkern.decomposition.blocks import sums_by_node
 from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.options import unit_factor
@@ -112,7 +114,9 @@ def _found(
     )
     xp: Any = sys.modules[source.backend.arrays]
     run = source.backend.run
-    whole = decomposed if selection is None else selection.decompose
+    whole: Any = decomposed if selection is None else selection.decompose
+    if by_node:
+        whole = functools.partial(sums_by_node, progress=options.progress)
     return run_whole(
         lambda array: whole(xp, run, source.data(array, lag), request),
         source.array,

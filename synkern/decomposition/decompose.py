@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never, Unpack
 
 import synkern._checks as check
@@ -21,6 +21,7 @@ from synkern.decomposition.options import (
     Unit,
     option_names,
 )
+from synkern.decomposition.recorded import taken
 from synkern.decomposition.result import PhiIDResult
 from synkern.kernels import ESTIMATORS
 
@@ -29,7 +30,7 @@ def phiid(
     series: Any,
     *,
     tau: int | None = None,
-    kind: Kind = "gaussian",
+    kind: Kind | None = None,
     redundancy: Redundancy = "MMI",
     mask: Any = None,
     atoms: str | Sequence[str] = ("rtr", "sts"),
@@ -54,12 +55,16 @@ def phiid(
             first derivatives flow back, also by torch.func.grad, vjp and jacrev, but none from
             degenerate pairs; second ones raise RuntimeError), CuPy or JAX through DLPack (JAX keeps
             float64 only with jax_enable_x64), or nested lists. Axes with names (xarray) are put in
-            this order by them. Or `LaggedMoments` gathered from one, if Gaussian and MMI.
+            this order by them. Or `LaggedMoments` gathered from one, if Gaussian and MMI. Or a
+            `Recording` of `synkern.record` or `synkern.replay`: its series, with the labels of its
+            nodes for `node_names`, and an estimator that suits them (see `kind`).
         tau: lag in samples, 1 by default, or that of the moments; several: `phiid_lags`.
         kind: "gaussian": informations of jointly Gaussian variables. "discrete": every node is one
             bit, above its mean or not: past and future each about its own mean, decided exactly, so
             that a sample equal to the mean is not above it. (phyid lets rounding decide there.)
             Nodes of more than two states are not supported; binarise them as you see fit.
+            None: "gaussian"; "discrete" of a recording that is exactly 0 where nodes are idle, as
+            of experts (`Recording.zero_filled`), which "gaussian" would be refused for.
         redundancy: "MMI": minimum mutual information (Barrett, Phys. Rev. E 91, 052802, 2015).
             "CCS": common change in surprisal (Ince, Entropy 19, 318, 2017). A local information
             that is zero but for rounding, as between uncorrelated whole numbers, has no sign.
@@ -108,7 +113,8 @@ def phiid(
 
     Raises:
         ValueError: bad shape, NaN at a valid sample, unknown option or backend; nodes that do not
-            exist; moments for an estimator that needs the data; fewer than 5 (past, future) pairs
+            exist; moments for an estimator that needs the data; kind="gaussian" for a recording
+            that is exactly 0 where nodes are idle; fewer than 5 (past, future) pairs
             of valid samples in a trial, or in all together where they are pooled ("moments" has
             one less for each trial but the first); extended precision beyond the range of float64;
             integers of one node more than 2**53 apart (on a common offset however large they are
@@ -116,19 +122,22 @@ def phiid(
         TypeError: series does not hold real numbers, or is a tensor that is sparse, nested,
             quantised, masked, or inside torch.func.vmap or a derivative in forward mode; pairs are
             not whole numbers, a mask not truth values, or tau several lags; an unknown option.
-        MemoryError: the atoms asked for do not fit; the message says what does.
+        MemoryError: the atoms asked for do not fit; the message says what does. Nothing has been
+            computed or copied by then.
+        RecordingError: a recording that is not complete.
 
     Warns:
         UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; degenerate
             pairs of nodes; nodes that vary by less than 1e-12 of what the others do (the middle one
             of a trial), as rounding errors do from which an offset was taken; if discrete, nodes
             that take three to 20 levels, each five times or more on average, of which two states
-            are made.
+            are made; if Gaussian, and on the host, most nodes exactly 0 at most samples.
     """
     refuse_unknown("phiid", unknown)
+    series, known, node_names = taken(series, kind, node_names)
     options = Options(
         names=check.atom_names(atoms),
-        kind=kind,
+        kind=known,
         redundancy=redundancy,
         mask=mask,
         average=average,
@@ -139,7 +148,7 @@ def phiid(
         dtype=dtype,
         node_names=node_names,
     )
-    result = decompose(series, tau, ESTIMATORS[kind, redundancy], options)
+    result = decompose(series, tau, ESTIMATORS[known, redundancy], options)
     _warn_of_degenerate(result)
     return result
 
@@ -165,7 +174,7 @@ def phiid_lags(
     Warns:
         UserWarning: as `phiid`.
     """
-    asked = Options.of("phiid_lags", options, option_names(PhiidOptions))
+    series, asked = _asked("phiid_lags", series, options, option_names(PhiidOptions))
     if tau is None:
         if not isinstance(series, LaggedMoments):
             raise ValueError("tau must be the lags of a series, such as [1, 2, 5]; got None")
@@ -182,12 +191,17 @@ def phiid_nodes(
 ) -> NodeMeans:
     """Mean of the atoms over all pairs of each node, without the matrices of the pairs.
 
-    Memory grows with the number of nodes, not of pairs. The means have no gradient.
+    Memory grows with the number of nodes, not of pairs, and what is in float64 is some of the nodes
+    at a time: a series in float32 on the host, or mapped from a file (`synkern.record(store=...)`),
+    is never copied as a whole. Beside it a call takes up to 4 GB. The means have no gradient.
 
     Args:
         series: as in `phiid`.
         tau: lag in samples, 1 by default, or that of the moments.
         **options: of `phiid`, but for `pairs` and `groups`: a node's mean is over all its pairs.
+            And `progress`, called with the number of decompositions, of a pair in a trial, since
+            the last call; there are trials * nodes * (nodes - 1) / 2 in all, and more than one call
+            where nodes are many.
 
     Returns:
         `NodeMeans`: by atom name (nodes,), or (trials, nodes) with average=None, the node being x;
@@ -200,10 +214,20 @@ def phiid_nodes(
     Warns:
         UserWarning: as `phiid`.
     """
-    asked = Options.of("phiid_nodes", options, option_names(NodeOptions))
+    series, asked = _asked("phiid_nodes", series, options, option_names(NodeOptions))
     result = decompose_nodes(series, tau, ESTIMATORS[asked.kind, asked.redundancy], asked)
     _warn_of_degenerate(result)
     return result
+
+
+def _asked(
+    verb: str, series: Any, options: Mapping[str, Any], known: Iterable[str]
+) -> tuple[Any, Options]:
+    """The series of a verb with what is asked of it; see `taken`."""
+    refuse_unknown(verb, set(options) - set(known))
+    found = taken(series, options.get("kind"), options.get("node_names"))
+    given = {**options, "kind": found.kind, "node_names": found.node_names}
+    return found.series, Options.of(verb, given, known)
 
 
 def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:
@@ -212,6 +236,8 @@ def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:
         nodes = result.shape[2]
         pairs = result.n_pairs if isinstance(result, PhiIDResult) else nodes * (nodes - 1) // 2
         counts = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
+        if constant := int(result.constant.sum()):
+            counts += f" ({constant} of {result.constant.size} (trial, node) are constant)"
         warn(
             f"{sum(degenerate.values())} of {len(result.constant) * pairs} (trial, pair) are "
             f"degenerate: {counts}; see result.constant (nodes)"

@@ -6,7 +6,7 @@ Words alone, so that whoever lists the choices (a command, a report) imports not
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict, get_args
 
 Kind = Literal["gaussian", "discrete"]
@@ -81,15 +81,16 @@ class CommonOptions(_SharedOptions, total=False):
 class PhiidOptions(CommonOptions, total=False):
     """Keywords of `phiid` and `phiid_lags` beside the series and its lag."""
 
-    kind: Kind
+    kind: Kind | None
     redundancy: Redundancy
 
 
 class NodeOptions(_SharedOptions, total=False):
     """Keywords of `phiid_nodes` beside the series and its lag: means are over all pairs."""
 
-    kind: Kind
+    kind: Kind | None
     redundancy: Redundancy
+    progress: Callable[[int], None]
 
 
 def option_names(options: type) -> frozenset[str]:

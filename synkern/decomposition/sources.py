@@ -17,6 +17,7 @@ from synkern.decomposition.backends import select
 from synkern.decomposition.batches import Batch, batches, filled, only_valid
 from synkern.decomposition.masks import valid_samples
 from synkern.decomposition.moments import LaggedMoments
+from synkern.decomposition.recorded import warn_of_zeros
 from synkern.kernels import Backend, Wanted
 
 _MATRICES = ("past", "future", "lagged", "constant")  # of `formulas.moments.Moments`
@@ -66,6 +67,8 @@ def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wa
     with placed(series, array):
         array = check.series(xp, array, max(lags), pooled=options.pooled, valid=valid)
         whole = array if valid is None else filled(xp, array, valid)
+        if options.kind == "gaussian":
+            warn_of_zeros(whole)
         steady = check.steady_nodes(xp, whole, lags, options.pooled, step)
 
     judged: set[int] = set()  # lags; on the way back a transform asks again
@@ -75,6 +78,8 @@ def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wa
             with collected() if lag in judged else contextlib.nullcontext():
                 judged.add(lag)
                 return batches(xp, taken, valid, lag, options.pooled, step, options.kind)
+        if wanted.by_node:  # which takes some nodes at a time, and these are then settled
+            return [Batch(taken, lag, unsettled=step)]
         if taken is array:
             return [Batch(steady(lag), lag)]
         with collected():  # What there is to be said of these values has been.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from synkern.models.upstream import context_length, inputs_device, vocabulary_si
 from synkern.recording.decoding import token_ids, too_long
 from synkern.recording.recorder import record
 from synkern.recording.recording import Recording, RecordingError
+from synkern.recording.store import opened
 
 
 class PromptError(RecordingError, ValueError):
@@ -32,7 +35,7 @@ class Answers:
 
     Attributes:
         series: (trials, time, nodes) float32, activity of each node at the step that produces each
-            token: what the signal says.
+            token: what the signal says. With a `store`, mapped from that file.
         nodes: what the last axis of `series` stands for.
         routed: (trials, nodes) int64, at how many steps each node took part; None if no node is
             ever left out. See `synkern.recording.Recording.routed`.
@@ -82,6 +85,7 @@ def record_answers(
     batch_size: int,
     nodes: Kinds = "heads",
     signal: Signals = None,
+    store: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] = lambda tokens: None,
     batch_done: Callable[[NDArray[np.float32]], None] = lambda series: None,
 ) -> Answers:
@@ -102,6 +106,8 @@ def record_answers(
             answered by other tokens.
         nodes: what to record, see `synkern.record`.
         signal: what to read of a node, see `synkern.record`.
+        store: a .npy file that takes the series batch by batch, so that memory holds no more than
+            one of them; see `synkern.record`. `Answers.series` is then mapped from it.
         progress: called with the number of tokens generated since the last call.
         batch_done: called with the series of every batch, (trials, time, nodes).
 
@@ -114,6 +120,7 @@ def record_answers(
             or a prompt with its answer is longer than the context that the model was made for.
         ValueError: a kind of node or a signal that there is not.
         jinja2.TemplateError: the chat template is malformed or refuses the prompt.
+        MemoryError, FileExistsError, OSError: as `synkern.record`, also for `store`.
         RuntimeError: the recording does not have one value per prompt and token.
     """
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
@@ -121,14 +128,26 @@ def record_answers(
     answering = _Answering(model, tokenizer, new_tokens, nodes, signal, ends, progress)
     batches: list[_Batch] = []
     model.eval()
-    with greedy(model, new_tokens, tokenizer.pad_token_id), torch.inference_mode():
+    with ExitStack() as stack:
+        kept = opened(stack, store)
+        stack.enter_context(greedy(model, new_tokens, tokenizer.pad_token_id))
+        stack.enter_context(torch.inference_mode())
         for first in range(0, len(inputs), batch_size):
-            batches.append(answering.answer(inputs[first : first + batch_size], first))
-            batch_done(batches[-1].series)
+            batch = answering.answer(inputs[first : first + batch_size], first)
+            batch_done(batch.series)
+            if kept is not None:
+                kept.add(torch.from_numpy(batch.series))
+                batch = replace(batch, series=batch.series[..., :0].copy())
+            batches.append(batch)
+        if kept is None:
+            series = np.concatenate([batch.series for batch in batches])
+        else:
+            kept.finish()
+            series = kept.mapped()
     generated = np.concatenate([batch.tokens for batch in batches])
     routed = [batch.routed for batch in batches if batch.routed is not None]
     return Answers(
-        series=np.concatenate([batch.series for batch in batches]),
+        series=series,
         nodes=batches[-1].nodes,
         routed=np.concatenate(routed) if routed else None,
         tokens=generated,

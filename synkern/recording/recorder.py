@@ -7,6 +7,7 @@ A value of a series is what the node's site reads when the model makes one more 
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,10 +37,14 @@ from synkern.recording.reading import (
     warn_of_early_ends,
 )
 from synkern.recording.recording import Recording, RecordingError, Texts
+from synkern.recording.store import Store, opened, refuse_too_large
 
 # Values held before they are read: few large reductions instead of many small ones, at a memory
 # cost that stays small beside a model.
 _CHUNK_BYTES = 64 << 20
+
+# Of a text's series: as chunks, joined, and by trial.
+_CHUNK_COPIES = 3
 
 # A streamer tells its reader that the text has ended before generate returns in its thread.
 _RETURN_SECONDS = 1.0
@@ -62,7 +67,11 @@ class _Run:
 
 @contextmanager
 def record(
-    model: nn.Module, *, nodes: Kinds = "heads", signal: Signals = None
+    model: nn.Module,
+    *,
+    nodes: Kinds = "heads",
+    signal: Signals = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> Iterator[Recording]:
     """Record the activity of `model` while it generates inside the `with` block.
 
@@ -76,6 +85,12 @@ def record(
         signal: what to read of a node, a word for the one kind or a mapping from kind to word. Of
             heads: "norm", the L2 norm of the head's output, before the layer's output projection.
             By default the first that is named here.
+        store: a .npy file that takes the series text by text, so that memory holds no more than one
+            batch: for neurons, and long texts. `Recording.series` is then a float32 tensor on the
+            CPU that is mapped from the file, read as it is used; writing to it leaves the file as
+            it is. The file exists once the block has ended without an error, or not at all; all
+            texts must have as many steps. One that is there already is refused: remove it. None: the
+            series are in memory, on the model's device.
 
     Yields:
         `Recording`, to be read after the block.
@@ -89,7 +104,10 @@ def record(
             finite; on entering, if the model is already being recorded; on leaving, if nothing was
             recorded or a generate still runs in a thread.
         ValueError: a kind of node or a signal that there is not; prompts padded on the right, or
-            that are no tensor (texts, tokens).
+            that are no tensor (texts, tokens); a store that is no .npy file.
+        MemoryError: the series do not fit into memory, said before they are formed.
+        FileExistsError: there is a file at `store`.
+        OSError: the file of `store` cannot be written, as where the disk is full.
 
     Warns:
         UserWarning: on leaving, if texts ended before the last step, or grew longer than the
@@ -99,13 +117,16 @@ def record(
     language_model = causal_lm(model)
     with ExitStack() as stack:
         stack.enter_context(sole_reader(language_model))
-        recorder = _Recorder(language_model, find_sites(model, tuple(signals), signals))
+        kept = opened(stack, store)
+        recorder = _Recorder(language_model, find_sites(model, tuple(signals), signals), kept)
         recording = Recording(recorder.nodes, signals)
         stack.callback(forget_compiled, model)
         forget_compiled(model)
         recorder.attach(stack)
         yield recording
         runs = recorder.finish()
+        if kept is not None:
+            runs = kept.whole(runs)
     recording.fill(runs)
     warn_of_early_ends(runs)
     warn_of_context(language_model, recorder.longest_text)
@@ -114,8 +135,9 @@ def record(
 class _Recorder:
     """The hooks on one model, and what they collect."""
 
-    def __init__(self, model: Any, sites: Sequence[Site]) -> None:
+    def __init__(self, model: Any, sites: Sequence[Site], store: Store | None) -> None:
         self.nodes = nodes_of(sites)
+        self._store = store
         self._model = model
         self._sites = sites
         self._watch = CallWatch(model)
@@ -191,6 +213,8 @@ class _Recorder:
             texts = len(self._finished) - before
             if texts != 1:
                 del self._finished[before:]
+                if self._store is not None:
+                    self._store.cut(sum(len(texts.lengths) for texts in self._finished))
                 raise RecordingError(
                     f"one generate read {texts} prompts instead of 1 as far as synkern.record "
                     f"could see. {_UNSEEN}"
@@ -259,6 +283,11 @@ class _Recorder:
             )
         if steps == 0:
             return
+        # Chunks become one, and that one by trial.
+        formed = sum(chunk.nbytes for chunk in run.chunks)
+        first = self._held[0][0]
+        needed = _CHUNK_COPIES * (formed + steps * len(first) * len(self.nodes) * 4)
+        refuse_too_large(needed - formed, first, len(self.nodes))
         parts = [read_steps(site, held) for site, held in zip(self._sites, self._held, strict=True)]
         self._discard_held()
         chunk, routed = side_by_side(parts)
@@ -294,7 +323,11 @@ class _Recorder:
         fed = torch.stack([torch.empty_like(run.fed[0]), *run.fed])[1:steps] if run.fed else None
         lengths = text_lengths(fed, run.end_tokens, values)
         routed = torch.cat(run.routed)[:steps].sum(0) if run.routed else None
-        self._finished.append(Texts(values.transpose(0, 1).contiguous(), lengths, routed))
+        if self._store is None:
+            texts = Texts(values.transpose(0, 1).contiguous(), lengths, routed)
+        else:
+            texts = self._store.keep(Texts(values.transpose(0, 1), lengths, routed))
+        self._finished.append(texts)
 
     def _abandon_run(self) -> None:
         self._run = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from synkern._memory import require
 from synkern.models.nodes import KINDS, Node
 
 
@@ -97,11 +98,14 @@ class Recording:
     def series(self) -> Tensor:
         """The activity of every node, float32 (trials, steps, nodes), on the model's device.
 
-        Step t is the call that produced generated token t. What the activity is, `signals` say.
+        Step t is the call that produced generated token t. What the activity is, `signals` say. Of a
+        recording with a `store` it is on the CPU, mapped from that file: values are read when they
+        are used, and memory holds what the system has room for.
 
         Raises:
             RecordingError: the recording is not complete, or its texts have different numbers of
                 steps.
+            MemoryError: the batches do not fit into memory once more, as one array.
         """
         runs = [texts.series for texts in self._complete()]
         counts = [series.shape[1] for series in runs]
@@ -111,7 +115,15 @@ class Recording:
                 "one array; pass max_new_tokens=T and min_new_tokens=T to every generate, or use "
                 "one synkern.record for each"
             )
-        return runs[0] if len(runs) == 1 else torch.cat(runs)
+        if len(runs) == 1:
+            return runs[0]
+        require(
+            sum(series.nbytes for series in runs),
+            runs[0],
+            f"the series of {len(self.nodes):,} nodes as one array",
+            "store='PATH.npy' when recording, which has them in a file, or fewer texts or nodes",
+        )
+        return torch.cat(runs)
 
     @property
     def lengths(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from numbers import Integral
@@ -33,6 +34,7 @@ from synkern.recording.reading import (
     warn_of_early_ends,
 )
 from synkern.recording.recording import Recording, RecordingError, Texts
+from synkern.recording.store import opened, refuse_too_large
 
 
 def replay(
@@ -42,6 +44,7 @@ def replay(
     new_tokens: int,
     nodes: Kinds = "heads",
     signal: Signals = None,
+    store: str | os.PathLike[str] | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | list[int] | None = None,
     model_inputs: Mapping[str, Any] | None = None,
@@ -61,6 +64,8 @@ def replay(
         new_tokens: how many tokens at the end of each row were generated.
         nodes: whose activity; see `synkern.record`.
         signal: what to read of a node; see `synkern.record`.
+        store: a .npy file for the series, see `synkern.record`. They are in memory as well until
+            they are written, as these texts are one batch.
         attention_mask: 0 at the padding, of shape (trials, prompt) or that of `sequences`; may be
             left out for a single row without padding.
         eos_token_id: the id or ids at which a text ends, for `Recording.lengths`; by default those
@@ -80,6 +85,7 @@ def replay(
             texts are longer than a table of learned positions, or an adapter prepends a soft
             prompt, which is no part of `sequences` (`record` reads it).
         TypeError: `sequences` or a mask that is no tensor, `new_tokens` that is no integer.
+        MemoryError, FileExistsError, OSError: as `synkern.record`, for `store`.
         ValueError: a kind of node or a signal that there is not, tokens that the model does not
             have, shapes that do not fit, a mask missing, padding on the right; an entry of
             `model_inputs` that the model does not take; tokens in place of an image, a video or a
@@ -101,19 +107,26 @@ def replay(
     context = upstream.context_length(language_model)
     if context is not None and longest > context and upstream.has_learned_positions(language_model):
         raise RecordingError(too_long(language_model, longest, context))
-    with sole_reader(language_model):
+    with ExitStack() as stack:
+        stack.enter_context(sole_reader(language_model))
+        kept = opened(stack, store)
         sites = find_sites(model, tuple(signals), signals)
+        nodes_read = sum(site.count for site in sites)
+        needed = 2 * 4 * len(sequences) * new_tokens * nodes_read  # of each site, and joined
+        refuse_too_large(needed, sequences, nodes_read)
         # The last token is never fed while generating; the new_tokens positions before it are those
         # of steps 1 ... new_tokens.
         fed = {upstream.INPUT_IDS: sequences[:, :-1], upstream.MASK: mask[:, :-1], **others}
         series, routed = _read(model, sites, fed, new_tokens)
-    recording = Recording(nodes_of(sites), signals)
-    by_step = series.transpose(0, 1)
-    refuse_not_finite(by_step, recording.nodes, first_step=1)
-    if eos_token_id is None:
-        eos_token_id = setting_of(language_model, "eos_token_id")
-    lengths = text_lengths(sequences[:, -new_tokens:-1].T, token_ids(eos_token_id), by_step)
-    runs = [Texts(series, lengths, None if routed is None else routed.sum(1))]
+        recording = Recording(nodes_of(sites), signals)
+        by_step = series.transpose(0, 1)
+        refuse_not_finite(by_step, recording.nodes, first_step=1)
+        if eos_token_id is None:
+            eos_token_id = setting_of(language_model, "eos_token_id")
+        lengths = text_lengths(sequences[:, -new_tokens:-1].T, token_ids(eos_token_id), by_step)
+        runs = [Texts(series, lengths, None if routed is None else routed.sum(1))]
+        if kept is not None:
+            runs = kept.whole([kept.keep(texts) for texts in runs])
     recording.fill(runs)
     warn_of_early_ends(runs)
     warn_of_context(language_model, longest)

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "vectors.h"
+#include "paired.h"
 #include "../phiid_ccs.h"
 
 namespace phiid {

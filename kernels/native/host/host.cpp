@@ -76,8 +76,9 @@ struct Task {
     int64_t trials, nodes, samples;
     int64_t estimator;  // one of those below
     const void* values;                     // packed vectors, or words of bits
+    const double *taps, *ends;              // pairs of samples, in place of vectors
     const double *past, *future, *lagged;   // matrices, where there are no vectors
-    const double* own;
+    const double *own, *magnified;
     const unsigned char* constant;
     const double* table;                    // discrete: by count
     double limit;
@@ -87,6 +88,7 @@ struct Task {
     const double* weights;
     const int64_t* mirror;
     int64_t per_trial, threads;
+    int64_t blocks, tau;           // of pairs of samples
 };
 
 namespace {
@@ -100,9 +102,9 @@ std::unique_ptr<Sum> sum_of(const Task& task) {
         if (task.estimator == DISCRETE_MMI) return std::make_unique<Discrete<false>>(words);
         return std::make_unique<Discrete<true>>(words);
     }
-    const Features features{static_cast<const double*>(task.values), task.past, task.future,
-                            task.lagged, task.own, task.constant, task.trials, task.nodes,
-                            task.samples};
+    const Features features{static_cast<const double*>(task.values), task.taps, task.ends, task.past,
+                            task.future, task.lagged, task.own, task.magnified, task.constant,
+                            task.trials, task.nodes, task.samples, task.blocks, task.tau};
     if (task.estimator == GAUSSIAN_CCS) return std::make_unique<Ccs>(features, task.limit);
     if (task.quantities == Two::quantities)
         return std::make_unique<Mmi<Two>>(features, task.limit, task.alone != 0);
@@ -140,6 +142,17 @@ EXPORT int synkern_standardise(const double* series, int64_t trials, int64_t tim
                                unsigned char* constant, int64_t threads) {
     std::unique_ptr<Found> done(guarded([&] {
         standardise(series, trials, time, nodes, tau, *area, values, own, constant, int(threads));
+        return Found();
+    }));
+    return done ? 0 : 1;
+}
+
+EXPORT int synkern_pair_up(const double* series, int64_t trials, int64_t time, int64_t nodes,
+                           int64_t tau, const Area* area, double* taps, double* ends, double* own,
+                           double* magnified, unsigned char* constant, int64_t threads) {
+    std::unique_ptr<Found> done(guarded([&] {
+        pair_up(series, trials, time, nodes, tau, *area, taps, ends, own, magnified, constant,
+                int(threads));
         return Found();
     }));
     return done ? 0 : 1;

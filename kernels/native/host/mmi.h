@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "vectors.h"
+#include "paired.h"
 
 namespace phiid {
 
@@ -70,7 +70,7 @@ class Mmi : public Sum {
             varying[g] = 0;
             for (int j = 0; j < TILE; ++j) {
                 const bool varies = j < tile.columns && !data_.constant[at + j];
-                limits[g][j] = varies ? limit_ : none;
+                limits[g][j] = varies ? limit(at + j) : none;
                 own[g][j] = varies ? data_.own[at + j] : 0;
                 varying[g] += varies;
             }
@@ -87,7 +87,7 @@ class Mmi : public Sum {
                     const int64_t at = (k + g) * data_.nodes + tile.row + i;
                     const bool varies = !data_.constant[at];
                     row_own[g] = data_.own[at];
-                    row_limit[g] = constant<Doubles>(varies ? 0 : none);
+                    row_limit[g] = constant<Doubles>(varies ? limit(at) : none);
                     expected += varies ? varying[g] : 0;
                 }
                 for (int j = 0; j < columns; j += DOUBLES) {
@@ -132,6 +132,11 @@ class Mmi : public Sum {
             }
             checkpoint(TRIALS * ROWS * columns * (data_.samples + 50));
         }
+    }
+
+    // What is trusted of a node in a trial.
+    double limit(int64_t at) const {
+        return data_.magnified == nullptr ? limit_ : limit_ * data_.magnified[at];
     }
 
     const Features data_;

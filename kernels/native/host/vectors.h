@@ -9,25 +9,29 @@ namespace phiid {
 
 // (trials, panels, samples, 2, PANEL): past and future of 8 nodes at a sample are two lines of the
 // cache. Nodes beyond the last and constant ones are zero.
-// Without data there are matrices of correlations instead, and no values.
+// In place of values there may be pairs of samples (paired.h), or matrices of correlations.
 struct Features {
     const double* values;
+    const double *taps, *ends;             // see paired.h
     const double *past, *future, *lagged;  // (trials, nodes, nodes)
     const double* own;                     // (trials, nodes) correlation of past with future
+    const double* magnified;               // (trials, nodes), see paired.h; null: 1 throughout
     const unsigned char* constant;         // (trials, nodes)
-    int64_t trials, nodes, samples;
+    int64_t trials, nodes, samples, blocks, tau;
 
     int64_t panels() const { return (nodes + PANEL - 1) / PANEL; }
     int64_t stride() const { return samples * 2 * PANEL; }
     const double* panel(int64_t trial, int64_t node) const {
         return values + (trial * panels() + node / PANEL) * stride();
     }
-    int before(const Tile& tile) const { return values == nullptr ? 0 : int(tile.column % PANEL); }
+    int before(const Tile& tile) const {
+        return values == nullptr && taps == nullptr ? 0 : int(tile.column % PANEL);
+    }
 };
 
 // Correlations of some rows of a tile with its columns, by row and column. Columns come in whole
 // panels: `before` says how many of them are those of nodes before the tile.
-constexpr int ROWS = 4;
+constexpr int ROWS = 8;
 struct Across {
     using Products = double[ROWS][TILE];
     Products xy, ab, xb, ya;
@@ -38,7 +42,7 @@ struct Across {
 // and then added, which keeps rounding down in long series.
 inline void products(const double* rows, const double* columns, int64_t samples, Across& to, int j) {
     constexpr int64_t STRETCH = 256;
-    constexpr int HEIGHT = DOUBLES >= 8 || PHIID_VECTOR_BYTES == 16 ? ROWS : 2;
+    constexpr int HEIGHT = DOUBLES >= 8 || PHIID_VECTOR_BYTES == 16 ? 4 : 2;
     for (int i = 0; i < ROWS; i += HEIGHT)
         for (int lane = 0; lane < PANEL; lane += DOUBLES)
             for (int64_t start = 0; start < samples; start += STRETCH) {
@@ -70,30 +74,6 @@ inline void products(const double* rows, const double* columns, int64_t samples,
                 }
                 if (end < samples) checkpoint(STRETCH * HEIGHT * PANEL);
             }
-}
-
-// Correlations of rows first ... first + ROWS - 1 of a tile with its columns; the first of them
-// begins a block of rows, and may lie before the tile.
-inline void across(const Features& data, const Tile& tile, int64_t trial, int first, Across& to) {
-    const int before = data.before(tile);
-    if (data.values != nullptr) {
-        const int64_t row = tile.row + first;
-        const double* rows = data.panel(trial, row) + row % PANEL;
-        for (int j = 0; j < before + tile.columns; j += PANEL)
-            products(rows, data.panel(trial, tile.column - before + j), data.samples, to, j);
-        return;
-    }
-    const int64_t n = data.nodes, origin = trial * n * n;
-    const int rows = std::min(ROWS, tile.rows - first);
-    for (int i = std::max(0, -first); i < rows; ++i) {
-        const int64_t row = tile.row + first + i, at = origin + row * n + tile.column;
-        for (int j = 0; j < tile.columns; ++j) {
-            to.xy[i][j] = data.past[at + j];
-            to.ab[i][j] = data.future[at + j];
-            to.xb[i][j] = data.lagged[at + j];
-            to.ya[i][j] = data.lagged[origin + (tile.column + j) * n + row];
-        }
-    }
 }
 
 // As formulas.unit_vectors, for a panel of one trial; sums over time have a lane for each node.
@@ -184,13 +164,11 @@ inline void find_constant(const double* series, int64_t time, int64_t stride, in
         constant[k] = low[0][k] == high[0][k] || low[1][k] == high[1][k];
 }
 
-// Packs the nodes of an area out of (trials, time, nodes), in whole panels; of all others it finds
-// out whether they are constant, and leaves their values unwritten.
-inline void standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
-                        int64_t tau, const Area& area, double* values, double* own,
-                        unsigned char* constant, int threads) {
-    const int64_t panels = (nodes + PANEL - 1) / PANEL, samples = time - tau;
-    std::vector<char> wanted(panels);
+// Which panels an area wants; of the nodes of all others it finds out whether they are constant.
+inline std::vector<char> wanted_panels(const double* series, int64_t trials, int64_t time,
+                                       int64_t nodes, int64_t tau, const Area& area,
+                                       unsigned char* constant, int threads) {
+    std::vector<char> wanted((nodes + PANEL - 1) / PANEL);
     for (const auto& [from, end] : {std::pair{area.row, area.row_end},
                                     std::pair{area.column, area.column_end}})
         for (int64_t panel = from / PANEL; panel * PANEL < end; ++panel) wanted[panel] = 1;
@@ -202,18 +180,35 @@ inline void standardise(const double* series, int64_t trials, int64_t time, int6
                           int(std::min(SPAN, nodes - node)), constant + trial * nodes + node);
         });
     }
+    return wanted;
+}
+
+// (time, PANEL) of some nodes of a trial, zero beyond them.
+inline void panel_of(const double* series, int64_t trial, int64_t time, int64_t nodes, int64_t node,
+                     int count, double* to) {
+    in_stretches(time, PANEL, [&](int64_t start, int64_t end) {
+        for (int64_t t = start; t < end; ++t) {
+            const double* from = series + (trial * time + t) * nodes + node;
+            std::copy(from, from + count, to + t * PANEL);
+            std::fill(to + t * PANEL + count, to + (t + 1) * PANEL, 0.0);
+        }
+    });
+}
+
+// Packs the nodes of an area out of (trials, time, nodes), in whole panels; of all others it finds
+// out whether they are constant, and leaves their values unwritten.
+inline void standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
+                        int64_t tau, const Area& area, double* values, double* own,
+                        unsigned char* constant, int threads) {
+    const int64_t panels = (nodes + PANEL - 1) / PANEL, samples = time - tau;
+    const std::vector<char> wanted = wanted_panels(series, trials, time, nodes, tau, area, constant,
+                                                   threads);
     spread(trials * panels, threads, [&](int64_t task) {
         const int64_t trial = task / panels, node = task % panels * PANEL;
         if (!wanted[task % panels]) return;
         const int count = int(std::min<int64_t>(PANEL, nodes - node));
         const Numbers raw = numbers(time * PANEL), vectors = numbers(samples * PANEL);
-        in_stretches(time, PANEL, [&](int64_t start, int64_t end) {
-            for (int64_t t = start; t < end; ++t) {
-                const double* from = series + (trial * time + t) * nodes + node;
-                std::copy(from, from + count, raw.get() + t * PANEL);
-                std::fill(raw.get() + t * PANEL + count, raw.get() + (t + 1) * PANEL, 0.0);
-            }
-        });
+        panel_of(series, trial, time, nodes, node, count, raw.get());
         double* to = values + task * samples * 2 * PANEL;
         bool flat[2][PANEL];
         for (int side = 0; side < 2; ++side) {

@@ -1,0 +1,97 @@
+"""Recordings in place of series: what they bring with them, and what may be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from synkern._arrays import is_cupy, is_tensor, to_numpy
+from synkern._warnings import warn
+
+REMEDIES = (
+    "use kind='discrete' (the default for it), in which a node is above its mean, that is active, "
+    "or not; or record another signal of it, such as signal='gate' or 'dense' of experts"
+)
+"""What to do about nodes that are exactly 0 where they are idle."""
+
+_GLANCE = 8
+"""Time points that tell whether a closer look at zeros is worth it."""
+
+
+class Taken(NamedTuple):
+    """A series, or a recording, as what is asked of it.
+
+    Attributes:
+        series: (trials, time, nodes), or moments.
+        kind: of the estimator.
+        node_names: a name for each node, if any are known.
+    """
+
+    series: Any
+    kind: str
+    node_names: Sequence[Any] | None
+
+
+def taken(series: Any, kind: str | None, node_names: Sequence[Any] | None = None) -> Taken:
+    """Take the series out of a recording, and decide on the estimator.
+
+    Args:
+        series: as in `phiid`; a recording is what has `series`, `nodes` and `zero_filled`.
+        kind: as in `phiid`.
+        node_names: likewise; by default the labels of a recording's nodes.
+
+    Raises:
+        ValueError: "gaussian" for a recording that is exactly 0 where nodes are idle.
+        RecordingError: a recording that is not complete.
+    """
+    if not is_recording(series):
+        return Taken(series, kind or "gaussian", node_names)
+    if series.zero_filled and kind == "gaussian":
+        kinds = getattr(series, "kinds", ())
+        others = " (or series.of(...), the nodes of one kind alone)" if len(kinds) > 1 else ""
+        raise ValueError(
+            f"kind 'gaussian' does not suit this recording of {' and '.join(kinds) or 'nodes'}: "
+            "most samples of a node are exactly 0, where it is idle, and no Gaussian has such a "
+            f"distribution; {REMEDIES}{others}"
+        )
+    if node_names is None:
+        node_names = [getattr(node, "label", node) for node in series.nodes]
+    return Taken(series.series, kind or ("discrete" if series.zero_filled else "gaussian"), node_names)
+
+
+def is_recording(series: Any) -> bool:
+    """Whether it is a recording of nodes rather than an array."""
+    if isinstance(series, np.ndarray) or is_tensor(series):
+        return False
+    # Of the three, frames and others have one at most.
+    return all(hasattr(series, name) for name in ("zero_filled", "nodes", "series"))
+
+
+def warn_of_zeros(series: Any) -> None:
+    """Warn where most nodes of a series on the host are exactly 0 at most samples.
+
+    No Gaussian has such a distribution. A glance at a few time points of the first trial decides
+    whether that trial is looked at.
+
+    Args:
+        series: (trials, time, nodes) of NumPy, torch or CuPy, finite.
+    """
+    if is_cupy(series) or (is_tensor(series) and series.device.type != "cpu"):
+        return
+    trial = series[0]
+    some = trial[:: max(1, len(trial) // _GLANCE)]
+    some = some if isinstance(some, np.ndarray) else to_numpy(some)
+    # Half of the nodes at half of the samples are a quarter; chance may make it less in a few.
+    if 8 * np.count_nonzero(some) > 7 * some.size:
+        return
+    zero = (to_numpy(trial) == 0).mean(0)
+    idle = int(((zero > 0.5) & (zero < 1)).sum())
+    if 2 * idle > trial.shape[-1]:
+        warn(
+            f"{idle} of {trial.shape[-1]} nodes are exactly 0 at most samples (of the first trial), "
+            "as nodes are that are idle; no Gaussian has such a distribution, and kind='gaussian' "
+            "describes which samples are not 0 rather than how they vary: consider kind='discrete', "
+            "or a series that is not filled with zeros"
+        )
