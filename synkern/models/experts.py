@@ -318,8 +318,9 @@ def _scores(said: Tensor, routing: Routing) -> list[str]:
     Probabilities add up to 1, and those chosen are the largest. Else the weights are proportional,
     token by token, to the scores of the experts chosen; with one expert per token, all alike.
     """
-    kept = (routing.weights.dtype, said.dtype)
-    # Both were rounded, and what was made of them on the way: a few units in the last place each.
+    # Both were rounded, and what was made of them on the way, which is float32 in most families
+    # whatever the model is: a few units in the last place each.
+    kept = (routing.weights.dtype, said.dtype, torch.float32)
     tolerance = 8 * max(torch.finfo(dtype).eps for dtype in kept)
     said, indices = said.double(), routing.indices.long()
     one = (said.sum(-1) - 1).abs().max() <= tolerance

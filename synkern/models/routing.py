@@ -286,6 +286,7 @@ def _refuse_other_order(what: str, hidden: Tensor, chosen: Tensor, weights: Tens
         )
 
 
+@torch.no_grad()
 def _refuse_other_sums(
     what: str, module: nn.Module, hidden: Tensor, indices: Tensor, weights: Tensor, output: Tensor
 ) -> None:
