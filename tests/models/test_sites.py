@@ -236,7 +236,7 @@ def test_nodes_of_a_model(model):
     assert {site.kind for site in sites} == {"heads"}
 
 
-@pytest.mark.parametrize("nodes", ["experts", "head", "", None, ["heads"]])
+@pytest.mark.parametrize("nodes", ["expert", "head", "", None, ["head"]])
 def test_a_kind_that_there_is_not_is_refused(model, nodes):
     message = r"nodes: .* is no kind of node; use 'heads'"
     before = hooks(model)
