@@ -58,7 +58,9 @@ def taken(series: Any, kind: str | None, node_names: Sequence[Any] | None = None
         )
     if node_names is None:
         node_names = [getattr(node, "label", node) for node in series.nodes]
-    return Taken(series.series, kind or ("discrete" if series.zero_filled else "gaussian"), node_names)
+    return Taken(
+        series.series, kind or ("discrete" if series.zero_filled else "gaussian"), node_names
+    )
 
 
 def is_recording(series: Any) -> bool:

@@ -93,7 +93,9 @@ class Store:
     def keep(self, texts: Texts) -> Texts:
         """Write the series of texts; the same texts without them."""
         self.add(texts.series)
-        return Texts(texts.series.new_empty((*texts.series.shape[:2], 0)), texts.lengths, texts.routed)
+        return Texts(
+            texts.series.new_empty((*texts.series.shape[:2], 0)), texts.lengths, texts.routed
+        )
 
     def cut(self, trials: int) -> None:
         """Drop all but the first trials."""
@@ -152,7 +154,7 @@ class Store:
     def _write(self, content: Any) -> None:
         left = memoryview(content)
         try:
-            while len(left):
+            while left:
                 left = left[self._file.write(left) :]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -172,9 +174,7 @@ def _padded(header: dict[str, Any]) -> bytes:
     return start + said.ljust(_HEADER - 11) + b"\n"
 
 
-def opened(
-    stack: contextlib.ExitStack, path: str | os.PathLike[str] | None
-) -> Store | None:
+def opened(stack: contextlib.ExitStack, path: str | os.PathLike[str] | None) -> Store | None:
     """A store for the time of a stack of contexts; None without a path."""
     return None if path is None else stack.enter_context(Store(path))
 

@@ -122,6 +122,8 @@ def check_recording(settings: Settings, model: Model) -> None:
     # While a layer's cache grows by a token, old and new are both there.
     cache = batch * length * model.cache_bytes * (1 + 1 / max(1, model.layers))
     series = _COPIES_OF_SERIES * series_bytes(settings, model.nodes)
+    if settings.averaged:  # only those of a batch are in memory, and then go to a file
+        series = series * batch // len(settings.asked)
     on_gpu = settings.on_gpu
     if on_gpu:
         _refuse_without(

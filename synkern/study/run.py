@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synkern.study import report, stages
+from synkern.study.checks import checked, on_device
 from synkern.study.errors import StudyError, checks_of_arguments
 from synkern.study.folder import StudyFolder
 from synkern.study.models import Models
@@ -26,7 +27,7 @@ from synkern.study.options import called_with
 from synkern.study.plan import Clock, ask
 from synkern.study.provenance import check_packages, environment_of, keys, prompts_digest
 from synkern.study.room import check_arguments
-from synkern.study.settings import CONTROL, TRAINED, Settings, StudyOptions, checked, on_device
+from synkern.study.settings import CONTROL, TRAINED, Settings, StudyOptions
 from synkern.study.stage import Arrays, Facts, Results, Sources, Stage, Step, named, own, steps_of
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def run_study(options: StudyOptions) -> Study:
     `W_profile_F` for every field F of `synkern.analysis.profile.LayerProfile`, with one row per
     ranking and mean: `W_profile_ranking` (rows,) names them, `W_profile_scores` is (rows, nodes),
     `W_profile_mean` (rows, layers), `W_profile_quadratic_interval` (rows, 2), and so on. Where
-    there is excess synergy, `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the pair has a reference,
-    and `W_excess_trials` their number. With a null, for A `sts` or `rtr`, `W_null_A_p`,
-    `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values, mean over the
+    there is excess synergy, `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the
+    pair has a reference, and `W_excess_trials` their number. With a null, for A `sts` or `rtr`,
+    `W_null_A_p`, `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values, mean over the
     surrogates, and the observed mean's distance from it in their standard deviations.
 
     With pairs averaged by node, as of neurons, `W_synergy` and `W_redundancy` (nodes,) stand for

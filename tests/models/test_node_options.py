@@ -1,14 +1,11 @@
 """What a command may be asked for of nodes is what the library has, and is known without torch."""
 
 from support import without_torch
-from support.optional import needs_torch
+from synkern.models.nodes import KINDS
 from synkern.models.options import IN_MULTITUDES, NODE_SIGNALS, ZERO_FILLED
 
 
-@needs_torch
 def test_the_words_are_those_of_the_kinds():
-    from synkern.models.nodes import KINDS
-
     assert {name: tuple(kind.signals) for name, kind in KINDS.items()} == NODE_SIGNALS
     assert list(NODE_SIGNALS) == list(KINDS)
     assert {

@@ -22,6 +22,10 @@ from synkern.study.words import Words
 _STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))
 
 
+# Of a matrix of all pairs, along one side.
+_PIXELS = 450
+
+
 def pair_matrices(
     sts: Floats,
     rtr: Floats,
@@ -128,7 +132,14 @@ def _pair_panel(
     low, high = limits
     if high <= low:
         low, high = low - 0.5, low + 0.5  # all alike, or nothing to show
-    image = axes.imshow(matrix, cmap=colours(scale), vmin=low, vmax=high, interpolation="nearest")
+    # More nodes than pixels are averaged, or every other one would be left out.
+    image = axes.imshow(
+        matrix,
+        cmap=colours(scale),
+        vmin=low,
+        vmax=high,
+        interpolation="nearest" if len(matrix) <= _PIXELS else "antialiased",
+    )
     for boundary in starts[1:]:
         axes.axhline(boundary - 0.5, color="white", linewidth=0.25, alpha=0.6)
         axes.axvline(boundary - 0.5, color="white", linewidth=0.25, alpha=0.6)

@@ -173,7 +173,8 @@ def _averaged(settings: Settings, recorded: NDArray[Any], weights: str) -> _Deco
 
     def chunks() -> Iterator[decomposition.NodeMeans]:
         for start in range(0, trials, depth):
-            series = prepared(settings, recorded[start : start + depth])
+            # A copy: what is recorded may be a file.
+            series = prepared(settings, np.array(recorded[start : start + depth]))
             samples.append(series.shape[1])
             persistence.append(autocorrelation(series, settings.tau))
             result, warned = decompose_by_node(settings, series)

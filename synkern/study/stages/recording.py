@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,15 @@ class RecordingStage(Stage):
                 template cannot be used.
         """
         settings, started = sources.settings, time.perf_counter()
-        out = Path(settings.out)
         with explained(settings):
             model, tokenizer = sources.models.get(weights)
         loaded = time.perf_counter()
         total = len(settings.asked) * settings.new_tokens
-        with settings.bar(f"{weights}: answering", total, "token") as bar, explained(settings):
+        with (
+            _store(settings, weights) as store,
+            settings.bar(f"{weights}: answering", total, "token") as bar,
+            explained(settings),
+        ):
             answers = recording.record_answers(
                 model,
                 tokenizer,
@@ -96,11 +100,16 @@ class RecordingStage(Stage):
                 new_tokens=settings.new_tokens,
                 nodes=settings.nodes,
                 signal=settings.signal,
+                store=store,
                 batch_size=settings.batch_size,
                 progress=bar.update,
                 batch_done=lambda s: sources.batch_done(s, time.perf_counter() - loaded),
             )
-        finished = time.perf_counter()
+            finished = time.perf_counter()
+            arrays = _arrays_of(answers, store)
+            layers = len({node.layer for node in answers.nodes})
+            # A file that is mapped cannot be renamed everywhere.
+            del answers
         template = getattr(tokenizer, "chat_template", None)
         facts: Facts = {
             "seconds": {
@@ -108,27 +117,10 @@ class RecordingStage(Stage):
                 "answering": round(finished - loaded, 3),
             },
             "model": model_facts(model),
-            "layers": len({node.layer for node in answers.nodes}),
+            "layers": layers,
             "chat_template": None if template is None else sha256(str(template).encode()),
-            "answers_ended_early": int((answers.natural_end != NEVER).sum()),
+            "answers_ended_early": int((arrays["natural_end"] != NEVER).sum()),
         }
-        arrays: Arrays = {
-            "layer": np.array([node.layer for node in answers.nodes], dtype=np.int64),
-            "index": np.array([node.index for node in answers.nodes], dtype=np.int64),
-            "tokens": answers.tokens,
-            "natural_end": answers.natural_end,
-            "inputs": np.array(answers.inputs),
-            "answers": np.array(answers.texts),
-        }
-        if answers.routed is not None:
-            arrays["routed"] = answers.routed
-        if settings.averaged:
-            with series_file.replacing(out, weights, TEMPORARY) as file:
-                np.save(file, answers.series)
-                arrays["series_sha256"] = np.array(series_file.digest_of(file))
-        else:
-            arrays["series"] = answers.series
-            series_file.removed(out, weights)
         return arrays, facts
 
     def files(self, settings: Settings, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
@@ -161,3 +153,33 @@ class RecordingStage(Stage):
 
 def _in(layers: int, settings: Settings) -> str:
     return f" in {layers} layers" if settings.words.numbered else ""
+
+
+@contextmanager
+def _store(settings: Settings, weights: str) -> Iterator[Path | None]:
+    """The file for the series, if they go to one; else that of an earlier recording goes."""
+    if settings.averaged:
+        with series_file.replacing(Path(settings.out), weights, TEMPORARY) as file:
+            yield file
+    else:
+        yield None
+        series_file.removed(Path(settings.out), weights)
+
+
+def _arrays_of(answers: recording.Answers, store: Path | None) -> Arrays:
+    """What is kept of answers whose series are in the file `store`, or in memory."""
+    arrays: Arrays = {
+        "layer": np.array([node.layer for node in answers.nodes], dtype=np.int64),
+        "index": np.array([node.index for node in answers.nodes], dtype=np.int64),
+        "tokens": answers.tokens,
+        "natural_end": answers.natural_end,
+        "inputs": np.array(answers.inputs),
+        "answers": np.array(answers.texts),
+    }
+    if answers.routed is not None:
+        arrays["routed"] = answers.routed
+    if store is None:
+        arrays["series"] = answers.series
+    else:
+        arrays["series_sha256"] = np.array(series_file.digest_of(store))
+    return arrays

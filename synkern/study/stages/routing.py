@@ -104,5 +104,6 @@ def _counted(words: Words, facts: Facts) -> str:
     routing = facts["routing"]
     return (
         f"{routing['constant']:,} of {routing['series']:,} (prompt, {words.one}) have a constant "
-        f"series, and {routing['never']:,} of {facts['nodes']:,} {words.many} were never routed"
+        f"series, whose pairs have no value, and {routing['never']:,} of {facts['nodes']:,} "
+        f"{words.many} were never routed"
     )

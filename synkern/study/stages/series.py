@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from synkern import decomposition
 from synkern._faces import Later
 from synkern._warnings import collected
+from synkern.models.options import ZERO_FILLED
 from synkern.study.settings import NONE, Settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def decompose(
         result = decomposition.phiid(
             for_backend(settings, series), average=average, **settings.estimator
         )
-    return result, messages
+    return result, _not_meant(settings, messages)
 
 
 def decompose_by_node(
@@ -64,7 +65,14 @@ def decompose_by_node(
         result = decomposition.phiid_nodes(
             for_backend(settings, series), average=None, **settings.estimator
         )
-    return result, messages
+    return result, _not_meant(settings, messages)
+
+
+def _not_meant(settings: Settings, messages: list[str]) -> list[str]:
+    """The warnings of what was not meant: nodes that are 0 when idle are to be made two states."""
+    if (settings.nodes, settings.signal) not in ZERO_FILLED:
+        return messages
+    return [message for message in messages if "take more than two levels" not in message]
 
 
 def announce(settings: Settings, label: str, seconds: float, times: int) -> None:
