@@ -84,8 +84,8 @@ def run_study(options: StudyOptions) -> Study:
     `W_profile_mean` (rows, layers), `W_profile_quadratic_interval` (rows, 2), and so on. Where
     there is excess synergy, `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the
     pair has a reference, and `W_excess_trials` their number. With a null, for A `sts` or `rtr`,
-    `W_null_A_p`, `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values, mean over the
-    surrogates, and the observed mean's distance from it in their standard deviations.
+    `W_null_A_p`, `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values,
+    mean over the surrogates, and the observed mean's distance from it in their standard deviations.
 
     With pairs averaged by node, as of neurons, `W_synergy` and `W_redundancy` (nodes,) stand for
     `W_sts` and `W_rtr`, there is no excess, null or balance, and the series are in the file

@@ -35,7 +35,7 @@ class Words:
     @property
     def a(self) -> str:
         """One of them with its article."""
-        return f"{'an' if self.one[0] in 'aeiouM' else 'a'} {self.one}"
+        return f"{'an' if self.one[0] in 'aeiou' or self.one.startswith('MLP') else 'a'} {self.one}"
 
     def among(self, layers: int) -> str:
         """Several of them and the layers that they are in."""

@@ -190,7 +190,8 @@ def _averaged(settings: Settings, recorded: NDArray[Any], weights: str) -> _Deco
     warned = [m for m in dict.fromkeys(messages) if "are degenerate:" not in m]
     counts = ", ".join(f"{count:,} {kind}" for kind, count in met["degenerate"].items() if count)
     if counts:
-        warned.append(f"of {averages.entries:,} (trial, pair) are degenerate: {counts}")
+        total = sum(met["degenerate"].values())
+        warned.append(f"{total:,} of {averages.entries:,} (trial, pair) are degenerate: {counts}")
     return _Decomposed(
         averages=averages,
         persistence=np.concatenate(persistence),
