@@ -99,7 +99,8 @@ class LayerProfile:
         confidence: coverage aimed at by every interval.
         trials: number of trials.
         draws: number of bootstrap draws that entered the intervals.
-        failed_draws: draws left out because in them a layer had no valid pair at all.
+        failed_draws: draws left out because in them a layer had no valid pair at all, or all nodes
+            the same score.
         skipped_pair_trials: number of (trial, pair) that were NaN and entered no average; of pairs,
             where trials are pooled.
         missing_share: their share of all, from 0 to 1.
@@ -338,7 +339,8 @@ def _profile(
     if len(kept) < _FEWEST_DRAWS:
         raise ValueError(
             f"ranking {ranking!r}: in {len(draws) - len(kept)} of {len(draws)} bootstrap draws a "
-            "layer had no valid pair; too many trials are degenerate: give more or other prompts"
+            "layer had no valid pair, or all nodes the same score; too many trials are degenerate, "
+            "or nodes too few: give more draws, or more or other prompts"
         )
     tail = 100 * (1 - confidence) / 2
 

@@ -14,6 +14,7 @@ from synkern.study.report import (
     layer_profile_curves,
     null_curves,
     pair_matrices,
+    routing_maps,
     score_maps,
     synergy_curves,
 )

@@ -1,5 +1,6 @@
-"""Studies of other nodes than heads: what is recorded, in whose words, and what routing explains."""
+"""Studies of other nodes than heads: what is recorded, its words, and what routing explains."""
 
+import html
 import json
 import re
 
@@ -41,7 +42,7 @@ def of_neurons(model, tmp_path_factory):
 
 def page_of(study):
     text = re.sub(r"<[^>]+>", "", study.report.read_text(encoding="utf-8"))
-    return " ".join(text.split())
+    return " ".join(html.unescape(text).split())
 
 
 def recorded(model, **asked):
@@ -171,7 +172,8 @@ def test_layers_without_nodes_of_the_kind_do_not_appear(tmp_path):
 
 @pytest.mark.parametrize(("nodes", "words"), [("mlps", "MLP blocks"), ("layers", "layers")])
 def test_one_node_a_layer_is_a_bar(model, tmp_path, nodes, words):
-    study = tiny_study.again(model, tmp_path, nodes=nodes, control=False)
+    # Of so few nodes all may rank alike in a draw, which is left out.
+    study = tiny_study.again(model, tmp_path, nodes=nodes, control=False, bootstrap=200)
     np.testing.assert_array_equal(
         study.arrays["trained_series"], recorded(model, nodes=nodes).series
     )
