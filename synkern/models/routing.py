@@ -308,7 +308,13 @@ def _refuse_other_sums(
             f"{what} is called as experts are, but cannot be asked for a single one "
             f"({type(error).__name__}: {error}). {ANY_SERIES}"
         ) from error
-    if not off <= torch.finfo(hidden.dtype).eps ** 0.5 * terms.norm():  # nor if it is NaN
+    if not (output.isfinite().all() and terms.isfinite().all()):
+        raise UnsupportedModelError(
+            f"{what}: what these experts return holds NaN or infinity: weights of the model are "
+            "not finite, or its numbers are too large for "
+            f"{str(hidden.dtype).removeprefix('torch.')}; load it in bfloat16 or float32"
+        )
+    if not off <= torch.finfo(hidden.dtype).eps ** 0.5 * terms.norm():
         raise UnsupportedModelError(
             f"{what} is called as experts are, but what it returns is not the weighted sum of what "
             f"single experts return (off by {float(off):.2g} of {float(terms.norm()):.2g}), so "

@@ -354,16 +354,15 @@ def layer_index(attention: nn.Module) -> int | None:
 
 def experts_in(module: nn.Module) -> int | None:
     """How many experts a module holds: as it says, or as many as it has matrices in one weight."""
-    count = getattr(module, "num_experts", None)
     stacks = [len(p) for p in module.parameters() if p.dim() == 3]
-    return count if isinstance(count, int) else max(stacks, default=None)
+    count = getattr(module, "num_experts", max(stacks, default=None))
+    return count if isinstance(count, int) else None
 
 
 def experts_forward(module: nn.Module) -> Callable[..., Tensor]:
-    """The forward of experts that runs one after another, where a module has several.
+    """The forward that runs experts one by one, kept beside the one that a configuration chose.
 
-    transformers lets a function of the configuration's choice stand in for it, and keeps it beside.
-    One that was put in place on the module itself (by accelerate, to fetch weights) stays.
+    If there is one; and one put on the module itself, as by accelerate to fetch weights, stays.
     """
     plain = getattr(type(module).forward, "__wrapped__", None)
     if plain is None or "forward" in vars(module):

@@ -81,10 +81,20 @@ def record(
     Args:
         model: a decoder-only causal language model of transformers in evaluation mode, or a module
             that holds one. Prompts are padded on the left.
-        nodes: whose activity, a kind of node or several. "heads": the attention heads.
-        signal: what to read of a node, a word for the one kind or a mapping from kind to word. Of
-            heads: "norm", the L2 norm of the head's output, before the layer's output projection.
-            By default the first that is named here.
+        nodes: whose activity, a kind of node or several. "heads": the attention heads. "experts":
+            the experts to which tokens are routed. "shared_experts": what every token gets beside
+            them, one node per layer.
+        signal: what to read of a node, a word for the one kind or a mapping from kind to word. By
+            default the first that is named here.
+            Of heads: "norm", the L2 norm of the head's output, before the layer's output
+            projection.
+            Of experts: "weighted", the L2 norm of the expert's output times its routing weight, or
+            "output", that without the weight; both exactly 0 where it was not chosen. "gate", the
+            router probability of every expert (softmax, or sigmoid where the model's weights are
+            made of that), or "dense", the norm of every expert's output at every token: no zeros.
+            Experts are run again on what the model gave them when a text has ended, or memory asks
+            for it: their weights must not change before.
+            Of shared experts: "norm", the L2 norm of what they add, all of a layer together.
         store: a .npy file that takes the series text by text, so that memory holds no more than one
             batch: for neurons, and long texts. `Recording.series` is then a float32 tensor on the
             CPU that is mapped from the file, read as it is used; writing to it leaves the file as

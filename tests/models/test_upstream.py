@@ -19,7 +19,16 @@ from torch import nn
 from torch.nn.modules import module as everywhere
 
 from support import tiny_study
-from support.tiny_models import ARCHITECTURES, build, cache_of, gemma3_multimodal, generate, prompts
+from support.tiny_models import (
+    ARCHITECTURES,
+    EXPERTS,
+    build,
+    build_experts,
+    cache_of,
+    gemma3_multimodal,
+    generate,
+    prompts,
+)
 from synkern.models import upstream
 
 
@@ -225,6 +234,42 @@ def test_attributes_that_a_study_states(model, tmp_path):
         assert callable(getattr(logging, name))
     tiny_study.save_model(tmp_path, chat_template=tiny_study.CHAT)
     assert tf.AutoTokenizer.from_pretrained(tmp_path).chat_template == tiny_study.CHAT
+
+
+# transformers: experts
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_say_how_many_they_are_and_keep_their_own_forward(name):
+    model = build_experts(name, "batched_mm")
+    layer = model.model.layers[2]
+    block = getattr(layer, "block_sparse_moe", getattr(layer, "mlp", layer))
+    experts = getattr(layer, "experts", None) or block.experts
+    assert upstream.experts_in(experts) == 8
+    assert isinstance(experts.num_experts, int)
+    called = []
+    before = type(experts)._apply_gate
+    hidden, chosen = torch.randn(4, 48), torch.tensor([[5], [0], [5], [1]])
+    expected = experts(hidden, chosen, torch.ones(4, 1))
+    try:  # one after another, so once per expert
+        type(experts)._apply_gate = lambda self, x: called.append(len(x)) or before(self, x)
+        own = upstream.experts_forward(experts)(hidden, chosen, torch.ones(4, 1))
+        assert called in ([], [1, 1, 2]), "what is kept beside is no loop over experts"
+        experts(hidden, chosen, torch.ones(4, 1))
+        assert called[-1] == 4, "the implementation asked for is not used"
+    finally:
+        type(experts)._apply_gate = before
+    torch.testing.assert_close(own, expected, rtol=112**1.5 * 2**-24, atol=1e-5)
+    experts.forward = lambda *args: "put in place"
+    assert upstream.experts_forward(experts)(hidden, chosen, None) == "put in place"
+
+
+def test_experts_of_a_module_that_does_not_say():
+    module = nn.Module()
+    assert upstream.experts_in(module) is None
+    assert upstream.experts_forward(nn.Linear(2, 3))(torch.ones(1, 2)).shape == (1, 3)
+    module.up, module.bias = nn.Parameter(torch.ones(6, 2, 3)), nn.Parameter(torch.ones(6, 3))
+    assert upstream.experts_in(module) == 6
 
 
 # torch
