@@ -2,6 +2,7 @@
 
 accuracy             errors of every backend and dtype, by atom        results/accuracy.json
 scaling              time and memory against size; threads             results/scaling.json
+neurons              means by node of 46,080 nodes, all pairs   results/neurons.json
 study                the recorder's overhead; stages of a study        results/study.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
@@ -86,6 +87,19 @@ def scaling(options: argparse.Namespace) -> int:
     return 0
 
 
+def neurons(options: argparse.Namespace) -> int:
+    """Measure means by node of the neurons of a model, and save."""
+    from bench.suites import neurons as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found = suite.measure(
+        _say(), record=options.record, batch_size=options.batch_size, limit=options.limit
+    )
+    run.tables = {"neurons": found}
+    run.save(options.out or RESULTS / "neurons.json")
+    return int(found["peak"] > 6e9)
+
+
 def study(options: argparse.Namespace) -> int:
     """Measure recording and a whole study, and save."""
     from bench.suites import study as suite  # noqa: PLC0415
@@ -133,6 +147,7 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.harness import compare as comparison  # noqa: PLC0415
     from bench.page import report as page  # noqa: PLC0415
     from bench.suites import accuracy as errors  # noqa: PLC0415
+    from bench.suites import neurons as many  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
 
@@ -156,6 +171,7 @@ def smoke(options: argparse.Namespace) -> int:
             "threads": growth.thread_scaling(repeats=2),
             "chosen": growth.chosen_takeover(nodes=64),
             "rectangle": growth.rectangle(nodes=200, side=40, repeats=2),
+            "neurons": many.measure(say, shape=(2, 60, 1200)),
             "recording": stages.recording(1, say, tokens=5),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }
@@ -186,6 +202,14 @@ def main() -> int:
     one.add_argument("--limit", type=float, default=570, help="for all of it, seconds, about")
     one.set_defaults(run=scaling)
 
+    one = commands.add_parser("neurons", help=neurons.__doc__)
+    one.add_argument("--record", action="store_true", help="of smollm2-135m; else made like them")
+    one.add_argument(
+        "--batch-size", type=int, default=4, help="prompts at a time, of the recording"
+    )
+    one.add_argument("--limit", type=float, help="end after so many seconds, with part of the work")
+    one.set_defaults(run=neurons)
+
     one = commands.add_parser("study", help=study.__doc__)
     one.add_argument("--rounds", type=int, default=8, help="of generation, bare and recorded")
     one.add_argument("--max-prompts", type=int, help="of the study; all 60 by default")
@@ -213,7 +237,7 @@ def main() -> int:
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
-    for name in ("accuracy", "scaling", "study", "busy"):
+    for name in ("accuracy", "scaling", "neurons", "study", "busy"):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     return int(options.run(options))

@@ -206,7 +206,7 @@ class Limits:
             sample: arrays of 1 to 3 MB, 14 MB in all.
         apart: atoms of single trials held at a time where trials differ in their samples.
         side: nodes to a side of the rectangles that are then averaged at a time for sums by node.
-        prepared: values of a series, all trials, that are made ready at a time for sums by node; the
+        prepared: values of a series, of all trials, made ready at a time for sums by node; the
             compiled backend takes 35 bytes for each.
         paired: nodes from which a compiled backend takes a series as pairs of samples, which takes
             fewer products, and more time to make ready.

@@ -22,8 +22,8 @@ LEAVE_OUT = (
 )
 """What to do about samples that are missing."""
 
-_LARGE = 1 << 24
-"""Values of a series on the host from which it is looked at a trial at a time."""
+LARGE = 1 << 24
+"""Values of a series from which it is looked at in parts: a trial, or some nodes, at a time."""
 
 FEW_SAMPLES = 30
 """Below this the estimate is dominated by its bias."""
@@ -218,7 +218,7 @@ def series(
 
 def _finite_in_parts(xp: Any, array: Any) -> bool:
     """Whether all is finite, trial by trial where truth values of a large series take memory."""
-    if not isinstance(array, np.ndarray) or array.size < _LARGE:
+    if not isinstance(array, np.ndarray) or array.size < LARGE:
         return False  # Not asked: the answer for the whole says where it is not, too.
     return all(bool(xp.isfinite(trial).all()) for trial in array)
 

@@ -57,7 +57,7 @@ def persistence_reference(
         UserWarning: fewer than 30 samples; pairs without a reference.
     """
     refuse_unknown("persistence_reference", set(options) - option_names(CommonOptions))
-    series, _, names = taken(series, "gaussian", options.get("node_names"))
+    series, _, names = taken(series, "gaussian", options.get("node_names"), only_gaussian=True)
     given = {**options, "node_names": names}
     asked = Options.of("persistence_reference", given, option_names(CommonOptions))
     result = decompose(series, tau, PERSISTENCE, asked)

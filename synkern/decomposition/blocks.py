@@ -39,26 +39,34 @@ def sums_by_node(
     one = given[0].series
     together = len(given) > 1 or isinstance(one, moments.Moments)
     if together:  # Of several batches rectangles are taken anyway, and of moments there is no more.
-        found = decomposed(xp, run, given, request)
-        assert isinstance(found, Nodes)
-        nodes = found.constant.shape[1]
-        progress(len(found.constant) * (nodes * (nodes - 1) // 2))
-        return found
+        return _told(decomposed(xp, run, given, request), progress)
     trials, time, nodes = one.shape
     blocks = list(_blocks(nodes, request.limits.prepared // (trials * time)))
+    whole = slice(0, nodes)
+    if blocks == [whole]:
+        part = _part(xp, given[0], whole, whole, request.pooled)
+        return _told(decomposed(xp, run, [part], request), progress)
     total = _Total(xp, len(blocks))
     for i, rows in enumerate(blocks):
         for j in range(i, len(blocks)):
             columns = blocks[j]
             part = _part(xp, given[0], rows, columns, request.pooled)
             height, width = rows.stop - rows.start, columns.stop - columns.start
-            whole = Rectangle(slice(0, height), slice(height, height + width))
-            found = decomposed(xp, run, [part], narrowed(request, None if i == j else whole))
+            across = Rectangle(slice(0, height), slice(height, height + width))
+            found = decomposed(xp, run, [part], narrowed(request, None if i == j else across))
             assert isinstance(found, Nodes)
             total.add(found, i, j, height)
             pairs = height * (height - 1) // 2 if i == j else height * width
             progress(len(found.constant) * pairs)
     return total.nodes()
+
+
+def _told(found: Any, progress: Callable[[int], None]) -> Nodes:
+    """Sums by node of all pairs, and tell how many there are."""
+    assert isinstance(found, Nodes)
+    trials, nodes = found.constant.shape
+    progress(trials * (nodes * (nodes - 1) // 2))
+    return found
 
 
 def _blocks(nodes: int, most: int) -> Iterator[slice]:
@@ -81,6 +89,8 @@ def _part(xp: Any, batch: Batch, rows: slice, columns: slice, pooled: str | None
     series = of_range(batch.series, rows)
     if columns != rows:
         series = xp.concatenate([series, of_range(batch.series, columns)], -1)
+    if not batch.unsettled:
+        return batch._replace(series=series)
     series = steady.settled(xp, series, batch.tau, pooled, batch.unsettled)
     return batch._replace(series=series, unsettled=0.0)
 

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import native, placed, run_whole, to_numpy
+from synkern._arrays import is_cupy, is_tensor, native, placed, run_whole, to_numpy
 from synkern.decomposition import states
 from synkern.decomposition.asked import Options
 from synkern.decomposition.batches import decomposed
@@ -43,10 +45,11 @@ def decompose_lags(
     series: Any, lags: Sequence[int], estimator: Estimator, options: Options
 ) -> dict[int, PhiIDResult]:
     """Decompose at several lags, the series being checked once."""
+    _refuse_hopeless(series, len(lags), options)
     source = _source(series, lags, estimator, options)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
-        _refuse_too_large(source, len(lags), options, selection)
+        _refuse_too_large(source.shape, source.like, len(lags), options, selection)
         if options.kind == "discrete":
             states.warn_of_many(source.like, None if selection is None else selection.nodes)
         return {lag: _result(source, lag, estimator, options, selection) for lag in lags}
@@ -163,16 +166,42 @@ def _result(
     )
 
 
+_MANY = 1000
+"""Nodes from which there may be no room for the matrices of a trial."""
+
+
+def _refuse_hopeless(series: Any, lags: int, options: Options) -> None:
+    """Raise MemoryError for the matrices of all pairs before a large series is taken in.
+
+    That may be mapped from a file, and taking it in look at all of it, or copy it.
+    """
+    array = isinstance(series, np.ndarray) or is_tensor(series) or is_cupy(series)
+    if array and series.ndim in (2, 3) and series.shape[-1] >= _MANY and options.pairs is None:
+        trials, time, nodes = (1, *series.shape)[-3:]
+        _refuse_too_large((trials, time, nodes), series, lags, options, None)
+
+
 def _refuse_too_large(
-    source: Source, lags: int, options: Options, selection: Selection | Bipartite | None
+    shape: tuple[int, int, int],
+    like: Any,
+    lags: int,
+    options: Options,
+    selection: Selection | Bipartite | None,
 ) -> None:
     """Raise MemoryError where the atoms have no room, and what is beside them in the last lag.
 
     An atom comes with that of the exchanged nodes, and an average takes one matrix more while it is
     formed. Chosen pairs are computed, each once, and then put in the order asked for; those of two
     groups need no more than what is asked for, but for their list, which is made at the end.
+
+    Args:
+        shape: (trials, time, nodes) of the series.
+        like: an array where the atoms will be.
+        lags: number of them.
+        options: of the call.
+        selection: of its pairs; None: all.
     """
-    trials, _, nodes = source.shape
+    trials, _, nodes = shape
     kept = trials if options.average is None else 1
     atoms = len(options.names)
     computed = len({*options.names, *map(swap_nodes, options.names)})
@@ -187,15 +216,16 @@ def _refuse_too_large(
         needed = held * lags + computed * entries
     size = {"float64": 8, "float32": 4}[options.dtype]
     listed = 0
-    if isinstance(selection, Bipartite) and native(source.like)[1] == "cpu":
+    if isinstance(selection, Bipartite) and native(like)[1] == "cpu":
         listed = BYTES_LISTED["bipartite"] * math.prod(selection.shape)
     apart = ", average='trials' in place of None" if kept > 1 else ""
     memory.require(
         needed * kept * size + listed,
-        source.like,
+        like,
         f"{atoms} atoms of {entries:,} pairs x {kept} trials"
         + (f" x {lags} lags" if lags > 1 else ""),
-        f"phiid_nodes for means by node, pairs= for some of the pairs{apart}, fewer atoms"
+        "phiid_nodes for means by node, pairs='bipartite' with two groups of nodes or pairs= of "
+        f"chosen ones for some of the pairs{apart}, fewer atoms"
         f"{', fewer lags' if lags > 1 else ''}, or dtype='float32'",
     )
 

@@ -10,11 +10,11 @@ import numpy as np
 from synkern._arrays import is_cupy, is_tensor, to_numpy
 from synkern._warnings import warn
 
-REMEDIES = (
+_DISCRETE = (
     "use kind='discrete' (the default for it), in which a node is above its mean, that is active, "
-    "or not; or record another signal of it, such as signal='gate' or 'dense' of experts"
+    "or not; or "
 )
-"""What to do about nodes that are exactly 0 where they are idle."""
+_SIGNAL = "record another signal of it, such as signal='gate' or 'dense' of experts"
 
 _GLANCE = 8
 """Time points that tell whether a closer look at zeros is worth it."""
@@ -34,13 +34,20 @@ class Taken(NamedTuple):
     node_names: Sequence[Any] | None
 
 
-def taken(series: Any, kind: str | None, node_names: Sequence[Any] | None = None) -> Taken:
+def taken(
+    series: Any,
+    kind: str | None,
+    node_names: Sequence[Any] | None = None,
+    *,
+    only_gaussian: bool = False,
+) -> Taken:
     """Take the series out of a recording, and decide on the estimator.
 
     Args:
         series: as in `phiid`; a recording is what has `series`, `nodes` and `zero_filled`.
         kind: as in `phiid`.
         node_names: likewise; by default the labels of a recording's nodes.
+        only_gaussian: whether there is no other estimator of what is wanted.
 
     Raises:
         ValueError: "gaussian" for a recording that is exactly 0 where nodes are idle.
@@ -54,7 +61,7 @@ def taken(series: Any, kind: str | None, node_names: Sequence[Any] | None = None
         raise ValueError(
             f"kind 'gaussian' does not suit this recording of {' and '.join(kinds) or 'nodes'}: "
             "most samples of a node are exactly 0, where it is idle, and no Gaussian has such a "
-            f"distribution; {REMEDIES}{others}"
+            f"distribution; {'' if only_gaussian else _DISCRETE}{_SIGNAL}{others}"
         )
     if node_names is None:
         node_names = [getattr(node, "label", node) for node in series.nodes]
@@ -92,8 +99,8 @@ def warn_of_zeros(series: Any) -> None:
     idle = int(((zero > 0.5) & (zero < 1)).sum())
     if 2 * idle > trial.shape[-1]:
         warn(
-            f"{idle} of {trial.shape[-1]} nodes are exactly 0 at most samples (of the first trial), "
+            f"{idle} of {trial.shape[-1]} nodes are exactly 0 at most samples of the first trial, "
             "as nodes are that are idle; no Gaussian has such a distribution, and kind='gaussian' "
-            "describes which samples are not 0 rather than how they vary: consider kind='discrete', "
-            "or a series that is not filled with zeros"
+            "says more of which samples are 0 than of how the others vary: use kind='discrete', or "
+            "a series that is not filled with zeros"
         )

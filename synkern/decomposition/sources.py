@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wa
             with collected() if lag in judged else contextlib.nullcontext():
                 judged.add(lag)
                 return batches(xp, taken, valid, lag, options.pooled, step, options.kind)
-        if wanted.by_node:  # which takes some nodes at a time, and these are then settled
+        # Sums by node take some nodes at a time, and these are then settled.
+        if wanted.by_node and math.prod(array.shape) >= check.LARGE:
             return [Batch(taken, lag, unsettled=step)]
         if taken is array:
             return [Batch(steady(lag), lag)]

@@ -99,8 +99,8 @@ def record(
             batch: for neurons, and long texts. `Recording.series` is then a float32 tensor on the
             CPU that is mapped from the file, read as it is used; writing to it leaves the file as
             it is. The file exists once the block has ended without an error, or not at all; all
-            texts must have as many steps. One that is there already is refused: remove it. None: the
-            series are in memory, on the model's device.
+            texts must have as many steps. One that is there already is refused: remove it. None:
+            the series are in memory, on the model's device.
 
     Yields:
         `Recording`, to be read after the block.

@@ -98,9 +98,9 @@ class Recording:
     def series(self) -> Tensor:
         """The activity of every node, float32 (trials, steps, nodes), on the model's device.
 
-        Step t is the call that produced generated token t. What the activity is, `signals` say. Of a
-        recording with a `store` it is on the CPU, mapped from that file: values are read when they
-        are used, and memory holds what the system has room for.
+        Step t is the call that produced generated token t. What the activity is, `signals` say. Of
+        a recording with a `store` it is on the CPU, mapped from that file: values are read when
+        they are used, and memory holds what the system has room for.
 
         Raises:
             RecordingError: the recording is not complete, or its texts have different numbers of

@@ -39,10 +39,11 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Begin the file."""
         self.path = Path(path).expanduser()
         if self.path.suffix != ".npy":
             raise ValueError(
-                f"store: {os.fspath(path)!r} does not end in .npy, which is what the file is; add it"
+                f"store: {os.fspath(path)!r} does not end in .npy, which the file is; add it"
             )
         self._refuse_existing()
         handle, name = tempfile.mkstemp(".part", f".{self.path.name}.", self.path.parent)
@@ -76,9 +77,9 @@ class Store:
         if self._shape not in (None, (steps, nodes)):
             assert self._shape is not None
             raise RecordingError(
-                f"store: texts of {self._shape[0]} and of {steps} steps do not form one array; pass "
-                "max_new_tokens=T and min_new_tokens=T to every generate, or use one synkern.record "
-                "and one file for each"
+                f"store: texts of {self._shape[0]} and of {steps} steps do not form one array; "
+                "pass max_new_tokens=T and min_new_tokens=T to every generate, or use one "
+                "synkern.record and one file for each"
             )
         before, self._shape = self._trials, (steps, nodes)
         self._file.seek(self._end)
@@ -194,6 +195,5 @@ def refuse_too_large(needed: int, values: Tensor, nodes: int) -> None:
         needed,
         values,
         f"the series of {nodes:,} nodes",
-        "store='PATH.npy', which has them in a file, shorter batches, fewer texts or fewer kinds of "
-        "nodes",
+        "store='PATH.npy', which has them in a file, smaller batches, or fewer texts or nodes",
     )

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import synkern
+from support.optional import torch
 from synkern import _memory
 
 
@@ -21,20 +23,31 @@ def little(monkeypatch):
 def test_matrices_are_refused_before_the_work(little, rng, backend):
     series = rng.standard_normal((3, 12, 4000))
     said = r"2 atoms of 16,000,000 pairs x 1 trials take 0.4 GB, and 0.1 GB are free; take"
-    with pytest.warns(UserWarning, match="samples"), pytest.raises(MemoryError, match=said) as info:
+    with pytest.raises(MemoryError, match=said) as info:
         synkern.phiid(series, backend=backend)
-    for way in ("phiid_nodes", "pairs=", "fewer atoms", "dtype='float32'"):
+    for way in ("phiid_nodes", "pairs='bipartite'", "pairs=", "fewer atoms", "dtype='float32'"):
         assert way in str(info.value)
-    with (
-        pytest.warns(UserWarning, match="samples"),
-        pytest.raises(MemoryError, match="x 3 trials.*average='trials'"),
-    ):
+    with pytest.raises(MemoryError, match="x 3 trials.*average='trials'"):
         synkern.phiid(series, average=None, backend=backend)
-    with (
-        pytest.warns(UserWarning, match="samples"),
-        pytest.raises(MemoryError, match="16,000,000 pairs"),
-    ):
+    with pytest.raises(MemoryError, match="16,000,000 pairs"):
         synkern.persistence_reference(series, backend=backend)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("zero_filled", [False, True])
+def test_a_mapped_series_is_refused_before_it_is_taken_in(little, library, zero_filled):
+    """60 prompts x 100 tokens x 46,080 neurons: 1.1 GB, and twice as much in float64."""
+    series = np.broadcast_to(np.float32(1), (60, 100, 46080))
+    if library == "torch":
+        series = torch.ones(1).expand(60, 100, 46080)
+    nodes = [f"L0N{k}" for k in range(46080)]
+    given = SimpleNamespace(series=series, nodes=nodes, zero_filled=zero_filled)
+    for verb in (synkern.phiid, lambda recording: synkern.phiid_lags(recording, tau=[1, 2])):
+        tracemalloc.start()
+        with pytest.raises(MemoryError, match=r"2 atoms of 2,123,366,400 pairs .*phiid_nodes"):
+            verb(given)
+        assert tracemalloc.get_traced_memory()[1] < 10e6  # a name for each node
+        tracemalloc.stop()
 
 
 def test_all_that_lies_beside_is_counted(little, rng):

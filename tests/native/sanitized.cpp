@@ -30,8 +30,8 @@ void keep_marks(Result& result, Found* found) {
     synkern_free(found);
 }
 
-Result decompose(int64_t estimator, int64_t quantities, bool per_trial, int64_t trials, int64_t time,
-                 int64_t nodes, int64_t threads) {
+Result decompose(int64_t estimator, int64_t quantities, bool per_trial, bool paired, int64_t trials,
+                 int64_t time, int64_t nodes, int64_t threads) {
     const int64_t tau = 2, samples = time - tau, panels = (nodes + PANEL - 1) / PANEL;
     std::mt19937_64 random(nodes);
     std::normal_distribution<double> normal;
@@ -56,6 +56,16 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, int64_t 
     if (constant_again != constant || !std::equal(some.begin(), some.begin() + samples * PANEL * 2,
                                                   values.begin()))
         std::abort();
+    std::vector<double> taps(trials * panels * 2 * POINTS * blocks_of(time, tau) * PANEL);
+    std::vector<double> ends(trials * panels * ends_of(tau) * PANEL), magnified(own.size());
+    if (paired) {
+        synkern_pair_up(series.data(), trials, time, nodes, tau, &whole, taps.data(), ends.data(),
+                        own.data(), magnified.data(), constant.data(), threads);
+        if (constant != constant_again) std::abort();
+        synkern_pair_up(series.data(), trials, time, nodes, tau, &corner, taps.data(), ends.data(),
+                        own.data(), magnified.data(), constant_again.data(), threads);
+        if (constant != constant_again) std::abort();
+    }
     const int64_t words = (samples + 63) / 64;
     std::vector<unsigned long long> bits(trials * 3 * words * nodes);
     for (int64_t k = 0; k < trials; ++k)
@@ -79,6 +89,10 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, int64_t 
     task.trials = trials, task.nodes = nodes, task.samples = samples, task.estimator = estimator;
     task.values = estimator >= DISCRETE_MMI ? static_cast<void*>(bits.data()) : values.data();
     task.own = own.data(), task.constant = constant.data(), task.table = table.data();
+    if (paired) {
+        task.values = nullptr, task.taps = taps.data(), task.ends = ends.data();
+        task.magnified = magnified.data(), task.blocks = blocks_of(time, tau), task.tau = tau;
+    }
     task.limit = 1e-6, task.names = names, task.quantities = quantities;
     task.weights = weights.data(), task.mirror = mirror.data();
     task.per_trial = per_trial, task.threads = threads;
@@ -128,16 +142,17 @@ int main() {
     for (const auto& [trials, time, nodes] : shapes)
         for (int64_t estimator = GAUSSIAN_MMI; estimator <= DISCRETE_CCS; ++estimator)
             for (const int64_t quantities : {2, 16})
-                for (const bool per_trial : {false, true}) {
-                    if (quantities == 2 && estimator != GAUSSIAN_MMI) continue;
-                    const auto run = [&](int64_t threads) {
-                        return decompose(estimator, quantities, per_trial, trials, time, nodes,
-                                         threads);
-                    };
-                    if (run(1) == run(3)) continue;
-                    std::printf("estimator %d, %d nodes: threads change the result\n",
-                                int(estimator), int(nodes));
-                    return 1;
-                }
+                for (const bool per_trial : {false, true})
+                    for (const bool paired : {false, true}) {
+                        if ((quantities == 2 || paired) && estimator != GAUSSIAN_MMI) continue;
+                        const auto run = [&](int64_t threads) {
+                            return decompose(estimator, quantities, per_trial, paired, trials, time,
+                                             nodes, threads);
+                        };
+                        if (run(1) == run(3)) continue;
+                        std::printf("estimator %d, %d nodes: threads change the result\n",
+                                    int(estimator), int(nodes));
+                        return 1;
+                    }
     return 0;
 }
