@@ -108,7 +108,8 @@ def routing_maps(
         for column, (ranking, score) in enumerate(scores.items()):
             axes = figure.add_subplot(grid[1, column], sharey=first)
             first = first or axes
-            axes.scatter(share, tied_rank(score), s=9, alpha=0.5, color="#0072B2", linewidths=0)
+            dots: Any = {"s": min(max(3000 / len(share), 9), 36), "alpha": 0.5, "linewidths": 0}
+            axes.scatter(share, tied_rank(score), color="#0072B2", **dots)
             axes.set(title=called(ranking), xlabel="share of the tokens")
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.grid(alpha=0.25, linewidth=0.6)
