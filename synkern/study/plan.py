@@ -101,7 +101,7 @@ class Clock:
         started = time.perf_counter()
         work(self._settings, series)
         seconds = time.perf_counter() - started
-        return seconds * (recorded.shape[2] / series.shape[2]) ** 2
+        return seconds * float(recorded.shape[2] / series.shape[2]) ** 2
 
 
 def decompositions(settings: Settings, to_do: Sequence[Step]) -> int:
