@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.analysis.averages import Averages, PooledAverages, TrialAverages
+    from synkern.analysis.averages import Averages, NodeAverages, PooledAverages, TrialAverages
     from synkern.analysis.nulls import NullTest, benjamini_hochberg, null_test
     from synkern.analysis.persistence import persistence_reference
     from synkern.analysis.profile import MEANS, LayerProfile, layer_profiles
@@ -18,6 +18,7 @@ __all__ = [
     "RANKINGS",
     "Averages",
     "LayerProfile",
+    "NodeAverages",
     "NodeScores",
     "NullTest",
     "PooledAverages",
@@ -37,6 +38,7 @@ if not TYPE_CHECKING:
             "LayerProfile": "profile",
             "MEANS": "profile",
             "NULLS": "surrogates",
+            "NodeAverages": "averages",
             "NodeScores": "scores",
             "NullTest": "nulls",
             "PooledAverages": "averages",

@@ -6,7 +6,11 @@ A draw takes trial t as often as its weight w_t says. How trials combine decides
   trial t has a value x_t for the pair and 0 elsewhere. All trials' atoms are kept, pairs i < j
   only, and a chunk of draws is one matrix product (`TrialAverages`);
 - pooled trials (moments, or one long series) are decomposed once, so a draw has to be decomposed
-  anew, from the series in which its trials are repeated (`PooledAverages`).
+  anew, from the series in which its trials are repeated (`PooledAverages`);
+- of very many nodes only the means over each node's pairs are there, by trial. A node's average is
+  then that over all of its (trial, pair) with a value: sum w_t n_t m_t / sum w_t n_t, m_t being the
+  mean of its n_t pairs in trial t (`NodeAverages`). Where every pair has a value in every trial it
+  is the same as the mean over a row of `TrialAverages`.
 """
 
 from __future__ import annotations
@@ -20,13 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern._arrays import to_numpy
+from synkern.analysis.scores import (
+    OF_MEANS,
+    mean_over_pairs,
+    score_of_means,
+    scores_from_matrices,
+)
+from synkern.decomposition.node_means import NodeMeans
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Averages(ABC):
-    """Symmetric atoms of all pairs, averaged over trials with weights to be chosen.
+    """Symmetric atoms, of all pairs or by node, averaged over trials with weights to be chosen.
 
     Attributes:
         trials: number of trials.
@@ -47,11 +58,29 @@ class Averages(ABC):
     def weighted(self, weights: Floats) -> dict[str, Floats]:
         """Atoms by name, (draws, nodes, nodes), averaged with weights (draws, trials).
 
-        NaN on the diagonal and for a pair that has a value in no trial of the draw.
+        NaN on the diagonal and for a pair that has a value in no trial of the draw. Of
+        `NodeAverages` they are (draws, nodes), NaN for a node without any such pair.
         """
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers an atom has in one draw."""
+        return self.nodes * self.nodes
+
+    def by_node(self, atom: Floats) -> Floats:
+        """Means over the pairs of each node, (draws, nodes), of an atom as `weighted` gives it."""
+        return np.asarray(mean_over_pairs(atom), np.float64)
+
+    def scored(self, atoms: Mapping[str, Floats], ranking: str) -> Floats:
+        """Scores by a ranking, (draws, nodes), of atoms as `weighted` gives them.
+
+        Raises:
+            ValueError: the ranking is made of single pairs, which are not there.
+        """
+        return np.asarray(scores_from_matrices(atoms["sts"], atoms["rtr"], ranking), np.float64)
+
     def mean(self) -> dict[str, Floats]:
-        """Atoms by name, (nodes, nodes), every trial once."""
+        """Atoms by name, (nodes, nodes) or (nodes,), every trial once."""
         return {name: rows[0] for name, rows in self.weighted(np.ones((1, self.trials))).items()}
 
 
@@ -92,10 +121,7 @@ class TrialAverages(Averages):
         atoms = {name: np.concatenate(part) for name, part in parts.items()}
         valid = np.logical_and.reduce([np.isfinite(atom) for atom in atoms.values()])
         if not valid.any():
-            raise ValueError(
-                f"no pair of the {nodes} nodes is valid in any of the {len(valid)} trials; series "
-                "that are constant, duplicated or deterministic give none"
-            )
+            raise ValueError(_no_pair(nodes, f"any of the {len(valid)} trials"))
         missing = valid.size - int(valid.sum())
         if missing:
             atoms = {name: np.where(valid, atom, 0.0) for name, atom in atoms.items()}
@@ -150,10 +176,7 @@ class PooledAverages(Averages):
         atoms = [to_numpy(atom)[rows, columns] for atom in decompose(series).values()]
         valid = np.logical_and.reduce([np.isfinite(atom) for atom in atoms])
         if not valid.any():
-            raise ValueError(
-                f"no pair of the {nodes} nodes is valid in the {trials} pooled trials; series that "
-                "are constant, duplicated or deterministic give none"
-            )
+            raise ValueError(_no_pair(nodes, f"the {trials} pooled trials"))
         return cls(
             trials=trials,
             nodes=nodes,
@@ -182,6 +205,94 @@ class PooledAverages(Averages):
         for atom in drawn.values():
             atom[~valid] = np.nan
         return drawn
+
+
+@dataclass(frozen=True, eq=False)
+class NodeAverages(Averages):
+    """Means over the pairs of each node in single trials, averaged over these.
+
+    Attributes:
+        atoms: by name, (trials, nodes) float64, mean over a node's pairs; 0 where it has none.
+        pairs: (trials, nodes) float64, how many of its pairs have a value.
+    """
+
+    batched = True
+
+    atoms: Mapping[str, Floats]
+    pairs: Floats
+
+    @classmethod
+    def of(cls, chunks: Iterable[NodeMeans]) -> NodeAverages:
+        """Take in trials, chunk by chunk.
+
+        Args:
+            chunks: of consecutive trials, with the same atoms in every chunk: what `phiid_nodes`
+                gives with average=None.
+
+        Raises:
+            ValueError: means that were averaged over trials already, or no valid pair at all.
+        """
+        parts: dict[str, list[Floats]] = {}
+        counts: list[Floats] = []
+        for chunk in chunks:
+            if chunk.average is not None:
+                raise ValueError(
+                    f"means averaged over trials (average={chunk.average!r}) have no trials left "
+                    "to be drawn; give those of phiid_nodes with average=None"
+                )
+            counts.append(np.asarray(to_numpy(chunk.pairs), np.float64))
+            for name, atom in chunk.items():
+                parts.setdefault(name, []).append(np.asarray(to_numpy(atom), np.float64))
+        pairs = np.concatenate(counts)
+        trials, nodes = pairs.shape
+        if not pairs.any():
+            raise ValueError(_no_pair(nodes, f"any of the {trials} trials"))
+        entries = trials * (nodes * (nodes - 1) // 2)
+        return cls(
+            trials=trials,
+            nodes=nodes,
+            entries=entries,
+            # Every pair is one of two nodes.
+            missing=entries - int(pairs.sum()) // 2,
+            atoms={
+                name: np.where(pairs > 0, np.concatenate(part), 0.0) for name, part in parts.items()
+            },
+            pairs=pairs,
+        )
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers an atom has in one draw."""
+        return self.nodes
+
+    def weighted(self, weights: Floats) -> dict[str, Floats]:
+        """Average the means of single trials, (draws, nodes); see `Averages.weighted`."""
+        total = weights @ self.pairs
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {
+                name: np.asarray(weights @ (self.pairs * atom) / total)
+                for name, atom in self.atoms.items()
+            }
+
+    def by_node(self, atom: Floats) -> Floats:
+        """Return the atom, whose means these are already."""
+        return atom
+
+    def scored(self, atoms: Mapping[str, Floats], ranking: str) -> Floats:
+        """Scores by a ranking of means; see `Averages.scored`."""
+        if ranking not in OF_MEANS:
+            raise ValueError(
+                f"ranking {ranking!r} is made of the averages of single pairs, and only means by "
+                f"node are there; use {' or '.join(map(repr, OF_MEANS))}"
+            )
+        return np.asarray(score_of_means(atoms["sts"], atoms["rtr"], ranking), np.float64)
+
+
+def _no_pair(nodes: int, where: str) -> str:
+    return (
+        f"no pair of the {nodes} nodes is valid in {where}; series that are constant, duplicated "
+        "or deterministic give none"
+    )
 
 
 def _nodes(chunk: Mapping[str, Any]) -> int:

@@ -48,7 +48,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from synkern.analysis import parabola
 from synkern.analysis.averages import Averages, Floats
-from synkern.analysis.scores import RANKINGS, mean_over_pairs, scores_from_matrices
+from synkern.analysis.scores import RANKINGS
 
 MEANS = {"synergy": "sts", "excess_synergy": "excess", "unrelated_excess": "excess"}
 """Scores beside the rankings: the mean over a node's pairs of the atom named. (`excess` is sts
@@ -63,8 +63,8 @@ a value, and no inverted U is claimed for it."""
 _FEWEST_DRAWS = 100
 # Working memory of one chunk of draws, in bytes; the input is not counted.
 _CHUNK_BYTES = 400 * 2**20
-# Square matrices alive at once per draw: two averages, and temporaries of the scores.
-_MATRICES_PER_DRAW = 6
+# Arrays of the atoms' size alive at once per draw: two averages, and temporaries of the scores.
+_ARRAYS_PER_DRAW = 6
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +99,8 @@ class LayerProfile:
         confidence: coverage aimed at by every interval.
         trials: number of trials.
         draws: number of bootstrap draws that entered the intervals.
-        failed_draws: draws left out because in them a layer had no valid pair at all.
+        failed_draws: draws left out because in them a layer had no valid pair at all, or all nodes
+            the same score.
         skipped_pair_trials: number of (trial, pair) that were NaN and entered no average; of pairs,
             where trials are pooled.
         missing_share: their share of all, from 0 to 1.
@@ -182,6 +183,7 @@ def layer_profiles(
 
     Args:
         averages: of the atoms that the rankings are made of: `sts` and `rtr`, or one for a mean.
+            Of `NodeAverages`, only the rankings in `synkern.analysis.scores.OF_MEANS`, and means.
         layers: (nodes,) integer, the layer of each node.
         rankings: names from `synkern.analysis.scores.RANKINGS` or `MEANS`.
         bootstrap: number of draws, at least 100.
@@ -205,7 +207,7 @@ def layer_profiles(
             "give more"
         )
     whole = averages.weighted(np.ones((1, averages.trials)))  # a draw of its own
-    points = {ranking: axis.scored(whole, ranking) for ranking in rankings}
+    points = {ranking: axis.scored(averages, whole, ranking) for ranking in rankings}
     for ranking, point in points.items():
         if not np.isfinite(point.scaled).any():
             raise ValueError(
@@ -257,14 +259,12 @@ class _Axis(NamedTuple):
         place, unique = _layers_checked(layers, nodes)
         return cls(unique, place, (unique - unique[0]) / (unique[-1] - unique[0]))
 
-    def scored(self, atoms: Mapping[str, Floats], ranking: str) -> _Scored:
-        """Scores by a ranking of atoms (draws, nodes, nodes)."""
+    def scored(self, averages: Averages, atoms: Mapping[str, Floats], ranking: str) -> _Scored:
+        """Scores by a ranking of draws of atoms, as `averages.weighted` gives them."""
         if ranking in MEANS:
-            scores = np.asarray(mean_over_pairs(atoms[MEANS[ranking]]), dtype=np.float64)
-            scaled = scores
+            scores = scaled = averages.by_node(atoms[MEANS[ranking]])
         else:
-            matrices = atoms["sts"], atoms["rtr"]
-            scores = np.asarray(scores_from_matrices(*matrices, ranking), dtype=np.float64)
+            scores = averages.scored(atoms, ranking)
             scaled = _scaled(scores)
         return _Scored(scores, scaled, _layer_means(scaled, self.place, len(self.layers)))
 
@@ -278,17 +278,17 @@ def _drawn(
     progress: Callable[[int], None],
 ) -> dict[str, Floats]:
     """Layer means (draws, layers) by ranking, of trials drawn with replacement."""
-    trials, nodes = averages.trials, averages.nodes
+    trials = averages.trials
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(trials, np.full(trials, 1 / trials), size=bootstrap).astype(float)
     draws: dict[str, list[Floats]] = {ranking: [] for ranking in rankings}
-    chunk = max(1, _CHUNK_BYTES // (8 * _MATRICES_PER_DRAW * nodes * nodes))
+    chunk = max(1, _CHUNK_BYTES // (8 * _ARRAYS_PER_DRAW * averages.numbers))
     if not averages.batched:
         chunk = 1  # so that the progress shows
     for start in range(0, bootstrap, chunk):
-        matrices = averages.weighted(weights[start : start + chunk])
+        atoms = averages.weighted(weights[start : start + chunk])
         for ranking in rankings:
-            draws[ranking].append(axis.scored(matrices, ranking).mean)
+            draws[ranking].append(axis.scored(averages, atoms, ranking).mean)
         progress(min(chunk, bootstrap - start))
     return {ranking: np.concatenate(parts) for ranking, parts in draws.items()}
 
@@ -339,7 +339,8 @@ def _profile(
     if len(kept) < _FEWEST_DRAWS:
         raise ValueError(
             f"ranking {ranking!r}: in {len(draws) - len(kept)} of {len(draws)} bootstrap draws a "
-            "layer had no valid pair; too many trials are degenerate: give more or other prompts"
+            "layer had no valid pair, or all nodes the same score; too many trials are degenerate, "
+            "or nodes too few: give more draws, or more or other prompts"
         )
     tail = 100 * (1 - confidence) / 2
 

@@ -27,6 +27,9 @@ Luppi et al., Nat. Neurosci. 2022, and the text of the former.
 a replication of it.
 """
 
+OF_MEANS = RANKINGS[:2]
+"""The rankings that are made of each node's mean synergy and mean redundancy alone."""
+
 PUBLISHED = "mean_difference"
 """The ranking that the published figures of arXiv:2601.06851 show: what "as published" is here."""
 
@@ -77,8 +80,8 @@ def node_scores(result: PhiIDResult | NodeMeans, ranking: str = "rank_difference
         synergy, redundancy, balance, pairs = (
             to_numpy(v) for v in (result["sts"], result["rtr"], result.balance, result.pairs)
         )
-        means_decide = ranking != "balance"
-        score = _score_of_means(synergy, redundancy, ranking) if means_decide else balance
+        means_decide = ranking in OF_MEANS
+        score = score_of_means(synergy, redundancy, ranking) if means_decide else balance
     else:
         if result.pairs is not None:
             raise ValueError(
@@ -114,10 +117,11 @@ def scores_from_matrices(sts: Floats, rtr: Floats, ranking: str) -> Floats:
         total = sts + rtr
         with np.errstate(divide="ignore", invalid="ignore"):
             return mean_over_pairs(np.where(total > 0, sts / total, np.nan))
-    return _score_of_means(mean_over_pairs(sts), mean_over_pairs(rtr), ranking)
+    return score_of_means(mean_over_pairs(sts), mean_over_pairs(rtr), ranking)
 
 
-def _score_of_means(synergy: Floats, redundancy: Floats, ranking: str) -> Floats:
+def score_of_means(synergy: Floats, redundancy: Floats, ranking: str) -> Floats:
+    """The score of each node by one of `OF_MEANS`, from means over its pairs, (..., nodes)."""
     if ranking == "rank_difference":
         return tied_rank(synergy) - tied_rank(redundancy)
     return synergy - redundancy

@@ -24,13 +24,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from synkern.study import series_file
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.lock import LOCK, FolderInUseError, FolderLock
 
-_FORMAT = {"format": "synkern study", "format_version": 3}
+_FORMAT = {"format": "synkern study", "format_version": 4}
+# Its `W_head` and `W_norms` are called `W_index` and `W_series` now, and it knew heads only.
+_EARLIER = 3
 # Of all of the metadata but itself, and of all arrays.
 _DIGEST = "sha256"
-_TEMPORARY = ".unfinished-"
+TEMPORARY = ".unfinished-"
+"""Begins the name of a file that is being written; what a study that was killed left is removed."""
 # What reading a damaged or foreign file has been seen to raise.
 _UNREADABLE = (
     OSError,
@@ -61,6 +65,8 @@ class StudyFolder:
     path: Path
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    outdated: str = ""
+    """Why nothing that was there is taken up, if that is so."""
 
     @classmethod
     @contextmanager
@@ -83,7 +89,7 @@ class StudyFolder:
                     f"{'make room there' if full else 'make it writable'}, or name another folder"
                 ) from error
             # Nobody else is here: what is unfinished is that of a study that was killed.
-            for left in folder.glob(f"{_TEMPORARY}*"):
+            for left in folder.glob(f"{TEMPORARY}*"):
                 with suppress(OSError):
                     left.unlink()
             yield cls.open(folder)
@@ -105,7 +111,9 @@ class StudyFolder:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             metadata = json.loads(str(arrays.pop("metadata")))
-            if any(metadata[name] != value for name, value in _FORMAT.items()):
+            earlier = {**_FORMAT, "format_version": _EARLIER}
+            outdated = all(metadata[name] == value for name, value in earlier.items())
+            if not outdated and any(metadata[name] != value for name, value in _FORMAT.items()):
                 raise StudyError(
                     f"{str(file)!r} was written in format {metadata['format']!r} version "
                     f"{metadata['format_version']!r}, this is {_FORMAT['format']!r} version "
@@ -125,12 +133,19 @@ class StudyFolder:
             ) from e
         if not unchanged:
             raise StudyError(f"{str(file)!r} is not as a study has left it; {_DAMAGED}")
+        if outdated:
+            # On disk it stays until the first stage has been computed again.
+            return cls(
+                folder,
+                outdated=f"the folder is one of format {_EARLIER}, now it is "
+                f"{_FORMAT['format_version']}, where a recording has other names",
+            )
         return cls(folder, stages, arrays)
 
     def difference(self, stage: str, key: Mapping[str, Any]) -> str | None:
         """Why `stage` has to be computed for `key`: None if it is there, "" if it never was."""
         if stage not in self.stages:
-            return ""
+            return self.outdated
         old = self.stages[stage]["key"]
         # Compare what JSON keeps: a tuple comes back as a list.
         new = json.loads(json.dumps(key))
@@ -183,7 +198,7 @@ class StudyFolder:
     def _replacing(self, name: str) -> Iterator[BinaryIO]:
         """A new file, which takes the place of `name` when the block is done."""
         # A name that nobody can have guessed, and never a file that is there: no link is followed.
-        temporary = self.path / f"{_TEMPORARY}{secrets.token_hex(8)}-{name}"
+        temporary = self.path / f"{TEMPORARY}{secrets.token_hex(8)}-{name}"
         try:
             with temporary.open("xb") as file:
                 yield file
@@ -218,7 +233,8 @@ def _usable(path: str | Path) -> Path:
         raise StudyError(
             f"out = {str(folder)!r} cannot be made or read ({error}); name another folder"
         ) from error
-    others = [name for name in found if name != LOCK and not name.startswith(_TEMPORARY)]
+    ours = (LOCK, *series_file.NAMES)
+    others = [name for name in found if name not in ours and not name.startswith(TEMPORARY)]
     if others and "study.npz" not in others:
         raise StudyError(
             f"out = {str(folder)!r} holds {others[0]!r} but no study.npz, so it is not the "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from synkern import models, recording
 from synkern._faces import Later
+from synkern.models.options import OF_ATTENTION
 from synkern.study.errors import MissingPackageError, StudyError
 from synkern.study.room import Model, cache_bytes_of
 from synkern.study.settings import CONTROL, Settings
@@ -25,6 +26,10 @@ else:
     torch = Later("torch")
     upstream = Later("synkern.models.upstream")
     answers = Later("synkern.recording.answers")
+
+
+FEWEST_LAYERS = 3
+"""A parabola over depth needs as many."""
 
 
 class Models:
@@ -51,10 +56,10 @@ class Models:
                 "the model without quantisation"
             )
         config = model.config.get_text_config(decoder=True)
-        if config.num_hidden_layers < 3:
+        if config.num_hidden_layers < FEWEST_LAYERS:
             raise StudyError(
                 f"model {settings.model!r} has {config.num_hidden_layers} layer(s); a profile over "
-                "depth needs at least 3: choose a deeper model"
+                f"depth needs at least {FEWEST_LAYERS}: choose a deeper model"
             )
         return model, tokenizer
 
@@ -63,12 +68,16 @@ class Models:
         try:
             # Like our own bars: a log, which may be on a full disk, gets none.
             with _loading_bars(settings.progress and _is_terminal(sys.stderr)):
-                return models.load(
+                model, tokenizer = models.load(
                     settings.model,
                     dtype=settings.dtype,
                     device=settings.device,
                     trust_remote_code=settings.trust_remote_code,
                 )
+            if (settings.nodes, settings.signal) in OF_ATTENTION:
+                settings.say(f"signal {settings.signal!r} needs eager attention: it is used")
+                model.set_attn_implementation("eager")
+            return model, tokenizer
         except ImportError as error:
             raise MissingPackageError(
                 f"model {settings.model!r} cannot be loaded: {_shortened(error)}"
@@ -80,23 +89,33 @@ class Models:
             ) from error
 
     def inspect(self) -> Model:
-        """Return what decides how much a study takes: heads, context, lengths of the prompts.
+        """Return what decides how much a study takes: nodes, context, lengths of the prompts.
 
         Raises:
-            StudyError: the model cannot be loaded, or its heads cannot be read.
+            StudyError: the model cannot be loaded, its nodes cannot be read, or too few layers have
+                any.
         """
         settings = self._settings
         model, tokenizer = self._loaded
         with explained(settings):
-            heads = models.nodes_of(models.find_sites(model, "heads"))
+            sites = models.find_sites(model, settings.nodes, settings.signal)
+            nodes = models.nodes_of(sites)
             lengths = answers.prompt_lengths(tokenizer, [p.text for p in settings.asked])
         config = model.config.get_text_config(decoder=True)
-        layers = len({head.layer for head in heads})
+        layers = len({node.layer for node in nodes})
+        if layers < FEWEST_LAYERS:
+            raise StudyError(
+                f"model {settings.model!r} has {settings.words.many} in {layers} layer(s) only; a "
+                f"profile over depth needs at least {FEWEST_LAYERS}: choose a deeper model, or "
+                "other nodes"
+            )
+        # Other nodes than heads may be in fewer layers than have keys and values.
+        cached = layers if settings.nodes == "heads" else config.num_hidden_layers
         return Model(
-            nodes=len(heads),
+            nodes=len(nodes),
             layers=layers,
             context=upstream.context_length(model),
-            cache_bytes=cache_bytes_of(config, layers, model.dtype.itemsize),
+            cache_bytes=cache_bytes_of(config, cached, model.dtype.itemsize),
             prompt_tokens=lengths,
             parameters=sum(p.numel() for p in model.parameters()),
         )

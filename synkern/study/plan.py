@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from synkern.study.room import check_analysis
 from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Sources, Stage, Step, by_stage
-from synkern.study.stages.series import decompose, prepared
+from synkern.study.stages.series import decompose, decompose_by_node, prepared
+
+_FEW_NODES, _MANY_NODES = 64, 4096
 
 
 def ask(sources: Sources, stages: Sequence[Stage], to_do: Sequence[Step], out: Path) -> None:
@@ -52,8 +54,8 @@ def plan(settings: Settings, nodes: int, layers: int, to_do: Sequence[Step]) -> 
 
     Args:
         settings: of the study.
-        nodes: heads of the model.
-        layers: layers that have heads.
+        nodes: of the model.
+        layers: layers that have any.
         to_do: the steps that have to be computed, the others being there.
     """
     if not to_do:
@@ -74,15 +76,15 @@ class Clock:
         self._to_do = to_do
         self._said = False
 
-    def batch_done(self, norms: NDArray[Any], seconds: float) -> None:
+    def batch_done(self, series: NDArray[Any], seconds: float) -> None:
         """Take note of a batch, (trials, time, nodes); after the first, say what is to come."""
         if self._said or not self._settings.progress:
             return
         self._said = True
-        settings, count = self._settings, len(norms)
+        settings, count = self._settings, len(series)
         times = sum(step.stage.answerings for step in self._to_do)
         answering = seconds * (times * len(settings.asked) / count - 1)
-        one = self._one_decomposition(norms)
+        one = self._one_decomposition(series)
         again = decompositions(settings, self._to_do) * one
         settings.say(
             f"plan: {count} texts took {_duration(seconds)}; about {_duration(answering + again)} "
@@ -90,13 +92,16 @@ class Clock:
             "scores and figures"
         )
 
-    def _one_decomposition(self, norms: NDArray[Any]) -> float:
-        """Seconds that all pairs of one prompt take."""
-        series = prepared(self._settings, norms[:1])
-        decompose(self._settings, series)  # the first pays for what is loaded or built
+    def _one_decomposition(self, recorded: NDArray[Any]) -> float:
+        """Seconds that all pairs of one prompt take; of very many nodes, from those of some."""
+        series = prepared(self._settings, recorded[:1, :, :_MANY_NODES])
+        work = decompose_by_node if self._settings.averaged else decompose
+        # The first pays for what is loaded or built.
+        work(self._settings, series[..., :_FEW_NODES])
         started = time.perf_counter()
-        decompose(self._settings, series)
-        return time.perf_counter() - started
+        work(self._settings, series)
+        seconds = time.perf_counter() - started
+        return seconds * float(recorded.shape[2] / series.shape[2]) ** 2
 
 
 def decompositions(settings: Settings, to_do: Sequence[Step]) -> int:

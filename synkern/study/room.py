@@ -18,7 +18,7 @@ from synkern._faces import Later
 from synkern.analysis.scores import RANKINGS
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.numerals import size
-from synkern.study.settings import Settings
+from synkern.study.settings import AVERAGED, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +37,8 @@ _PROFILES = len(RANKINGS) + 3
 # all prompts together: means, p, q, z, tallies, temporaries.
 _MATRICES_PER_PROMPT = 5
 _MATRICES = 24
-# Copies of the recorded norms, float32, that are alive at once: batches and whole, and as float64.
-_COPIES_OF_NORMS = 4
+# Copies of the recorded series, float32, that are alive at once: batches and whole, and as float64.
+_COPIES_OF_SERIES = 4
 # Figures and page.
 _REPORT_BYTES = 8e6
 _FEWER = "use fewer prompts (max_prompts)"
@@ -49,8 +49,8 @@ class Model:
     """What of a model decides how much a study of it takes.
 
     Attributes:
-        nodes: its attention heads.
-        layers: layers that have heads.
+        nodes: those that are studied.
+        layers: layers that have any.
         context: tokens that it can take, prompt and answer together; None where it has no limit.
         cache_bytes: of the keys and values of one token in one text.
         prompt_tokens: length of every prompt inside the chat template, by prompt.
@@ -115,13 +115,15 @@ def check_recording(settings: Settings, model: Model) -> None:
     """Refuse a recording that does not fit into memory.
 
     Raises:
-        StudyError: keys and values of a batch, or the norms of all prompts, are too large.
+        StudyError: keys and values of a batch, or the series of all prompts, are too large.
     """
     batch = min(settings.batch_size, len(settings.asked))
     length = max(model.prompt_tokens) + settings.new_tokens
     # While a layer's cache grows by a token, old and new are both there.
     cache = batch * length * model.cache_bytes * (1 + 1 / max(1, model.layers))
-    norms = _COPIES_OF_NORMS * 4 * len(settings.asked) * settings.new_tokens * model.nodes
+    series = _COPIES_OF_SERIES * series_bytes(settings, model.nodes)
+    if settings.averaged:  # only those of a batch are in memory, and then go to a file
+        series = series * batch // len(settings.asked)
     on_gpu = settings.on_gpu
     if on_gpu:
         _refuse_without(
@@ -133,9 +135,9 @@ def check_recording(settings: Settings, model: Model) -> None:
         )
     _refuse_without(
         _memory.available(),
-        norms + (0 if on_gpu else cache),
-        f"recording {model.nodes} heads at new_tokens = {settings.new_tokens} in batches of "
-        f"batch_size = {batch} (texts of up to {length} tokens)",
+        series + (0 if on_gpu else cache),
+        f"recording {model.nodes} {settings.words.many} at new_tokens = {settings.new_tokens} in "
+        f"batches of batch_size = {batch} (texts of up to {length} tokens)",
         "of memory",
         f"lower batch_size or new_tokens, or {_FEWER}",
     )
@@ -161,32 +163,41 @@ def check_analysis(settings: Settings, nodes: int, matrices: int, out: Path) -> 
 
     Args:
         settings: of the study.
-        nodes: attention heads of the model.
+        nodes: of the model.
         matrices: of all pairs that the study keeps for each model.
         out: folder of the study.
 
     Raises:
         StudyError: matrices of all pairs, or the arrays of the study, are too large.
     """
-    texts = len(settings.asked)
-    matrix = 8 * nodes * nodes
+    texts, many = len(settings.asked), settings.words.many
+    # Averaged by node there are no matrices, but of every prompt the means of each node.
+    matrix = 8 * nodes * (texts if settings.averaged else nodes)
     by_prompt = _MATRICES_PER_PROMPT * texts if settings.average == "trials" else 0
     _refuse_without(
         _memory.available(),
-        matrix * (by_prompt + _MATRICES),
-        f"decomposing all pairs of {nodes} heads for {texts} prompts",
+        matrix * (_MATRICES + (0 if settings.averaged else by_prompt)),
+        f"decomposing all pairs of {nodes} {many} for {texts} prompts",
         "of memory",
-        f"{_FEWER}, or pool them (average = 'moments')",
+        _FEWER
+        if settings.averaged
+        else f"{_FEWER}, pool them (average = 'moments'), or average pairs by node (pairs = "
+        f"{AVERAGED!r})",
     )
     kept = texts * settings.new_tokens * (4 * nodes + 8) + matrix * matrices
     # The old file stays until the new one is complete.
     _refuse_without(
         shutil.disk_usage(out).free,
         2 * kept * (2 if settings.control else 1) + _REPORT_BYTES,
-        f"keeping a study of {nodes} heads and {texts} prompts",
+        f"keeping a study of {nodes} {many} and {texts} prompts",
         f"on the disk of {str(out)!r}",
         "make room, or name a folder on another disk",
     )
+
+
+def series_bytes(settings: Settings, nodes: int) -> int:
+    """Bytes of the series of so many nodes of one model, float32."""
+    return 4 * len(settings.asked) * settings.new_tokens * nodes
 
 
 def cache_bytes_of(config: Any, layers: int, element: int) -> int:

@@ -1,8 +1,8 @@
 """A whole study of one language model: prompts in, a report on synergy over depth out.
 
-The stages (`synkern.study.stages`): record the heads while the trained model answers the prompts,
+The stages (`synkern.study.stages`): record the nodes while the trained model answers the prompts,
 and while the same architecture with random weights does, as a control; decompose all pairs of
-heads, score the heads by every ranking and fit profiles over depth, also of the synergy beyond
+nodes, score the nodes by every ranking and fit profiles over depth, also of the synergy beyond
 persistence; if asked to, test all pairs against unrelated nodes. Then the report. A stage whose
 ingredients have not changed since the last time is taken from the folder instead of being computed
 again.
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synkern.study import report, stages
+from synkern.study.checks import checked, on_device
 from synkern.study.errors import StudyError, checks_of_arguments
 from synkern.study.folder import StudyFolder
 from synkern.study.models import Models
@@ -26,7 +27,7 @@ from synkern.study.options import called_with
 from synkern.study.plan import Clock, ask
 from synkern.study.provenance import check_packages, environment_of, keys, prompts_digest
 from synkern.study.room import check_arguments
-from synkern.study.settings import CONTROL, TRAINED, Settings, StudyOptions, checked, on_device
+from synkern.study.settings import CONTROL, TRAINED, Settings, StudyOptions
 from synkern.study.stage import Arrays, Facts, Results, Sources, Stage, Step, named, own, steps_of
 
 if TYPE_CHECKING:
@@ -60,30 +61,35 @@ class Study(Results):
 
 @called_with(StudyOptions)
 def run_study(options: StudyOptions) -> Study:
-    """Map synergy and redundancy of a language model's attention heads over depth.
+    """Map synergy and redundancy of a language model's nodes over depth: heads, experts, others.
 
     Every prompt is answered with exactly `new_tokens` tokens, greedily, the end token suppressed
-    (see `synkern.recording.answers.record_answers`). The L2 norm of each head's output at each
-    token is its series; all pairs of series are decomposed, and synergy (sts) and redundancy (rtr)
-    averaged over the prompts. The heads are scored by each ranking of `synkern.analysis.scores`,
-    and the scores' profile over depth is fitted with a parabola (`synkern.analysis.profile`); so is
-    the synergy itself, as it is and as what it has beyond two AR(1) nodes of the same persistence
-    (`synkern.analysis.persistence`). Excess synergy exists for Gaussian MMI averaged over trials;
-    else the report says why there is none.
+    (see `synkern.recording.answers.record_answers`). What `signal` reads of a node at each token is
+    its series: of a head, the L2 norm of its output. All pairs of series are decomposed, and
+    synergy (sts) and redundancy (rtr) averaged over the prompts. The nodes are scored by each
+    ranking of `synkern.analysis.scores`, and the scores' profile over depth is fitted with a
+    parabola (`synkern.analysis.profile`); so is the synergy itself, as it is and as what it has
+    beyond two AR(1) nodes of the same persistence (`synkern.analysis.persistence`). Excess synergy
+    exists for Gaussian MMI averaged over trials; else the report says why there is none.
 
     The folder `out` receives `study.json` (all that could change a number, timings, results),
     `study.npz` (arrays), `texts.jsonl` (what was asked and answered), `report.html` and figures.
-    The arrays, with W for `trained` or `random`: `W_layer`, `W_head` (nodes,); `W_norms` (trials,
-    time, nodes) float32; `W_tokens` (trials, time); `W_natural_end`, `W_inputs`, `W_answers`
-    (trials,); `W_sts`, `W_rtr` (nodes, nodes), nats or bits; `W_autocorrelation` (nodes,), each
-    node's own correlation at lag tau, mean over the trials; and `W_profile_F` for every field F of
-    `synkern.analysis.profile.LayerProfile`, with one row per ranking and mean: `W_profile_ranking`
-    (rows,) names them, `W_profile_scores` is (rows, nodes), `W_profile_mean` (rows, layers),
-    `W_profile_quadratic_interval` (rows, 2), and so on. Where there is excess synergy,
-    `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the pair has a reference,
-    and `W_excess_trials` their number. With a null, for A `sts` or `rtr`, `W_null_A_p`,
-    `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values, mean over the
-    surrogates, and the observed mean's distance from it in their standard deviations.
+    The arrays, with W for `trained` or `random`: `W_layer`, `W_index` (nodes,); `W_series`
+    (trials, time, nodes) float32; `W_routed` (trials, nodes), at how many tokens each node took
+    part, where a router chooses among them; `W_tokens` (trials, time); `W_natural_end`,
+    `W_inputs`, `W_answers` (trials,); `W_sts`, `W_rtr` (nodes, nodes), nats or bits;
+    `W_autocorrelation` (nodes,), each node's own correlation at lag tau, mean over the trials; and
+    `W_profile_F` for every field F of `synkern.analysis.profile.LayerProfile`, with one row per
+    ranking and mean: `W_profile_ranking` (rows,) names them, `W_profile_scores` is (rows, nodes),
+    `W_profile_mean` (rows, layers), `W_profile_quadratic_interval` (rows, 2), and so on. Where
+    there is excess synergy, `W_excess_sts` (nodes, nodes) is its mean over the prompts in which the
+    pair has a reference, and `W_excess_trials` their number. With a null, for A `sts` or `rtr`,
+    `W_null_A_p`, `W_null_A_q`, `W_null_A_mean` and `W_null_A_z`, (nodes, nodes): p and q values,
+    mean over the surrogates, and the observed mean's distance from it in their standard deviations.
+
+    With pairs averaged by node, as of neurons, `W_synergy` and `W_redundancy` (nodes,) stand for
+    `W_sts` and `W_rtr`, there is no excess, null or balance, and the series are in the file
+    `W_series.npy`, of which `W_series_sha256` is the digest.
 
     The arguments are the fields of `synkern.study.settings.StudyOptions`.
 
@@ -174,6 +180,7 @@ class _Run:
             method |= stage.method(settings)
         return {
             "parameters": settings.parameters(),
+            "nodes": asdict(settings.words),
             "prompts": {
                 "count": len(settings.asked),
                 "by_category": dict(categories),

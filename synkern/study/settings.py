@@ -9,21 +9,23 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synkern._faces import Later
 from synkern.analysis.options import NULL_NAMES
 from synkern.decomposition.options import AVERAGES, KINDS, REDUNDANCIES, STEPS
-from synkern.study.errors import ArgumentError, checks_of_arguments
-from synkern.study.options import Option, check, stated
-from synkern.study.prompts import Prompt, load_prompts
+from synkern.models.options import NODE_SIGNALS
+from synkern.study.errors import ArgumentError
+from synkern.study.options import Option, stated
+from synkern.study.prompts import Prompt
+from synkern.study.words import Words
 
 if TYPE_CHECKING:
-    import torch
+    from synkern.models import nodes as node_kinds
 else:
-    torch = Later("torch")
+    node_kinds = Later("synkern.models.nodes")
 
 TRAINED = "trained"
 CONTROL = "random"
@@ -33,9 +35,17 @@ WEIGHTS = (TRAINED, CONTROL)
 NONE = "none"
 """The choice of `detrend` and of `null` that does nothing."""
 
-# phiid refuses shorter series; better found out before the recording than after it.
-_FEWEST_SAMPLES = 5
-_SURROGATES = 99
+GAUSSIAN, DISCRETE = KINDS
+"""The estimators, as `kind` names them."""
+
+KEPT = "kept"
+AVERAGED = "averaged"
+"""What becomes of pairs: matrices of all of them, or means over the pairs of each node."""
+
+SURROGATES = 99
+"""How many a null has unless asked otherwise."""
+
+_SIGNALS = "; ".join(f"{kind}: {', '.join(read)}" for kind, read in NODE_SIGNALS.items())
 # What takes the series of a recording apart.
 _DECOMPOSING = ("analysis", "null")
 
@@ -75,6 +85,23 @@ class StudyOptions:
             stated=False,
         ).described,
     )
+    nodes: str = field(
+        default=next(iter(NODE_SIGNALS)),
+        metadata=Option(
+            help="what is studied of the model",
+            more="A kind of node, as `synkern.record` takes it.",
+            choices=tuple(NODE_SIGNALS),
+            stages=("recording",),
+        ).described,
+    )
+    signal: str | None = field(
+        default=None,
+        metadata=Option(
+            help=f"what is read of a node, by default the first of its kind ({_SIGNALS})",
+            more="As `synkern.record` takes it.",
+            stages=("recording",),
+        ).described,
+    )
     # The prompts chosen are an ingredient of a recording, not how they were chosen.
     prompts: str | Path | Sequence[str] | None = field(
         default=None,
@@ -107,10 +134,10 @@ class StudyOptions:
     tau: int = field(
         default=1, metadata=Option(help="lag in tokens", least=1, stages=_DECOMPOSING).described
     )
-    kind: str = field(
-        default=KINDS[0],
+    kind: str | None = field(
+        default=None,
         metadata=Option(
-            help="estimator",
+            help=f"estimator, by default {GAUSSIAN}, or {DISCRETE} where idle nodes are 0",
             more="As in `synkern.phiid`, in nats or in bits.",
             choices=KINDS,
             stages=_DECOMPOSING,
@@ -132,6 +159,17 @@ class StudyOptions:
             more="Of trials, each is decomposed, and the atoms averaged. The others are pooled and "
             "decomposed once, and once more for every bootstrap draw.",
             choices=AVERAGES,
+            stages=("analysis",),
+        ).described,
+    )
+    pairs: str | None = field(
+        default=None,
+        metadata=Option(
+            help="whether matrices of all pairs are kept, or averaged by node at once "
+            f"(default: {KEPT}, {AVERAGED} of neurons)",
+            more="Averaged, memory grows with the nodes and not with their pairs; there is neither "
+            "a figure of pairs nor a null, an excess or a balance, which are made of single pairs.",
+            choices=(KEPT, AVERAGED),
             stages=("analysis",),
         ).described,
     )
@@ -158,7 +196,7 @@ class StudyOptions:
     null_draws: int | None = field(
         default=None,
         metadata=Option(
-            help=f"surrogates of the null (default: {_SURROGATES})",
+            help=f"surrogates of the null (default: {SURROGATES})",
             # null_test refuses fewer, whose p values cannot be small.
             least=19,
             stages=("null",),
@@ -239,6 +277,8 @@ class Settings(StudyOptions):
 
     Attributes:
         asked: the prompts that `prompts` and `max_prompts` stand for.
+
+    `signal`, `kind` and `pairs` are what is used, never None.
     """
 
     asked: tuple[Prompt, ...]
@@ -253,6 +293,24 @@ class Settings(StudyOptions):
         return {name: getattr(self, name) for name in ("tau", "kind", "redundancy", "backend")}
 
     @property
+    def words(self) -> Words:
+        """What the nodes are called."""
+        kind = node_kinds.checked_kind(self.nodes)
+        return Words(
+            kind=self.nodes,
+            one=kind.one,
+            many=kind.many,
+            numbered=kind.numbered,
+            signal=str(self.signal),
+            said=kind.signals[str(self.signal)].said,
+        )
+
+    @property
+    def averaged(self) -> bool:
+        """Whether only means over the pairs of each node are kept."""
+        return self.pairs == AVERAGED
+
+    @property
     def on_gpu(self) -> bool:
         """Whether the model runs on a GPU of CUDA."""
         return self.device.partition(":")[0] == "cuda"
@@ -260,7 +318,12 @@ class Settings(StudyOptions):
     @property
     def excess_absent(self) -> str | None:
         """Why the study can have no excess synergy, None if it can."""
-        if (self.kind, self.redundancy) != ("gaussian", "MMI"):
+        if self.averaged:
+            return (
+                "the persistence reference is one of single pairs, and this study kept only their "
+                f"mean for each node (pairs {AVERAGED})"
+            )
+        if (self.kind, self.redundancy) != (GAUSSIAN, "MMI"):
             return (
                 "the persistence reference exists for kind gaussian with redundancy MMI only, and "
                 f"this study used {self.kind} with {self.redundancy}"
@@ -287,84 +350,3 @@ class Settings(StudyOptions):
         # None: no bar where standard error is not a terminal, such as the log of a batch job.
         disable = None if self.progress else True
         return tqdm.tqdm(total=total, desc=label, unit=unit, disable=disable)
-
-
-def checked(given: StudyOptions) -> Settings:
-    """Return the settings as they will be used, but for the device: with prompts and surrogates.
-
-    Raises:
-        ArgumentError: a value that cannot be used, or values that cannot be used together.
-        TypeError: prompts that are not strings.
-        OSError: no such file of prompts.
-    """
-    given = replace(given, model=str(given.model))
-    check(given)
-    with checks_of_arguments():
-        asked = _chosen(load_prompts(given.prompts), given.max_prompts)
-    _check_samples(given)
-    _check_null(given)
-    null_draws = given.null_draws or (None if given.null == NONE else _SURROGATES)
-    return Settings(**vars(given) | {"asked": asked, "null_draws": null_draws})
-
-
-def on_device(settings: Settings) -> Settings:
-    """Return the settings with the device that is meant, which has been tried.
-
-    Raises:
-        ArgumentError: the device does not exist, or cannot be used here.
-    """
-    device = settings.device
-    if device == "auto":
-        return replace(settings, device="cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.device(device)
-    except RuntimeError:
-        raise ArgumentError(f"device = {device!r}; give cpu, cuda, cuda:1, ... or auto") from None
-    try:
-        # There and back: a device may be absent, not built in, or, as meta, hold no data.
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).split(". ")[0]
-        raise ArgumentError(
-            f"device = {device!r} cannot be used here ({reason}); use cpu or auto"
-        ) from error
-    return settings
-
-
-def _chosen(prompts: tuple[Prompt, ...], most: int | None) -> tuple[Prompt, ...]:
-    if most is not None:
-        count = min(most, len(prompts))
-        # Spread over the list, so that few of the built-in prompts still cover every category.
-        prompts = tuple(prompts[i * len(prompts) // count] for i in range(count))
-    if len(prompts) < 2:
-        raise ArgumentError(
-            f"prompts: {len(prompts)} given; at least 2 are needed to say how certain a profile is"
-        )
-    return prompts
-
-
-def _check_samples(given: StudyOptions) -> None:
-    lost = given.detrend == "difference"
-    samples = given.new_tokens - lost - given.tau
-    if samples < _FEWEST_SAMPLES:
-        also = " and detrend = 'difference', which costs one token," if lost else ""
-        raise ArgumentError(
-            f"new_tokens = {given.new_tokens} with tau = {given.tau}{also} leaves {samples} "
-            f"samples of past and future; at least {_FEWEST_SAMPLES} are needed: raise new_tokens "
-            "or lower tau"
-        )
-
-
-def _check_null(given: StudyOptions) -> None:
-    if given.null == NONE:
-        if given.null_draws is not None:
-            raise ArgumentError(
-                f"null_draws = {given.null_draws!r} but null = {NONE!r}, so nothing is drawn; "
-                "choose a null, such as 'cross_trial', or leave null_draws out"
-            )
-        return
-    if given.average != "trials":
-        raise ArgumentError(
-            f"null = {given.null!r} tests means over trials, but average = {given.average!r} pools "
-            "the trials; use average = 'trials', or null = 'none'"
-        )

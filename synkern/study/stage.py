@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from numpy.typing import NDArray
 
 from synkern.analysis.profile import MEANS, LayerProfile
+from synkern.study import series_file
 from synkern.study.models import Models
 from synkern.study.room import Model
 from synkern.study.settings import WEIGHTS, Settings
+from synkern.study.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RAW, EXCESS, BASELINE = MEANS
 """What the profiles of synergy itself are called: as it is, beyond persistence, and beyond
-persistence where heads of different prompts are paired, which have no relation."""
+persistence where nodes of different prompts are paired, which have no relation."""
 
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
@@ -52,6 +54,17 @@ class Sources:
         """Return the arrays of one model, under their names without the weights."""
         return own(self.arrays, weights)
 
+    def series(self, weights: str) -> NDArray[Any]:
+        """Return the recorded series of one model, (trials, time, nodes) float32.
+
+        Raises:
+            StudyError: they are in a file of their own, which is missing or was changed.
+        """
+        arrays = self.of(weights)
+        if "series" in arrays:
+            return arrays["series"]
+        return series_file.opened(Path(self.settings.out), weights, str(arrays["series_sha256"]))
+
 
 class Drawn(NamedTuple):
     """A figure, the file it goes to, and the macro of the stage's template that goes with it."""
@@ -76,6 +89,11 @@ class Results:
     description: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
     profiles: Mapping[str, Mapping[str, LayerProfile]]
+
+    @property
+    def words(self) -> Words:
+        """What the nodes are called."""
+        return Words(**self.description["nodes"])
 
     @property
     def name(self) -> str:

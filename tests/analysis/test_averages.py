@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import synkern
-from synkern.analysis.averages import PooledAverages, TrialAverages
+from synkern._warnings import collected
+from synkern.analysis import layer_profiles
+from synkern.analysis.averages import NodeAverages, PooledAverages, TrialAverages
 
 
 @pytest.fixture
@@ -79,3 +81,78 @@ def test_pooled_pairs_without_a_value_are_counted(series):
         pytest.raises(ValueError, match="no pair of the 5 nodes is valid in the 6 pooled trials"),
     ):
         PooledAverages.of(series, lambda x: synkern.phiid(x, average="moments"))
+
+
+def by_node(series):
+    with collected():  # constant nodes are warned of
+        return synkern.phiid_nodes(series, average=None)
+
+
+def test_means_by_node_are_those_of_the_matrices(rng, series):
+    weights = np.array([[1.0, 1, 1, 1, 1, 1], [0, 3, 1, 0, 0, 2]])
+    matrices = TrialAverages.of([synkern.phiid(series, average=None)])
+    # In chunks of trials, as they come where there are many nodes.
+    averages = NodeAverages.of([by_node(series[:2]), by_node(series[2:])])
+    assert (averages.trials, averages.nodes, averages.entries, averages.missing) == (6, 5, 60, 0)
+    assert averages.numbers == 5
+    assert matrices.numbers == 25
+    whole, means = matrices.weighted(weights), averages.weighted(weights)
+    for atom in ("sts", "rtr"):
+        assert means[atom].shape == (2, 5)
+        # The same sums of less than a hundred terms in another order.
+        np.testing.assert_allclose(
+            averages.by_node(means[atom]), matrices.by_node(whole[atom]), rtol=1e-12, atol=1e-14
+        )
+    np.testing.assert_allclose(averages.mean()["sts"], means["sts"][0], rtol=1e-14)
+    for ranking in ("mean_difference", "rank_difference"):
+        np.testing.assert_allclose(
+            averages.scored(means, ranking), matrices.scored(whole, ranking), rtol=1e-9, atol=1e-12
+        )
+    with pytest.raises(ValueError, match=r"ranking 'balance' is made of the averages of single"):
+        averages.scored(means, "balance")
+
+
+def test_a_node_is_averaged_over_all_its_pairs_that_have_a_value(series):
+    series[1, :, 0] = series[2, :, 0] = 2.0
+    series[2, :, 3] = -1.0
+    found = by_node(series)
+    averages = NodeAverages.of([found])
+    # Of trial 1 the four pairs of a node are lost, of trial 2 seven of two nodes.
+    assert averages.missing == 4 + 7
+    with collected():
+        matrices = synkern.phiid(series, average=None)["sts"]
+    weights = np.array([[0.0, 2, 3, 1, 0, 0], [0, 1, 1, 0, 0, 0]])
+    means = averages.weighted(weights)["sts"]
+    for draw, node in np.ndindex(2, 5):
+        own = np.delete(matrices[:, node], node, axis=1)
+        each = np.repeat(own, weights[draw].astype(int), axis=0)
+        each = each[np.isfinite(each)]
+        expected = each.mean() if len(each) else np.nan
+        np.testing.assert_allclose(means[draw, node], expected, rtol=1e-12)
+    assert np.isnan(means[1, 0])
+
+
+def test_means_by_node_that_cannot_be_drawn_from_are_refused(series):
+    with pytest.raises(ValueError, match=r"average='trials'.*give those of phiid_nodes with"):
+        NodeAverages.of([synkern.phiid_nodes(series, average="trials")])
+    with pytest.raises(ValueError, match="no pair of the 5 nodes is valid in any of the 6 trials"):
+        NodeAverages.of([by_node(np.ones((6, 50, 5)))])
+
+
+def test_a_profile_from_means_by_node_is_that_from_matrices(rng):
+    series = rng.standard_normal((8, 60, 12)).cumsum(1)
+    layers = np.arange(12) // 3
+    rankings = ("mean_difference", "rank_difference", "synergy")
+    both = [
+        layer_profiles(averages, layers, rankings=rankings, bootstrap=100)
+        for averages in (
+            NodeAverages.of([by_node(series)]),
+            TrialAverages.of([synkern.phiid(series, average=None)]),
+        )
+    ]
+    for ranking in rankings:
+        means, matrices = (profiles[ranking] for profiles in both)
+        for name in ("scores", "mean", "lower", "upper", "quadratic_interval", "rise_interval"):
+            np.testing.assert_allclose(
+                getattr(means, name), getattr(matrices, name), rtol=1e-9, atol=1e-11
+            )

@@ -9,12 +9,13 @@ import pytest
 import synkern
 from support import tiny_study
 from synkern.analysis.scores import RANKINGS
-from synkern.study.stages.analysis import excess_averages, rank_correlation, unrelated
+from synkern.study.stages.excess import excess_averages, unrelated
+from synkern.study.stages.statistics import rank_correlation
 
 
 def test_the_excess_is_that_of_every_prompt_averaged(finished):
     for weights in ("trained", "random"):
-        norms = finished.arrays[f"{weights}_norms"]
+        norms = finished.arrays[f"{weights}_series"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # pairs without a reference
             reference = synkern.persistence_reference(norms, average=None)
@@ -110,7 +111,7 @@ def ranks(values):
 def test_autocorrelations_and_rank_correlations_are_what_they_say(finished):
     for weights in ("trained", "random"):
         arrays = {n.removeprefix(f"{weights}_"): a for n, a in finished.arrays.items()}
-        norms = arrays["norms"].astype(float)
+        norms = arrays["series"].astype(float)
         own = [
             np.mean([np.corrcoef(trial[:-1, node], trial[1:, node])[0, 1] for trial in norms])
             for node in range(8)

@@ -38,6 +38,25 @@ from synkern.study import ArgumentError, MissingPackageError
             {"null": "cross_trial", "average": "moments"},
             "tests means over trials, but average = 'moments'.*use average = 'trials'",
         ),
+        ({"nodes": "tails"}, "nodes = 'tails'; choose from heads, experts, shared_experts, mlps"),
+        (
+            {"signal": "gate"},
+            "signal = 'gate' is none of heads; choose from norm, projected, largest, entropy",
+        ),
+        (
+            {"nodes": "experts", "kind": "gaussian"},
+            "'weighted' of experts, which is exactly 0 wherever one is idle.*leave kind out, which "
+            r"is discrete then, or choose another signal \(gate or dense\)",
+        ),
+        ({"pairs": "some"}, "pairs = 'some'; choose from kept, averaged"),
+        (
+            {"nodes": "neurons", "average": "moments"},
+            r"pairs = 'averaged' \(for neurons\) averages .* but average = 'moments' pools",
+        ),
+        (
+            {"pairs": "averaged", "null": "block"},
+            "null = 'block' tests every pair, but pairs = 'averaged' keeps only their mean",
+        ),
         ({"null": "row_shift", "kind": "discrete"}, "'row_shift' serves.*use 'cross_trial'"),
         ({"null": "block", "new_tokens": 19}, "block must leave at least two blocks.*19 time"),
         (

@@ -42,15 +42,15 @@ def test_the_files_hold_the_study(finished):
     assert facts["pairs"] == 8 * 7 // 2
     with np.load(finished.out / "study.npz") as stored:
         assert set(stored.files) == {*finished.arrays, "metadata"}
-        assert stored["trained_norms"].dtype == np.float32
-        assert stored["trained_norms"].shape == (5, 36, 8)
+        assert stored["trained_series"].dtype == np.float32
+        assert stored["trained_series"].shape == (5, 36, 8)
         assert stored["trained_layer"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_the_numbers_follow_from_the_recording(finished):
     arrays = finished.arrays
     for weights in ("trained", "random"):
-        result = synkern.phiid(arrays[f"{weights}_norms"], average="trials")
+        result = synkern.phiid(arrays[f"{weights}_series"], average="trials")
         np.testing.assert_allclose(arrays[f"{weights}_sts"], result["sts"], atol=1e-9)
         np.testing.assert_allclose(arrays[f"{weights}_rtr"], result["rtr"], atol=1e-9)
         for row, ranking in enumerate(RANKINGS):
@@ -66,7 +66,7 @@ def test_the_numbers_follow_from_the_recording(finished):
             for name in ("rise_interval", "fall_interval"):
                 ends = np.array(result[name], dtype=float)  # null becomes NaN
                 np.testing.assert_allclose(ends, getattr(profile, name), atol=1e-6)
-    assert not np.array_equal(arrays["trained_norms"], arrays["random_norms"])
+    assert not np.array_equal(arrays["trained_series"], arrays["random_series"])
 
 
 def test_texts_can_be_read(finished):
@@ -93,7 +93,7 @@ def test_an_option_of_the_decomposition_decides_the_numbers(model, finished, cop
     assert study.description["parameters"].items() >= change.items()
     options = change | {}
     prepare = PREPROCESSING.get(options.pop("detrend", None), lambda series: series)
-    series = prepare(study.arrays["trained_norms"])
+    series = prepare(study.arrays["trained_series"])
     expected = synkern.phiid(series, **options)
     for atom in ("sts", "rtr"):
         found = study.arrays[f"trained_{atom}"]

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from support.tiny_study import HEADS
 from synkern.analysis.profile import LayerProfile
 from synkern.study.report import findings_of
 from synkern.study.stage import Results
@@ -40,7 +41,13 @@ def said(trained, control=None, excess=None, unrelated=None, trials=60, absent=N
     if control is not None:
         profiles["random"] = {"mean_difference": control} | others
     analysis = {
-        **{"trials": trials, "nodes": 270, "pairs": 36315, "excess": {"absent": absent}},
+        **{
+            "routing": None,
+            "trials": trials,
+            "nodes": 270,
+            "pairs": 36315,
+            "excess": {"absent": absent},
+        },
         "correlations": {"synergy, autocorrelation": parameters.pop("follows", 0.987)},
     }
     chosen = {"model": "models/m<1>", "new_tokens": 100, "tau": 1, "kind": "gaussian"}
@@ -48,6 +55,7 @@ def said(trained, control=None, excess=None, unrelated=None, trials=60, absent=N
     chosen |= {"control": control is not None} | parameters
     description = {
         "parameters": chosen,
+        "nodes": dataclasses.asdict(HEADS),
         "stages": {
             "analysis (trained)": analysis,
         },

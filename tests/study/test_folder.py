@@ -17,7 +17,7 @@ import pytest
 from support import tiny_study
 from synkern.study import ArgumentError, StudyError
 from synkern.study import lock as study_lock
-from synkern.study.folder import StudyFolder
+from synkern.study.folder import StudyFolder, _digest
 from synkern.study.lock import LOCK, FolderInUseError, FolderLock
 
 HOLD = """
@@ -295,7 +295,29 @@ def test_a_study_of_an_earlier_format_is_named(tmp_path):
     metadata["format_version"] = 2
     del metadata["sha256"]
     np.savez(tmp_path / "study.npz", metadata=np.array(json.dumps(metadata)), **arrays)
-    with pytest.raises(StudyError, match="version 2, this is 'synkern study' version 3; move it"):
+    with pytest.raises(StudyError, match="version 2, this is 'synkern study' version 4; move it"):
+        StudyFolder.open(tmp_path)
+
+
+def test_the_format_that_knew_heads_only_is_taken_for_no_study_and_replaced(tmp_path):
+    metadata, arrays = saved(tmp_path)
+    metadata["format_version"] = 3
+    metadata["sha256"] = _digest({n: v for n, v in metadata.items() if n != "sha256"}, arrays)
+    file = tmp_path / "study.npz"
+    np.savez(file, metadata=np.array(json.dumps(metadata)), **arrays)
+    before = file.read_bytes()
+    folder = StudyFolder.open(tmp_path)
+    assert (folder.stages, folder.arrays) == ({}, {})
+    said = folder.difference("stage", {"a": [1, 2]})
+    assert said.startswith("the folder is one of format 3, now it is 4")
+    assert file.read_bytes() == before  # until there is something to take its place
+    folder.put("stage", {"a": 1}, {"x": np.zeros(2)})
+    folder.save({})
+    assert StudyFolder.open(tmp_path).difference("stage", {"a": 1}) is None
+    # A changed one is refused as any other.
+    metadata["sha256"] = "0" * 64
+    np.savez(file, metadata=np.array(json.dumps(metadata)), **arrays)
+    with pytest.raises(StudyError, match="is not as a study has left it"):
         StudyFolder.open(tmp_path)
 
 

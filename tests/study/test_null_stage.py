@@ -20,7 +20,7 @@ def tested(model, finished, tmp_path_factory):
 def test_the_null_test_is_that_of_the_library(tested):
     assert tested.reused == ALL
     for weights in ("trained", "random"):
-        norms = tested.arrays[f"{weights}_norms"]
+        norms = tested.arrays[f"{weights}_series"]
         expected = synkern.null_test(norms, "cross_trial", n=39)
         facts = tested.description["stages"][f"null ({weights})"]
         assert facts["draws"] == 39

@@ -36,7 +36,7 @@ def test_the_recording_is_the_greedy_answer_without_an_end(model, finished):
     assert arrays["trained_tokens"][1].tolist() == expected
     assert arrays["trained_natural_end"][1] == (ends.index(True) if any(ends) else -1)
     flat = np.array([[float(x) for layer in step for x in layer] for step in norms])
-    np.testing.assert_allclose(arrays["trained_norms"][1], flat, rtol=1e-4)
+    np.testing.assert_allclose(arrays["trained_series"][1], flat, rtol=1e-4)
 
 
 def test_the_fingerprint_of_weights_sees_one_weight_of_a_small_model(model):

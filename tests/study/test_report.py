@@ -1,6 +1,7 @@
 """The page of a study: that it shows its numbers, and says of each figure what it cannot show."""
 
 import base64
+import dataclasses
 import html
 import io
 import re
@@ -12,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from support.random_atoms import HEAD, LAYER, atoms, mean_of
+from support.tiny_study import HEADS
 from synkern.analysis import nulls
 from synkern.analysis.scores import RANKINGS
 from synkern.study.folder import StudyFolder
@@ -35,7 +37,7 @@ def arrays():
     for seed, weights in enumerate(("trained", "random")):
         sts, rtr = mean_of(*atoms(seed))
         out |= {f"{weights}_sts": sts, f"{weights}_rtr": rtr}
-        out |= {f"{weights}_layer": LAYER, f"{weights}_head": HEAD}
+        out |= {f"{weights}_layer": LAYER, f"{weights}_index": HEAD}
         out |= {f"{weights}_excess_sts": sts - 0.7}
         out |= {f"{weights}_excess_trials": np.full((11, 11), 6) - 6 * np.eye(11, dtype=int)}
         for atom in ("sts", "rtr"):
@@ -87,6 +89,7 @@ def description(**parameters):
             "excess synergy, autocorrelation": -0.64,
         },
         "unit": "nats",
+        "routing": None,
         "decompositions": 330,
         "negative": {"sts": 3, "rtr": 4},
         "excess": EXCESS,
@@ -103,8 +106,10 @@ def description(**parameters):
     return {
         "parameters": {"model": "a/b<i>", "new_tokens": 40, "tau": 2, "seed": 0, "control": True}
         | {"kind": "gaussian", "redundancy": "MMI", "average": "trials", "detrend": "none"}
+        | {"nodes": "heads", "signal": "norm", "pairs": "kept"}
         | {"trust_remote_code": False, "null": "none", "bootstrap": 1000}
         | parameters,
+        "nodes": dataclasses.asdict(HEADS),
         "prompts": {"count": 6, "sha256": "0" * 64},
         "environment": {"synkern": "0", "gpu": None},
         "stages": {

@@ -39,6 +39,9 @@ CHANGES = {
     "prompts": (OTHER_PROMPTS, ALL),
     "max_prompts": (4, ALL),
     "new_tokens": (40, ALL),
+    "nodes": ("mlps", ALL),
+    "signal": ("projected", ALL),
+    "pairs": ("averaged", ANALYSES),
     "tau": (2, ANALYSES),
     "kind": ("discrete", ANALYSES),
     "redundancy": ("CCS", ANALYSES),
@@ -205,10 +208,11 @@ def test_a_stage_is_kept_under_what_it_depends_on(copy):
     stages = json.loads((copy / "study.json").read_text())["stages"]
     assert stages[RECORDINGS[0]]["key"].keys() == {
         *("model files", "prompts", "model", "new_tokens", "dtype", "device", "batch_size"),
-        *("trust_remote_code", "synkern", "torch", "transformers", "tokenizers"),
+        *("trust_remote_code", "nodes", "signal", "synkern", "torch", "transformers", "tokenizers"),
     }
     assert stages[RECORDINGS[1]]["key"].keys() - stages[RECORDINGS[0]]["key"].keys() == {"seed"}
     assert stages[ANALYSES[0]]["key"].keys() == {
         *("tau", "kind", "redundancy", "detrend", "backend", "seed", "average", "bootstrap"),
+        *("pairs",),
         *("synkern", "torch", "numpy", "recording"),
     }

@@ -176,6 +176,48 @@ def test_the_plan_says_what_will_be_done():
     assert "as many for each bootstrap draw" in plan(pooled, 270, 30, [Step(analysis, "trained")])
 
 
+def test_the_plan_says_how_large_series_of_very_many_nodes_are():
+    chosen = {"nodes": "neurons", "signal": "activation", "pairs": "averaged"}
+    neurons = tiny_study.settings_of(asked=("",) * 60, **chosen, new_tokens=100)
+    recording, analysis, _ = STAGES
+    said = plan(neurons, 46080, 30, [Step(recording, "trained"), Step(analysis, "trained")])
+    assert said == (
+        "plan: record 46080 neurons in 30 layers while 60 prompts are answered with 100 tokens "
+        "each, 1.11 GB of series, for trained weights; decompose 1,061,660,160 pairs of neurons "
+        "(63,699,609,600 decompositions, averaged by node at once) with 100 bootstrap draws, for "
+        "trained weights"
+    )
+    mlps = tiny_study.settings_of(asked=("",) * 60, nodes="mlps", signal="norm")
+    assert "record 30 MLP blocks while 60" in plan(mlps, 30, 30, [Step(recording, "trained")])
+
+
+def test_averaged_pairs_need_no_matrices(monkeypatch, tmp_path):
+    chosen = {"nodes": "neurons", "signal": "activation", "pairs": "averaged"}
+    neurons = tiny_study.settings_of(asked=("",) * 60, **chosen)
+    by_prompt = 8 * 46080 * 60
+    free(monkeypatch, 24 * by_prompt)
+    study_room.check_analysis(neurons, 46080, 0, tmp_path)
+    free(monkeypatch, 23 * by_prompt)
+    with pytest.raises(StudyError, match=r"all pairs of 46080 neurons .*use fewer prompts"):
+        study_room.check_analysis(neurons, 46080, 0, tmp_path)
+    kept = tiny_study.settings_of(asked=("",) * 60)
+    with pytest.raises(StudyError, match=r"or average pairs by node \(pairs = 'averaged'\)"):
+        study_room.check_analysis(kept, 46080, 2, tmp_path)
+
+
+def test_a_recording_that_goes_to_a_file_needs_room_for_a_batch(monkeypatch):
+    chosen = {"nodes": "neurons", "signal": "activation", "batch_size": 30}
+    model = study_room.Model(46080, 30, None, cache_bytes=0, prompt_tokens=(3,), parameters=1)
+    series = 4 * 4 * 60 * 60 * 46080
+    for pairs, needed in (("averaged", series // 2), ("kept", series)):
+        settings = tiny_study.settings_of(asked=("",) * 60, pairs=pairs, **chosen)
+        free(monkeypatch, needed)
+        study_room.check_recording(settings, model)
+        free(monkeypatch, needed - 1)
+        with pytest.raises(StudyError, match="recording 46080 neurons at new_tokens = 60"):
+            study_room.check_recording(settings, model)
+
+
 def test_the_plan_comes_before_the_work_and_the_time_after_a_batch(
     model, tmp_path, capsys, monkeypatch
 ):

@@ -10,6 +10,7 @@ from synkern.study.models import Models
 from synkern.study.settings import Settings
 from synkern.study.stage import Sources, step_name
 from synkern.study.stages.analysis import Analysis
+from synkern.study.words import Words
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree"]
 WORDS += ["and", "why", "how", "what", "is", "it", "blue", "red", "big", "small"]
@@ -26,14 +27,15 @@ RECORDINGS = tuple(step_name("recording", weights) for weights in ("trained", "r
 ANALYSES = tuple(step_name("analysis", weights) for weights in ("trained", "random"))
 NULLS = tuple(step_name("null", weights) for weights in ("trained", "random"))
 ALL = RECORDINGS + ANALYSES
+HEADS = Words("heads", "head", "heads", True, "norm", "L2 norm of each head's output")
 CHAT = (
     "{% for m in messages %}the {{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %} it{% endif %}"
 )
 
 
-def save_model(folder, *, layers=4, chat_template=None, **config):
-    """Write a random Llama of `layers` x 2 heads with a tokenizer of whole words."""
+def save_model(folder, *, layers=4, chat_template=None, family="Llama", **config):
+    """Write a random model, of `layers` x 2 heads, with a tokenizer of whole words."""
     specials = ["<pad>", "<s>", "</s>", "<unk>"]
     vocabulary = {word: i for i, word in enumerate([*specials, *WORDS])}
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -62,7 +64,8 @@ def save_model(folder, *, layers=4, chat_template=None, **config):
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(123)
-        model = tf.LlamaForCausalLM(tf.LlamaConfig(**settings | config))
+        made = getattr(tf, f"{family}Config")(**settings | config)
+        model = getattr(tf, f"{family}ForCausalLM")(made)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
@@ -77,11 +80,12 @@ def settings_of(**changes):
     """Settings of a study without a model, for what asks for no more."""
     chosen = {"model": "m", "out": "", "new_tokens": 60, "control": False, "backend": "numpy"}
     chosen |= {"device": "cpu", "batch_size": 1, "bootstrap": 100, "progress": False, "asked": ()}
+    chosen |= {"nodes": "heads", "signal": "norm", "kind": "gaussian", "pairs": "kept"}
     return Settings(**chosen | changes)
 
 
 def analysed(series, layer, **changes):
     """Arrays and facts of an analysis of a series, (trials, time, nodes), by itself."""
-    recorded = {"trained_norms": series, "trained_layer": np.asarray(layer)}
+    recorded = {"trained_series": series, "trained_layer": np.asarray(layer)}
     settings = settings_of(**changes)
     return Analysis().run(Sources(settings, Models(settings), recorded), "trained")

@@ -7,26 +7,28 @@ from synkern._faces import face
 if TYPE_CHECKING:
     from synkern.study.report.figures import (
         excess_matrices,
-        head_maps,
         layer_profile_curves,
         null_curves,
         pair_matrices,
         synergy_curves,
     )
     from synkern.study.report.findings import findings_of
+    from synkern.study.report.maps import routing_maps, score_maps
     from synkern.study.report.page import write_report
     from synkern.study.report.summary import summary_of
-    from synkern.study.report.words import called, of_weights
+    from synkern.study.report.words import called, of_weights, spelled
 
 __all__ = [
     "called",
     "excess_matrices",
     "findings_of",
-    "head_maps",
     "layer_profile_curves",
     "null_curves",
     "of_weights",
     "pair_matrices",
+    "routing_maps",
+    "score_maps",
+    "spelled",
     "summary_of",
     "synergy_curves",
     "write_report",
@@ -40,11 +42,13 @@ if not TYPE_CHECKING:
             "called": "words",
             "excess_matrices": "figures",
             "findings_of": "findings",
-            "head_maps": "figures",
             "layer_profile_curves": "figures",
             "null_curves": "figures",
             "of_weights": "words",
             "pair_matrices": "figures",
+            "routing_maps": "maps",
+            "score_maps": "maps",
+            "spelled": "words",
             "summary_of": "summary",
             "synergy_curves": "figures",
             "write_report": "page",

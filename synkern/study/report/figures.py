@@ -14,29 +14,25 @@ from numpy.typing import NDArray
 
 from synkern.analysis.profile import MEANS, LayerProfile
 from synkern.analysis.scores import mean_over_pairs
+from synkern.study.report.drawing import STYLE, Floats, colours, spread
 from synkern.study.report.words import called
-
-Floats = NDArray[np.float64]
+from synkern.study.words import Words
 
 # Okabe and Ito's colours, told apart by every kind of colour vision; the line styles differ too.
 _STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))
-# That of a mean difference is the unit of the atoms.
-_RANKING_UNITS = {"rank_difference": "rank difference", "balance": "share of synergy"}
-_MISSING = "#BDBDBD"
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    # Names of models and nodes are text, whatever they hold: "$" begins no formula.
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.formatter.use_mathtext": False,
-}
-"""Holds while a figure is drawn and while it is saved."""
+
+
+# Of a matrix of all pairs, along one side.
+_PIXELS = 450
 
 
 def pair_matrices(
-    sts: Floats, rtr: Floats, layer: NDArray[np.int64], title: str, unit: str = "nats"
+    sts: Floats,
+    rtr: Floats,
+    layer: NDArray[np.int64],
+    title: str,
+    words: Words,
+    unit: str = "nats",
 ) -> Figure:
     """Synergy and redundancy of all pairs of nodes, nodes in order of layer.
 
@@ -45,6 +41,7 @@ def pair_matrices(
         rtr: (nodes, nodes).
         layer: (nodes,), rising.
         title: of the whole figure.
+        words: for the nodes.
         unit: of both atoms.
     """
     with mpl.rc_context(STYLE):
@@ -62,6 +59,7 @@ def pair_matrices(
                 axes,
                 matrix,
                 layer,
+                words,
                 title=name,
                 label=f"{name.split()[0].lower()} ({unit})",
                 limits=(min(0.0, float(np.nanmin(matrix))), top),
@@ -70,7 +68,12 @@ def pair_matrices(
 
 
 def excess_matrices(
-    excess: Floats, referenced: Floats, layer: NDArray[np.int64], title: str, unit: str = "nats"
+    excess: Floats,
+    referenced: Floats,
+    layer: NDArray[np.int64],
+    title: str,
+    words: Words,
+    unit: str = "nats",
 ) -> Figure:
     """Synergy of all pairs beyond persistence, and for how much of the trials there is one.
 
@@ -79,6 +82,7 @@ def excess_matrices(
         referenced: (nodes, nodes), share of the trials in which the pair has a reference.
         layer: (nodes,), rising.
         title: of the whole figure.
+        words: for the nodes.
         unit: of the excess.
     """
     shown = np.abs(excess[np.isfinite(excess)])
@@ -91,19 +95,21 @@ def excess_matrices(
             left,
             excess,
             layer,
+            words,
             title="Synergy beyond persistence",
             label=f"excess of sts ({unit})",
             limits=(-top, top),
-            colours="PuOr_r",
+            scale="PuOr_r",
         )
         _pair_panel(
             right,
             referenced,
             layer,
+            words,
             title="Prompts with a reference",
             label="share of the prompts",
             limits=(0.0, 1.0),
-            colours="cividis",
+            scale="cividis",
         )
     return figure
 
@@ -112,21 +118,27 @@ def _pair_panel(
     axes: Any,
     matrix: Floats,
     layer: NDArray[np.int64],
+    words: Words,
     *,
     title: str,
     label: str,
     limits: tuple[float, float],
-    colours: str = "viridis",
+    scale: str = "viridis",
 ) -> None:
     """One matrix of all pairs with its layers and a colour bar that tells where it is cut."""
     starts = np.flatnonzero(np.diff(layer, prepend=layer[0] - 1))
     ends = np.append(starts[1:], len(layer))
-    shown = _spread(len(starts), 8)
+    shown = spread(len(starts), 8)
     low, high = limits
     if high <= low:
         low, high = low - 0.5, low + 0.5  # all alike, or nothing to show
+    # More nodes than pixels are averaged, or every other one would be left out.
     image = axes.imshow(
-        matrix, cmap=_colours(colours), vmin=low, vmax=high, interpolation="nearest"
+        matrix,
+        cmap=colours(scale),
+        vmin=low,
+        vmax=high,
+        interpolation="nearest" if len(matrix) <= _PIXELS else "antialiased",
     )
     for boundary in starts[1:]:
         axes.axhline(boundary - 0.5, color="white", linewidth=0.25, alpha=0.6)
@@ -134,55 +146,13 @@ def _pair_panel(
     middles = ((starts + ends - 1) / 2)[shown]
     axes.set_xticks(middles, labels=layer[starts[shown]])
     axes.set_yticks(middles, labels=layer[starts[shown]])
-    axes.set(title=title, xlabel="node, by layer", ylabel="node, by layer")
+    axes.set(title=title, xlabel=words.axis, ylabel=words.axis)
     values = matrix[np.isfinite(matrix)]
     below, above = bool((values < low).any()), bool((values > high).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}
     axes.figure.colorbar(
         image, ax=axes, label=label, shrink=0.85, extend=extend.get((below, above), "both")
     )
-
-
-def head_maps(
-    scores: Mapping[str, Floats],
-    layer: NDArray[np.int64],
-    head: NDArray[np.int64],
-    title: str,
-    unit: str = "nats",
-) -> Figure:
-    """The score of each node by layer and head, one panel per ranking.
-
-    Args:
-        scores: (nodes,) by ranking, in the ranking's own unit; NaN is drawn grey.
-        layer: (nodes,).
-        head: (nodes,), index within the layer.
-        title: of the whole figure.
-        unit: of the atoms.
-    """
-    layers = np.unique(layer)
-    row = np.searchsorted(layers, layer)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 5), dpi=120, layout="constrained")
-        figure.suptitle(title, fontweight="bold")
-        panels = figure.subplots(1, len(scores), squeeze=False)[0]
-        for axes, (ranking, score) in zip(panels, scores.items(), strict=True):
-            grid = np.full((len(layers), int(head.max()) + 1), np.nan)
-            grid[row, head] = score
-            limits: dict[str, Any] = {"cmap": _colours("viridis")}
-            if np.nanmin(grid) < 0 < np.nanmax(grid):
-                # Zero is where synergy and redundancy balance: give it the neutral colour.
-                largest = float(np.nanmax(np.abs(grid)))
-                limits = {"cmap": _colours("PuOr_r"), "vmin": -largest, "vmax": largest}
-            image = axes.imshow(
-                grid, aspect="auto", origin="lower", interpolation="nearest", **limits
-            )
-            heads, shown = _spread(grid.shape[1], 8), _spread(len(layers), 12)
-            axes.set_xticks(heads, labels=heads)
-            axes.set_yticks(shown, labels=layers[shown])
-            axes.set(title=called(ranking), xlabel="head")
-            figure.colorbar(image, ax=axes, label=_RANKING_UNITS.get(ranking, unit))
-        panels[0].set_ylabel("layer")
-    return figure
 
 
 def layer_profile_curves(profiles: Mapping[str, Mapping[str, LayerProfile]], title: str) -> Figure:
@@ -297,6 +267,7 @@ def null_curves(
     layer: NDArray[np.int64],
     threshold: float,
     title: str,
+    words: Words,
 ) -> Figure:
     """How many pairs of the nodes of a layer differ from unrelated ones, and how far.
 
@@ -306,6 +277,7 @@ def null_curves(
         layer: (nodes,).
         threshold: below which p and q count as small.
         title: of the whole figure.
+        words: for the nodes.
     """
     layers, index = np.unique(layer, return_inverse=True)
     depth = (layers - layers[0]) / (layers[-1] - layers[0])
@@ -338,8 +310,8 @@ def null_curves(
             grid[1, column].axhline(0, color="black", linewidth=0.8)
             grid[0, column].set(title=heading, ylim=(-0.03, 1.03))
             grid[1, column].set(xlabel="relative depth")
-        grid[0, 0].set_ylabel("share of the pairs of a layer's heads")
-        grid[1, 0].set_ylabel("mean z of the pairs of a layer's heads")
+        grid[0, 0].set_ylabel(f"share of the pairs of {words.of_a_layer}")
+        grid[1, 0].set_ylabel(f"mean z of the pairs of {words.of_a_layer}")
         for axes in grid.flat:
             axes.grid(alpha=0.25, linewidth=0.6)
         handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -388,13 +360,3 @@ def _by_layer(scores: NDArray[np.floating[Any]], index: NDArray[np.intp]) -> Flo
     """Mean over the nodes of each layer, (layers,), by the position of each node's layer."""
     means = [mean_over_pairs(scores[index == k]) for k in range(int(index.max()) + 1)]
     return np.array(means, np.float64)
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """Indices below `count`, a round step apart, not more than `most`."""
-    step = next(s for k in range(9) for s in (10**k, 2 * 10**k, 5 * 10**k) if count <= s * most)
-    return np.arange(0, count, step)
-
-
-def _colours(name: str) -> Any:
-    return mpl.colormaps[name].with_extremes(bad=_MISSING)

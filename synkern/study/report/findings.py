@@ -53,13 +53,13 @@ def findings_of(results: Results, stages: Iterable[Stage]) -> list[str]:
 
 def _studied(results: Results) -> str:
     parameters, analysis = results.description["parameters"], _analysis(results)
-    tau, detrend = parameters["tau"], parameters["detrend"]
+    tau, detrend, words = parameters["tau"], parameters["detrend"], results.words
     prepared = f", each series {_PREPARED[detrend]}" if detrend != NONE else ""
     pooled = "" if parameters["average"] == "trials" else ", all prompts pooled"
     return (
         f"Studied: while {results.name} answered {analysis['trials']} prompts with "
         f"{parameters['new_tokens']} tokens each, all "
-        f"{analysis['pairs']:,} pairs of its {analysis['nodes']} attention heads were decomposed "
+        f"{analysis['pairs']:,} pairs of its {analysis['nodes']} {words.full} were decomposed "
         f"({_ESTIMATORS[parameters['kind']]}, {parameters['redundancy']} redundancy, lag {tau} "
         f"token{'s' if tau > 1 else ''}{pooled}{prepared}), to see whether synergy outweighs "
         "redundancy most in the middle layers, by mean difference (sts − rtr), the ranking of the "
@@ -104,42 +104,43 @@ def _of_control(profiles: Mapping[str, Mapping[str, LayerProfile]]) -> str:
 
 
 def _beyond_persistence(results: Results) -> str:
-    trained = results.profiles[TRAINED]
+    trained, many = results.profiles[TRAINED], results.words.many
+    single = f"single {many}"
     if _analysis(results)["excess"]["absent"] is not None or EXCESS not in trained:
-        return "how much of it the persistence of single heads explains could not be asked here"
+        return f"how much of it the persistence of {single} explains could not be asked here"
     excess, unrelated = trained[EXCESS], trained[BASELINE]
     if not (excess.complete and unrelated.complete):
         missing = percent(max(excess.missing_share, unrelated.missing_share))
         return (
-            f"beyond the persistence of single heads there is no answer, as {missing} of the "
+            f"beyond the persistence of {single} there is no answer, as {missing} of the "
             "values are missing"
         )
     low, high = excess.quadratic_interval
-    terms = f"{_term(excess)}, unrelated heads {_term(unrelated, named=False)}"
+    terms = f"{_term(excess)}, unrelated {many} {_term(unrelated, named=False)}"
     if high < unrelated.quadratic_interval[0]:
-        left = "synergy still bends down more than that of unrelated heads"
+        left = f"synergy still bends down more than that of unrelated {many}"
     elif low > unrelated.quadratic_interval[1]:
-        left = "the middle layers have less synergy than unrelated heads would"
+        left = f"the middle layers have less synergy than unrelated {many} would"
     else:
-        left = "synergy bends no more than that of unrelated heads"
-    return f"beyond the persistence of single heads, {left} ({terms})"
+        left = f"synergy bends no more than that of unrelated {many}"
+    return f"beyond the persistence of {single}, {left} ({terms})"
 
 
 def _not_shown(results: Results) -> str:
-    trained = results.profiles[TRAINED]
+    trained, words = results.profiles[TRAINED], results.words
     follows = _analysis(results)["correlations"]["synergy, autocorrelation"]
     correlation = "undefined" if follows is None else number(follows, 2)
     others = ", ".join(
         f"{called(ranking)}: {_in_short(trained[ranking])}"
         for ranking in RANKINGS
-        if ranking != PUBLISHED
+        if ranking != PUBLISHED and ranking in trained
     )
     weights = "other random weights, " if results.description["parameters"]["control"] else ""
     return (
-        "Not shown: that heads work together (rank correlation of a head's synergy with its own "
-        f"persistence: {correlation}); that other definitions agree ({others}); that other models, "
-        f"{weights}or other kinds of prompts would give the same; or that the model needs these "
-        "heads, as none was switched off."
+        f"Not shown: that {words.many} work together (rank correlation of {words.a}'s synergy with "
+        f"its own persistence: {correlation}); that other definitions agree ({others}); that other "
+        f"models, {weights}or other kinds of prompts would give the same; or that the model needs "
+        f"these {words.many}, as none was switched off."
     )
 
 

@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from synkern.analysis.profile import MEANS, MISSING_TOLERATED, LayerProfile
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import digits, interval, number, percent
-from synkern.study.report.figures import STYLE
-from synkern.study.report.words import called, of_weights
+from synkern.study.report.drawing import STYLE
+from synkern.study.report.maps import is_sorted
+from synkern.study.report.words import called, of_weights, spelled
+from synkern.study.settings import TRAINED
 from synkern.study.stage import BASELINE, EXCESS, RAW, Drawn, Results, Stage
 
 # What the profiles of synergy itself are called on the page.
@@ -74,6 +76,10 @@ def write_report(
             for stage in present
         },
         tolerated=MISSING_TOLERATED,
+        nodes=results.words,
+        ranked=[ranking for ranking in profiles[TRAINED] if ranking not in MEANS],
+        spelled=spelled,
+        sorted_in_maps=is_sorted(results.arrays[f"{TRAINED}_index"], results.words),
     )
     folder.write("report.html", page)
     return folder.path / "report.html"

@@ -1,4 +1,4 @@
-"""What rankings and weights are called for readers."""
+"""What rankings, weights and small numbers are called for readers."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def called(ranking: str) -> str:
 def of_weights(weights: str) -> str:
     """Return what the weights of a model are called."""
     return f"{weights} weights"
+
+
+def spelled(count: int) -> str:
+    """Return a small number in words."""
+    return {1: "one", 2: "two", 3: "three"}.get(count, str(count))

@@ -91,7 +91,7 @@ class Null(Stage):
             StudyError: the recording cannot be tested.
         """
         settings = sources.settings
-        series = prepared(settings, sources.of(weights)["norms"])
+        series = prepared(settings, sources.series(weights))
         started = time.perf_counter()
         decompose(settings, series)
         n = settings.null_draws or 0
@@ -144,7 +144,8 @@ class Null(Stage):
         layer = results.of(TRAINED)["layer"]
         null = results.facts(self.name)[TRAINED]["null"]
         title = f"{results.name}: against null {null!r}"
-        yield Drawn("null.png", report.null_curves(tests, layer, FALSE_DISCOVERIES, title), "null")
+        figure = report.null_curves(tests, layer, FALSE_DISCOVERIES, title, results.words)
+        yield Drawn("null.png", figure, "null")
 
 
 def _test(settings: Settings, series: Any) -> tuple[analysis.NullTest, list[str]]:

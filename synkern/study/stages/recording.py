@@ -1,10 +1,12 @@
-"""The first stage: recording the heads of the model while it answers the prompts."""
+"""The first stage: recording the nodes of the model while it answers the prompts."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ from numpy.typing import NDArray
 
 from synkern import recording
 from synkern.recording.answers import NEVER
-from synkern.study import room
+from synkern.study import room, series_file
+from synkern.study.folder import TEMPORARY
 from synkern.study.models import explained
+from synkern.study.numerals import size
 from synkern.study.provenance import (
     files_fingerprint,
     model_facts,
@@ -24,12 +28,17 @@ from synkern.study.provenance import (
 from synkern.study.settings import CONTROL, WEIGHTS, Settings
 from synkern.study.stage import Arrays, Facts, Sources, Stage, own
 
+# Bytes from which on the plan says how large the series are.
+_WORTH_SAYING = 10**8
+
 
 class RecordingStage(Stage):
-    """Lets the model answer the prompts and records its heads.
+    """Lets the model answer the prompts and records its nodes.
 
-    Its arrays: `norms` (trials, time, nodes) float32, `layer` and `head` (nodes,), `tokens`
-    (trials, time), `natural_end`, `inputs` and `answers` (trials,).
+    Its arrays: `series` (trials, time, nodes) float32, or where pairs are averaged `series_sha256`
+    of the file that holds them; `layer` and `index` (nodes,), `tokens` (trials, time),
+    `natural_end`, `inputs` and `answers` (trials,); `routed` (trials, nodes) where a router chooses
+    among the nodes: at how many tokens each took part.
     """
 
     name = "recording"
@@ -49,9 +58,11 @@ class RecordingStage(Stage):
 
     def plan(self, settings: Settings, nodes: int, layers: int) -> str:
         """Say how much is recorded."""
+        taken = room.series_bytes(settings, nodes)
         return (
-            f"record {nodes} heads in {layers} layers while {len(settings.asked)} prompts are "
-            f"answered with {settings.new_tokens} tokens each"
+            f"record {nodes} {settings.words.many}{_in(layers, settings)} while "
+            f"{len(settings.asked)} prompts are answered with {settings.new_tokens} tokens each"
+            f"{', ' + size(taken) + ' of series' if taken >= _WORTH_SAYING else ''}"
         )
 
     def check_room(self, settings: Settings, model: room.Model, weights: Sequence[str]) -> None:
@@ -77,17 +88,28 @@ class RecordingStage(Stage):
             model, tokenizer = sources.models.get(weights)
         loaded = time.perf_counter()
         total = len(settings.asked) * settings.new_tokens
-        with settings.bar(f"{weights}: answering", total, "token") as bar, explained(settings):
+        with (
+            _store(settings, weights) as store,
+            settings.bar(f"{weights}: answering", total, "token") as bar,
+            explained(settings),
+        ):
             answers = recording.record_answers(
                 model,
                 tokenizer,
                 [prompt.text for prompt in settings.asked],
                 new_tokens=settings.new_tokens,
+                nodes=settings.nodes,
+                signal=settings.signal,
+                store=store,
                 batch_size=settings.batch_size,
                 progress=bar.update,
                 batch_done=lambda s: sources.batch_done(s, time.perf_counter() - loaded),
             )
-        finished = time.perf_counter()
+            finished = time.perf_counter()
+            arrays = _arrays_of(answers, store)
+            layers = len({node.layer for node in answers.nodes})
+            # A file that is mapped cannot be renamed everywhere.
+            del answers
         template = getattr(tokenizer, "chat_template", None)
         facts: Facts = {
             "seconds": {
@@ -95,18 +117,9 @@ class RecordingStage(Stage):
                 "answering": round(finished - loaded, 3),
             },
             "model": model_facts(model),
-            "layers": len({node.layer for node in answers.nodes}),
+            "layers": layers,
             "chat_template": None if template is None else sha256(str(template).encode()),
-            "answers_ended_early": int((answers.natural_end != NEVER).sum()),
-        }
-        arrays: Arrays = {
-            "norms": answers.series,
-            "layer": np.array([node.layer for node in answers.nodes], dtype=np.int64),
-            "head": np.array([node.index for node in answers.nodes], dtype=np.int64),
-            "tokens": answers.tokens,
-            "natural_end": answers.natural_end,
-            "inputs": np.array(answers.inputs),
-            "answers": np.array(answers.texts),
+            "answers_ended_early": int((arrays["natural_end"] != NEVER).sum()),
         }
         return arrays, facts
 
@@ -134,5 +147,39 @@ class RecordingStage(Stage):
         """Return how the series come about."""
         return {
             "decoding": "greedy, no penalties, end token suppressed: new_tokens tokens each",
-            "series": "L2 norm of each attention head's output at the step producing each token",
+            "series": f"{settings.words.said}, at the step producing each token",
         }
+
+
+def _in(layers: int, settings: Settings) -> str:
+    return f" in {layers} layers" if settings.words.numbered else ""
+
+
+@contextmanager
+def _store(settings: Settings, weights: str) -> Iterator[Path | None]:
+    """The file for the series, if they go to one; else that of an earlier recording goes."""
+    if settings.averaged:
+        with series_file.replacing(Path(settings.out), weights, TEMPORARY) as file:
+            yield file
+    else:
+        yield None
+        series_file.removed(Path(settings.out), weights)
+
+
+def _arrays_of(answers: recording.Answers, store: Path | None) -> Arrays:
+    """What is kept of answers whose series are in the file `store`, or in memory."""
+    arrays: Arrays = {
+        "layer": np.array([node.layer for node in answers.nodes], dtype=np.int64),
+        "index": np.array([node.index for node in answers.nodes], dtype=np.int64),
+        "tokens": answers.tokens,
+        "natural_end": answers.natural_end,
+        "inputs": np.array(answers.inputs),
+        "answers": np.array(answers.texts),
+    }
+    if answers.routed is not None:
+        arrays["routed"] = answers.routed
+    if store is None:
+        arrays["series"] = answers.series
+    else:
+        arrays["series_sha256"] = np.array(series_file.digest_of(store))
+    return arrays

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from synkern import decomposition
 from synkern._faces import Later
 from synkern._warnings import collected
+from synkern.models.options import ZERO_FILLED
 from synkern.study.settings import NONE, Settings
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ else:
 _LONG = 60.0
 
 
-def prepared(settings: Settings, norms: NDArray[Any]) -> NDArray[Any]:
-    """Return the series to decompose, (trials, time, nodes): the norms after `detrend`."""
+def prepared(settings: Settings, recorded: NDArray[Any]) -> NDArray[Any]:
+    """Return the series to decompose, (trials, time, nodes): the recorded ones after `detrend`."""
     if settings.detrend == NONE:
-        return norms
+        return recorded
     step: Any = settings.detrend
-    return np.asarray(decomposition.PREPROCESSING[step](norms))
+    return np.asarray(decomposition.PREPROCESSING[step](recorded))
 
 
 def for_backend(settings: Settings, series: NDArray[Any]) -> Any:
@@ -50,7 +51,28 @@ def decompose(
         result = decomposition.phiid(
             for_backend(settings, series), average=average, **settings.estimator
         )
-    return result, messages
+    return result, _not_meant(settings, messages)
+
+
+def decompose_by_node(
+    settings: Settings, series: NDArray[Any]
+) -> tuple[decomposition.NodeMeans, list[str]]:
+    """Return the means over the pairs of each node in every trial, and what it warned of.
+
+    On the GPU or the host, as `decompose`.
+    """
+    with collected() as messages:
+        result = decomposition.phiid_nodes(
+            for_backend(settings, series), average=None, **settings.estimator
+        )
+    return result, _not_meant(settings, messages)
+
+
+def _not_meant(settings: Settings, messages: list[str]) -> list[str]:
+    """The warnings of what was not meant: nodes that are 0 when idle are to be made two states."""
+    if (settings.nodes, settings.signal) not in ZERO_FILLED:
+        return messages
+    return [message for message in messages if "take more than two levels" not in message]
 
 
 def announce(settings: Settings, label: str, seconds: float, times: int) -> None:
