@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# Frames between the user's line and what warns; contextlib's are those of our context managers.
-_BETWEEN = ("synkern", "contextlib")
+# Frames between the user's line and what warns; those of libraries are of our context managers and
+# cached properties.
+_BETWEEN = ("synkern", "contextlib", "functools")
 
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 

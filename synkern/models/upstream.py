@@ -2,7 +2,8 @@
 
 Names of arguments, fields and configuration entries, private attributes, the order in which things
 are called: a library may change each of them in any release. Each has a test of its own in
-tests/models/test_upstream.py, which says what has moved.
+tests/models/test_upstream.py, which says what has moved. What belongs to GGUF files alone is in
+synkern/models/upstream_gguf.py.
 
 Files under kernels/ cannot import this one. What they read so (CuPy they use as documented):
 

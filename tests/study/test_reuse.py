@@ -183,7 +183,7 @@ def test_a_model_counts_as_changed_however_it_is_named(model, tmp_path, monkeypa
             opened.write("\n")
         assert before is not None
         assert files_fingerprint(name) != before
-    for name in ("smollm2-135m", "hub/name", "./nowhere", "mine/config.json"):
+    for name in ("smollm2-135m", "gemma3-270m", "hub/name", "./nowhere", "mine/config.json"):
         assert files_fingerprint(name) is None
 
 
