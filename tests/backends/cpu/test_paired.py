@@ -102,6 +102,29 @@ def test_a_sample_at_an_end_that_outweighs_all_others(rng, size, end):
         np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=PROMISED)
 
 
+@pytest.mark.filterwarnings("ignore:.*transposed:UserWarning")
+@pytest.mark.parametrize("size", [1e20, 1e200])
+def test_a_sample_at_an_end_beside_which_all_others_are_equal(rng, size):
+    """In the scale of the whole no variance is left of past or future, or rounding alone."""
+    unbounded = 0
+    for time in range(9, 17):
+        for end in (0, -1):
+            series = rng.standard_normal((1, time, 200))
+            series[:, end, 77] = size
+            features = correlated(series, request())
+            assert isinstance(features, Paired)
+            unbounded += np.isinf(features.magnified[0, 77])
+            found, expected = (
+                bounded(series, limits, names=("rtr", "sts"), backend="cpu", average=None)
+                for limits in (ALWAYS, NEVER)
+            )
+            # As the column of pairs and as their row; others of so few samples may be as well.
+            assert found.rescued >= 199
+            for atom in found:
+                np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=PROMISED)
+    assert unbounded
+
+
 def test_series_that_all_begin_with_a_jump_are_taken_as_they_were(rng):
     series = rng.standard_normal((2, 100, 200))
     series[:, 0] *= 1e6
