@@ -55,7 +55,7 @@ def taken(
         RecordingError: a recording that is not complete.
     """
     if not is_recording(series):
-        return Taken(series, kind or "gaussian", node_names)
+        return Taken(series, "gaussian" if kind is None else kind, node_names)
     if series.zero_filled and kind == "gaussian":
         kinds = getattr(series, "kinds", ())
         others = " (or series.of(...), the nodes of one kind alone)" if len(kinds) > 1 else ""
@@ -66,9 +66,9 @@ def taken(
         )
     if node_names is None:
         node_names = [getattr(node, "label", node) for node in series.nodes]
-    return Taken(
-        series.series, kind or ("discrete" if series.zero_filled else "gaussian"), node_names
-    )
+    if kind is None:
+        kind = "discrete" if series.zero_filled else "gaussian"
+    return Taken(series.series, kind, node_names)
 
 
 def is_recording(series: Any) -> bool:
