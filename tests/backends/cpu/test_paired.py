@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from support.bounded import bounded
-from synkern.kernels import ATOMS, ESTIMATORS, Limits, Rectangle, request_for
+from synkern.decomposition.asked import Options
+from synkern.decomposition.call import decompose
+from synkern.kernels import ATOMS, ESTIMATORS, PERSISTENCE, Limits, Rectangle, request_for
 from synkern.kernels.cpu_backend.backend import run
 from synkern.kernels.cpu_backend.layouts import Packed, Paired, correlated
 from synkern.kernels.cpu_backend.record import BACKEND
@@ -160,6 +162,19 @@ def test_nodes_chosen_from_it_are_unit_vectors(rng):
             one, other, rtol=0, atol=1e-15
         )  # Sums over time in other orders.
     assert features.samples == 58
+
+
+def test_a_node_with_a_large_sample_at_an_end_keeps_its_reference(rng):
+    """A pair that a reference is not trusted with cannot be recomputed: it has none."""
+    series = persistent(rng, (2, 100, 200), 0.9)
+    series[:, -1, 77] = 1e9
+    found, expected = (
+        decompose(series, 1, PERSISTENCE, Options(backend=backend, average=None, limits=ALWAYS))
+        for backend in ("cpu", "numpy")
+    )
+    assert found.degenerate == expected.degenerate
+    for atom in found:
+        np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=PROMISED)
 
 
 def test_threads_change_nothing(rng):
