@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser(
         "study",
         help="map synergy over the depth of a language model",
-        description="Let a language model answer prompts, decompose all pairs of its attention "
-        "heads, and report how synergy and redundancy run over its depth.",
+        description="Let a language model answer prompts, decompose all pairs of its nodes "
+        "(heads, experts, ...), and report how synergy and redundancy run over its depth.",
         epilog="Started again with the same folder, a study goes on where it stopped and computes "
         "only what has changed.",
     )
