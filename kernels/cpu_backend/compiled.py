@@ -65,7 +65,8 @@ _MMI = Kernel(0, correlated, 15, 0.1, 110, moments=True, two=True)
 
 KERNELS: dict[Key, Kernel] = {
     ("gaussian", "MMI"): _MMI,
-    ("persistence", "MMI"): replace(_MMI, reference=True),
+    # Not from pairs of samples: no data resolve what rounding that is magnified leaves open there.
+    ("persistence", "MMI"): replace(_MMI, reference=True, features=unit_vectors),
     ("gaussian", "CCS"): Kernel(1, unit_vectors, 50, 4, 22),
     ("discrete", "MMI"): Kernel(2, words, 50, 0.3, 40),
     ("discrete", "CCS"): Kernel(3, words, 50, 0.3, 40),

@@ -45,7 +45,7 @@ def decompose_lags(
     series: Any, lags: Sequence[int], estimator: Estimator, options: Options
 ) -> dict[int, PhiIDResult]:
     """Decompose at several lags, the series being checked once."""
-    _refuse_hopeless(series, len(lags), options)
+    _refuse_hopeless(series, lags, options)
     source = _source(series, lags, estimator, options)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
     with placed(source.given, source.like):
@@ -170,16 +170,18 @@ _MANY = 1000
 """Nodes from which there may be no room for the matrices of a trial."""
 
 
-def _refuse_hopeless(series: Any, lags: int, options: Options) -> None:
+def _refuse_hopeless(series: Any, lags: Sequence[int], options: Options) -> None:
     """Raise MemoryError for the matrices of all pairs before a large series is taken in.
 
-    That may be mapped from a file, and taking it in look at all of it, or copy it.
+    That may be mapped from a file, and taking it in look at all of it, or copy it. Of few time
+    points something else is to be said first: that the axes may be exchanged.
     """
     array = isinstance(series, np.ndarray) or is_cupy(series)
     array = array or (is_tensor(series) and not series.is_nested)
     if array and series.ndim in (2, 3) and series.shape[-1] >= _MANY and options.pairs is None:
         trials, time, nodes = (1, *series.shape)[-3:]
-        _refuse_too_large((trials, time, nodes), series, lags, options, None)
+        if time - max(lags) >= check.FEW_SAMPLES:
+            _refuse_too_large((trials, time, nodes), series, len(lags), options, None)
 
 
 def _refuse_too_large(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from synkern._arrays import in_float64, is_cupy, is_tensor, to_numpy
+from synkern._arrays import in_float64, is_tensor, to_numpy
 from synkern._warnings import warn
 
 _DISCRETE = (
@@ -55,7 +55,7 @@ def taken(
         RecordingError: a recording that is not complete.
     """
     if not is_recording(series):
-        return Taken(series, kind or "gaussian", node_names)
+        return Taken(series, "gaussian" if kind is None else kind, node_names)
     if series.zero_filled and kind == "gaussian":
         kinds = getattr(series, "kinds", ())
         others = " (or series.of(...), the nodes of one kind alone)" if len(kinds) > 1 else ""
@@ -66,9 +66,9 @@ def taken(
         )
     if node_names is None:
         node_names = [getattr(node, "label", node) for node in series.nodes]
-    return Taken(
-        series.series, kind or ("discrete" if series.zero_filled else "gaussian"), node_names
-    )
+    if kind is None:
+        kind = "discrete" if series.zero_filled else "gaussian"
+    return Taken(series.series, kind, node_names)
 
 
 def is_recording(series: Any) -> bool:
@@ -90,14 +90,18 @@ def warn_of_zeros(series: Any) -> None:
     Args:
         series: (trials, time, nodes) of NumPy, torch or CuPy, finite.
     """
-    if is_cupy(series) or (is_tensor(series) and series.device.type != "cpu"):
+    # Every call pays for this much.
+    some = series[0, :: max(1, series.shape[1] // _GLANCE)]
+    if isinstance(series, np.ndarray):
+        count = np.count_nonzero(some)
+    elif is_tensor(series) and series.device.type == "cpu":
+        count = int((some != 0).sum())
+    else:
         return
-    trial = series[0]
-    some = trial[:: max(1, len(trial) // _GLANCE)]
     # Half of the nodes at half of the samples are a quarter; chance may make it less in a few.
-    count = np.count_nonzero(some) if isinstance(some, np.ndarray) else int((some != 0).sum())
     if 8 * count > 7 * math.prod(some.shape):
         return
+    trial = series[0]
     values = to_numpy(in_float64(trial))
     used = (values != 0).sum(0)
     # Bits and the like say no more than which samples are 0, whatever describes them.

@@ -21,7 +21,7 @@ def little(monkeypatch):
 
 @pytest.mark.parametrize("backend", ["auto", "numpy", "torch"])
 def test_matrices_are_refused_before_the_work(little, rng, backend):
-    series = rng.standard_normal((3, 12, 4000))
+    series = rng.standard_normal((3, 40, 4000))
     said = r"2 atoms of 16,000,000 pairs x 1 trials take 0.4 GB, and 0.1 GB are free; take"
     with pytest.raises(MemoryError, match=said) as info:
         synkern.phiid(series, backend=backend)
@@ -31,6 +31,17 @@ def test_matrices_are_refused_before_the_work(little, rng, backend):
         synkern.phiid(series, average=None, backend=backend)
     with pytest.raises(MemoryError, match="16,000,000 pairs"):
         synkern.persistence_reference(series, backend=backend)
+
+
+@pytest.mark.parametrize("verb", [synkern.phiid, synkern.persistence_reference])
+def test_exchanged_axes_are_told_before_memory(little, rng, verb):
+    with pytest.raises(ValueError, match=r"4 time points .*is it transposed\? Time comes first"):
+        verb(rng.standard_normal((4, 10000)))
+    with (
+        pytest.warns(UserWarning, match=r"8 time points .*is it transposed\? Time comes first"),
+        pytest.raises(MemoryError),
+    ):
+        verb(rng.standard_normal((8, 10000)))
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])

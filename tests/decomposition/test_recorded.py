@@ -55,6 +55,15 @@ def test_a_recording_is_its_series(rng, routed, verb):
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize("kind", ["", 0, False])
+def test_what_is_not_given_is_none_alone(rng, verb, kind):
+    series = rng.standard_normal((3, 80, 6))
+    for given in (series, recording(series, zero_filled=False)):
+        with pytest.raises(ValueError, match="kind must be one of 'gaussian', 'discrete'; got"):
+            verb(given, kind=kind)
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_no_gaussian_for_idle_nodes(routed, verb):
     message = (
         "kind 'gaussian' does not suit this recording of experts: most samples of a node are "

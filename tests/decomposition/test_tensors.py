@@ -325,10 +325,11 @@ def test_warnings_are_collected_in_one_thread_only():
 
 @needs_torch
 def test_a_study_takes_its_warnings_in(rng):
-    from synkern.study.stages.analysis import excess_averages  # noqa: PLC0415
+    from synkern.study.stages.excess import excess_averages  # noqa: PLC0415
     from synkern.study.stages.series import decompose  # noqa: PLC0415
 
     settings = SimpleNamespace(average="trials", backend="auto", on_gpu=False, estimator={})
+    settings.nodes, settings.signal = "heads", "norm"
     series = rng.standard_normal((3, 25, 4))
     series[0, :, 1] = 1
     result, messages = decompose(settings, series)

@@ -123,10 +123,12 @@ class Mmi : public Sum {
                 for (int lane = 0; lane < DOUBLES; ++lane) number += known[lane];
                 if (number == expected) continue;
                 for (int g = 0; g < TRIALS; ++g) {
+                    // Not by the limits: what is magnified without bound has none either.
+                    const unsigned char* constant = data_.constant + (k + g) * data_.nodes;
                     const int64_t row = tile.row + i;
-                    if (data_.constant[(k + g) * data_.nodes + row]) continue;
+                    if (constant[row]) continue;
                     for (int j = tile.diagonal() ? i + 1 : 0; j < tile.columns; ++j)
-                        if (sure[g][j] == 0 && limits[g][j] != none)
+                        if (sure[g][j] == 0 && !constant[tile.column + j])
                             marks.push_back({k + g, row, tile.column + j});
                 }
             }

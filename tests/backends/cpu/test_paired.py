@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from support.bounded import bounded
-from synkern.kernels import ATOMS, ESTIMATORS, Limits, Rectangle, request_for
+from synkern.decomposition.asked import Options
+from synkern.decomposition.call import decompose
+from synkern.kernels import ATOMS, ESTIMATORS, PERSISTENCE, Limits, Rectangle, request_for
 from synkern.kernels.cpu_backend.backend import run
 from synkern.kernels.cpu_backend.layouts import Packed, Paired, correlated
 from synkern.kernels.cpu_backend.record import BACKEND
@@ -102,6 +104,29 @@ def test_a_sample_at_an_end_that_outweighs_all_others(rng, size, end):
         np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=PROMISED)
 
 
+@pytest.mark.filterwarnings("ignore:.*transposed:UserWarning")
+@pytest.mark.parametrize("size", [1e20, 1e200])
+def test_a_sample_at_an_end_beside_which_all_others_are_equal(rng, size):
+    """In the scale of the whole no variance is left of past or future, or rounding alone."""
+    unbounded = 0
+    for time in range(9, 17):
+        for end in (0, -1):
+            series = rng.standard_normal((1, time, 200))
+            series[:, end, 77] = size
+            features = correlated(series, request())
+            assert isinstance(features, Paired)
+            unbounded += np.isinf(features.magnified[0, 77])
+            found, expected = (
+                bounded(series, limits, names=("rtr", "sts"), backend="cpu", average=None)
+                for limits in (ALWAYS, NEVER)
+            )
+            # As the column of pairs and as their row; others of so few samples may be as well.
+            assert found.rescued >= 199
+            for atom in found:
+                np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=PROMISED)
+    assert unbounded
+
+
 def test_series_that_all_begin_with_a_jump_are_taken_as_they_were(rng):
     series = rng.standard_normal((2, 100, 200))
     series[:, 0] *= 1e6
@@ -137,6 +162,19 @@ def test_nodes_chosen_from_it_are_unit_vectors(rng):
             one, other, rtol=0, atol=1e-15
         )  # Sums over time in other orders.
     assert features.samples == 58
+
+
+def test_a_node_with_a_large_sample_at_an_end_keeps_its_reference(rng):
+    """A pair that a reference is not trusted with cannot be recomputed: it has none."""
+    series = persistent(rng, (2, 100, 200), 0.9)
+    series[:, -1, 77] = 1e9
+    found, expected = (
+        decompose(series, 1, PERSISTENCE, Options(backend=backend, average=None, limits=ALWAYS))
+        for backend in ("cpu", "numpy")
+    )
+    assert found.degenerate == expected.degenerate
+    for atom in found:
+        np.testing.assert_allclose(found[atom], expected[atom], rtol=0, atol=PROMISED)
 
 
 def test_threads_change_nothing(rng):
