@@ -16,13 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError
-from synkern.models.upstream import (
-    forward_hooks,
-    inputs_device,
-    is_compiled,
-    runs_the_model,
-    special_tokens,
-)
+from synkern.models.upstream import inputs_device, special_tokens
+from synkern.models.upstream_torch import forward_hooks, is_compiled, runs_the_model
 
 # They differ, so that a layout with the two swapped cannot match.
 PROBE_BATCH = 2

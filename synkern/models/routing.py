@@ -20,7 +20,8 @@ from torch.utils.hooks import RemovableHandle
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError
 from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, in_the_pass, probed
-from synkern.models.upstream import experts_forward, experts_in, outside_graphs
+from synkern.models.upstream import experts_forward, experts_in
+from synkern.models.upstream_torch import outside_graphs
 
 Place: TypeAlias = int | str
 """Where an argument stands in a call: at a position, or under a name."""

@@ -22,7 +22,7 @@ from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, in_the_pass, probed
 from synkern.models.routing import Routing, Texts, argument, find_routing
 from synkern.models.signals import Signal
 from synkern.models.sites import Handles, VectorSite
-from synkern.models.upstream import outside_graphs
+from synkern.models.upstream_torch import outside_graphs
 
 SHARED_SIGNALS = {
     "norm": Signal(
