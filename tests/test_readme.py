@@ -12,7 +12,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     names: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
@@ -20,7 +20,10 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     assert names["recording"].series.shape == (2, 40, 270)
     assert str(names["recording"].nodes[11]) == "L1H2"
     np.testing.assert_allclose(
-        names["again"].series.numpy(), names["recording"].series.numpy(), rtol=1e-4, atol=1e-4
+        names["again"].of("heads").series.numpy(),
+        names["recording"].series.numpy(),
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 

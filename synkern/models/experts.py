@@ -29,7 +29,7 @@ from synkern.models.routing import (
 )
 from synkern.models.signals import Signal
 from synkern.models.sites import Handles, Site, With, checked_nodes, fitting
-from synkern.models.upstream import outside_graphs, weight_versions
+from synkern.models.upstream_torch import outside_graphs, weight_versions
 
 EXPERT_SIGNALS = {
     "weighted": Signal(

@@ -18,8 +18,8 @@ from synkern.models.heads import Attention, find_attention, find_heads, head_sit
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
 from synkern.models.signals import Signal
 from synkern.models.sites import SideBySideSite, Site, VectorSite, With, vector_norms
-from synkern.models.upstream import outside_graphs
 from synkern.models.upstream_linears import adapter_around, plain_linear_weight
+from synkern.models.upstream_torch import outside_graphs
 
 HEAD_SIGNALS = {
     "norm": Signal("L2 norm of each head's output, before the output projection"),

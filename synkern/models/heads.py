@@ -8,7 +8,6 @@ layer whose input is the attention's output, bit for bit.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
-from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, looks_ahead, probed
+from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, in_the_pass, looks_ahead, probed
 from synkern.models.sites import VectorSite
 from synkern.models.upstream import layer_index, observed_attention
 
@@ -108,10 +107,10 @@ def _layer_indices(calls: list[Attention]) -> list[int]:
 def _attention_watched(model: nn.Module) -> Iterator[list[Attention]]:
     """Note the attention calls of a pass through `model`, each with its output projection."""
     calls: list[Attention] = []
-    inside, thread = set(model.modules()), threading.get_ident()
+    inside = set(model.modules())
 
     def attention_ran(module: nn.Module, output: Any, weights: Any) -> None:
-        if module not in inside or threading.get_ident() != thread:
+        if module not in inside or not in_the_pass():
             return
         # A clone: a gate that multiplies in place would otherwise change what is compared.
         if isinstance(output, Tensor) and output.dim() == 4:
@@ -119,9 +118,7 @@ def _attention_watched(model: nn.Module) -> Iterator[list[Attention]]:
             calls.append(Attention(module, output.clone(), weights))
 
     def layer_entered(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not calls or calls[-1].projection is not None or not args:
-            return
-        if threading.get_ident() != thread:
+        if not in_the_pass() or not calls or calls[-1].projection is not None or not args:
             return
         call, entered = calls[-1], args[0]
         joined = call.output.flatten(2)
@@ -133,7 +130,12 @@ def _attention_watched(model: nn.Module) -> Iterator[list[Attention]]:
             call.near_misses.append(module)
 
     def returned(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if not calls or calls[-1].module is not module or calls[-1].weights is None:
+        if (
+            not in_the_pass()
+            or not calls
+            or calls[-1].module is not module
+            or calls[-1].weights is None
+        ):
             return
         if isinstance(output, tuple):
             of_this = [i for i, value in enumerate(output) if value is calls[-1].weights]

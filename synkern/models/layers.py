@@ -15,7 +15,7 @@ from synkern.models.signals import Signal
 from synkern.models.sites import VectorSite, first_returned, with_first
 from synkern.models.stack import Layer, find_stack
 from synkern.models.survey import STREAM, Place
-from synkern.models.upstream import outside_graphs
+from synkern.models.upstream_torch import outside_graphs
 
 LAYER_SIGNALS = {
     "norm": Signal("L2 norm of each layer's update of the residual stream, output minus input"),

@@ -168,7 +168,7 @@ def _checked_signal(kind: str, signal: str | None) -> str:
     signals = KINDS[kind].signals
     if signal is None:
         return next(iter(signals))
-    if signal not in signals:
+    if not isinstance(signal, str) or signal not in signals:
         raise ValueError(
             f"signal: {signal!r} is none of {kind}; use {' or '.join(map(repr, signals))}"
         )

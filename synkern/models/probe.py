@@ -16,13 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError
-from synkern.models.upstream import (
-    forward_hooks,
-    inputs_device,
-    is_compiled,
-    runs_the_model,
-    special_tokens,
-)
+from synkern.models.upstream import inputs_device, special_tokens
+from synkern.models.upstream_torch import forward_hooks, is_compiled, runs_the_model
 
 # They differ, so that a layout with the two swapped cannot match.
 PROBE_BATCH = 2
@@ -30,6 +25,13 @@ PROBE_LENGTH = 3
 
 # What a probe watches may belong to all models, as the attention interface does: one at a time.
 _PROBING = threading.Lock()
+
+
+class _Pass(threading.local):
+    running = False
+
+
+_PASS = _Pass()
 
 _Found = TypeVar("_Found")
 
@@ -145,6 +147,8 @@ def _pass(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) 
         if is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         tokens = _tokens(model)
+        stack.callback(setattr, _PASS, "running", False)
+        _PASS.running = True
         try:
             model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
         except Exception as error:
@@ -154,6 +158,24 @@ def _pass(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) 
                 f"Check that model(input_ids=..., use_cache=False) runs. {ANY_SERIES}"
             ) from error
     return found
+
+
+def in_the_pass() -> bool:
+    """Whether what runs now is part of the pass of a probe, for what watches that.
+
+    Other threads are not, nor is what is run again: see `run_again`.
+    """
+    return _PASS.running
+
+
+@contextmanager
+def run_again() -> Iterator[None]:
+    """Run modules once more within the pass of a probe, in the `with` block, and unwatched."""
+    before, _PASS.running = _PASS.running, False
+    try:
+        yield
+    finally:
+        _PASS.running = before
 
 
 @contextmanager

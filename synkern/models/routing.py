@@ -9,7 +9,6 @@ told by its arguments, and by that sum, which must come out.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError
-from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, probed
-from synkern.models.upstream import experts_forward, experts_in, outside_graphs
+from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, in_the_pass, probed
+from synkern.models.upstream import experts_forward, experts_in
+from synkern.models.upstream_torch import outside_graphs
 
 Place: TypeAlias = int | str
 """Where an argument stands in a call: at a position, or under a name."""
@@ -152,13 +152,12 @@ class _Call:
 def _calls_watched(model: nn.Module) -> Iterator[list[_Call]]:
     """Note the calls of a pass through `model` that look like those of experts."""
     calls: list[_Call] = []
-    thread = threading.get_ident()
     texts: dict[nn.Module, Place] = {}
     returned: list[tuple[nn.Module, int | None, Tensor]] = []
     running: list[_Call] = []  # an adapter calls what it holds with the same arguments
 
     def entered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != thread:
+        if not in_the_pass():
             return
         given: dict[Place, Any] = dict(enumerate(args))
         given.update(kwargs.items())
@@ -175,7 +174,7 @@ def _calls_watched(model: nn.Module) -> Iterator[list[_Call]]:
             returned.clear()
 
     def left(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if threading.get_ident() != thread:
+        if not in_the_pass():
             return
         if running and running[-1].module is module:
             call = running.pop()

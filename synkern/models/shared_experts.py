@@ -7,7 +7,6 @@ its own, which may pass a gate of its own (a sigmoid of one number per token, as
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
-from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, probed
+from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, in_the_pass, probed
 from synkern.models.routing import Routing, Texts, argument, find_routing
 from synkern.models.signals import Signal
 from synkern.models.sites import Handles, VectorSite
-from synkern.models.upstream import outside_graphs
+from synkern.models.upstream_torch import outside_graphs
 
 SHARED_SIGNALS = {
     "norm": Signal(
@@ -170,14 +169,13 @@ class _Block:
 def _blocks_watched(model: nn.Module, routing: tuple[Routing, ...]) -> Iterator[list[_Block]]:
     """Note what modules around and beside the experts return in a pass through `model`."""
     blocks = [_Block() for _ in routing]
-    thread = threading.get_ident()
 
     def watch(block: _Block, layer: Routing, module: nn.Module) -> RemovableHandle:
         def returned(
             _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
         ) -> None:
             rows = _rows(output[0] if isinstance(output, tuple) and output else output)
-            if threading.get_ident() != thread or rows is None:
+            if not in_the_pass() or rows is None:
                 return
             if module is layer.module:
                 block.experts = rows

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from synkern.models.upstream import outside_graphs
+from synkern.models.upstream_torch import outside_graphs
 
 With: TypeAlias = float | Tensor | Callable[[Tensor], Tensor]
 """What `Site.write` puts in place of nodes: a number or a tensor, or a function of their own."""
@@ -88,8 +88,8 @@ class Site(ABC):
         """Hand the values of every call of the module to `receive`, until the handle is removed.
 
         Code that was compiled before does not notice it: see
-        `synkern.models.upstream.forget_compiled`. A kind whose values are not the module's first
-        argument has a `watch` and an `edit` of its own.
+        `synkern.models.upstream_torch.forget_compiled`. A kind whose values are not the module's
+        first argument has a `watch` and an `edit` of its own.
         """
 
         def given(_: nn.Module, args: tuple[Any, ...]) -> None:

@@ -6,7 +6,6 @@ means.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, differs, probed
+from synkern.models.probe import PROBE_BATCH, PROBE_LENGTH, differs, in_the_pass, probed, run_again
 from synkern.models.sites import first_returned
 from synkern.models.upstream import observed_attention
 
@@ -108,16 +107,15 @@ def _members_watched(model: nn.Module) -> Iterator[dict[nn.Module, MemberCalls]]
     """Note what the members of all lists of modules are given and return in a pass."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     called = {member: MemberCalls() for modules in lists for member in modules}
-    thread = threading.get_ident()
 
     def entered(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if threading.get_ident() == thread:
+        if in_the_pass():
             called[module].given = {
                 place: value.clone() for place, value in streams_among(args, kwargs).items()
             }
 
     def ran(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
-        if threading.get_ident() != thread:
+        if not in_the_pass():
             return
         calls, output = called[module], first_returned(out)
         calls.count += 1
@@ -176,20 +174,19 @@ def _parts_watched(model: nn.Module) -> Iterator[PartCalls]:
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     parts = {part for modules in lists for member in modules for part in own_parts(member)}
     known = _Known()
-    thread, asking = threading.get_ident(), [False]
     given: dict[nn.Module, Tensor | None] = {}
 
     def attended(module: nn.Module, *_: Any) -> None:
-        if threading.get_ident() == thread:
+        if in_the_pass():
             seen.attending.add(module)
 
     def entered(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if threading.get_ident() == thread and not asking[0]:
+        if in_the_pass():
             first = args[0] if args else None
             given[module] = first.clone() if isinstance(first, Tensor) else None
 
     def ran(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
-        if threading.get_ident() != thread or asking[0]:
+        if not in_the_pass():
             return
         output = first_returned(out)
         output = output.clone() if isinstance(output, Tensor) else None
@@ -198,15 +195,12 @@ def _parts_watched(model: nn.Module) -> Iterator[PartCalls]:
             return
         if not _has_a_blocks_shape(module, output):
             return
-        asking[0] = True  # what runs from here on is no part of the pass
-        try:
+        with run_again():
             why = _why_no_block(module, args, kwargs, output, seen, known)
             if why:
                 seen.near_misses[module] = why
             else:
                 seen.blocks[module] = _down_projection(module, seen.calls, known)
-        finally:
-            asking[0] = False
 
     inside = {module for part in parts for module in part.modules()}
     with ExitStack() as stack:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, Signals, checked_signals, find_sites, nodes_of
 from synkern.models.sites import Site
-from synkern.models.upstream import forget_compiled, outside_graphs
+from synkern.models.upstream_torch import forget_compiled, outside_graphs
 from synkern.recording.decoding import (
     CallWatch,
     GenerateCall,

@@ -141,8 +141,8 @@ class Recording:
     def routed(self) -> Tensor | None:
         """Steps of each trial at which each node took part, int64 (trials, nodes).
 
-        Of an expert: at which the router chose it; of other nodes: all steps. None if no node of
-        the recording is ever left out.
+        Of an expert: at which the router chose it; of other nodes recorded with experts, also in
+        `of`: all steps. None if no node of the recording is ever left out.
 
         Raises:
             RecordingError: the recording is not complete.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synkern.models import upstream
+from synkern.models import upstream, upstream_torch
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, Signals, checked_signals, find_sites, nodes_of
 from synkern.models.sites import Site
@@ -235,7 +235,7 @@ def _read(
         arguments[upstream.LAST_LOGITS_ONLY] = 1
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        if upstream.is_compiled(model):
+        if upstream_torch.is_compiled(model):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for index, site in enumerate(sites):
 

@@ -28,6 +28,8 @@ else:
 
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
+# Steps of `detrend` after which equal samples of a series may differ.
+_MOVES_ZEROS = frozenset({"linear", "quadratic", "difference"})
 
 
 def checked(given: StudyOptions) -> Settings:
@@ -95,13 +97,19 @@ def _resolved(given: StudyOptions) -> StudyOptions:
             f"signal = {signal!r} is none of {nodes}; choose from {', '.join(signals)}"
         )
     idle_is_zero = (nodes, signal) in ZERO_FILLED
+    others = [other for other in signals if (nodes, other) not in ZERO_FILLED]
+    instead = f", or choose another signal ({' or '.join(others)})" if others else ""
     if idle_is_zero and given.kind == GAUSSIAN:
-        others = [other for other in signals if (nodes, other) not in ZERO_FILLED]
-        instead = f", or choose another signal ({' or '.join(others)})" if others else ""
         raise ArgumentError(
             f"kind = {GAUSSIAN!r} with signal = {signal!r} of {nodes}, which is exactly 0 wherever "
             "one is idle: no Gaussian can be fitted to mostly zeros; leave kind out, which is "
             f"{DISCRETE} then{instead}"
+        )
+    if idle_is_zero and given.detrend in _MOVES_ZEROS:
+        raise ArgumentError(
+            f"detrend = {given.detrend!r} with signal = {signal!r} of {nodes}, which is exactly 0 "
+            "wherever one is idle: it moves these zeros, so that an idle node could count as "
+            f"active, above the mean of its series; use detrend = {NONE!r}{instead}"
         )
     return replace(
         given,

@@ -20,11 +20,12 @@ from synkern.study.settings import CONTROL, Settings
 if TYPE_CHECKING:
     import torch
 
-    from synkern.models import upstream
+    from synkern.models import upstream, upstream_torch
     from synkern.recording import answers
 else:
     torch = Later("torch")
     upstream = Later("synkern.models.upstream")
+    upstream_torch = Later("synkern.models.upstream_torch")
     answers = Later("synkern.recording.answers")
 
 
@@ -85,7 +86,8 @@ class Models:
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             raise StudyError(
                 f"model {settings.model!r} cannot be loaded ({_shortened(error)}); give "
-                "smollm2-135m, the folder of a transformers model, or a name on the hub"
+                "smollm2-135m, gemma3-270m, the folder of a transformers model, a GGUF file, or a "
+                "name on the hub"
             ) from error
 
     def inspect(self) -> Model:
@@ -155,7 +157,7 @@ def explained(settings: Settings) -> Iterator[None]:
             f"batch_size = {settings.batch_size} does not fit on {settings.device!r}; lower it"
         ) from error
     except (MemoryError, RuntimeError) as error:
-        if not upstream.is_out_of_memory(error):
+        if not upstream_torch.is_out_of_memory(error):
             raise
         raise StudyError(
             f"model {settings.model!r} cannot be recorded: there is not enough memory "

@@ -404,3 +404,14 @@ def test_experts_that_do_not_say_how_many_they_are_are_refused():
     model.model.layers[1].mlp.experts.num_experts = 1
     with pytest.raises(UnsupportedModelError, match=r"does not say how many it holds \(1 found"):
         find_experts(model)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_what_looks_for_blocks_runs_no_experts_for_others_to_see(name):
+    # Blocks are run again within the pass that is shared, and the experts inside them with them.
+    model = build_experts(name)
+    for asked in (("experts", "layers"), ("layers", "experts")):
+        together = find_sites(model, asked)
+        alone = [site for kind in asked for site in find_sites(model, kind)]
+        said = [[(site.kind, site.name, site.count) for site in s] for s in (together, alone)]
+        assert said[0] == said[1]

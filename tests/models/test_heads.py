@@ -9,7 +9,7 @@ from transformers.modeling_utils import AttentionInterface
 from support.tiny_models import ARCHITECTURES, COMMON, DECODER, build, hooks, initialise, prompts
 from synkern.models.heads import find_heads
 from synkern.models.language_model import UnsupportedModelError
-from synkern.models.upstream import is_compiled
+from synkern.models.upstream_torch import is_compiled
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

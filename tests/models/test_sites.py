@@ -14,7 +14,7 @@ from synkern.models.heads import find_heads
 from synkern.models.nodes import Kind, Node, find_sites, nodes_of
 from synkern.models.signals import Signal
 from synkern.models.sites import Site, VectorSite
-from synkern.models.upstream import forget_compiled
+from synkern.models.upstream_torch import forget_compiled
 
 IDS = prompts(2, 7)
 

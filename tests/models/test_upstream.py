@@ -4,7 +4,6 @@ Where one of these fails after an update, the library has moved: mend synkern/mo
 the file that its docstring names), not the test alone.
 """
 
-import functools
 import importlib
 import inspect
 import json
@@ -16,7 +15,6 @@ import torch
 import transformers as tf
 import triton
 from torch import nn
-from torch.nn.modules import module as everywhere
 from torch.nn.utils import prune
 
 from support import tiny_study
@@ -285,67 +283,6 @@ def test_a_model_that_wants_to_run_code(tmp_path):
         tf.AutoConfig.from_pretrained(tmp_path, trust_remote_code=False)
     assert upstream.wants_to_run_code(caught.value)
     assert not upstream.wants_to_run_code(ValueError("no such model"))
-
-
-def test_changes_of_weights_are_counted():
-    module = nn.Linear(2, 2)
-    before = upstream.weight_versions(module)
-    assert upstream.weight_versions(module) == before
-    with torch.no_grad():
-        module.weight[0] *= 2
-    assert upstream.weight_versions(module) != before
-    with torch.inference_mode():
-        made = nn.Linear(2, 2)
-    assert upstream.weight_versions(made) == [0, 0]
-
-
-def test_memory_that_ends():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60)
-    assert upstream.is_out_of_memory(caught.value)
-    assert upstream.is_out_of_memory(MemoryError())
-    assert not upstream.is_out_of_memory(RuntimeError("shapes do not fit"))
-
-
-def test_compiled_models_are_told():
-    in_place, forward, layer, generating = (build("llama") for _ in range(4))
-    assert not upstream.is_compiled(in_place)
-    in_place.compile(backend="eager")
-    forward.forward = torch.compile(forward.forward, backend="eager")
-    layer.model.layers[1].compile(backend="eager")
-    generating.get_compiled_call(tf.CompileConfig(backend="eager"))
-    wrapped = torch.compile(build("llama"), backend="eager")
-    for compiled in (in_place, forward, layer, generating, wrapped):
-        assert upstream.is_compiled(compiled)
-
-
-def test_where_hooks_are_kept():
-    module = nn.Linear(2, 2)
-
-    def hook(*_):
-        return None
-
-    handles = [
-        module.register_forward_hook(hook),
-        module.register_forward_pre_hook(hook),
-        everywhere.register_module_forward_hook(hook),
-        everywhere.register_module_forward_pre_hook(hook),
-    ]
-    try:
-        kept = upstream.forward_hooks([module])
-        assert [list(hooks.values()) for hooks in kept] == [[hook]] * 4
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def test_hooks_that_run_a_model_are_told():
-    linear = torch.nn.utils.spectral_norm(nn.Linear(2, 2))
-    assert all(upstream.runs_the_model(hook) for hook in linear._forward_pre_hooks.values())
-    assert upstream.runs_the_model(functools.partial(tf.PreTrainedModel.eval, None))
-    assert not upstream.runs_the_model(lambda *_: None)
-    assert not upstream.runs_the_model(functools.partial(print))
-    assert not upstream.runs_the_model(SimpleNamespace())
 
 
 # accelerate

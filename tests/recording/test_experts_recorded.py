@@ -122,10 +122,10 @@ def test_series_are_those_of_a_hook_of_ones_own(name):
 
 def test_all_kinds_in_one_pass():
     model = build_experts("qwen2_moe")
-    kinds = ("heads", "experts", "shared_experts")
+    kinds = ("heads", "experts", "shared_experts", "mlps", "layers")
     both, _ = recorded(model, nodes=kinds, signal={"experts": "gate"})
     assert both.kinds == kinds
-    assert both.signals == {"heads": "norm", "experts": "gate", "shared_experts": "norm"}
+    assert both.signals == dict.fromkeys(kinds, "norm") | {"experts": "gate"}
     assert [str(n) for n in both.of("shared_experts").nodes] == ["L0S", "L1S", "L2S"]
     for kind in kinds:
         signal = both.signals[kind]

@@ -94,6 +94,7 @@ def test_a_step_that_generate_drops_is_not_counted(model):
         (("heads", "tails"), None, "nodes: 'tails' is no kind of node; use 'heads'"),
         (3, None, "nodes: 3 is no kind of node"),
         ("heads", "loudness", "signal: 'loudness' is none of heads; use 'norm'"),
+        ("heads", ["norm"], r"signal: \['norm'\] is none of heads; use 'norm'"),
         (("heads", "halves"), "norm", "signal: 'norm' for 2 kinds of nodes; give a mapping"),
         ("heads", {"halves": "norm"}, "signal: 'halves' is none of the kinds of nodes asked for"),
     ],

@@ -48,6 +48,11 @@ from synkern.study import ArgumentError, MissingPackageError
             "'weighted' of experts, which is exactly 0 wherever one is idle.*leave kind out, which "
             r"is discrete then, or choose another signal \(gate or dense\)",
         ),
+        (
+            {"nodes": "experts", "detrend": "linear"},
+            "detrend = 'linear' with signal = 'weighted' of experts.*an idle node could count as "
+            r"active.*use detrend = 'none', or choose another signal \(gate or dense\)",
+        ),
         ({"pairs": "some"}, "pairs = 'some'; choose from kept, averaged"),
         (
             {"nodes": "neurons", "average": "moments"},

@@ -121,13 +121,17 @@ def test_what_routing_explains_is_counted_and_said(of_experts):
     ],
 )
 def test_the_finding_says_whether_the_ranking_restates_frequency(rho, said):
-    routing = {"correlations": {"mean_difference": rho}, "constant": 7, "series": 1200, "never": 2}
+    counts = {"constant": 7, "series": 1200, "never": 2, "pooled": False}
+    routing = {"correlations": {"mean_difference": rho}} | counts
     clause = routing_clause(WORDS, {"routing": routing, "nodes": 24})
     assert clause.startswith(said)
     assert clause.endswith(
         "7 of 1,200 (prompt, expert) have a constant series, whose pairs have no value, and 2 of "
         "24 experts were never routed"
     )
+    # Pooled with other prompts, a node that is constant in one has values all the same.
+    pooled = routing_clause(WORDS, {"routing": routing | {"pooled": True}, "nodes": 24})
+    assert pooled == clause.replace(", whose pairs have no value,", "")
     assert routing_clause(WORDS, {"routing": None}) == ""
 
 
@@ -136,10 +140,10 @@ def test_constant_series_and_those_never_routed_are_counted():
     series[0, 1, 0] = series[1, 2, 1] = 1.0
     series[1, :, 2] = 0.5  # always routed, and always the same
     routed = np.array([[1, 0, 0], [0, 1, 4]])
-    found = routing_of(series, routed, {})
+    found = routing_of(series, routed, {}, pooled=False)
     assert (found["never"], found["constant"], found["series"]) == (0, 4, 6)
     assert found["largest_share"] == 0.5
-    assert routing_of(series[:1], routed[:1], {})["never"] == 2
+    assert routing_of(series[:1], routed[:1], {}, pooled=False)["never"] == 2
 
 
 def test_a_signal_without_zeros_is_gaussian_and_still_has_its_routing(moe, tmp_path):

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from synkern.study.settings import StudyOptions, checked
+from synkern.study.checks import checked
+from synkern.study.settings import StudyOptions
 
 BARS = "\r"
 

@@ -119,7 +119,8 @@ def test_models_too_shallow_or_without_pairs_are_refused(tmp_path):
 
 
 def test_a_model_that_cannot_be_loaded_or_recorded_is_explained(model, tmp_path, monkeypatch):
-    with pytest.raises(StudyError, match=r"absent' cannot be loaded .*; give smollm2-135m"):
+    remedy = "; give smollm2-135m, gemma3-270m, .* a GGUF file"
+    with pytest.raises(StudyError, match=f"absent' cannot be loaded .*{remedy}"):
         tiny_study.again(str(tmp_path / "absent"), tmp_path / "out")
 
     def refuse(*args, **kwargs):

@@ -137,7 +137,9 @@ def analyse(
         "warnings": found.warnings + warning_of_the_missing(beyond),
         "failed_draws": {r: p.failed_draws for r, p in profiles.items()},
         "correlations": _correlations(columns, rankings, profiles),
-        "routing": None if routed is None else routing_of(recorded, routed, profiles),
+        "routing": None
+        if routed is None
+        else routing_of(recorded, routed, profiles, pooled=settings.average != "trials"),
     }
 
 

@@ -28,6 +28,8 @@ def routing_of(
     series: NDArray[Any],
     routed: NDArray[np.int64],
     profiles: Mapping[str, analysis.LayerProfile],
+    *,
+    pooled: bool,
 ) -> Facts:
     """What routing explains.
 
@@ -35,11 +37,13 @@ def routing_of(
         series: (trials, time, nodes), as recorded.
         routed: (trials, nodes), at how many of the tokens each node took part.
         profiles: of the nodes, by ranking.
+        pooled: whether prompts were decomposed together, so that a node has to be constant in all
+            of them for its pairs to have no value.
 
     Returns:
         `steps` of a trial; `never`, the nodes that never took part; `constant`, of so many `series`
-        of a node in a trial, those that do not vary; `median_share` and `largest_share` of tokens;
-        and by ranking the rank correlation over nodes of score and frequency.
+        of a node in a trial, those that do not vary; `pooled`; `median_share` and `largest_share`
+        of tokens; and by ranking the rank correlation over nodes of score and frequency.
     """
     trials, steps, nodes = series.shape
     times = routed.sum(0)
@@ -49,6 +53,7 @@ def routing_of(
         "never": int((times == 0).sum()),
         "constant": sum(int((trial == trial[:1]).all(0).sum()) for trial in series),
         "series": trials * nodes,
+        "pooled": pooled,
         "median_share": rounded(np.median(share)),
         "largest_share": rounded(share.max()),
         "correlations": {
@@ -102,8 +107,9 @@ def routing_lines(words: Words, weights: str, facts: Facts) -> list[str]:
 
 def _counted(words: Words, facts: Facts) -> str:
     routing = facts["routing"]
+    lost = "" if routing["pooled"] else ", whose pairs have no value,"
     return (
         f"{routing['constant']:,} of {routing['series']:,} (prompt, {words.one}) have a constant "
-        f"series, whose pairs have no value, and {routing['never']:,} of {facts['nodes']:,} "
-        f"{words.many} were never routed"
+        f"series{lost} and {routing['never']:,} of {facts['nodes']:,} {words.many} were never "
+        "routed"
     )

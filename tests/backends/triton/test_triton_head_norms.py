@@ -72,7 +72,8 @@ def test_other_types_are_joined(monkeypatch):
     monkeypatch.setattr(kernels, "NORM_TYPES", {})
     monkeypatch.setattr(kernels, "stacked_head_norms", None)
     site = VectorSite("heads", 0, "projection", nn.Identity(), count=3, width=2)
-    norms = read_steps(site, [torch.ones(2, 6)])
+    norms, routed = read_steps(site, [torch.ones(2, 6)])
+    assert routed is None
     torch.testing.assert_close(norms, torch.full((1, 2, 3), 2.0).sqrt())
 
 
