@@ -93,7 +93,7 @@ def warn_of_zeros(series: Any) -> None:
     # Every call pays for this much.
     some = series[0, :: max(1, series.shape[1] // _GLANCE)]
     if isinstance(series, np.ndarray):
-        count = np.count_nonzero(some)
+        count = int(np.count_nonzero(some))
     elif is_tensor(series) and series.device.type == "cpu":
         count = int((some != 0).sum())
     else:
