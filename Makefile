@@ -50,7 +50,9 @@ test: $(READY)
 # What is left out is about models and other libraries than NumPy.
 test-numpy: $(NUMPY)/ready
 	$(call pytest,$(NUMPY)) --dist worksteal --without-torch tests/analysis tests/backends/cpu \
-		tests/conformance tests/decomposition tests/formulas tests/test_layers.py \
+		tests/conformance tests/decomposition tests/formulas tests/tasks/test_generating.py \
+		tests/tasks/test_task_answers.py tests/tasks/test_reading_tasks.py tests/tasks/test_task_scores.py \
+		tests/test_layers.py \
 		tests/test_packaging.py tests/test_without_torch.py $(TEST_ARGS)
 
 proofs: $(READY)
