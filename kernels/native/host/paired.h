@@ -230,15 +230,9 @@ inline void ends_of_panel(const double* series, int64_t time, int64_t tau, const
 inline void pair_up(const double* series, int64_t trials, int64_t time, int64_t nodes, int64_t tau,
                     const Area& area, double* taps, double* ends, double* own, double* magnified,
                     unsigned char* constant, int threads) {
-    const int64_t panels = (nodes + PANEL - 1) / PANEL;
-    const std::vector<char> wanted = wanted_panels(series, trials, time, nodes, tau, area, constant,
-                                                   threads);
-    spread(trials * panels, threads, [&](int64_t task) {
-        const int64_t trial = task / panels, node = task % panels * PANEL;
-        if (!wanted[task % panels]) return;
-        const int count = int(std::min<int64_t>(PANEL, nodes - node));
-        const Numbers raw = numbers(time * PANEL), whole = numbers(time * PANEL);
-        panel_of(series, trial, time, nodes, node, count, raw.get());
+    each_panel(series, trials, time, nodes, tau, area, constant, threads,
+               [&](int64_t task, int64_t trial, int64_t node, int count, const Numbers& raw) {
+        const Numbers whole = numbers(time * PANEL);
         bool all[PANEL];
         unsigned char flat[PANEL];
         find_constant(raw.get(), time, PANEL, tau, PANEL, flat);

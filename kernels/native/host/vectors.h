@@ -195,20 +195,33 @@ inline void panel_of(const double* series, int64_t trial, int64_t time, int64_t 
     });
 }
 
-// Packs the nodes of an area out of (trials, time, nodes), in whole panels; of all others it finds
-// out whether they are constant, and leaves their values unwritten.
-inline void standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
-                        int64_t tau, const Area& area, double* values, double* own,
-                        unsigned char* constant, int threads) {
-    const int64_t panels = (nodes + PANEL - 1) / PANEL, samples = time - tau;
+// Calls `make` with the samples of each panel of an area, (time, PANEL), of every trial; of all other
+// nodes it finds out whether they are constant.
+template <class Make>
+void each_panel(const double* series, int64_t trials, int64_t time, int64_t nodes, int64_t tau,
+                const Area& area, unsigned char* constant, int threads, const Make& make) {
+    const int64_t panels = (nodes + PANEL - 1) / PANEL;
     const std::vector<char> wanted = wanted_panels(series, trials, time, nodes, tau, area, constant,
                                                    threads);
     spread(trials * panels, threads, [&](int64_t task) {
         const int64_t trial = task / panels, node = task % panels * PANEL;
         if (!wanted[task % panels]) return;
         const int count = int(std::min<int64_t>(PANEL, nodes - node));
-        const Numbers raw = numbers(time * PANEL), vectors = numbers(samples * PANEL);
+        const Numbers raw = numbers(time * PANEL);
         panel_of(series, trial, time, nodes, node, count, raw.get());
+        make(task, trial, node, count, raw);
+    });
+}
+
+// Packs the nodes of an area out of (trials, time, nodes), in whole panels; of all others it finds
+// out whether they are constant, and leaves their values unwritten.
+inline void standardise(const double* series, int64_t trials, int64_t time, int64_t nodes,
+                        int64_t tau, const Area& area, double* values, double* own,
+                        unsigned char* constant, int threads) {
+    const int64_t samples = time - tau;
+    each_panel(series, trials, time, nodes, tau, area, constant, threads,
+               [&](int64_t task, int64_t trial, int64_t node, int count, const Numbers& raw) {
+        const Numbers vectors = numbers(samples * PANEL);
         double* to = values + task * samples * 2 * PANEL;
         bool flat[2][PANEL];
         for (int side = 0; side < 2; ++side) {
