@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "models": {"faces", "door", "ground"},
     "recording": {"faces", "door", "ground", "models"},
     "tasks": {"faces", "door", "ground", "models"},
-    "interventions": {"faces", "door", "ground", "models"},
+    "interventions": {"faces", "door", "ground", "models", "recording", "tasks"},
     "training": {"faces", "door", "ground", "models"},
     "study": {"faces", "door", "ground", "study.stages", "study.report", *TOWERS},
     "study.stages": {"faces", "door", "ground", "study", "study.report", *TOWERS},

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from synkern.recording.recorder import record
     from synkern.recording.recording import Recording, RecordingError
     from synkern.recording.replayer import replay
+    from synkern.recording.responses import Responses
 
 __all__ = [
     "Answers",
     "PromptError",
     "Recording",
     "RecordingError",
+    "Responses",
     "record",
     "record_answers",
     "replay",
@@ -28,6 +30,7 @@ if not TYPE_CHECKING:
             "PromptError": "answers",
             "Recording": "recording",
             "RecordingError": "recording",
+            "Responses": "responses",
             "record": "recorder",
             "record_answers": "answers",
             "replay": "replayer",
