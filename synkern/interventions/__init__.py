@@ -9,11 +9,15 @@ if TYPE_CHECKING:
     from synkern.interventions.calls import InterventionError
     from synkern.interventions.chosen import chosen_nodes
     from synkern.interventions.edits import Edit, Scale, Zero
+    from synkern.interventions.means import Mean
+    from synkern.interventions.resampling import Resample
 
 __all__ = [
     "Ablation",
     "Edit",
     "InterventionError",
+    "Mean",
+    "Resample",
     "Scale",
     "Zero",
     "ablate",
@@ -27,9 +31,12 @@ if not TYPE_CHECKING:
             "Ablation": "ablating",
             "Edit": "edits",
             "InterventionError": "calls",
+            "Mean": "means",
+            "Resample": "resampling",
             "Scale": "edits",
             "Zero": "edits",
             "ablate": "ablating",
             "chosen_nodes": "chosen",
         },
+        of_torch=("ablating", "calls", "edits", "means", "resampling"),
     )
