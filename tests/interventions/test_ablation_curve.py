@@ -167,6 +167,34 @@ def test_an_edit_of_ones_own():
     assert measured(kind=Scale(0.0)).kl["synergy"][0, 1] > 0
 
 
+@pytest.mark.parametrize("kind", ["mean", "resample"])
+def test_other_kinds_of_ablation(kind):
+    """Point by point and text by text, the batches of a curve notwithstanding."""
+    model, text = build("llama"), texts()
+    curve = measured(model, kind=kind)
+    assert curve.kl["synergy"][0, 0] == 0
+    assert curve.kl["synergy"][0, -1] != measured(model).kl["synergy"][0, -1]
+    ablation, out = Ablation(model, kind=kind, texts=text), curve.orders[0].nodes[:4].tolist()
+    for place, tokens in enumerate(curve.tokens):
+        found = TeacherForced(model, text.some([place])).effects(
+            lambda _, place=place: ablation.applied(out, rows=[place])
+        )
+        own = curve.per_token("kl", "synergy")[2, place, :tokens]
+        np.testing.assert_allclose(own, found.kl[0], rtol=0, atol=1e-4)
+
+
+def test_resampling_reads_the_texts_of_each_half():
+    half = np.array([True, False, False, True, False])
+    curve = measured(kind="resample", split=(SCORES, SCORES, half))
+    # Both halves by one order: what that order alone gives, but for masks of another shape.
+    crossed, plain = curve.per_token("kl", OTHER_HALF), curve.per_token("kl", "synergy")
+    np.testing.assert_array_equal(curve.sets[-1], curve.sets[0])
+    np.testing.assert_array_equal(crossed, plain)
+    other = measured(kind="resample", split=(SCORES, -SCORES, half)).per_text("kl")
+    by_other = measured(kind="resample", scores=-SCORES).per_text("kl")["synergy"]
+    np.testing.assert_allclose(other[OTHER_HALF][..., half], by_other[..., half], atol=1e-5)
+
+
 def test_groups_and_progress():
     seen = []
     curve = measured(groups=list("abaab"), progress=lambda done, of: seen.append((done, of)))
