@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         phiid_nodes,
         stack_trials,
     )
+    from synkern.interventions import perturb
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
@@ -64,6 +65,7 @@ __all__ = [
     "node_scores",
     "null_test",
     "persistence_reference",
+    "perturb",
     "phiid",
     "phiid_lags",
     "phiid_local",
@@ -92,6 +94,7 @@ _HOMES = {
     "node_scores": "analysis",
     "null_test": "analysis",
     "persistence_reference": "analysis",
+    "perturb": "interventions",
     "phiid": "decomposition",
     "phiid_lags": "decomposition",
     "phiid_local": "decomposition",
@@ -100,7 +103,7 @@ _HOMES = {
     "replay": "recording",
     "stack_trials": "decomposition",
 }
-_SHOWN = ("analysis", "decomposition", "models", "recording", "study", "tasks")
+_SHOWN = ("analysis", "decomposition", "interventions", "models", "recording", "study", "tasks")
 _FOLDERS = {name: name for name in _SHOWN}
 
 
@@ -158,6 +161,8 @@ moved(
 
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = face(__name__, _HOMES, _FOLDERS, of_torch=("models", "recording"))
+    __getattr__, __dir__ = face(
+        __name__, _HOMES, _FOLDERS, of_torch=("interventions", "models", "recording")
+    )
     # `from synkern import *` takes what there is, as `help` and completion do.
     __all__ = [name for name in __all__ if name in {*__dir__()}]

@@ -29,7 +29,12 @@ from support.tiny_models import (
     prompts,
 )
 from synkern.models import upstream
-from synkern.models.upstream_linears import adapter_around, plain_linear_weight
+from synkern.models.upstream_linears import (
+    adapter_around,
+    adapter_in,
+    plain_linear_weight,
+    why_not_editable,
+)
 
 
 @pytest.fixture
@@ -213,6 +218,21 @@ def test_the_attention_interface_is_asked_at_every_call(name, attention):
     assert [tuple(output.shape) for _, output in seen] == [(2, 3, heads, width)] * layers
     assert [upstream.layer_index(module) for module, _ in seen] == list(range(layers))
     assert tf.modeling_utils.AttentionInterface.get_interface is before
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_attention_interface_is_handed_queries_keys_and_values(name, attention):
+    model, asked = build(name, attention), []
+    with upstream.observed_attention(lambda *_: None, lambda *given: asked.append(given)):
+        model(prompts(2, 3))
+    _, layers, heads, width, _ = ARCHITECTURES[name]
+    assert [upstream.layer_index(module) for module, _ in asked] == list(range(layers))
+    for _, (query, key, value) in asked:
+        assert query.shape[:3] == (2, heads, 3)
+        assert key.shape[-1] == query.shape[-1]
+        assert value.shape[-1] == width
+        assert heads % key.shape[1] == heads % value.shape[1] == 0
 
 
 def test_what_from_pretrained_says_of_weights(model, tmp_path):
