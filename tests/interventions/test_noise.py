@@ -74,10 +74,10 @@ def test_the_noise_has_the_spread_promised(scale, dtype):
     with torch.no_grad():  # slices of one parameter that differ in size
         model.model.layers[1].self_attn.q_proj.weight[24:48] *= 8
     for node in (Node(1, 0), Node(1, 1)):
-        intact = {s.role: s.tensor.double() for s in find_slices(model)[node]}
-        whole = {s.role: s.parameter.detach().double() for s in find_slices(model)[node]}
+        intact = {s.role: s.tensor.double().clone() for s in find_slices(model)[node]}
+        whole = {s.role: s.parameter.detach().double().clone() for s in find_slices(model)[node]}
         with perturb(model, [node], alpha=alpha, scale=scale):
-            now = {s.role: s.tensor.double() for s in find_slices(model)[node]}
+            now = {s.role: s.tensor.double().clone() for s in find_slices(model)[node]}
         for role, own in intact.items():
             of = (own if scale == "slice" else whole[role]).std(correction=0)
             noise = (now[role] - own) / (alpha * of)

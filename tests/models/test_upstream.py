@@ -378,3 +378,45 @@ def test_an_adapter_around_a_linear_layer():
         assert (found is adapter) is not (merged or disabled)
         assert found in (adapter, None)
     assert adapter_around(linear, linear) is None
+
+
+def test_an_adapter_inside_a_module():
+    inside, layer = torch.nn.Module(), torch.nn.Module()
+    inside.base_layer, layer.projection = torch.nn.Linear(6, 4), inside
+    assert adapter_in(layer) is inside
+    assert adapter_in(inside) is inside
+    assert adapter_in(inside.base_layer) is None
+    inside.merged = True
+    assert adapter_in(layer) is None
+
+
+def test_parameters_that_are_changed_in_place():
+    """Those of sharded and quantised models are of another class, or hold no numbers alone."""
+    weight = torch.nn.Parameter(torch.zeros(4, 6))
+    assert why_not_editable(weight) is None
+    for dtype in (torch.float64, torch.bfloat16, torch.float16):
+        assert why_not_editable(torch.nn.Parameter(weight.detach().to(dtype))) is None
+    with torch.inference_mode():
+        made_there = torch.nn.Parameter(torch.zeros(4, 6), requires_grad=False)
+    of_others = {
+        "is offloaded": torch.nn.Parameter(weight.detach().to("meta")),
+        "holds int8": torch.nn.Parameter(weight.detach().to(torch.int8), requires_grad=False),
+        "holds float8_e4m3fn": torch.nn.Parameter(
+            weight.detach().to(torch.float8_e4m3fn), requires_grad=False
+        ),
+        "inference_mode": made_there,
+        "is a DTensor": sharded(weight.detach()),
+    }
+    for why, parameter in of_others.items():
+        assert why in why_not_editable(parameter)
+
+
+def sharded(values):
+    """A parameter as FSDP and tensor parallelism make them, in a group of one process."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (1,))
+        return torch.nn.Parameter(torch.distributed.tensor.distribute_tensor(values, mesh))
+    finally:
+        torch.distributed.destroy_process_group()
