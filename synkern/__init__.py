@@ -7,6 +7,7 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
+`ablate` takes nodes of a language model out.
 `synkern.tasks` makes tasks for language models, and scores how well they do.
 """
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         phiid_nodes,
         stack_trials,
     )
-    from synkern.interventions import perturb
+    from synkern.interventions import ablate, perturb
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
@@ -58,6 +59,7 @@ __all__ = [
     "NullTest",
     "PhiIDResult",
     "Recording",
+    "ablate",
     "calc_PhiID",
     "lagged_pairs",
     "limit_threads",
@@ -87,6 +89,7 @@ _HOMES = {
     "PhiIDResult": "decomposition",
     "RANKINGS": "analysis",
     "Recording": "recording",
+    "ablate": "interventions",
     "calc_PhiID": "decomposition",
     "lagged_pairs": "decomposition",
     "limit_threads": "kernels",
@@ -103,7 +106,15 @@ _HOMES = {
     "replay": "recording",
     "stack_trials": "decomposition",
 }
-_SHOWN = ("analysis", "decomposition", "interventions", "models", "recording", "study", "tasks")
+_SHOWN = (
+    "analysis",
+    "decomposition",
+    "interventions",
+    "models",
+    "recording",
+    "study",
+    "tasks",
+)
 _FOLDERS = {name: name for name in _SHOWN}
 
 

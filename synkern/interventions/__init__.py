@@ -10,14 +10,18 @@ if TYPE_CHECKING:
     from synkern.interventions.chosen import chosen_nodes
     from synkern.interventions.edits import Edit, Scale, Zero
     from synkern.interventions.journal import WeightsChangedError, edited_weights
+    from synkern.interventions.means import Mean
     from synkern.interventions.noise import Noise, Perturbation, perturb
+    from synkern.interventions.resampling import Resample
 
 __all__ = [
     "Ablation",
     "Edit",
     "InterventionError",
+    "Mean",
     "Noise",
     "Perturbation",
+    "Resample",
     "Scale",
     "WeightsChangedError",
     "Zero",
@@ -34,8 +38,10 @@ if not TYPE_CHECKING:
             "Ablation": "ablating",
             "Edit": "edits",
             "InterventionError": "calls",
+            "Mean": "means",
             "Noise": "noise",
             "Perturbation": "noise",
+            "Resample": "resampling",
             "Scale": "edits",
             "WeightsChangedError": "journal",
             "Zero": "edits",
@@ -44,4 +50,5 @@ if not TYPE_CHECKING:
             "edited_weights": "journal",
             "perturb": "noise",
         },
+        of_torch=("ablating", "calls", "edits", "journal", "means", "noise", "resampling"),
     )

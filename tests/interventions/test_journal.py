@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from support.tiny_models import ARCHITECTURES, build
-from synkern.interventions import WeightsChangedError, edited_weights, journal
+from support.ablations import close, logits
+from support.tiny_models import ARCHITECTURES, EXPERTS, build, build_experts
+from synkern.interventions import WeightsChangedError, ablate, edited_weights, journal
 from synkern.models import Node, UnsupportedModelError, find_slices
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -195,6 +196,27 @@ def test_inside_inference_mode_and_out_of_it():
     assert not same(model, before)
     block.__exit__(None, None, None)
     assert same(model, before)
+
+
+ROUTED = [(name, "experts") for name in EXPERTS]
+SHARED = [(name, "shared_experts") for name in ("qwen2_moe", "deepseek_v3", "ernie4_5_moe")]
+DENSE = [(name, of) for name in ARCHITECTURES for of in ("heads", "mlps")]
+
+
+@pytest.mark.parametrize(("name", "of"), [*DENSE, *ROUTED, *SHARED])
+def test_nodes_without_weights_are_nodes_taken_out(name, of):
+    """What the slices say of the weights is what the sites say of the activity."""
+    model = (build if (name, of) in DENSE else build_experts)(name)
+    slices = find_slices(model, of)
+    chosen = list(slices)[::2]
+    before, intact = bits(model), logits(model)
+    with ablate(model, chosen, of=of):
+        expected = logits(model)
+    zero = [(s, torch.zeros_like) for node in chosen for s in slices[node]]
+    with edited_weights(model, zero):
+        close(logits(model), expected)
+    assert same(model, before)
+    assert (expected - intact).abs().max() > 1e-3 * intact.abs().max()
 
 
 # Ctrl-C
