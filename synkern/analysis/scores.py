@@ -10,15 +10,30 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import like, to_numpy
-from synkern.analysis.options import PUBLISHED as PUBLISHED
-from synkern.analysis.options import RANKINGS as RANKINGS
+from synkern.analysis.options import RANKING_NAMES
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.result import PhiIDResult
 
 Floats = npt.NDArray[np.floating[Any]]
 
+RANKINGS = RANKING_NAMES
+"""Three ways in use to say how synergistic a node is; they differ (Spearman 0.25 between two of
+them), so a result names the one it used.
+
+`mean_difference`: mean over its pairs of sts - rtr, nats; the code and the figures of
+arXiv:2601.06851.
+`rank_difference`: tied rank of the node's mean synergy minus that of its mean redundancy, as in
+Luppi et al., Nat. Neurosci. 2022, and the text of the former.
+`balance`: mean over its pairs of sts / (sts + rtr), pairs where the sum is not positive left out;
+a replication of it.
+"""
+
 OF_MEANS = RANKINGS[:2]
 """The rankings that are made of each node's mean synergy and mean redundancy alone."""
+
+PUBLISHED = RANKINGS[0]
+"""The ranking that the published figures of arXiv:2601.06851 show: what "as published" is here."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NodeScores:

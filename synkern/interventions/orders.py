@@ -30,8 +30,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synkern.interventions.options import DRAWN as DRAWN
-from synkern.interventions.options import ORDERS as ORDERS
+from synkern.interventions.options import ORDER_NAMES
+
+ORDERS = ORDER_NAMES
+"""The names of all orders."""
+
+DRAWN = ("random", "layer_matched", "layer_only")
+"""Those that chance has a part in, so that there are several draws of each."""
 
 _REVERSED = "_reversed"
 # The streams of random numbers; a name keeps its number. 0 decides between equals.

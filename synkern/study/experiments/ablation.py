@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from synkern import interventions, models
 from synkern._warnings import collected
 from synkern.analysis.scores import PUBLISHED
-from synkern.interventions.options import ABLATIONS, DRAWN, ORDERS
+from synkern.interventions.orders import DRAWN, ORDERS
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments import ablation_figures, ablation_results
-from synkern.study.experiments.ablation_options import AS_PUBLISHED, DRAWS, TO, AblationOptions
+from synkern.study.experiments.ablation_options import AS_PUBLISHED, DRAWS, AblationOptions, Decided
 from synkern.study.experiments.carrying import Outcome, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
@@ -55,6 +55,7 @@ class Ablation(Experiment):
     """
 
     name = "ablation"
+    options = AblationOptions
     command = "ablate"
     done = "ablated"
     title = "What if the nodes are taken out?"
@@ -67,34 +68,31 @@ class Ablation(Experiment):
         """Return what reads texts, and what computes."""
         return ("synkern", "torch", "transformers", "tokenizers", "numpy")
 
-    def resolved(self, study: FinishedStudy, options: AblationOptions) -> AblationOptions:
+    def resolved(self, study: FinishedStudy, options: AblationOptions) -> Decided:
         """Return the options with all that is left to the study filled in.
 
         Raises:
             ArgumentError: options that exclude each other, or that this study has no use for.
         """
-        if options.as_published:
-            options = _as_published(options)
-        ranking = options.ranking or PUBLISHED
-        count = int(np.isfinite(study.scores(ranking)).sum())
-        options = replace(
-            options,
-            kind=options.kind or ABLATIONS[0],
-            orders=_orders(study, options),
-            ranking=ranking,
-            step=options.step or max(1, round(count / 50)),
-            to=TO if options.to is None else options.to,
-            draws=options.draws or DRAWS,
+        given = vars(_as_published(options) if options.as_published else options)
+        count = int(np.isfinite(study.scores(options.ranking)).sum())
+        decided = Decided(
+            **given
+            | {
+                "orders": _orders(study, given["orders"]),
+                "step": given["step"] or max(1, round(count / 50)),
+                "draws": given["draws"] or DRAWS,
+            }
         )
-        self._check(study, options, count)
-        return options
+        self._check(study, decided, count)
+        return decided
 
-    def _check(self, study: FinishedStudy, options: AblationOptions, nodes: int) -> None:
+    def _check(self, study: FinishedStudy, options: Decided, nodes: int) -> None:
         texts, tokens = study.trained["tokens"].shape
         if round(options.to * nodes) < 1:
             raise ArgumentError(
-                f"to = {options.to!r} of {nodes} {study.settings.words.many} is none; give at least "
-                f"{1 / nodes:.2g}"
+                f"to = {options.to!r} of {nodes} {study.settings.words.many} is none; give "
+                f"{1 / nodes:.2g} or more"
             )
         if options.max_prompts is not None and options.max_prompts > texts:
             raise ArgumentError(
@@ -111,12 +109,10 @@ class Ablation(Experiment):
                 f"split_half = True with {texts} prompts; each half needs two: leave it out"
             )
 
-    def plan(self, study: FinishedStudy, options: AblationOptions) -> str:
+    def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how many points there are."""
         many, texts = study.settings.words.many, _texts(study, options)
-        draws = sum(
-            options.draws if order in DRAWN else 1 for order in options.orders
-        )
+        draws = sum(options.draws if order in DRAWN else 1 for order in options.orders)
         nodes = int(np.isfinite(study.scores(options.ranking)).sum())
         points = -(-round(options.to * nodes) // options.step)
         return (
@@ -125,9 +121,7 @@ class Ablation(Experiment):
             f"{len(texts)} answers of {min(map(len, texts.responses))} tokens at each"
         )
 
-    def run(
-        self, study: FinishedStudy, options: AblationOptions, partial: Path
-    ) -> tuple[Arrays, Facts]:
+    def run(self, study: FinishedStudy, options: Decided, partial: Path) -> tuple[Arrays, Facts]:
         """Take out, and read.
 
         Raises:
@@ -218,13 +212,13 @@ def _as_published(options: AblationOptions) -> AblationOptions:
     return replace(options, **AS_PUBLISHED)
 
 
-def _orders(study: FinishedStudy, options: AblationOptions) -> tuple[str, ...]:
+def _orders(study: FinishedStudy, asked: Sequence[str] | None) -> tuple[str, ...]:
     """The orders asked for, or all that nodes of this kind have."""
     words = study.settings.words
     left_out = () if words.numbered else _OF_LAYERS
-    if options.orders is None:
+    if asked is None:
         return tuple(order for order in ORDERS if order not in left_out)
-    orders = tuple(options.orders)
+    orders = tuple(asked)
     if len({*orders}) < len(orders):
         raise ArgumentError(f"orders = {orders!r} names one twice; give each once")
     if REFERENCE not in orders:
@@ -241,27 +235,27 @@ def _orders(study: FinishedStudy, options: AblationOptions) -> tuple[str, ...]:
     return orders
 
 
-def _rankings(study: FinishedStudy, options: AblationOptions) -> tuple[str, ...]:
+def _rankings(study: FinishedStudy, options: Decided) -> tuple[str, ...]:
     """The ranking that decides the orders, and the one that is shown beside it."""
     second = _SECOND if options.ranking != _SECOND else PUBLISHED
     return tuple(name for name in (options.ranking, second) if name in study.rankings)
 
 
-def _places(study: FinishedStudy, options: AblationOptions) -> list[int]:
+def _places(study: FinishedStudy, options: Decided) -> list[int]:
     """Which of the prompts of the study are judged by."""
     texts = len(study.trained["tokens"])
     count = texts if options.max_prompts is None else options.max_prompts
     return [place * texts // count for place in range(count)]
 
 
-def _texts(study: FinishedStudy, options: AblationOptions) -> Responses:
+def _texts(study: FinishedStudy, options: Decided) -> Responses:
     """What the model reads."""
     texts = study.texts.some(_places(study, options))
     return texts if options.answer_tokens is None else texts.shortened(options.answer_tokens)
 
 
 def _split(
-    study: FinishedStudy, options: AblationOptions
+    study: FinishedStudy, options: Decided
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Scores by each half of the prompts, and which of the texts that are read are in the first.
 

@@ -5,35 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from synkern.analysis.options import PUBLISHED, RANKINGS
-from synkern.interventions.options import ABLATIONS, ORDERS
+from synkern.analysis.options import RANKING_NAMES
+from synkern.interventions.options import ABLATION_NAMES, ORDER_NAMES
 from synkern.study.experiments.options import ExperimentOptions
 from synkern.study.options import Option
 
+DRAWS = 20
+
 AS_PUBLISHED: dict[str, Any] = {
-    "kind": ABLATIONS[0],
-    "orders": ("synergy", "random"),
-    "ranking": PUBLISHED,
-    "step": 5,
+    "kind": ABLATION_NAMES[0],
+    "ranking": RANKING_NAMES[0],
     "to": 0.4,
+    "orders": ("synergy", "random"),
+    "step": 5,
     "draws": 5,
 }
 """What arXiv:2601.06851 did, as far as its figure and its code tell."""
-
-TO: float = AS_PUBLISHED["to"]
-DRAWS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationOptions(ExperimentOptions):
     """What a user may decide about an ablation, as given."""
 
-    kind: str | None = field(
-        default=None,
+    kind: str = field(
+        default=ABLATION_NAMES[0],
         metadata=Option(
-            help=f"what comes in the place of a node (default: {ABLATIONS[0]})",
+            help="what comes in the place of a node",
             more="As `synkern.ablate` takes it.",
-            choices=ABLATIONS,
+            choices=ABLATION_NAMES,
         ).described,
     )
     orders: tuple[str, ...] | None = field(
@@ -42,16 +41,16 @@ class AblationOptions(ExperimentOptions):
             help="orders in which nodes are taken out (default: all that these nodes have)",
             more="See `synkern.interventions.orders`; `synergy`, which the others are compared "
             "with, has to be among them.",
-            choices=ORDERS,
+            choices=ORDER_NAMES,
             metavar="ORDER",
         ).described,
     )
-    ranking: str | None = field(
-        default=None,
+    ranking: str = field(
+        default=RANKING_NAMES[0],
         metadata=Option(
-            help=f"scores that decide the orders (default: {PUBLISHED})",
-            more="The report shows the synergy order of a second one beside.",
-            choices=RANKINGS,
+            help="scores that decide the orders",
+            more="The report shows the order of synergy by a second one beside.",
+            choices=RANKING_NAMES,
         ).described,
     )
     step: int | None = field(
@@ -61,10 +60,10 @@ class AblationOptions(ExperimentOptions):
             least=1,
         ).described,
     )
-    to: float | None = field(
-        default=None,
+    to: float = field(
+        default=AS_PUBLISHED["to"],
         metadata=Option(
-            help=f"share of the nodes that are out at the last point (default: {TO})",
+            help="share of the nodes that are out at the last point",
             least=0,
             most=1,
         ).described,
@@ -108,3 +107,12 @@ class AblationOptions(ExperimentOptions):
             least=1,
         ).described,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided(AblationOptions):
+    """The same as they will be used: nothing is left to the study."""
+
+    orders: tuple[str, ...]
+    step: int
+    draws: int

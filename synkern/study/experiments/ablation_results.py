@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from synkern import models
 from synkern._faces import Later
 from synkern.interventions import curve_statistics
-from synkern.study.experiments.ablation_options import AblationOptions
+from synkern.study.experiments.ablation_options import Decided
 from synkern.study.numerals import rounded
 from synkern.study.stage import Arrays, Facts
 
@@ -92,7 +92,7 @@ def curve_of(
     )
 
 
-def facts_of(curve: AblationCurve, options: AblationOptions) -> Facts:
+def facts_of(curve: AblationCurve, options: Decided) -> Facts:
     """Return what study.json says of a curve, and the page and the terminal show."""
     shares = shares_of(curve)
     differences = curve.differences(draws=_BOOTSTRAP, seed=options.seed)
@@ -147,18 +147,14 @@ def at_shares(curve: AblationCurve, measure: str, name: str, shares: list[float]
     Between two points of the curve it lies on the line between them.
     """
     by_point = curve.per_text(measure)[name].mean(0)
-    return np.stack(
-        [np.interp(shares, curve.fractions, of_text) for of_text in by_point.T], axis=1
-    )
+    return np.stack([np.interp(shares, curve.fractions, of_text) for of_text in by_point.T], axis=1)
 
 
 def _at(
     curve: AblationCurve, measure: str, name: str, shares: list[float], seed: int
 ) -> list[dict[str, float | None]]:
     values = at_shares(curve, measure, name, shares)
-    return [
-        _interval(each, 1.0) for each in curve_statistics.over_texts(values, _BOOTSTRAP, seed)
-    ]
+    return [_interval(each, 1.0) for each in curve_statistics.over_texts(values, _BOOTSTRAP, seed)]
 
 
 def _categories(curve: AblationCurve) -> dict[str, Facts]:
