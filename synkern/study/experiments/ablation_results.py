@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _STEPS = 5
 _BOOTSTRAP = 2000
-MEASURES = ("kl", "loss", "agreement")
+_BY = "synergy by "
 
 
 def arrays_of(curve: AblationCurve) -> Arrays:
@@ -108,9 +108,10 @@ def facts_of(curve: AblationCurve, options: Decided) -> Facts:
             "ratio": rounded(ratios[name]) if name in ratios else None,
             "difference": _interval(differences[name], to) if name in differences else None,
             "p": p_values.get(name),
-            **{measure: _at(curve, measure, name, shares, options.seed) for measure in MEASURES},
+            **{measure: _at(curve, measure, name, shares, options.seed) for measure in curves.MEASURES},
         }
     return {
+        "beside": beside(by_order),
         "ranking": options.ranking,
         "kind": options.kind,
         "texts": len(curve.tokens),
@@ -169,6 +170,30 @@ def _categories(curve: AblationCurve) -> dict[str, Facts]:
         }
         for category, part in curve.by().items()
     }
+
+
+def beside(by_order: Mapping[str, Facts]) -> str:
+    """Say how much harm the orders do that are no controls."""
+    said = {"redundancy": "in the reverse order", OTHER_HALF: "ranked on the other half of prompts"}
+    found = []
+    for name, order in by_order.items():
+        words = said.get(name)
+        if name.startswith(_BY):
+            words = f"in the order of synergy by {name.removeprefix(_BY)}"
+        if words is not None:
+            found.append(f"{words} {order['mean_kl']['value']:.3g} nats")
+    return f"For comparison: {', '.join(found)}." if found else ""
+
+
+def too_few(options: Decided) -> list[str]:
+    """Warn of so few draws that no order can be told from them."""
+    smallest = 1 / (options.draws + 1)
+    if smallest <= SIGNIFICANT or not {*options.orders} & {*DRAWN}:
+        return []
+    return [
+        f"with {options.draws} draws no p is below {smallest:.2g}, so that no order can be said to "
+        "do more harm than those made by chance; 19 draws are enough"
+    ]
 
 
 def lines_of(facts: Facts) -> list[str]:
