@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from synkern.interventions.curve import AblationCurve
     from synkern.interventions.edits import Edit, Scale, Zero
     from synkern.interventions.effects import Effects, TeacherForced, effects_of
+    from synkern.interventions.means import Mean
     from synkern.interventions.measuring import ablation_curve
     from synkern.interventions.orders import ORDERS, Order, orders_of
+    from synkern.interventions.resampling import Resample
 
 __all__ = [
     "ORDERS",
@@ -21,7 +23,9 @@ __all__ = [
     "Edit",
     "Effects",
     "InterventionError",
+    "Mean",
     "Order",
+    "Resample",
     "Scale",
     "TeacherForced",
     "Zero",
@@ -43,6 +47,8 @@ if not TYPE_CHECKING:
             "InterventionError": "calls",
             "ORDERS": "orders",
             "Order": "orders",
+            "Mean": "means",
+            "Resample": "resampling",
             "Scale": "edits",
             "TeacherForced": "effects",
             "Zero": "edits",
@@ -52,4 +58,5 @@ if not TYPE_CHECKING:
             "effects_of": "effects",
             "orders_of": "orders",
         },
+        of_torch=("ablating", "calls", "edits", "means", "resampling"),
     )
