@@ -7,7 +7,8 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
-`ablate` takes nodes of a language model out.
+`ablate` takes nodes of a language model out; `ablation_curve` measures what that does to it, for
+more and more nodes in the order of a ranking and of its controls.
 `synkern.tasks` makes tasks for language models, and scores how well they do.
 """
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         phiid_nodes,
         stack_trials,
     )
-    from synkern.interventions import ablate
+    from synkern.interventions import AblationCurve, ablate, ablation_curve
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
@@ -52,6 +53,7 @@ __version__ = VERSION
 __all__ = [
     "ATOMS",
     "RANKINGS",
+    "AblationCurve",
     "LaggedMoments",
     "Node",
     "NodeMeans",
@@ -60,6 +62,7 @@ __all__ = [
     "PhiIDResult",
     "Recording",
     "ablate",
+    "ablation_curve",
     "calc_PhiID",
     "lagged_pairs",
     "limit_threads",
@@ -80,6 +83,7 @@ __all__ = [
 # torch is loaded, and nobody should wait for what is not asked for.
 _HOMES = {
     "ATOMS": "kernels",
+    "AblationCurve": "interventions",
     "LaggedMoments": "decomposition",
     "Node": "models",
     "NodeMeans": "decomposition",
@@ -89,6 +93,7 @@ _HOMES = {
     "RANKINGS": "analysis",
     "Recording": "recording",
     "ablate": "interventions",
+    "ablation_curve": "interventions",
     "calc_PhiID": "decomposition",
     "lagged_pairs": "decomposition",
     "limit_threads": "kernels",
