@@ -135,17 +135,27 @@ class Models:
 
 
 @contextmanager
-def explained(settings: Settings) -> Iterator[None]:
+def explained(
+    settings: Settings, done: str = "recorded", fewer: str | None = None
+) -> Iterator[None]:
     """Say of what a model or its tokenizer raises whose fault it is, and what would help.
+
+    Args:
+        settings: of the study.
+        done: what is done with the model.
+        fewer: what takes less memory beside a lower batch_size; of a recording by default.
 
     Raises:
         StudyError: in the place of what the model, its template or the lack of memory explains.
     """
     jinja2 = importlib.import_module("jinja2")
+    less = fewer or (
+        f"new_tokens (now {settings.new_tokens}), use fewer prompts, or leave the control out"
+    )
     try:
         yield
     except (models.UnsupportedModelError, recording.RecordingError) as error:
-        raise StudyError(f"model {settings.model!r} cannot be recorded: {error}") from error
+        raise StudyError(f"model {settings.model!r} cannot be {done}: {error}") from error
     except jinja2.TemplateError as error:
         raise StudyError(
             f"the chat template of model {settings.model!r} cannot be used with one turn of "
@@ -160,9 +170,8 @@ def explained(settings: Settings) -> Iterator[None]:
         if not upstream_torch.is_out_of_memory(error):
             raise
         raise StudyError(
-            f"model {settings.model!r} cannot be recorded: there is not enough memory "
-            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}) or new_tokens "
-            f"(now {settings.new_tokens}), use fewer prompts, or leave the control out"
+            f"model {settings.model!r} cannot be {done}: there is not enough memory "
+            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}) or {less}"
         ) from error
 
 

@@ -1,0 +1,8 @@
+"""The list of the experiments, in the order of their sections in the report."""
+
+from __future__ import annotations
+
+from synkern.study.experiments.ablation import Ablation
+from synkern.study.experiments.experiment import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = (Ablation(),)
