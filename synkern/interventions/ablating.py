@@ -15,13 +15,11 @@ from synkern.interventions.calls import Calls, uncompiled
 from synkern.interventions.chosen import Chosen, chosen_nodes
 from synkern.interventions.edits import Edit, Here, SiteEdit, Zero, claimed
 from synkern.interventions.means import Mean
+from synkern.interventions.options import ABLATION_NAMES
 from synkern.interventions.resampling import Resample
 from synkern.models.language_model import UnsupportedModelError, causal_lm
 from synkern.models.nodes import Kinds, Node, find_sites, nodes_of
 from synkern.models.upstream import is_split_over_devices
-
-ABLATIONS = ("zero", "mean", "resample")
-"""The kinds of ablation that have a word."""
 
 
 class Ablation:
@@ -191,10 +189,10 @@ def _edit(kind: str | Edit, texts: Any) -> Edit:
         return kind
     if kind == "zero":
         return Zero()
-    if kind not in ABLATIONS:
+    if kind not in ABLATION_NAMES:
         raise ValueError(
-            f"kind: {kind!r} is none of {', '.join(map(repr, ABLATIONS))}, and no edit such as "
-            "synkern.interventions.Scale(0.5)"
+            f"kind: {kind!r} is none of {', '.join(map(repr, ABLATION_NAMES))}, and no edit such "
+            "as synkern.interventions.Scale(0.5)"
         )
     if texts is None:
         raise ValueError(

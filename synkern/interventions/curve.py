@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from synkern.interventions import curve_statistics as statistics
 from synkern.interventions.curve_statistics import Floats, Interval
-from synkern.interventions.curve_words import finding
-from synkern.interventions.orders import Order
+from synkern.interventions.curve_words import Chance, finding
+from synkern.interventions.orders import Order, is_drawn
 
 MEASURES = ("kl", "loss", "agreement")
 """What a curve is of: see `synkern.interventions.effects`."""
@@ -154,15 +154,9 @@ class AblationCurve:
     def area(self, to: float | None = None, measure: str = "kl") -> dict[str, Floats]:
         """By order, the area under a measure from 0 to a fraction, all by default, (draws,)."""
         weights = self._area_weights(to)
-        return {name: heights @ weights for name, heights in self.mean(measure).items()}
-
-    def areas_so_far(self, measure: str = "kl") -> dict[str, Floats]:
-        """By order, the area under a measure from 0 to each point, (draws, points)."""
-        widths = np.diff(self.fractions)
-        return {
-            name: np.pad(np.cumsum((h[:, 1:] + h[:, :-1]) / 2 * widths, axis=1), ((0, 0), (1, 0)))
-            for name, h in self.mean(measure).items()
-        }
+        # Not a product of matrices, which rounds a row in another way if there are more of them:
+        # curves that are the same must have the same area.
+        return {name: (h * weights).sum(-1) for name, h in self.mean(measure).items()}
 
     def ratios(self, to: float | None = None, reference: str = "synergy") -> dict[str, float]:
         """By control, the area of `reference` over the mean area of the control."""
@@ -176,15 +170,21 @@ class AblationCurve:
         return self.permutation_p()
 
     def permutation_p(
-        self, to: float | None = None, reference: str = "synergy"
+        self, to: float | None = None, reference: str = "synergy", *, less: bool = False
     ) -> dict[str, float]:
-        """By control with several draws, how often chance does as much harm as `reference`."""
-        areas = self.area(to)
+        """By control that chance has a part in, how often it does as much harm as `reference`.
+
+        Args:
+            to: the fraction that areas go to, all by default.
+            reference: the order in question.
+            less: how often it does as little harm instead.
+        """
+        areas, sign = self.area(to), -1 if less else 1
         own = float(areas[self._known(reference)].mean())
         return {
-            name: statistics.permutation_p(own, areas[name])
+            name: statistics.permutation_p(sign * own, sign * areas[name])
             for name in self.names
-            if name != reference and len(areas[name]) > 1
+            if name != reference and is_drawn(name)
         }
 
     def intervals(
@@ -192,7 +192,7 @@ class AblationCurve:
     ) -> dict[str, Interval]:
         """By order, its mean area over draws, with the 95 % interval over texts."""
         areas = self._areas_of_texts(to)
-        found = statistics.over_texts(np.stack(list(areas.values())), draws, seed)
+        found = statistics.over_texts(np.stack([a.mean(0) for a in areas.values()]), draws, seed)
         return dict(zip(areas, found, strict=True))
 
     def differences(
@@ -208,15 +208,17 @@ class AblationCurve:
         The orders stay as they are: what other random orders would give, `permutation_p` says.
         """
         areas = self._areas_of_texts(to)
-        own = areas.pop(self._known(reference))
+        own = areas.pop(self._known(reference)).mean(0)
         if not areas:
             return {}
-        found = statistics.over_texts(own - np.stack(list(areas.values())), draws, seed)
+        # Draw by draw: exactly 0 to draws that are the same as the reference.
+        gaps = [(own - each).mean(0) for each in areas.values()]
+        found = statistics.over_texts(np.stack(gaps), draws, seed)
         return dict(zip(areas, found, strict=True))
 
     def largest_steps(self, order: str = "synergy", count: int = 5) -> tuple[Step, ...]:
         """The steps of an order at which KL rises most, with the nodes that were taken out."""
-        steps = []
+        steps, kl = [], self.kl[self._known(order)]
         for row in self._rows(order):
             one = self.orders[row]
             if one.nodes.ndim > 1:
@@ -224,7 +226,7 @@ class AblationCurve:
                     f"order: {order!r} takes out other nodes in each half of the texts, so that a "
                     "step has no one set of nodes; ask for an order that does not"
                 )
-            heights = self.kl[order][one.draw]
+            heights = kl[one.draw]
             for place, (first, last) in enumerate(zip(self.counts, self.counts[1:], strict=False)):
                 labels = tuple(self.nodes[node] for node in one.nodes[first:last])
                 increase = float(heights[place + 1] - heights[place])
@@ -274,6 +276,8 @@ class AblationCurve:
         if "synergy" not in self.names:
             return "The order of synergy was not measured, so that nothing can be said of it."
         end = float(self.fractions[-1])
+        as_little = self.permutation_p(less=True)
+        (own,) = self.sets[self._rows("synergy")]
         return finding(
             nodes=f"{self.about['of']}",
             count=int(self.among.sum()),
@@ -284,7 +288,11 @@ class AblationCurve:
                 name: Interval(*(value / end for value in gap))
                 for name, gap in self.differences().items()
             },
-            chance={name: (p, len(self.auc[name])) for name, p in self.p_values.items()},
+            chance={
+                name: Chance(p, as_little[name], len(self._rows(name)))
+                for name, p in self.p_values.items()
+            },
+            same={n for n in self.names if (self.sets[self._rows(n)] == own).all()} - {"synergy"},
         )
 
     def plot(self, measure: str = "kl", **options: Any) -> Any:
@@ -399,9 +407,6 @@ class AblationCurve:
         return statistics.area_weights(self.fractions, end)
 
     def _areas_of_texts(self, to: float | None) -> dict[str, Floats]:
-        """By order, mean over draws of the area under KL of each text, (texts,)."""
-        weights = self._area_weights(to)
-        return {
-            name: np.einsum("p,dpt->t", weights, values) / len(values)
-            for name, values in self.per_text("kl").items()
-        }
+        """By order, the area under KL of each text, (draws, texts); the same of the same curves."""
+        weights = self._area_weights(to)[:, None]
+        return {name: (weights * v).sum(1) for name, v in self.per_text("kl").items()}

@@ -63,9 +63,12 @@ def over_texts(values: Floats, draws: int, seed: int) -> list[Interval]:
     """The means of values (quantities, texts) over texts, with intervals.
 
     Texts are drawn for all quantities together, so that the interval of a difference is that of one
-    quantity which is the difference.
+    quantity which is the difference. One text alone says nothing of others: its interval has no
+    ends, from minus infinity to infinity.
     """
     texts = values.shape[-1]
+    if texts == 1:
+        return [Interval(float(value), -np.inf, np.inf) for value in values[:, 0]]
     drawn = np.random.default_rng(seed).multinomial(texts, np.full(texts, 1 / texts), size=draws)
     means = drawn @ values.T / texts
     low, high = np.quantile(means, (0.025, 0.975), axis=0)

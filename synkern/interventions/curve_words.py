@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from synkern.interventions.curve_statistics import Interval
+
+_ENOUGH = 0.05
 
 _CONTROLS = {
     "random": "in random order",
@@ -12,6 +15,15 @@ _CONTROLS = {
     "norm": "that are most active",
 }
 """What the order of synergy is compared with, and how that is said of nodes."""
+
+
+class Chance(NamedTuple):
+    """How often a control that chance made does as much harm as the order of synergy."""
+
+    p: float
+    p_less: float
+    """How often it does as little."""
+    draws: int
 
 
 def finding(
@@ -22,12 +34,13 @@ def finding(
     to: float,
     heights: Mapping[str, float],
     gaps: Mapping[str, Interval],
-    chance: Mapping[str, tuple[float, int]],
+    chance: Mapping[str, Chance],
+    same: Collection[str] = (),
 ) -> str:
     """Does the order of synergy do more harm than random ones, than layers, than norm?
 
     It does more if the 95 % interval over texts of the gap lies above 0 and, where chance made the
-    control, p is 0.05 at most; less if the interval lies below 0.
+    control, p is 0.05 at most; less if the interval lies below 0 and p of as little harm is.
 
     Args:
         nodes: what they are.
@@ -37,6 +50,7 @@ def finding(
         heights: by order, the mean KL over the curve, nats.
         gaps: by control, that of `synergy` minus its own.
         chance: by control that chance has a part in, p and the number of draws.
+        same: controls that take out the very nodes that `synergy` does, at every point.
     """
     parts = [
         f"Taking out {nodes} in the order of synergy (ranking: {ranking}), up to {to:.0%} of "
@@ -47,21 +61,28 @@ def finding(
         if name not in gaps:
             parts.append(f"Against {nodes} {words} it was not compared.")
             continue
-        gap = gaps[name]
+        if name in same:
+            parts.append(
+                f"As for {nodes} {words}: they are the same ones at every point, which says nothing."
+            )
+            continue
+        gap, drawn = gaps[name], chance.get(name)
         numbers = (
             f"{heights[name]:.3g} nats; difference {gap.value:+.3g}, 95 % interval over texts "
             f"{gap.low:+.3g} to {gap.high:+.3g}"
         )
-        p, draws = chance.get(name, (None, 1))
-        if p is not None:
-            numbers += f"; p = {p:.2g} of {draws} draws"
-        parts.append(f"It {_verdict(gap, p)} taking out {nodes} {words} ({numbers}).")
+        if drawn is not None:
+            said = f"p = {drawn.p:.2g}"
+            if gap.value < 0:
+                said = f"p of as little harm = {drawn.p_less:.2g}"
+            numbers += f"; {said} of {drawn.draws} draw{'s' * (drawn.draws > 1)}"
+        parts.append(f"It {_verdict(gap, drawn)} taking out {nodes} {words} ({numbers}).")
     return " ".join(parts)
 
 
-def _verdict(gap: Interval, p: float | None) -> str:
-    if gap.low > 0 and (p is None or p <= 0.05):
+def _verdict(gap: Interval, drawn: Chance | None) -> str:
+    if gap.low > 0 and (drawn is None or drawn.p <= _ENOUGH):
         return "does more harm than"
-    if gap.high < 0:
+    if gap.high < 0 and (drawn is None or drawn.p_less <= _ENOUGH):
         return "does less harm than"
     return "does not clearly do more harm than"

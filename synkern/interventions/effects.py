@@ -30,11 +30,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synkern._memory import available
-from synkern._warnings import warn
 from synkern.interventions.calls import uncompiled
+from synkern.interventions.reading import at_responses, fed, refuse_unreadable
 from synkern.models import upstream
 from synkern.models.sites import Site
-from synkern.recording.decoding import too_long
 from synkern.recording.responses import Responses, responses_of
 from synkern.tasks.tokens import asked, batches, padded
 
@@ -149,7 +148,7 @@ class TeacherForced:
         self._losses: list[Tensor] = []
         budget: dict[torch.device, int] = {}
         with uncompiled(), asked(model) as inside:
-            _refuse_unreadable(inside, self.texts)
+            refuse_unreadable(inside, self.texts)
             self._batches = [
                 _batch(inside, self.texts, places) for places in _in_batches(self.texts, batch_size)
             ]
@@ -187,24 +186,6 @@ class TeacherForced:
                     found[measure][place, step] = row
         return Effects(**found, tokens=self.tokens)
 
-    def at_responses(self, values: Tensor, places: Sequence[int]) -> Tensor:
-        """Of values (texts of a batch, positions, ...) those that predict a response's token.
-
-        Args:
-            values: what a module computes in the pass of a batch.
-            places: of the batch, as an edit is given them.
-
-        Returns:
-            (tokens of the responses, ...), text by text.
-        """
-        rows: list[int] = []
-        positions: list[int] = []
-        for row, place in enumerate(places):
-            first = len(self.texts.prompts[place]) - 1
-            rows += [row] * int(self.tokens[place])
-            positions += range(first, first + int(self.tokens[place]))
-        return values[rows, positions]
-
     def _where(self, batch: _Batch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The place of the text, and the step in its response, of every token of a batch."""
         counts = self.tokens[batch.places]
@@ -235,8 +216,8 @@ def _in_batches(texts: Responses, batch_size: int) -> Iterator[list[int]]:
 
 
 def _batch(model: Any, texts: Responses, places: list[int]) -> _Batch:
-    """Texts as the model reads them. The last token of a text predicts nothing and is not read."""
-    read = [(texts.prompts[place] + texts.responses[place])[:-1] for place in places]
+    """Texts as the model reads them together."""
+    read = [fed(texts, place) for place in places]
     where = [
         (row, len(texts.prompts[place]) - 1 + step, token)
         for row, place in enumerate(places)
@@ -349,25 +330,6 @@ def _refuse_not_finite(values: Tensor, which: str, batch: _Batch) -> None:
         )
 
 
-def _refuse_unreadable(model: Any, texts: Responses) -> None:
-    vocabulary = upstream.vocabulary_size(model)
-    for place, text in enumerate(zip(texts.prompts, texts.responses, strict=True)):
-        highest = max(map(max, text))
-        if highest >= vocabulary:
-            raise ValueError(
-                f"texts: token {highest} in text {place} (from 0), but the model has tokens 0 to "
-                f"{vocabulary - 1} only; give texts of the model's own tokenizer"
-            )
-    context = upstream.context_length(model)
-    pairs = zip(texts.prompts, texts.responses, strict=True)
-    longest = max(len(prompt) + len(response) - 1 for prompt, response in pairs)
-    if context is not None and longest > context:
-        said = f"texts: {too_long(model, longest, context)}"
-        if upstream.has_learned_positions(model):
-            raise ValueError(said)
-        warn(f"{said}; beyond it the model computes what it was never trained for")
-
-
 def mean_activity(texts: TeacherForced, sites: Sequence[Site]) -> NDArray[np.float64]:
     """The mean activity of nodes where the tokens of responses are predicted, (nodes,).
 
@@ -380,7 +342,7 @@ def mean_activity(texts: TeacherForced, sites: Sequence[Site]) -> NDArray[np.flo
     @contextmanager
     def watched(places: Sequence[int]) -> Iterator[None]:
         def add(values: Tensor, index: int) -> None:
-            read = sites[index].read(texts.at_responses(values, places))
+            read = sites[index].read(at_responses(values, texts.texts, places))
             sums[index] += read.sum(0, dtype=torch.float64).cpu()
 
         with ExitStack() as stack:

@@ -77,7 +77,8 @@ class Noise:
         if spread is None:
             spread = _spread(weights, name)
         # On the CPU, so that it is the same on every device.
-        drawn = torch.randn(weights.shape, generator=_generator(self.seed, node, name))
+        generator = _generator(self.seed, node, name)
+        drawn = torch.randn(weights.shape, generator=generator, dtype=torch.float32)
         return weights.to(wide) + self.alpha * spread * drawn.to(weights.device, wide)
 
 

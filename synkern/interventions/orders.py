@@ -47,6 +47,11 @@ Nodes = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+def is_drawn(name: str) -> bool:
+    """Whether chance has a part in the order of this name, read from either end."""
+    return name.removesuffix(_REVERSED) in DRAWN
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Order:
     """One order of nodes.
@@ -107,7 +112,7 @@ def orders_of(
     found = []
     for name in _checked_names(names):
         plain = name.removesuffix(_REVERSED)
-        for draw in range(_draws(plain, draws) if plain in DRAWN else 1):
+        for draw in range(_draws(plain, draws) if is_drawn(name) else 1):
             nodes = makers.made(plain, draw)
             found.append(Order(name, draw, nodes[::-1].copy() if plain != name else nodes))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Texts as a model reads them, to see what its nodes do in them."""
+"""Texts as a model reads them: which tokens, at which positions, and whether it can."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from synkern._warnings import warn
 from synkern.interventions.calls import InterventionError, uncompiled
 from synkern.models import upstream
 from synkern.models.sites import Site
+from synkern.recording.decoding import too_long
 from synkern.recording.responses import Responses
 from synkern.tasks.tokens import asked, batches, padded
 
@@ -41,14 +43,17 @@ def read_texts(
         batch_size: texts at a time.
 
     Raises:
-        ValueError: a batch size below 1, tokens that the model does not have, or an adapter that
+        ValueError: a batch size below 1, texts that the model cannot read, or an adapter that
             prepends vectors to every text.
         InterventionError: a module of a site did not run.
+
+    Warns:
+        UserWarning: see `refuse_unreadable`.
     """
     with ExitStack() as stack:
         stack.enter_context(uncompiled())
         inside = stack.enter_context(asked(model))
-        _refuse_unknown_tokens(inside, texts)
+        refuse_unreadable(inside, texts)
         rows = [fed(texts, place) for place in range(len(texts))]
         device = upstream.inputs_device(inside)
         for places in batches(rows, batch_size):
@@ -93,7 +98,15 @@ def at_responses(values: Tensor, texts: Responses, places: Sequence[int]) -> Ten
     return values[where[0], where[1]]
 
 
-def _refuse_unknown_tokens(model: Any, texts: Responses) -> None:
+def refuse_unreadable(model: Any, texts: Responses) -> None:
+    """Check that a model has all tokens of texts, and positions for them.
+
+    Raises:
+        ValueError: it has not.
+
+    Warns:
+        UserWarning: a text is longer than the context that the model was made for.
+    """
     vocabulary = upstream.vocabulary_size(model)
     for place, text in enumerate(zip(texts.prompts, texts.responses, strict=True)):
         highest = max(map(max, text))
@@ -102,3 +115,10 @@ def _refuse_unknown_tokens(model: Any, texts: Responses) -> None:
                 f"texts: token {highest} in text {place} (from 0), but the model has tokens 0 to "
                 f"{vocabulary - 1} only; give texts of the model's own tokenizer"
             )
+    context = upstream.context_length(model)
+    longest = max(len(fed(texts, place)) for place in range(len(texts)))
+    if context is not None and longest > context:
+        said = f"texts: {too_long(model, longest, context)}"
+        if upstream.has_learned_positions(model):
+            raise ValueError(said)
+        warn(f"{said}; beyond it the model computes what it was never trained for")

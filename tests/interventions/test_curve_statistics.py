@@ -120,10 +120,54 @@ def test_areas_ratios_and_chance():
     np.testing.assert_array_equal(found.auc["synergy"], [1.25])
     np.testing.assert_array_equal(found.auc["random"], [0.75, 1.5])
     np.testing.assert_array_equal(found.area(0.25)["random"], [0.1875, 0.375])
-    np.testing.assert_array_equal(found.areas_so_far()["synergy"], [[0, 0.375, 1.25]])
     assert found.ratios() == {"random": 1.25 / 1.125}
     assert found.p_values == {"random": 2 / 3}
     assert found.permutation_p(0.25) == {"random": 2 / 3}  # an equal one counts
+
+
+def test_p_of_one_draw_and_of_as_little_harm():
+    """Random areas 0.75 and 1.5 about 1.25: one does as much harm, one as little."""
+    assert curve().permutation_p(less=True) == {"random": 2 / 3}
+    alone = curve(orders=curve().orders[:2], sets=curve().sets[:2])
+    assert alone.p_values == {"random": 1 / 2}
+    assert alone.permutation_p(less=True) == {"random": 1}
+    assert "p = 0.5 of 1 draw)" in alone.finding
+    assert "does not clearly do more harm than taking out heads in random order" in alone.finding
+
+
+def test_one_text_says_nothing_of_others():
+    (found,) = over_texts(np.array([[3.0]]), 100, 0)
+    assert found == (3, -np.inf, np.inf)
+    one = many(2.0, {"random": [1.0] * 19, "norm": [1.0]}, texts=1)
+    assert one.p_values == {"random": 1 / 20}
+    assert one.finding.count("does not clearly do more harm than") == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_curves_that_are_the_same_do_the_same_harm_to_the_last_digit(seed):
+    """As of layers, each with a node of its own: layer_matched is synergy, draw by draw."""
+    random = np.random.default_rng(seed)
+    points, texts = int(random.integers(3, 30)), int(random.integers(2, 9))
+    kl = random.random((points, texts)).astype(np.float32)
+    matched = [Order("layer_matched", draw, np.arange(points)) for draw in range(20)]
+    found = curve(
+        nodes=tuple(f"L{layer}" for layer in range(points)),
+        layers=np.arange(points),
+        among=np.ones(points, bool),
+        orders=(Order("synergy", 0, np.arange(points)), *matched),
+        counts=np.arange(points),
+        sets=np.tile(np.arange(points), (21, 1)),
+        token_kl=kl,
+        token_loss=kl,
+        token_agreement=kl < 0.5,
+        tokens=np.ones(texts, np.int64),
+        groups=None,
+    )
+    assert found.p_values == {"layer_matched": 1}
+    assert found.differences() == {"layer_matched": (0, 0, 0)}
+    assert (
+        "As for heads of the same layers, drawn at random: they are the same ones" in found.finding
+    )
 
 
 def test_differences_over_texts():
@@ -201,6 +245,7 @@ def test_the_paragraph_answers_whatever_the_answer_is():
     assert "It does more harm than taking out heads in random order (0.5 nats" in found
     assert "p = 0.05 of 19 draws" in found
     assert "It does less harm than taking out heads of the same layers" in found
+    assert "p of as little harm = 0.05 of 19 draws" in found
     assert "It does not clearly do more harm than taking out heads that are most active" in found
 
 
@@ -208,6 +253,9 @@ def test_few_draws_are_not_enough_for_more():
     found = many(2.0, {"random": [1.0] * 5}).finding
     assert "It does not clearly do more harm than taking out heads in random order" in found
     assert "p = 0.17 of 5 draws" in found
+    less = many(1.0, {"random": [2.0] * 5}).finding
+    assert "It does not clearly do more harm than taking out heads in random order" in less
+    assert "p of as little harm = 0.17 of 5 draws" in less
     assert "Against heads that are most active it was not compared." in found
 
 
