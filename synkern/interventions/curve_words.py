@@ -63,7 +63,8 @@ def finding(
             continue
         if name in same:
             parts.append(
-                f"As for {nodes} {words}: they are the same ones at every point, which says nothing."
+                f"As for {nodes} {words}: they are the same ones at every point, which says "
+                "nothing."
             )
             continue
         gap, drawn = gaps[name], chance.get(name)

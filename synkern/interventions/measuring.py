@@ -19,7 +19,7 @@ from synkern.interventions.curve import OTHER_HALF, AblationCurve
 from synkern.interventions.curve_file import PointsFile, digest
 from synkern.interventions.edits import Edit
 from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean_activity
-from synkern.interventions.orders import ORDERS, Order, of_scores, orders_of
+from synkern.interventions.orders import ORDERS, Order, groups_of, of_scores, orders_of
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, find_sites
 from synkern.recording.responses import Responses, responses_of
@@ -117,7 +117,7 @@ def ablation_curve(
         activity = mean_activity(reader, find_sites(model, of))
     first = next(iter(rankings))
     options |= {"names": names, "draws": draws, "activity": activity}
-    found = (*orders_of(rankings[first], layers, **options), *further)
+    found = (*orders_of(rankings[first], groups_of(ablation.nodes), **options), *further)
     masks, sets = _distinct(found, counts, len(labels))
     about = {
         "model": type(causal_lm(model)).__name__,

@@ -11,7 +11,8 @@ its first k nodes.
   ranking says no more than the layer does. Where a layer has one node alone, as of layers and MLP
   blocks, it is `synergy` itself and says nothing.
 - `layer_only`: layer after layer, by the mean score of its nodes, the highest first; inside a layer
-  chance decides.
+  chance decides. Of several kinds of nodes, in these two orders those of each kind in a layer are
+  a layer of their own.
 - `norm`: the most active node first.
 
 `NAME_reversed` is any of them read from its end. Nodes with equal scores, or equal activity, stand
@@ -26,12 +27,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from synkern.interventions.options import ORDER_NAMES
+
+if TYPE_CHECKING:
+    from synkern.models.nodes import Node
 
 ORDERS = ORDER_NAMES
 """The names of all orders."""
@@ -116,6 +120,12 @@ def orders_of(
             nodes = makers.made(plain, draw)
             found.append(Order(name, draw, nodes[::-1].copy() if plain != name else nodes))
     return tuple(found)
+
+
+def groups_of(nodes: Sequence[Node]) -> Nodes:
+    """(nodes,) the layer of each, as `orders_of` takes them: those of another kind there apart."""
+    places = {key: k for k, key in enumerate(sorted({(n.layer, n.kind) for n in nodes}))}
+    return np.array([places[node.layer, node.kind] for node in nodes], np.int64)
 
 
 def of_scores(

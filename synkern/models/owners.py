@@ -1,9 +1,9 @@
-"""Which outputs of linear layers drive one unit alone: one head, or one neuron.
+"""Which outputs of linear layers drive one node alone: one head, or one neuron.
 
 No layout is assumed. In a tiny pass every linear layer's output is exchanged for numbers that a
-gradient is asked of, and what the units are made of is differentiated by them: outputs that move
-one unit are that unit's own, whether a fused layer interleaves its parts or stacks them. Its linear
-layers being cut off from each other, a unit is followed back to the last one on its way only.
+gradient is asked of, and what the nodes are made of is differentiated by them: outputs that move
+one node are that node's own, whether a fused layer interleaves its parts or stacks them. Its linear
+layers being cut off from each other, a node is followed back to the last one on its way only.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from synkern.models.probe import in_the_pass, probed
 from synkern.models.upstream import observed_attention
 
 SHARED = -1
-"""In `Owned.owner`: moves several units, or something else beside one."""
+"""In `Owned.owner`: moves several nodes, or something else beside one."""
 IDLE = -2
 """In `Owned.owner`: moves none of them."""
 
 
 @dataclass(frozen=True)
 class Owned:
-    """To which unit the outputs of a linear layer belong."""
+    """To which node the outputs of a linear layer belong."""
 
     linear: nn.Module
     owner: Tensor
-    """The unit of every output, int64 (outputs,) on the CPU; or `SHARED`, or `IDLE`."""
+    """The node of every output, int64 (outputs,) on the CPU; or `SHARED`, or `IDLE`."""
     calls: int
     """How often the layer was called in the pass."""
-    units: int
-    """How many units there are."""
+    nodes: int
+    """How many nodes there are."""
 
 
 def owners_of_queries(model: Any, calls: Sequence[Attention]) -> list[list[Owned]]:
@@ -131,24 +131,24 @@ def _outputs_exchanged(
 
 
 def _owned(
-    units: Tensor,
+    nodes: Tensor,
     others: Sequence[Tensor],
     modules: Sequence[nn.Module],
     leaves: Mapping[nn.Module, list[Tensor]],
 ) -> list[Owned]:
-    """To which of the units (units, ...) the outputs of modules belong, of those that move any."""
+    """To which of the nodes (nodes, ...) the outputs of modules belong, of those that move any."""
     linears = [module for module in modules if module in leaves]
     if not linears:
         return []
     of_linears = [leaves[linear] for linear in linears]
-    # Of two sums over the units that differ in one binary digit of their number, an output of one
-    # unit alone moves one: the digits of its number. So few gradients do for many units.
-    digits = max(1, (len(units) - 1).bit_length())
-    numbers = torch.arange(len(units), device=units.device)
+    # Of two sums over the nodes that differ in one binary digit of their number, an output of one
+    # node alone moves one: the digits of its number. So few gradients do for many nodes.
+    digits = max(1, (len(nodes) - 1).bit_length())
+    numbers = torch.arange(len(nodes), device=nodes.device)
     owner, moved = torch.zeros((), dtype=torch.long), torch.zeros((), dtype=torch.long)
     for digit in range(digits):
         for side in (0, 1):
-            hit = _moving(units[(numbers >> digit) & 1 == side], of_linears)
+            hit = _moving(nodes[(numbers >> digit) & 1 == side], of_linears)
             owner = owner + hit * (side << digit)
             moved = moved + hit
     elsewhere = torch.zeros_like(owner, dtype=torch.bool)
@@ -158,7 +158,7 @@ def _owned(
     owner[moved == 0] = IDLE
     by_linear = owner.split([its[0].shape[-1] for its in of_linears])
     return [
-        Owned(linear, own, len(leaves[linear]), len(units))
+        Owned(linear, own, len(leaves[linear]), len(nodes))
         for linear, own in zip(linears, by_linear, strict=True)
         if bool((own != IDLE).any())
     ]

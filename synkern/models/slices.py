@@ -125,7 +125,7 @@ def _of_heads(model: Any, sites: Sequence[Site]) -> list[list[Parts]]:
     for site, call, owned in zip(sites, calls, owners, strict=True):
         heads, width = call.output.shape[2:]
         where = f"model: {type(model).__name__}: {names[call.module]}"
-        rows = rows_of_units(model, where, owned, heads, "query", "head")
+        rows = rows_of_nodes(model, where, owned, heads, "query", "head")
         _checked_linear(model, where, site.module)
         parts: list[Parts] = []
         for head in range(heads):
@@ -146,7 +146,7 @@ def _of_neurons(model: Any, sites: Sequence[Site]) -> list[list[Parts]]:
     found = []
     for site in sites:
         where = f"model: {type(model).__name__}: {site.name}"
-        rows = rows_of_units(
+        rows = rows_of_nodes(
             model, where, owners.get(site.module, []), site.count, "input", "neuron"
         )
         _checked_linear(model, where, site.module)
@@ -209,13 +209,13 @@ _PARTS: Mapping[str, Callable[[Any, Sequence[Site]], list[list[Parts]]]] = {
 """By kind, what finds the parts of every node of every site; of others, the module is the node."""
 
 
-def rows_of_units(
+def rows_of_nodes(
     model: Any, where: str, owned: Sequence[Owned], count: int, role: str, one: str
 ) -> list[Parts]:
-    """The rows of weights that make each of `count` units, and nothing else.
+    """The rows of weights that make each of `count` nodes, and nothing else.
 
     Raises:
-        UnsupportedModelError: not every unit has as many.
+        UnsupportedModelError: not every node has as many.
     """
     names = {module: name for name, module in model.named_modules()}
     parts: list[Parts] = [[] for _ in range(count)]
@@ -226,10 +226,10 @@ def rows_of_units(
         if not len(owner):
             continue
         _checked_linear(model, where, linear)
-        numbers = owner.bincount(minlength=of_linear.units).tolist()
+        numbers = owner.bincount(minlength=of_linear.nodes).tolist()
         why = None
-        if of_linear.units != count:
-            why = f"makes {of_linear.units} of which the {count} {one}s are made in some way"
+        if of_linear.nodes != count:
+            why = f"makes {of_linear.nodes} of which the {count} {one}s are made in some way"
         elif of_linear.calls > 1:
             why = f"is called {of_linear.calls} times in one pass"
         elif min(numbers) < max(numbers):
@@ -238,8 +238,8 @@ def rows_of_units(
             raise UnsupportedModelError(
                 f"{where}: which weights belong to one {one} cannot be told: {name} {why}"
             )
-        for unit, own in enumerate(placed.split(numbers)):
-            parts[unit].append((linear, "weight", role, _into(linear, 0, as_index(own))))
+        for node, own in enumerate(placed.split(numbers)):
+            parts[node].append((linear, "weight", role, _into(linear, 0, as_index(own))))
     if not all(parts):
         several = ", ".join(names[o.linear] for o in owned)
         why = (

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from support import without_torch
-from synkern.interventions.orders import DRAWN, ORDERS, of_scores, orders_of
+from synkern.interventions.orders import DRAWN, ORDERS, groups_of, of_scores, orders_of
+from synkern.models.nodes import Node
 
 LAYERS = np.repeat(np.arange(5), 7)
 SCORES = np.random.default_rng(0).normal(size=35) + np.sin(LAYERS)
@@ -56,6 +57,17 @@ def test_chance_alone_decides_which_nodes_of_a_layer_layer_matched_takes():
     assert counts[layer != LAYERS].sum() == 0
     # 200 expected of each, with a standard deviation of 13: five of them.
     assert np.abs(counts[layer == LAYERS] - 200).max() < 65
+
+
+def test_heads_are_exchanged_for_heads_where_there_are_other_kinds():
+    kinds = np.tile(["heads"] * 5 + ["neurons"] * 2, 5)
+    nodes = [Node(int(layer), 0, str(kind)) for layer, kind in zip(LAYERS, kinds, strict=True)]
+    places = [(layer, kind) for layer in range(5) for kind in ("heads", "neurons")]
+    groups = groups_of(nodes)
+    assert [places[group] for group in groups] == [(node.layer, node.kind) for node in nodes]
+    synergy, matched = orders_of(SCORES, groups, names=["synergy", "layer_matched"], draws=1)
+    np.testing.assert_array_equal(groups[synergy.nodes], groups[matched.nodes])
+    assert (synergy.nodes != matched.nodes).any()
 
 
 def test_layer_only_goes_through_layers_by_their_mean_score():

@@ -23,7 +23,7 @@ from support.tiny_models import (
 from synkern.models import Node, UnsupportedModelError, find_sites, find_slices, nodes_of
 from synkern.models.owners import SHARED, Owned
 from synkern.models.routing import own_outputs
-from synkern.models.slices import as_index, rows_of_units
+from synkern.models.slices import as_index, rows_of_nodes
 from synkern.models.upstream import experts_forward
 
 IDS = prompts(2, 5)
@@ -435,20 +435,20 @@ def test_queries_that_are_also_keys_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("owner", "calls", "units", "why"),
+    ("owner", "calls", "nodes", "why"),
     [
         ([0, 0, 1, 1, 2, SHARED], 1, 3, "gives some heads 1 rows of their own and others 2"),
         ([0, 0, 1, 1, 2, 2], 2, 3, "is called 2 times in one pass"),
         ([0, 0, 1, 1, 2, 5], 1, 6, "makes 6 of which the 3 heads are made"),
     ],
 )
-def test_rows_that_do_not_add_up_are_refused(owner, calls, units, why):
+def test_rows_that_do_not_add_up_are_refused(owner, calls, nodes, why):
     model = nn.Sequential(nn.Linear(4, 6))
-    owned = Owned(model[0], torch.tensor(owner), calls, units)
+    owned = Owned(model[0], torch.tensor(owner), calls, nodes)
     with pytest.raises(
         UnsupportedModelError, match=f"here: which weights .* cannot be told.*{why}"
     ):
-        rows_of_units(model, "here", [owned], 3, "query", "head")
+        rows_of_nodes(model, "here", [owned], 3, "query", "head")
 
 
 def test_weights_that_are_used_twice_are_refused():

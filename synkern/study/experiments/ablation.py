@@ -261,9 +261,16 @@ def _split(
     """Scores by each half of the prompts, and which of the texts that are read are in the first.
 
     Raises:
-        StudyError: a half of the prompts does not give every node a score.
+        StudyError: a half of the prompts does not give every node a score; the prompts that are
+            judged by are all in one half.
     """
     first, series = _half(study, options.seed), study.series()
+    judged = first[_places(study, options)]
+    if judged.all() or not judged.any():
+        raise StudyError(
+            f"max_prompts = {options.max_prompts}: these prompts are all in one half of those of "
+            "the study; give more, or leave split_half out"
+        )
     scores = []
     for half in (first, ~first):
         # A copy: what is recorded may be a file.
@@ -280,7 +287,7 @@ def _split(
             "half of the prompts leave some nodes without a score; leave split_half out, or study "
             "more prompts"
         )
-    return scores[0], scores[1], first[_places(study, options)]
+    return scores[0], scores[1], judged
 
 
 def _half(study: FinishedStudy, seed: int) -> NDArray[np.bool_]:
