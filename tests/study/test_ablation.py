@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from synkern.interventions.orders import ORDERS
 from synkern.models import load
 from synkern.recording import Responses
 from synkern.study import ArgumentError, StudyError, run_ablation
+from synkern.study.experiments import ablation
 from synkern.study.experiments.ablation_options import AblationOptions
 from synkern.study.options import documented
 from synkern.study.published import published
@@ -260,6 +262,14 @@ def test_each_half_of_the_prompts_is_judged_by_the_other(copy, finished, made):
     rows = arrays["order_name"] != OTHER_HALF
     kl = arrays["kl"][arrays["sets"][rows]]
     np.testing.assert_array_equal(kl, made.arrays["kl"][made.arrays["sets"]])
+
+
+def test_prompts_that_are_all_in_one_half_are_refused(copy):
+    """Of five prompts the first and the third are judged by; by this seed one half has both."""
+    studied = SimpleNamespace(categories=("",) * 5)
+    seed = next(seed for seed in range(99) if len({*ablation._half(studied, seed)[[0, 2]]}) == 1)
+    with pytest.raises(StudyError, match="max_prompts = 2: these prompts are all in one half"):
+        ablated(copy, split_half=True, max_prompts=2, seed=seed)
 
 
 def test_as_published(copy):
