@@ -14,6 +14,7 @@ from torch import nn
 from synkern.interventions.calls import Calls, uncompiled
 from synkern.interventions.chosen import Chosen, chosen_nodes
 from synkern.interventions.edits import Edit, Here, SiteEdit, Zero, claimed
+from synkern.interventions.interrupts import Interrupts
 from synkern.interventions.means import Mean
 from synkern.interventions.options import ABLATION_NAMES
 from synkern.interventions.resampling import Resample
@@ -103,16 +104,27 @@ class Ablation:
         if not edits:
             yield
             return
-        calls = Calls(self._model, rows)
-        with ExitStack() as stack:
-            stack.enter_context(uncompiled())
-            for edit, its in edits:
-                stack.enter_context(claimed(edit, its.nodes))
-            calls.attach(stack)
-            for edit, its in edits:
-                stack.callback(edit.attach(its, calls).remove)
-            yield
-            calls.refuse_missed([edit.site for edit, _ in edits])
+        calls, interrupts, stack = Calls(self._model, rows), Interrupts(), ExitStack()
+        try:
+            try:
+                interrupts.hold()
+                stack.enter_context(uncompiled())
+                for edit, its in edits:
+                    stack.enter_context(claimed(edit, its.nodes))
+                calls.attach(stack)
+                for edit, its in edits:
+                    stack.callback(edit.attach(its, calls).remove)
+                interrupts.release()
+                yield
+                calls.refuse_missed([edit.site for edit, _ in edits])
+            finally:
+                # Were Ctrl-C to come before this, the outer block would still be gone through.
+                interrupts.hold()
+        finally:
+            try:
+                stack.close()
+            finally:
+                interrupts.release()
 
 
 @contextmanager

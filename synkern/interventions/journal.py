@@ -7,7 +7,6 @@ weights are what they would be without it.
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from synkern.interventions.interrupts import Interrupts
 from synkern.models.language_model import UnsupportedModelError, causal_lm
 from synkern.models.slices import Slice, refuse_quantised
 from synkern.models.upstream_linears import why_not_editable
@@ -59,7 +59,7 @@ def edited_weights(model: nn.Module, changes: Changes) -> Iterator[None]:
     """
     language_model = causal_lm(model)
     refuse_quantised(language_model)
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     edit = _Edit(changes, interrupts.let_through)
     try:
         try:
@@ -219,34 +219,3 @@ def _fingerprint(values: Tensor) -> int:
     """
     whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[values.dtype.itemsize]
     return int(values.contiguous().view(whole).sum(dtype=torch.int64))
-
-
-class _Interrupts:
-    """Keeps Ctrl-C back for a while, where Python makes an exception of it: in the main thread."""
-
-    def __init__(self) -> None:
-        self._usual: Any = None
-        self._came = False
-
-    def hold(self) -> None:
-        """Keep interrupts back until `release`."""
-        if threading.current_thread() is threading.main_thread():
-            usual = signal.getsignal(signal.SIGINT)
-            if callable(usual) and usual != self._note:
-                self._usual = usual
-                signal.signal(signal.SIGINT, self._note)
-
-    def let_through(self) -> None:
-        """Let one through that came."""
-        if self._came:
-            self._came = False
-            self._usual(signal.SIGINT, None)
-
-    def release(self) -> None:
-        """Keep none back any longer, and let one through that came."""
-        if self._usual is not None:
-            signal.signal(signal.SIGINT, self._usual)
-        self.let_through()
-
-    def _note(self, *_: Any) -> None:
-        self._came = True

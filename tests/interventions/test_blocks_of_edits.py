@@ -1,8 +1,10 @@
 """Blocks in which nodes are out: inside each other, left in any way, and never passed by."""
 
 import contextlib
+import itertools
 import os
 import signal
+import sys
 import threading
 
 import accelerate
@@ -13,7 +15,17 @@ from torch import nn
 
 from support.ablations import IDS, close, logits
 from support.tiny_models import build, build_experts, generate, hooks
-from synkern.interventions import Ablation, InterventionError, Scale, Zero, ablate
+from synkern.interventions import (
+    Ablation,
+    InterventionError,
+    Scale,
+    Zero,
+    ablate,
+    ablating,
+    calls,
+    edits,
+    interrupts,
+)
 from synkern.models import UnsupportedModelError, find_sites, nodes_of
 from synkern.recording import Responses, record
 
@@ -109,6 +121,49 @@ def test_after_an_interrupt_in_the_middle_of_a_call_nothing_is_left(model):
     handle.remove()
     assert hooks(model) == before
     assert torch.equal(logits(model), intact)
+
+
+def interrupted_at(line, model, ablation):
+    """Ctrl-C at the n-th line that a block runs before and after its body; if there are so many."""
+    run = itertools.count()
+    files = [module.__file__ for module in (ablating, calls, edits, interrupts)]
+
+    def trace(frame, event, _):
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line" and next(run) == line:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    usual = sys.gettrace()
+    try:
+        sys.settrace(trace)
+        with ablation.applied(["L0H0", "L2H1"]):
+            sys.settrace(usual)
+            logits(model)
+            sys.settrace(trace)
+    finally:
+        sys.settrace(usual)
+    return next(run) > line
+
+
+def test_an_interrupt_at_any_line_leaves_nothing(model):
+    before, ablation = hooks(model), Ablation(model)
+    stance, went_through = calls._STANCE, 0
+    usual = signal.getsignal(signal.SIGINT)
+    for line in itertools.count():
+        try:
+            if not interrupted_at(line, model, ablation):
+                break
+        except KeyboardInterrupt:
+            went_through += 1
+        else:
+            raise AssertionError(f"the interrupt at line {line} was swallowed")
+        assert hooks(model) == before, line
+        assert (stance.holders, stance.lock.locked()) == (0, False), line
+        assert not any(edits._CLAIMS.get(module) for module in model.modules()), line
+        assert signal.getsignal(signal.SIGINT) is usual, line
+    assert went_through == line > 50
 
 
 def test_what_cannot_be_attached_leaves_nothing(model, monkeypatch):

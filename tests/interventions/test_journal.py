@@ -11,7 +11,7 @@ import torch
 
 from support.ablations import close, logits
 from support.tiny_models import ARCHITECTURES, EXPERTS, build, build_experts
-from synkern.interventions import WeightsChangedError, ablate, edited_weights, journal
+from synkern.interventions import WeightsChangedError, ablate, edited_weights, interrupts, journal
 from synkern.models import Node, UnsupportedModelError, find_slices
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -227,7 +227,7 @@ def interrupted_at(line, model, changes):
     run = itertools.count()
 
     def trace(frame, event, _):
-        if frame.f_code.co_filename != journal.__file__:
+        if frame.f_code.co_filename not in (journal.__file__, interrupts.__file__):
             return None
         if event == "line" and next(run) == line:
             signal.raise_signal(signal.SIGINT)
@@ -283,7 +283,7 @@ def test_handlers_of_others_are_called_once_afterwards():
     usual = signal.signal(signal.SIGINT, lambda *_: seen.append(same(model, before)))
     try:
         with edited_weights(model, times(2, of_nodes(model, "L0H0"))):
-            held = journal._Interrupts()
+            held = interrupts.Interrupts()
             held.hold()
             signal.raise_signal(signal.SIGINT)
             assert seen == []
