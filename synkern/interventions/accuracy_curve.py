@@ -44,7 +44,8 @@ class AccuracyCurve:
         ranking: what the nodes were ranked by.
         kind: how nodes were taken out.
         nodes: labels of all nodes.
-        orders: by name, (draws, nodes) places of the nodes in the order in which they went.
+        orders: by name, (draws, nodes that have a score) their places, in the order in which
+            they went.
         counts: (points,) nodes taken out, from 0 and rising.
         right: by order, (draws, points, tasks).
     """
@@ -60,8 +61,8 @@ class AccuracyCurve:
 
     @property
     def shares(self) -> Floats:
-        """(points,) of the nodes, taken out."""
-        found: Floats = self.counts / len(self.nodes)
+        """(points,) of the nodes that have a score, taken out."""
+        found: Floats = self.counts / next(iter(self.orders.values())).shape[1]
         return found
 
     def accuracy(self, order: str) -> Floats:
@@ -205,8 +206,8 @@ def accuracy_curve(
         tokenizer: its tokenizer.
         tasks: see `synkern.tasks`.
         scores: (nodes,) of the nodes in the order of `synkern.models.nodes_of`, high is
-            synergistic; or `NodeScores`.
-        orders: in which nodes are taken out, see `orders_of`.
+            synergistic; or `NodeScores`. Nodes without one (NaN) always stay.
+        orders: in which nodes are taken out, see `orders_of`; not "norm".
         of: the kind of node, or several.
         kind: how, see `ablate`; "resample" has no counterpart in tasks and is refused.
         texts: that means are taken over, of kind "mean".
@@ -228,19 +229,19 @@ def accuracy_curve(
             "tasks have none of their own; use 'zero' or 'mean'"
         )
     judge = Judge(model, tokenizer, tasks, scoring)
-    ablation = Ablation(
-        model, of=of, kind=kind, texts=texts, batch_size=judge.scoring.batch_size
-    )
+    ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=judge.scoring.batch_size)
     nodes = ablation.nodes
     values, ranking = ranked(scores, nodes)
-    counts = _counts(len(nodes), step, to)
-    found = orders_of(values, groups_of(nodes), orders=orders, draws=draws, seed=seed)
+    # Nodes without a score have no place in an order: they stay.
+    among = np.isfinite(values)
+    counts = _counts(int(among.sum()), step, to)
+    found = orders_of(values, groups_of(nodes), names=orders, draws=draws, seed=seed, among=among)
     kept = Kept(
         file,
         {
             **judge.matters,
             "nodes": [str(node) for node in nodes],
-            "scores": values.tolist(),
+            "scores": digest(values.tolist()),
             "ranking": ranking,
             "orders": list(orders),
             "kind": str(kind),
@@ -249,7 +250,8 @@ def accuracy_curve(
             "seed": seed,
         },
     )
-    judge.keep(kept, 1 + len(found) * (len(counts) - 1), progress)
+    judge.keep(kept, progress)
+    judge.of = 1 + len(found) * (len(counts) - 1)
     judge(_NONE)
 
     def without(order: Order, count: int) -> str:

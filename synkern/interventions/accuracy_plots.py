@@ -87,9 +87,7 @@ def _bars(axes: Any, runs: Mapping[str, Floats], intact: float, floor: float) ->
     axes.set(title="By subset of nodes", ylabel="accuracy (%)", ylim=(0, None))
 
 
-def _by_level(
-    axes: Any, levels: Mapping[str, Mapping[str, float]], names: list[str]
-) -> None:
+def _by_level(axes: Any, levels: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
     x = np.arange(len(levels))
     for name, colour, line in [
         ("intact", "black", "-"),
@@ -97,10 +95,11 @@ def _by_level(
         ("floor", "black", ":"),
     ]:
         heights = [100 * each[name] for each in levels.values()]
-        axes.plot(x, heights, line, color=colour, marker="o", markersize=3, label=name)
+        marker = "" if name == "floor" else "o"
+        axes.plot(x, heights, line, color=colour, marker=marker, markersize=3, label=name)
     axes.set_xticks(x, labels=[level.removeprefix("level ") for level in levels])
     axes.set(title="By level of the tasks", xlabel="level", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=7, loc="lower left")
 
 
 def _sweep(
@@ -130,11 +129,9 @@ def curve_figure(
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with mpl.rc_context(_STYLE):
-        figure = Figure(
-            figsize=(3.7 * columns, 0.9 + 2.8 * rows), dpi=120, layout="constrained"
-        )
+        figure = Figure(figsize=(3.7 * columns, 0.9 + 2.8 * rows), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (name, (accuracies, floor)) in zip(grid.flat, panels.items(), strict=False):
             for order, each in accuracies.items():
                 mean, colour = 100 * each.mean(0), COLOURS[order]
@@ -159,7 +156,5 @@ def curve_figure(
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
-        )
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure

@@ -39,7 +39,9 @@ class Kept:
             return
         if not self._file.exists() or not self._file.stat().st_size:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(_line(head), encoding="utf-8")
+            begun = self._file.with_name(f"{self._file.name}.new")
+            begun.write_text(_line(head), encoding="utf-8")
+            begun.replace(self._file)
             return
         whole, end, cut = self._file.read_bytes().rpartition(b"\n")
         lines = self._parsed(whole)

@@ -11,20 +11,17 @@ from typing import Any
 import numpy as np
 
 from synkern._warnings import warn
-from synkern.interventions.kept import Kept
-from synkern.interventions.noise import perturb
+from synkern.interventions.kept import Kept, digest
+from synkern.interventions.noise import Noise, Perturbation, Scale
 from synkern.interventions.noised import INTACT, NoiseAccuracy, Sweep
 from synkern.interventions.problems import Problems
 from synkern.interventions.runs import Judge, groups_of, ranked
 from synkern.interventions.scoring import Scoring
 from synkern.interventions.subsets import SUBSETS, Subset, subsets_of
-from synkern.models.language_model import causal_lm
-from synkern.models.nodes import Kinds
-from synkern.models.slices import find_slices
 from synkern.tasks import Task
 
-ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5)
-"""Strengths of the noise that are tried on random subsets."""
+ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""Strengths of the noise that are tried on random subsets, until accuracy is past halfway down."""
 
 
 def noise_accuracy(
@@ -33,13 +30,13 @@ def noise_accuracy(
     tasks: Sequence[Task],
     scores: Any,
     *,
-    of: Kinds = "heads",
+    of: str = "heads",
     share: float = 0.25,
     draws: int = 5,
     noise_seeds: int = 3,
     alpha: float | None = None,
     alphas: Sequence[float] = ALPHAS,
-    scale: str = "slice",
+    scale: Scale = "slice",
     scoring: Scoring | str = "likelihood",
     seed: int = 0,
     file: str | os.PathLike[str] | None = None,
@@ -53,7 +50,7 @@ def noise_accuracy(
 
     The strength of the noise is chosen first, on random subsets of their own which are in no
     comparison: of `alphas` the one at which accuracy is nearest to halfway from intact to the
-    floor. It is fixed from then on.
+    floor; those above the first that takes it further down are not tried. It is fixed from then on.
 
     Args:
         model: a causal language model of transformers, or a module that holds one. Its weights are
@@ -62,12 +59,12 @@ def noise_accuracy(
         tasks: see `synkern.tasks`.
         scores: (nodes,) of the nodes in the order of `synkern.models.nodes_of`, high is
             synergistic; or `NodeScores`.
-        of: the kind of node, or several.
+        of: the kind of node.
         share: of the nodes in a subset, at most a half.
         draws: random and layer-matched subsets, each so many; and random ones to choose on.
         noise_seeds: of each subset.
         alpha: strength of the noise; None: chosen.
-        alphas: to choose from, rising.
+        alphas: to choose from.
         scale: what alpha is relative to, see `perturb`.
         scoring: how answers are judged, a `Scoring` or one of its methods.
         seed: of draws and noise.
@@ -81,23 +78,24 @@ def noise_accuracy(
     Warns:
         UserWarning: the intact model is at the floor, where noise cannot show.
     """
-    if (alpha is None) == (len(alphas) == 0):
-        raise ValueError(f"alpha = {alpha!r}, alphas = {alphas!r}: give one, or several to choose from")
+    if alpha is None and len(alphas) == 0:
+        raise ValueError("alphas: there are none to choose from; give several, or give alpha")
     judge = Judge(model, tokenizer, tasks, scoring)
-    nodes = tuple(find_slices(causal_lm(model), of))
+    perturbation = Perturbation(model, of=of)
+    nodes = perturbation.nodes
     values, ranking = ranked(scores, nodes)
     subsets_drawn = partial(
         subsets_of, values, groups_of(nodes), share=share, draws=_whole("draws", draws)
     )
     subsets = subsets_drawn(seed=seed)
-    tried = [] if alpha is not None else [_strength(each) for each in alphas]
+    tried = [] if alpha is not None else sorted(_strength(each) for each in alphas)
     seeds = range(seed, seed + _whole("noise_seeds", noise_seeds))
     kept = Kept(
         file,
         {
             **judge.matters,
             "nodes": [str(node) for node in nodes],
-            "scores": values.tolist(),
+            "scores": digest(values.tolist()),
             "ranking": ranking,
             "share": share,
             "draws": draws,
@@ -105,14 +103,16 @@ def noise_accuracy(
             "noise": {"alpha": alpha, "alphas": tried, "seeds": noise_seeds, "scale": scale},
         },
     )
-    judge.keep(kept, 1 + len(tried) * draws + len(subsets) * noise_seeds, progress)
+    judge.keep(kept, progress)
+    compared = len(subsets) * noise_seeds
+    judge.of = 1 + len(tried) * draws + compared
 
     def noised(subset: Subset, strength: float, noise: int, purpose: str = "") -> str:
         """Ask with noise in a subset; the name under which that is kept."""
-        name = f"{purpose}{subset.name} {subset.draw}, alpha {strength:g}, seed {noise}"
+        name = f"{purpose}{subset.name} {subset.draw}, alpha {strength!r}, seed {noise}"
         mask = np.zeros(len(nodes), np.bool_)
         mask[subset.nodes] = True
-        judge(name, perturb(model, mask, alpha=strength, seed=noise, scale=scale, of=of))
+        judge(name, perturbation.applied(mask, Noise(strength, noise, scale)))
         return name
 
     intact = judge(INTACT)
@@ -121,14 +121,17 @@ def noise_accuracy(
     if alpha is None:
         # Of other random subsets than those that are compared, or the choice would favour these.
         own = subsets_drawn(seed=seed + 1, names=("random",))
-        right = [
-            [judge.right(noised(one, each, seed + one.draw, "choice: ")) for one in own]
-            for each in tried
-        ]
-        sweep = Sweep(np.array(tried), np.array(right), (float(intact.mean()) + problems.floor) / 2)
-        alpha = sweep.chosen
+        target, right = (float(intact.mean()) + problems.floor) / 2, []
+        for each in tried:
+            right.append(judge.rights([noised(k, each, seed + k.draw, "choice: ") for k in own]))
+            if right[-1].mean() < target:
+                break  # Stronger noise leaves less still.
+        sweep = Sweep(np.array(tried[: len(right)]), np.array(right), target)
+        alpha, judge.of = sweep.chosen, judge.done + compared
     names = {
-        name: [[noised(one, alpha, noise) for noise in seeds] for one in subsets if one.name == name]
+        name: [
+            [noised(one, alpha, noise) for noise in seeds] for one in subsets if one.name == name
+        ]
         for name in SUBSETS
     }
     found = NoiseAccuracy(

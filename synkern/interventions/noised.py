@@ -35,6 +35,7 @@ _NAMED = {
     "random": "random ones",
     "layer_matched": "random ones of the same layers",
 }
+_HARMS = {-1: "more than", 0: "neither more nor less, as far as can be told, than", 1: "less than"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,8 @@ class Sweep:
     """How the strength of the noise was chosen: on random subsets alone.
 
     Attributes:
-        alphas: (alphas,) strengths, rising.
+        alphas: (alphas,) strengths that were tried, rising; none above the first that took accuracy
+            below the target.
         right: (alphas, draws, tasks), of random subsets that are in no comparison.
         target: the accuracy halfway from intact to the floor.
     """
@@ -111,7 +113,7 @@ class NoiseAccuracy:
     @property
     def size(self) -> int:
         """Nodes of a subset."""
-        return next(iter(self.subsets.values())).shape[1]
+        return int(self.subsets["synergy"].shape[1])
 
     @property
     def floor(self) -> float:
@@ -153,9 +155,7 @@ class NoiseAccuracy:
     @cached_property
     def of_synergy(self) -> dict[str, Difference]:
         """By other subset, accuracy with noise in the synergistic nodes less that with it there."""
-        synergy = self.right.get("synergy")
-        if synergy is None:
-            return {}
+        synergy = self.right["synergy"]
         return {
             name: paired_difference(synergy, each)
             for name, each in self.right.items()
@@ -177,8 +177,6 @@ class NoiseAccuracy:
 
         (1 + draws that are as low) / (1 + draws), one-sided: of five draws at least 1/6.
         """
-        if "synergy" not in self.right:
-            return {}
         return {
             name: below_draws(self.accuracy("synergy"), self.of_draws(name))
             for name, each in self.right.items()
@@ -231,28 +229,21 @@ class NoiseAccuracy:
 
     def _compared(self) -> list[str]:
         """How synergy compares with each other subset, and what follows from that."""
-        if not self.of_synergy:
-            return []
         # An interval without zero decides; all else is "no telling".
         signs = {
             name: -1 if each.high < 0 else int(each.low > 0)
             for name, each in self.of_synergy.items()
         }
-        words = {-1: "more than", 0: "neither more nor less, as far as can be told, than", 1: "less than"}
         parts = [
-            f"{words[signs[name]]} in {_NAMED[name]} ({each})"
+            f"{_HARMS[signs[name]]} in {_NAMED[name]} ({each})"
             for name, each in self.of_synergy.items()
         ]
-        harm = f"Noise in the synergistic nodes harms {'; '.join(parts)}."
+        verdict = "This does not support that the most synergistic nodes matter most."
         if all(sign < 0 for sign in signs.values()):
-            verdict = "That is what a synergistic core would do, and its layers alone do not give it."
-            if "layer_matched" not in signs:
-                verdict = "That is what a synergistic core would do; layers were not matched."
-        elif signs.get("random") == -1 and signs.get("layer_matched") == 0:
+            verdict = "So would a synergistic core, and the layers of its nodes do not explain it."
+        elif (signs["random"], signs["layer_matched"]) == (-1, 0):
             verdict = "It is no clearer than what any nodes of the same layers would give."
-        else:
-            verdict = "This does not support that the most synergistic nodes matter most."
-        return [harm, verdict]
+        return [f"Noise in the synergistic nodes harms {'; '.join(parts)}.", verdict]
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each condition: accuracy, spread, differences, tests; JSON."""
@@ -273,7 +264,7 @@ class NoiseAccuracy:
                 "draws": each.shape[0],
                 "seeds": each.shape[1],
                 "of_draws": self.of_draws(name).tolist(),
-                "overlap": self.overlap(name) if "synergy" in self.subsets else None,
+                "overlap": self.overlap(name),
                 "against_intact": [less.mean, less.low, less.high],
                 "mcnemar": {"lost": test.lost, "gained": test.gained, "p": test.p},
                 "truncated": _mean(self.truncated.get(name)),
@@ -295,9 +286,8 @@ class NoiseAccuracy:
             intact=self.accuracy(INTACT),
             floor=self.floor,
             levels={
-                level_name(level): {
-                    name: each.accuracy(name) for name in (INTACT, *self.right)
-                } | {"floor": each.floor}
+                level_name(level): {name: each.accuracy(name) for name in (INTACT, *self.right)}
+                | {"floor": each.floor}
                 for level, each in self.by("level").items()
             },
             sweep=None if sweep is None else (sweep.alphas, sweep.right.mean(-1)),

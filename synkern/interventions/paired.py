@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -74,9 +73,7 @@ class Difference:
 
     def __str__(self) -> str:
         """The difference in points, with its interval."""
-        return (
-            f"{100 * self.mean:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
-        )
+        return f"{100 * self.mean:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
 
 def paired_difference(
@@ -117,7 +114,7 @@ def paired_difference(
     step = max(1, _ROOM // problems)
     for first in range(0, resamples, step):
         count = min(step, resamples - first)
-        drawn = rng.multinomial(problems, np.full(problems, 1 / problems), count) / problems
+        drawn = rng.multinomial(problems, np.full(problems, 1 / problems), count).astype(float)
         found.append(_resampled(one, drawn, rng) - _resampled(other, drawn, rng))
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
@@ -129,16 +126,17 @@ def _resampled(right: Floats, problems: Floats, rng: np.random.Generator) -> Flo
 
     Args:
         right: of one condition.
-        problems: (resamples, problems), the share of each problem in each resample.
+        problems: (resamples, problems), how often each problem is in each resample.
         rng: draws draws and seeds.
     """
-    draws, seeds, _ = right.shape
+    draws, seeds, each = right.shape
     count = len(problems)
-    accuracies = np.einsum("rp,dsp->rds", problems, right, optimize=True)
+    # Whole numbers until the end, where right is: what does not differ, differs by zero.
+    sums = np.einsum("rp,dsp->rds", problems, right, optimize=True)
     of_draws = rng.multinomial(draws, np.full(draws, 1 / draws), count)
     # A draw that comes twice brings seeds drawn twice.
     times = rng.multinomial(of_draws * seeds, np.full(seeds, 1 / seeds))
-    found: Floats = (accuracies * times).sum((1, 2)) / (draws * seeds)
+    found: Floats = (sums * times).sum((1, 2)) / (draws * seeds * each)
     return found
 
 
@@ -149,7 +147,7 @@ def majority(right: Bools) -> Bools:
 
 
 def below_draws(value: float, draws: npt.ArrayLike) -> float:
-    """The chance that a value is so low among draws, if it were one more of them: (1 + n) / (k + 1).
+    """The chance that one more of some draws is so low as a value: (1 + n) / (1 + k).
 
     Args:
         value: of what is not drawn.

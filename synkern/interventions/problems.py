@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +59,10 @@ class Problems:
             ValueError: `what` is neither.
         """
         check.choice("what", what, ("level", "category"))
-        keys = self.levels if what == "level" else self.categories
-        return {key: np.flatnonzero(keys == key) for key in _sorted(keys.tolist())}
+        keys: npt.NDArray[Any] = self.levels if what == "level" else self.categories
+        return {key: np.flatnonzero(keys == key) for key in np.unique(keys).tolist()}
 
 
 def level_name(level: int) -> str:
     """What a level is called."""
     return f"level {level}" if level else "no level"
-
-
-def _sorted(keys: Iterable[Hashable]) -> list[Any]:
-    return sorted({*keys})  # type: ignore[type-var]  # all numbers, or all texts

@@ -28,6 +28,8 @@ class Judge:
     Attributes:
         tasks: that it asks.
         scoring: how it judges.
+        done: conditions that are done.
+        of: conditions that there will be, as far as is known.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Judge:
         self._model, self._tokenizer = model, tokenizer
         self._kept = Kept(None, {})
         self._progress: Callable[[int, int], None] = lambda done, of: None
-        self._of = self._done = 0
+        self.done = self.of = 0
 
     @property
     def matters(self) -> dict[str, Any]:
@@ -58,19 +60,16 @@ class Judge:
             **self.scoring.matters,
         }
 
-    def keep(self, kept: Kept, of: int, progress: Callable[[int, int], None]) -> None:
+    def keep(self, kept: Kept, progress: Callable[[int, int], None]) -> None:
         """Keep what is done from now on, and take from there what has been done.
 
         Args:
             kept: where.
-            of: conditions that there will be.
-            progress: called after each with how many are done, and of how many.
+            progress: called after each condition with `done` and `of`.
         """
-        self._kept, self._of, self._progress = kept, of, progress
+        self._kept, self._progress = kept, progress
 
-    def __call__(
-        self, name: str, condition: AbstractContextManager[Any] | None = None
-    ) -> Bools:
+    def __call__(self, name: str, condition: AbstractContextManager[Any] | None = None) -> Bools:
         """What is right, (tasks,), inside a condition; asked unless it is kept.
 
         Args:
@@ -84,8 +83,8 @@ class Judge:
             if scores.truncated is not None:
                 said["truncated"] = packed(scores.truncated)
             self._kept.add(name, said)
-        self._done += 1
-        self._progress(self._done, self._of)
+        self.done += 1
+        self._progress(self.done, self.of)
         return self.right(name)
 
     def right(self, name: str) -> Bools:
@@ -115,10 +114,9 @@ def ranked(scores: Any, nodes: Sequence[Node]) -> tuple[Floats, str]:
         nodes: that they are to be of, in this order.
 
     Raises:
-        ValueError: not one for each node, or of nodes of other names.
+        ValueError: not one for each node, of nodes of other names, or all missing.
     """
-    values = to_numpy(getattr(scores, "score", scores))
-    values = np.asarray(values, dtype=np.float64)
+    values = np.asarray(to_numpy(getattr(scores, "score", scores)), dtype=np.float64)
     if values.shape != (len(nodes),):
         raise ValueError(
             f"scores: shape {values.shape} for {len(nodes)} nodes, {nodes[0]} to {nodes[-1]}; "
@@ -127,11 +125,13 @@ def ranked(scores: Any, nodes: Sequence[Node]) -> tuple[Floats, str]:
     names = getattr(scores, "node_names", None)
     labels = tuple(str(node) for node in nodes)
     if names is not None and tuple(names) != labels:
-        other = next(k for k, (one, two) in enumerate(zip(names, labels, strict=True)) if one != two)
+        other = next(k for k, label in enumerate(labels) if names[k] != label)
         raise ValueError(
             f"scores: number {other} is of {names[other]}, and the model's node there is "
             f"{labels[other]}; give scores of the nodes of this model, in its order"
         )
+    if not np.isfinite(values).any():
+        raise ValueError("scores: no node has one; there is nothing to order the nodes by")
     return values, str(getattr(scores, "ranking", "the scores given"))
 
 

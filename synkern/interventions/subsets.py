@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,6 @@ Ints = npt.NDArray[np.int64]
 SUBSETS = ("synergy", "redundancy", "random", "layer_matched")
 """What is compared, always with the same number of nodes: the nodes with the highest scores, those
 with the lowest, any, and any with as many in every layer as the first."""
-
-DRAWN = SUBSETS[2:]
-"""Those that are drawn, several times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +51,7 @@ def subset_size(share: float, count: int) -> int:
 
 def subsets_of(
     scores: npt.ArrayLike,
-    layers: Sequence[Any] | npt.NDArray[Any],
+    layers: npt.ArrayLike,
     *,
     share: float = 0.25,
     draws: int = 5,
@@ -65,7 +61,8 @@ def subsets_of(
     """The subsets of nodes to compare, each of the same size.
 
     Args:
-        scores: (nodes,), high is synergistic.
+        scores: (nodes,), high is synergistic. Nodes without one (NaN) are in no subset, and the
+            share is one of the others.
         layers: (nodes,), the layer of each.
         share: of the nodes, at most a half.
         draws: of "random" and of "layer_matched".
@@ -73,14 +70,10 @@ def subsets_of(
         names: some of `SUBSETS`.
     """
     values = np.asarray(scores, dtype=np.float64)
-    size = subset_size(share, len(values))
-    orders = orders_of(values, np.asarray(layers), orders=names, draws=draws, seed=seed)
+    among = np.isfinite(values)
+    size = subset_size(share, int(among.sum()))
+    orders = orders_of(values, layers, names=names, draws=draws, seed=seed, among=among)
     return tuple(
         Subset(order.name, order.draw, np.sort(np.asarray(order.nodes[:size], dtype=np.int64)))
         for order in orders
     )
-
-
-def shared(subset: Subset, other: Subset) -> float:
-    """The share of a subset's nodes that are in another."""
-    return float(np.isin(subset.nodes, other.nodes).mean())
