@@ -6,33 +6,45 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.interventions.ablating import Ablation, ablate
-    from synkern.interventions.curve_of_accuracy import AccuracyCurve, accuracy_curve
+    from synkern.interventions.accuracy import noise_accuracy
     from synkern.interventions.calls import InterventionError
     from synkern.interventions.chosen import chosen_nodes
+    from synkern.interventions.curve import AblationCurve
+    from synkern.interventions.curve_of_accuracy import AccuracyCurve, accuracy_curve
     from synkern.interventions.edits import Edit, Scale, Zero
+    from synkern.interventions.effects import Effects, TeacherForced, effects_of
     from synkern.interventions.journal import WeightsChangedError, edited_weights
+    from synkern.interventions.measuring import ablation_curve
     from synkern.interventions.noise import Noise, Perturbation, perturb
-    from synkern.interventions.accuracy import noise_accuracy
     from synkern.interventions.noised import NoiseAccuracy
+    from synkern.interventions.orders import ORDERS, Order, orders_of
     from synkern.interventions.scoring import Scoring
 
 __all__ = [
+    "ORDERS",
     "Ablation",
+    "AblationCurve",
     "AccuracyCurve",
     "Edit",
+    "Effects",
     "InterventionError",
     "Noise",
     "NoiseAccuracy",
+    "Order",
     "Perturbation",
     "Scale",
     "Scoring",
+    "TeacherForced",
     "WeightsChangedError",
     "Zero",
     "ablate",
+    "ablation_curve",
     "accuracy_curve",
     "chosen_nodes",
     "edited_weights",
+    "effects_of",
     "noise_accuracy",
+    "orders_of",
     "perturb",
 ]
 
@@ -41,21 +53,29 @@ if not TYPE_CHECKING:
         __name__,
         {
             "Ablation": "ablating",
+            "AblationCurve": "curve",
             "AccuracyCurve": "curve_of_accuracy",
             "Edit": "edits",
+            "Effects": "effects",
             "InterventionError": "calls",
             "Noise": "noise",
             "NoiseAccuracy": "noised",
+            "ORDERS": "orders",
+            "Order": "orders",
             "Perturbation": "noise",
             "Scale": "edits",
             "Scoring": "scoring",
+            "TeacherForced": "effects",
             "WeightsChangedError": "journal",
             "Zero": "edits",
             "ablate": "ablating",
+            "ablation_curve": "measuring",
             "accuracy_curve": "curve_of_accuracy",
             "chosen_nodes": "chosen",
             "edited_weights": "journal",
+            "effects_of": "effects",
             "noise_accuracy": "accuracy",
+            "orders_of": "orders",
             "perturb": "noise",
         },
     )
