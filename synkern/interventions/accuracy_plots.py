@@ -10,17 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from synkern.interventions.plotting import STYLES
+
 Floats = npt.NDArray[np.float64]
 
-# Okabe and Ito's colours, told apart by every kind of colour vision.
-COLOURS = {
-    "synergy": "#D55E00",
-    "redundancy": "#0072B2",
-    "random": "#666666",
-    "layer_matched": "#009E73",
-    "layer_only": "#CC79A7",
-    "norm": "#E69F00",
-}
 _STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -72,12 +65,12 @@ def _bars(axes: Any, runs: Mapping[str, Floats], intact: float, floor: float) ->
     for place, (name, each) in enumerate(runs.items()):
         draws, seeds = each.shape
         spread = 100 * each.std(ddof=1) if each.size > 1 else 0.0
-        axes.bar(place, 100 * each.mean(), 0.7, color=COLOURS[name], alpha=0.45)
+        axes.bar(place, 100 * each.mean(), 0.7, color=STYLES[name][0], alpha=0.45)
         axes.errorbar(place, 100 * each.mean(), spread, color="black", capsize=4, linewidth=1)
         # Draws side by side, the seeds of each above one another.
         x = place + (np.arange(draws) - (draws - 1) / 2) * 0.5 / max(draws, 1)
         dots = np.repeat(x, seeds)
-        axes.plot(dots, 100 * each.ravel(), "o", color=COLOURS[name], markersize=3)
+        axes.plot(dots, 100 * each.ravel(), "o", color=STYLES[name][0], markersize=3)
     axes.axhline(100 * intact, color="black", linewidth=1.2)
     axes.axhline(100 * floor, color="black", linewidth=0.9, linestyle=":")
     end = len(runs) - 0.5
@@ -91,7 +84,7 @@ def _by_level(axes: Any, levels: Mapping[str, Mapping[str, float]], names: list[
     x = np.arange(len(levels))
     for name, colour, line in [
         ("intact", "black", "-"),
-        *((name, COLOURS[name], "-") for name in names),
+        *((name, STYLES[name][0], "-") for name in names),
         ("floor", "black", ":"),
     ]:
         heights = [100 * each[name] for each in levels.values()]
@@ -105,8 +98,8 @@ def _by_level(axes: Any, levels: Mapping[str, Mapping[str, float]], names: list[
 def _sweep(
     axes: Any, alphas: Floats, accuracies: Floats, *, intact: float, floor: float, target: Any
 ) -> None:
-    axes.plot(alphas, 100 * accuracies, "o", color=COLOURS["random"], markersize=3)
-    axes.plot(alphas, 100 * accuracies.mean(1), "-", color=COLOURS["random"], linewidth=1.6)
+    axes.plot(alphas, 100 * accuracies, "o", color=STYLES["random"][0], markersize=3)
+    axes.plot(alphas, 100 * accuracies.mean(1), "-", color=STYLES["random"][0], linewidth=1.6)
     axes.axhline(100 * intact, color="black", linewidth=1.2)
     axes.axhline(100 * floor, color="black", linewidth=0.9, linestyle=":")
     axes.axhline(100 * target, color="black", linewidth=0.9, linestyle="--")
@@ -134,7 +127,7 @@ def curve_figure(
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (name, (accuracies, floor)) in zip(grid.flat, panels.items(), strict=False):
             for order, each in accuracies.items():
-                mean, colour = 100 * each.mean(0), COLOURS[order]
+                mean, colour = 100 * each.mean(0), STYLES[order][0]
                 axes.plot(100 * shares, mean, "-", color=colour, linewidth=1.6, label=order)
                 if len(each) > 1:
                     spread = 100 * each.std(0, ddof=1)

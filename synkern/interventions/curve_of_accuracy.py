@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from synkern.interventions.ablating import Ablation
+from synkern.interventions.curve_file import PointsFile, digest
+from synkern.interventions.curve_statistics import area_weights, permutation_p
 from synkern.interventions.edits import Edit
-from synkern.interventions.kept import Kept, digest
-from synkern.interventions.orders import Order, orders_of
-from synkern.interventions.paired import Difference, below_draws, paired_difference
+from synkern.interventions.judging import Judge, groups_of
+from synkern.interventions.measuring import content_of, distinct_sets, points_of, rankings_of
+from synkern.interventions.orders import orders_of
+from synkern.interventions.paired import Difference, paired_difference
 from synkern.interventions.problems import Ints, Problems, level_name
-from synkern.interventions.runs import Judge, groups_of, ranked
 from synkern.interventions.scoring import Scoring
 from synkern.models.nodes import Kinds
 from synkern.recording.responses import Responses
@@ -31,7 +33,8 @@ Floats = npt.NDArray[np.float64]
 
 ORDERS = ("synergy", "redundancy", "random", "layer_matched")
 
-_NONE = "no nodes"
+_POINTS = 10
+"""Of a curve, about, unless asked otherwise."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,9 +80,8 @@ class AccuracyCurve:
 
     def _areas(self, order: str) -> Floats:
         """(draws, tasks), of each task the share of the curve along which it is right."""
-        steps = np.diff(self.counts) / (self.counts[-1] - self.counts[0])
-        middles = (self.right[order][:, :-1].astype(float) + self.right[order][:, 1:]) / 2
-        found: Floats = np.einsum("p,dpt->dt", steps, middles)
+        weights = area_weights(self.shares, float(self.shares[-1])) / self.shares[-1]
+        found: Floats = np.einsum("p,dpt->dt", weights, self.right[order])
         # Sums of weights that are 1 but for rounding.
         return np.clip(found, 0, 1)
 
@@ -105,7 +107,7 @@ class AccuracyCurve:
             return {}
         synergy = float(self.area("synergy")[0])
         return {
-            name: below_draws(synergy, self.area(name))
+            name: permutation_p(-synergy, -self.area(name))
             for name, each in self.right.items()
             if len(each) > 1
         }
@@ -197,7 +199,7 @@ def accuracy_curve(
     scoring: Scoring | str = "likelihood",
     seed: int = 0,
     file: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> AccuracyCurve:
     """Measure accuracy on tasks while nodes are taken out in the order of their scores, and others.
 
@@ -217,81 +219,57 @@ def accuracy_curve(
         scoring: how answers are judged, a `Scoring` or one of its methods.
         seed: of the draws.
         file: points are kept there as they are done, and the same call goes on from there.
-        progress: called after each point with how many are done, and of how many.
+        progress: called with the number of sets of nodes that are done and that of all: before
+            the first, and after each.
 
     Raises:
         UnsupportedModelError: (a ValueError) no such nodes.
-        ValueError: an argument that cannot be used; a file of another curve.
+        ValueError: an argument that cannot be used; a file of another call.
+        OSError: the file cannot be read or written.
     """
     if kind == "resample":
         raise ValueError(
             "kind: 'resample' takes a node's output from another text at the same position, and "
             "tasks have none of their own; use 'zero' or 'mean'"
         )
-    judge = Judge(model, tokenizer, tasks, scoring)
+    judge = Judge.of(model, tokenizer, tasks, scoring)
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=judge.scoring.batch_size)
-    nodes = ablation.nodes
-    values, ranking = ranked(scores, nodes)
+    labels = tuple(node.label for node in ablation.nodes)
+    ((ranking, values),) = rankings_of(scores, labels).items()
     # Nodes without a score have no place in an order: they stay.
-    among = np.isfinite(values)
-    counts = _counts(int(among.sum()), step, to)
-    found = orders_of(values, groups_of(nodes), names=orders, draws=draws, seed=seed, among=among)
-    kept = Kept(
-        file,
-        {
-            **judge.matters,
-            "nodes": [str(node) for node in nodes],
-            "scores": digest(values.tolist()),
-            "ranking": ranking,
-            "orders": list(orders),
-            "kind": str(kind),
-            "texts": None if texts is None else digest(texts.prompts, texts.responses),
-            "draws": draws,
-            "seed": seed,
-        },
-    )
-    judge.keep(kept, progress)
-    judge.of = 1 + len(found) * (len(counts) - 1)
-    judge(_NONE)
-
-    def without(order: Order, count: int) -> str:
-        """Ask without the first nodes of an order; the name under which that is kept."""
-        if count == 0:
-            return _NONE
-        mask = np.zeros(len(nodes), np.bool_)
-        mask[order.nodes[:count]] = True
-        name = f"{order.name} {order.draw}, {count} nodes"
-        judge(name, ablation.applied(mask))
-        return name
-
-    names = {
-        name: [[without(one, k) for k in counts.tolist()] for one in found if one.name == name]
-        for name in orders
+    among = np.isfinite(np.asarray(values, dtype=np.float64))
+    layers = groups_of(ablation.nodes)
+    found = orders_of(values, layers, names=orders, draws=draws, seed=seed, among=among)
+    width = max(1, round(to * among.sum() / _POINTS)) if step is None and to > 0 else step
+    counts = points_of(int(among.sum()), width, to)
+    masks, sets = distinct_sets(found, counts, len(labels))
+    call = {
+        **judge.call,
+        "of": of if isinstance(of, str) else list(of),
+        "nodes": digest([" ".join(labels).encode()]),
+        "kind": kind if isinstance(kind, str) else content_of(kind),
+        "texts": None if texts is None else content_of(texts),
+        "nodes out at each point": counts.tolist(),
+        **{f"order {one.name}, draw {one.draw}": digest([one.nodes.tobytes()]) for one in found},
     }
+    with PointsFile(file, call, judge.record) as points:
+        for number, (mask,) in enumerate(masks):
+            if progress is not None:
+                progress(number, len(masks))
+            if number not in points.found:
+                with ablation.applied(mask):
+                    answers = judge.asked()
+                points.add(number, answers)
+        if progress is not None:
+            progress(len(masks), len(masks))
+        right = np.array([points.found[number]["right"] for number in range(len(masks))])
     return AccuracyCurve(
-        problems=Problems.of(judge.tasks, judge.scoring),
+        problems=judge.problems,
         method=judge.scoring.method,
         ranking=ranking,
-        kind=str(kind),
-        nodes=tuple(str(node) for node in nodes),
+        kind=kind if isinstance(kind, str) else repr(kind),
+        nodes=labels,
         orders={n: np.array([one.nodes for one in found if one.name == n]) for n in orders},
         counts=counts,
-        right={name: judge.rights(each) for name, each in names.items()},
+        right={n: right[sets[[one.name == n for one in found]]] for n in orders},
     )
-
-
-def _counts(nodes: int, step: int | None, to: float) -> Ints:
-    """(points,) numbers of nodes from 0 to a share of them, the last step shorter if need be.
-
-    Raises:
-        ValueError: no step, or no share, of at least one node.
-    """
-    last = round(to * nodes) if 0 < to <= 1 else 0
-    if last < 1:
-        raise ValueError(
-            f"to must be a share of the {nodes} nodes, at least one of them and at most 1; got {to}"
-        )
-    width = max(1, round(last / 10)) if step is None else step
-    if not isinstance(width, int) or width < 1:
-        raise ValueError(f"step must be a whole number, 1 or more; got {step!r}")
-    return np.unique([*range(0, last, width), last]).astype(np.int64)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from synkern.interventions.curve_statistics import permutation_p
 from synkern.interventions.paired import (
     Difference,
     McNemar,
-    below_draws,
     majority,
     mcnemar,
     paired_difference,
@@ -178,7 +178,7 @@ class NoiseAccuracy:
         (1 + draws that are as low) / (1 + draws), one-sided: of five draws at least 1/6.
         """
         return {
-            name: below_draws(self.accuracy("synergy"), self.of_draws(name))
+            name: permutation_p(-self.accuracy("synergy"), -self.of_draws(name))
             for name, each in self.right.items()
             if len(each) > 1
         }

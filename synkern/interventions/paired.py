@@ -146,17 +146,6 @@ def majority(right: Bools) -> Bools:
     return found
 
 
-def below_draws(value: float, draws: npt.ArrayLike) -> float:
-    """The chance that one more of some draws is so low as a value: (1 + n) / (1 + k).
-
-    Args:
-        value: of what is not drawn.
-        draws: (k,) of the draws; n of them are not higher.
-    """
-    each = np.asarray(draws, dtype=np.float64)
-    return (1 + int((each <= value).sum())) / (len(each) + 1)
-
-
 def _right(name: str, right: Any) -> Bools:
     array = np.asarray(right)
     if array.dtype != np.bool_:

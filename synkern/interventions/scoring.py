@@ -55,7 +55,7 @@ class Scoring:
         return [1 / len(task.choices) for task in tasks]
 
     @property
-    def matters(self) -> dict[str, Any]:
+    def call(self) -> dict[str, Any]:
         """What the scores depend on, as JSON has it."""
         if self.method != "exact match":
             return {"method": self.method}

@@ -48,39 +48,51 @@ def test_nodes_without_a_score_stay(model, letters):
     assert not np.isin([2, 4], curve.orders["random"]).any()
 
 
-def test_it_goes_on_where_it_was_ended(model, letters, tmp_path):
+def test_it_goes_on_where_it_was_ended(model, letters, tmp_path, monkeypatch):
     options = {"step": 1, "to": 0.5, "draws": 1}
     whole = accuracy_curve(model, letters, TASKS, SCORES, **options)
-    file = tmp_path / "points.jsonl"
+    asked, told = [], []
+
+    def counted(*arguments):
+        asked.append(1)
+        return likelihood_score(*arguments)
 
     def ended(done, of):
-        assert of == 17
         if done == 9:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr("synkern.tasks.likelihood_score", counted)
+    file = tmp_path / "points"
     with pytest.raises(KeyboardInterrupt):
         accuracy_curve(model, letters, TASKS, SCORES, file=file, progress=ended, **options)
-    lines = len(file.read_text().splitlines())
-    assert lines == 10
-    again = accuracy_curve(model, letters, TASKS, SCORES, file=file, **options)
-    # A head, nothing taken out, and four points of each of four orders.
-    assert len(file.read_text().splitlines()) == 18
+    assert len(asked) == 9
+    again = accuracy_curve(
+        model,
+        letters,
+        TASKS,
+        SCORES,
+        file=file,
+        progress=lambda *each: told.append(each),
+        **options,
+    )
+    # Nothing taken out, and four points of each of four orders, but for sets that are the same.
+    sets = len(asked)
+    assert 13 <= sets <= 17
+    assert told == [(done, sets) for done in range(sets + 1)]
     for name, each in whole.right.items():
         assert again.right[name].tolist() == each.tolist()
-    # Further points of the same orders are added to those that are there.
-    further = accuracy_curve(model, letters, TASKS, SCORES, file=file, step=1, to=1, draws=1)
-    assert len(file.read_text().splitlines()) == 18 + 16
-    assert further.right["synergy"][:, :5].tolist() == whole.right["synergy"].tolist()
+    with pytest.raises(ValueError, match="another call .*order synergy, draw 0"):
+        accuracy_curve(model, letters, TASKS, -SCORES, file=file, **options)
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
         ({"kind": "resample"}, "tasks have none of their own; use 'zero' or 'mean'"),
-        ({"to": 0}, "to must be a share of the 8 nodes"),
-        ({"to": 1.1}, "to must be a share"),
-        ({"to": 0.01}, "at least one of them"),
-        ({"step": 0}, "step must be a whole number"),
+        ({"to": 0}, "to: 0 of 8 nodes"),
+        ({"to": 1.1}, "to: 1.1 of 8 nodes"),
+        ({"to": 0.01}, "to: 0.01 of 8 nodes"),
+        ({"step": 0}, "step: 0; give a whole number"),
         ({"orders": ("best",)}, "'best' is no order"),
     ],
 )

@@ -7,7 +7,6 @@ import pytest
 
 from synkern.interventions.paired import (
     McNemar,
-    below_draws,
     majority,
     mcnemar,
     paired_difference,
@@ -85,12 +84,6 @@ def test_majority_of_runs():
     right = np.array([[[1, 1, 0, 0]], [[1, 0, 0, 1]], [[1, 1, 0, 0]]], bool)
     assert majority(right).tolist() == [True, True, False, False]
     assert majority(right[:2]).tolist() == [True, False, False, False]
-
-
-def test_a_value_below_all_draws_is_one_more_of_them():
-    assert below_draws(0.1, [0.2, 0.3, 0.4]) == 1 / 4
-    assert below_draws(0.3, [0.2, 0.3, 0.4]) == 3 / 4
-    assert below_draws(0.9, [0.2, 0.3, 0.4]) == 1
 
 
 @pytest.mark.parametrize(
