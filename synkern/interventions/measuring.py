@@ -22,7 +22,7 @@ from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean
 from synkern.interventions.orders import ORDERS, Order, of_scores, orders_of
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, Node, find_sites
-from synkern.recording.responses import Responses
+from synkern.recording.responses import Responses, responses_of
 
 Masks = NDArray[np.bool_]
 Scores: TypeAlias = Any
@@ -32,7 +32,7 @@ either."""
 
 def ablation_curve(
     model: Any,
-    texts: Responses,
+    texts: Any,
     scores: Scores,
     *,
     orders: Sequence[str] = ORDERS,
@@ -57,7 +57,8 @@ def ablation_curve(
 
     Args:
         model: a causal language model of transformers, or a module that holds one.
-        texts: prompts and responses, which are never generated again.
+        texts: prompts and responses, which are never generated again: `Responses`, or a
+            `Recording` or `Answers` that hold some.
         scores: by which nodes are ranked, (nodes,), in order of the nodes of `of`: `NodeScores`, an
             array, or a mapping from names of rankings to either. The first decides the orders; each
             further one adds an order, `synergy by NAME`.
@@ -88,12 +89,14 @@ def ablation_curve(
         UnsupportedModelError: (a ValueError) the nodes of this model cannot be found.
         ValueError: scores that do not fit the nodes, or that nodes in `among` do not have; options
             that make no sense; a `file` of another call; what `TeacherForced` refuses.
+        TypeError, RecordingError: `texts` hold no tokens.
         MemoryError: as `TeacherForced`.
         OSError: the file cannot be read or written.
 
     Warns:
         UserWarning: the intact model does not repeat itself bit for bit.
     """
+    texts = responses_of(texts)
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size)
     reader = TeacherForced(model, texts, batch_size=batch_size)
     labels = tuple(node.label for node in ablation.nodes)
