@@ -19,12 +19,10 @@ from synkern.interventions.judging import Judge, groups_of
 from synkern.interventions.measuring import rankings_of
 from synkern.interventions.noise import Noise, Perturbation, SpreadOf
 from synkern.interventions.noised import INTACT, NoiseAccuracy, Sweep
+from synkern.interventions.options import ALPHAS
 from synkern.interventions.scoring import Scoring
 from synkern.interventions.subsets import SUBSETS, Subset, subsets_of
 from synkern.tasks import Task
-
-ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""Strengths of the noise that are tried on random subsets, until accuracy is past halfway down."""
 
 
 def noise_accuracy(
@@ -163,7 +161,7 @@ class _Run:
                 ]
             )
         arrays = {name: np.array(each) for name, each in cells.items()}
-        exact = self.judge.scoring.method == "exact match"
+        exact = self.judge.scoring.method == "exact_match"
         return NoiseAccuracy(
             problems=problems,
             method=self.judge.scoring.method,

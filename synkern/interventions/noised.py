@@ -276,8 +276,12 @@ class NoiseAccuracy:
             rows.append(row)
         return rows
 
-    def plot(self) -> Figure:
-        """Accuracy by subset, by level, and by strength of the noise where that was chosen."""
+    def plot(self, title: str | None = None) -> Figure:
+        """Accuracy by subset, by level, and by strength of the noise where that was chosen.
+
+        Args:
+            title: of the whole figure; None: what was done.
+        """
         from synkern.interventions.accuracy_plots import noise_figure  # noqa: PLC0415  matplotlib
 
         sweep = self.sweep
@@ -292,7 +296,8 @@ class NoiseAccuracy:
             },
             sweep=None if sweep is None else (sweep.alphas, sweep.right.mean(-1)),
             target=None if sweep is None else sweep.target,
-            title=(
+            title=title
+            or (
                 f"Noise (alpha {self.alpha:g}) in {self.size} of {len(self.nodes)} nodes by "
                 f"{self.ranking}, {len(self.problems)} tasks by {self.method}"
             ),

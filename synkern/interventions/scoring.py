@@ -8,9 +8,10 @@ from typing import Any
 
 import synkern._checks as check
 from synkern import tasks as tasks_of_models
+from synkern.interventions.options import SCORING_NAMES
 from synkern.tasks import Scores, Task
 
-METHODS = ("likelihood", "likelihood per token", "exact match")
+METHODS = SCORING_NAMES
 """How a task is judged: the answer against its distractors, or what the model writes."""
 
 
@@ -19,8 +20,9 @@ class Scoring:
     r"""A way to judge answers; called with a model, its tokenizer and tasks it gives `Scores`.
 
     Attributes:
-        method: "likelihood": is the right answer more likely than each distractor; "likelihood per
-            token": the same by the mean over tokens; "exact match": does the model write it.
+        method: "likelihood": is the right answer more likely than each distractor;
+            "likelihood_per_token": the same by the mean over tokens; "exact_match": does the model
+            write it.
         batch_size: texts at a time.
         max_new_tokens: of exact match, the most tokens of a text: one that has not ended then is
             wrong, and counted as truncated. GSM8K and MATH need some 512.
@@ -41,7 +43,7 @@ class Scoring:
 
     def __call__(self, model: Any, tokenizer: Any, tasks: Sequence[Task]) -> Scores:
         """Judge a model; raises what `tasks.likelihood_score` and `tasks.exact_match` do."""
-        if self.method == "exact match":
+        if self.method == "exact_match":
             return tasks_of_models.exact_match(
                 model, tokenizer, tasks, self.max_new_tokens, self.batch_size, self.stop
             )
@@ -50,14 +52,14 @@ class Scoring:
 
     def floors(self, tasks: Sequence[Task]) -> list[float]:
         """Of each task, how often one is right who knows nothing: of likelihoods, who guesses."""
-        if self.method == "exact match":
+        if self.method == "exact_match":
             return [0.0] * len(tasks)
         return [1 / len(task.choices) for task in tasks]
 
     @property
     def call(self) -> dict[str, Any]:
         """What the scores depend on, as JSON has it."""
-        if self.method != "exact match":
+        if self.method != "exact_match":
             return {"method": self.method}
         return {
             "method": self.method,

@@ -129,7 +129,7 @@ def test_it_goes_on_where_it_was_ended(model, letters, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:the intact model has")
 def test_texts_that_are_cut_short_are_wrong_and_counted(scholar):
-    way = Scoring("exact match", max_new_tokens=2)
+    way = Scoring("exact_match", max_new_tokens=2)
     found = noise_accuracy(
         scholar.model, scholar.tokenizer, scholar.tasks, SCORES, alpha=0.25, scoring=way, **FEW
     )
