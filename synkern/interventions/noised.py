@@ -235,7 +235,7 @@ class NoiseAccuracy:
             for name, each in self.of_synergy.items()
         }
         parts = [
-            f"{_HARMS[signs[name]]} in {_NAMED[name]} ({each})"
+            f"{_HARMS[signs[name]]} in {_NAMED[name]} (accuracy {each})"
             for name, each in self.of_synergy.items()
         ]
         verdict = "This does not support that the most synergistic nodes matter most."
