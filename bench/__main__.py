@@ -6,6 +6,7 @@ neurons              means by node of 46,080 nodes, all their pairs    results/n
 study                the recorder's overhead; stages of a study        results/study.json
 recording            the recorder's overhead by kind of node           results/recording.json
 ablation             a point of an ablation curve over a bare pass     results/ablation.json
+perturbation         noise, and ablation, against accuracy on tasks    results/perturbation.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
@@ -151,6 +152,22 @@ def ablation(options: argparse.Namespace) -> int:
     return int(found["over"][suite.ALL_LOGITS][suite.SOME_OUT]["overhead"] > 0.15)
 
 
+def perturbation(options: argparse.Namespace) -> int:
+    """Measure what the small models lose with noise in nodes and without nodes, and save."""
+    from bench.suites import perturbation as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found, figures = suite.measure(options.models, options.work, _say(), asked=options.asked)
+    run.tables = {"perturbation": found}
+    run.save(options.out or RESULTS / "perturbation.json")
+    folder = options.out.parent if options.out else RESULTS.parent / "figures"
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        figure.savefig(path)
+        print(path)
+    return 0
+
+
 def busy(options: argparse.Namespace) -> int:
     """Measure a study on a quiet machine and on a busy one, and save."""
     from bench.harness import busy as suite  # noqa: PLC0415
@@ -265,6 +282,12 @@ def main() -> int:
     one.add_argument("--rounds", type=int, default=12, help="of all of it, in turns")
     one.set_defaults(run=ablation)
 
+    one = commands.add_parser("perturbation", help=perturbation.__doc__)
+    one.add_argument("--models", type=Path, required=True, help="folder of bench.small_models")
+    one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
+    one.add_argument("--asked", type=int, default=800, help="tasks to draw")
+    one.set_defaults(run=perturbation)
+
     one = commands.add_parser("busy", help=busy.__doc__)
     one.add_argument("--loops", type=int, default=2, help="processes that never rest")
     one.add_argument("--spinning", action="store_true", help="let waiting threads spin")
@@ -287,7 +310,16 @@ def main() -> int:
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
-    for name in ("accuracy", "scaling", "neurons", "study", "recording", "ablation", "busy"):
+    for name in (
+        "accuracy",
+        "scaling",
+        "neurons",
+        "study",
+        "recording",
+        "ablation",
+        "perturbation",
+        "busy",
+    ):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     return int(options.run(options))
