@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -242,6 +243,14 @@ def smoke(options: argparse.Namespace) -> int:
     return int(any(r["broken"] for r in rows))
 
 
+def _add_perturbation(commands: Any) -> None:
+    one = commands.add_parser("perturbation", help=perturbation.__doc__)
+    one.add_argument("--models", type=Path, required=True, help="folder of bench.small_models")
+    one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
+    one.add_argument("--asked", type=int, default=600, help="tasks to draw")
+    one.set_defaults(run=perturbation)
+
+
 def main() -> int:
     """Run a command."""
     parser = argparse.ArgumentParser(
@@ -282,12 +291,7 @@ def main() -> int:
     one.add_argument("--rounds", type=int, default=12, help="of all of it, in turns")
     one.set_defaults(run=ablation)
 
-    one = commands.add_parser("perturbation", help=perturbation.__doc__)
-    one.add_argument("--models", type=Path, required=True, help="folder of bench.small_models")
-    one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
-    one.add_argument("--asked", type=int, default=800, help="tasks to draw")
-    one.set_defaults(run=perturbation)
-
+    _add_perturbation(commands)
     one = commands.add_parser("busy", help=busy.__doc__)
     one.add_argument("--loops", type=int, default=2, help="processes that never rest")
     one.add_argument("--spinning", action="store_true", help="let waiting threads spin")

@@ -32,9 +32,11 @@ KINDS = {"dense": ("heads",), "moe": ("heads", "experts")}
 
 RANKINGS = ("mean_difference", "rank_difference")
 PROMPTS = 60
-DRAWS = 10
+DRAWS = 5
 NOISE_SEEDS = 3
 _BATCH = 64
+_OF_CURVE = 3
+"""Draws of an ablation curve, at most: it has many points."""
 
 
 def measure(
@@ -42,7 +44,7 @@ def measure(
     work: Path,
     say: Callable[[str], None],
     *,
-    asked: int = 800,
+    asked: int = 600,
     draws: int = DRAWS,
     noise_seeds: int = NOISE_SEEDS,
     prompts: int = PROMPTS,
@@ -147,7 +149,7 @@ class _Measured:
             self.given,
             scores[first],
             of=self.kind,
-            draws=max(1, draws // 2),
+            draws=min(draws, _OF_CURVE),
             scoring=Scoring(batch_size=_BATCH),
             file=self.file.with_name(f"{self.file.name}-curve"),
         )
