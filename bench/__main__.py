@@ -205,6 +205,7 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.suites import ablation as points  # noqa: PLC0415
     from bench.suites import accuracy as errors  # noqa: PLC0415
     from bench.suites import neurons as many  # noqa: PLC0415
+    from bench.suites import perturbation as noise  # noqa: PLC0415
     from bench.suites import recording as along  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
@@ -233,6 +234,7 @@ def smoke(options: argparse.Namespace) -> int:
             "recording": along.heads(1, say, tokens=5),
             "recording by kind": along.kinds(1, say, tokens=5),
             "ablation": points.measure(1, say, texts=2, tokens=5),
+            "perturbation": noise.rehearse(Path(folder) / "models", say),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }
         run.save(Path(folder) / "tables.json")

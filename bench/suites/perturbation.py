@@ -7,6 +7,7 @@ nor the rankings were made.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.small_models import __main__ as training
 from bench.small_models import competence
 from bench.small_models.recipes import recipes
 from synkern import tasks
@@ -105,6 +107,25 @@ def measure(
             }
             figures |= {f"{what}_{name}_{kind}": figure for what, figure in drawn.items()}
     return tables, figures
+
+
+def rehearse(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The tables of models that are hardly trained, from few tasks."""
+    for name, recipe in recipes().items():
+        few = dataclasses.replace(recipe, steps=2, rows=2)
+        training.make(name, few, folder, seed=0, tested=20)
+    tables, _ = measure(
+        folder,
+        folder / "work",
+        say,
+        asked=40,
+        draws=1,
+        noise_seeds=1,
+        prompts=8,
+        new_tokens=20,
+        steps=dict.fromkeys(KINDS, 2),
+    )
+    return tables
 
 
 class _Measured:

@@ -163,6 +163,14 @@ def test_what_cannot_be_used_is_refused(model, letters, options, match):
         noise_accuracy(model, letters, given.pop("tasks"), given.pop("scores"), **given)
 
 
+@pytest.mark.parametrize("method", ["likelihood", "likelihood_per_token", "exact_match"])
+def test_answers_are_judged_as_tasks_judges_them(scholar, method):
+    given = scholar.model, scholar.tokenizer, scholar.tasks
+    by_hand = exact_match(*given) if method == "exact_match" else likelihood_score(*given)
+    expected = by_hand.per_token() if method == "likelihood_per_token" else by_hand
+    assert Scoring(method)(*given).right.tolist() == expected.right.tolist()
+
+
 # Results made by hand: 400 tasks on two levels, of which the intact model has 300 right.
 LEVELS = np.repeat([1, 2], 200)
 
