@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from synkern.interventions.edits import Edit, Scale, Zero
     from synkern.interventions.effects import Effects, TeacherForced, effects_of
     from synkern.interventions.journal import WeightsChangedError, edited_weights
+    from synkern.interventions.means import Mean
     from synkern.interventions.measuring import ablation_curve
     from synkern.interventions.noise import Noise, Perturbation, perturb
     from synkern.interventions.noised import NoiseAccuracy
     from synkern.interventions.orders import ORDERS, Order, orders_of
+    from synkern.interventions.resampling import Resample
     from synkern.interventions.scoring import Scoring
 
 __all__ = [
@@ -28,10 +30,12 @@ __all__ = [
     "Edit",
     "Effects",
     "InterventionError",
+    "Mean",
     "Noise",
     "NoiseAccuracy",
     "Order",
     "Perturbation",
+    "Resample",
     "Scale",
     "Scoring",
     "TeacherForced",
@@ -58,11 +62,13 @@ if not TYPE_CHECKING:
             "Edit": "edits",
             "Effects": "effects",
             "InterventionError": "calls",
+            "Mean": "means",
             "Noise": "noise",
             "NoiseAccuracy": "noised",
             "ORDERS": "orders",
             "Order": "orders",
             "Perturbation": "noise",
+            "Resample": "resampling",
             "Scale": "edits",
             "Scoring": "scoring",
             "TeacherForced": "effects",
@@ -78,4 +84,15 @@ if not TYPE_CHECKING:
             "orders_of": "orders",
             "perturb": "noise",
         },
+        of_torch=(
+            "ablating",
+            "accuracy",
+            "calls",
+            "curve_of_accuracy",
+            "edits",
+            "journal",
+            "means",
+            "noise",
+            "resampling",
+        ),
     )

@@ -6,18 +6,20 @@ An edit says what is to happen; `Edit.prepared` makes of it what acts on the sit
 from __future__ import annotations
 
 import math
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from synkern.interventions.calls import Calls
+from synkern.interventions.calls import Calls, InterventionError
 from synkern.models.sites import Site
 
 
@@ -62,6 +64,8 @@ class SiteEdit(ABC):
     """An edit of one site."""
 
     site: Site
+    alone: ClassVar[bool] = False
+    """Whether no other edit of the same nodes can be in force beside it."""
 
     @abstractmethod
     def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> float | Tensor:
@@ -69,10 +73,13 @@ class SiteEdit(ABC):
 
     def attach(self, here: Here, calls: Calls) -> RemovableHandle:
         """Edit these nodes in every call of the model, until the handle is removed."""
-        site = self.site
+        return self.written(
+            here, calls, lambda own: here.among(self.new(own, here.nodes, calls), own)
+        )
 
-        def with_(own: Tensor) -> Any:
-            return here.among(self.new(own, here.nodes, calls), own)
+    def written(self, here: Here, calls: Calls, with_: Callable[[Tensor], Any]) -> RemovableHandle:
+        """Write `with_` of the nodes' own in every call, until the handle is removed."""
+        site = self.site
 
         def change(values: Tensor) -> Tensor:
             calls.edits(site)
@@ -80,6 +87,35 @@ class SiteEdit(ABC):
             return site.write(values, here.nodes, with_)
 
         return site.edit(change)
+
+
+_CLAIMS: weakref.WeakKeyDictionary[nn.Module, list[tuple[frozenset[int], bool]]]
+_CLAIMS = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def claimed(edit: SiteEdit, nodes: Sequence[int]) -> Iterator[None]:
+    """Keep edits that cannot be beside each other apart, for the `with` block.
+
+    Raises:
+        InterventionError: one of the nodes is being edited already, and one of the two edits has
+            to be alone.
+    """
+    site, claim = edit.site, (frozenset(nodes), edit.alone)
+    claims = _CLAIMS.setdefault(site.module, [])
+    for others, alone in claims:
+        both = sorted(claim[0] & others)
+        if both and (alone or edit.alone):
+            raise InterventionError(
+                f"nodes: number {both[0]} of the {site.kind} of {site.name} is being edited "
+                "already, and the mean of an expert can neither come on top of another edit of it "
+                "nor below one; leave it out of one of the two"
+            )
+    claims.append(claim)
+    try:
+        yield
+    finally:
+        claims.remove(claim)
 
 
 def refuse_other_texts(values: Tensor, here: Here, site: Site) -> None:

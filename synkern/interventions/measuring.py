@@ -90,14 +90,13 @@ def ablation_curve(
         ValueError: scores that do not fit the nodes, or that nodes in `among` do not have; options
             that make no sense; a `file` of another call; what `TeacherForced` refuses.
         TypeError, RecordingError: `texts` hold no tokens.
-        MemoryError: as `TeacherForced`.
         OSError: the file cannot be read or written.
 
     Warns:
         UserWarning: the intact model does not repeat itself bit for bit.
     """
     texts = responses_of(texts)
-    ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size)
+    ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size, among=among)
     reader = TeacherForced(model, texts, batch_size=batch_size)
     labels = tuple(node.label for node in ablation.nodes)
     allowed = _among(among, ablation.nodes)
@@ -123,7 +122,9 @@ def ablation_curve(
     counts = points_of(int(allowed.sum()), step, to)
     masks, sets = distinct_sets(found, counts, len(labels))
     run = _Run(ablation, reader, masks, halves)
-    call = _call(model, texts, ablation, found, counts, kind, of, batch_size, halves)
+    call: dict[str, Any] = {}
+    if file is not None:  # to read all weights takes a while
+        call = _call(model, texts, ablation, found, counts, kind, of, batch_size, halves)
     values = run.measured(file, call, progress or _silent)
     if values["kl"][sets[0, 0]].any():
         warn(
