@@ -16,7 +16,7 @@ from synkern.interventions.calls import Calls, InterventionError
 from synkern.interventions.edits import Edit, SiteEdit
 from synkern.interventions.reading import fed, read_texts
 from synkern.models.language_model import UnsupportedModelError
-from synkern.models.sites import SideBySideSite, Site
+from synkern.models.sites import SideBySideSite, Site, index_on
 from synkern.models.upstream import cached_tokens
 from synkern.recording.responses import Responses
 
@@ -196,5 +196,5 @@ class _Resampled(SiteEdit):
                 f"and positions in a call with {tuple(where.shape)}, so that places cannot be told"
             )
         vectors = self.values.unflatten(-1, (self.site.count, -1))
-        new: Tensor = vectors[where[..., None], torch.tensor(nodes, device=where.device)]
+        new: Tensor = vectors[where[..., None], index_on(tuple(nodes), where.device)]
         return new
