@@ -111,14 +111,14 @@ def measure(
 
 def rehearse(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The tables of models that are hardly trained, from few tasks."""
-    for name, recipe in recipes().items():
-        few = dataclasses.replace(recipe, steps=2, rows=2)
+    for name in KINDS:
+        few = dataclasses.replace(recipes()[name], steps=2, rows=2)
         training.make(name, few, folder, seed=0, tested=20)
     tables, _ = measure(
         folder,
         folder / "work",
         say,
-        asked=40,
+        asked=24,
         draws=1,
         noise_seeds=1,
         prompts=8,
@@ -168,7 +168,7 @@ class _Measured:
             self.model,
             self.tokenizer,
             self.given,
-            scores[first],
+            {first: scores[first]},
             of=self.kind,
             draws=min(draws, _OF_CURVE),
             scoring=Scoring(batch_size=_BATCH),
@@ -176,7 +176,7 @@ class _Measured:
         )
         self.say(f"{self.label}: {curve!r}")
         figures["ablation"] = curve.plot()
-        return {"noise": noise, "ablation": _of_curve(curve, first)}, figures
+        return {"noise": noise, "ablation": _of_curve(curve)}, figures
 
     def _noise(
         self,
@@ -191,7 +191,7 @@ class _Measured:
             self.model,
             self.tokenizer,
             self.given,
-            scores,
+            {ranking: scores},
             of=self.kind,
             draws=draws,
             noise_seeds=noise_seeds,
@@ -249,9 +249,9 @@ def _of_noise(found: NoiseAccuracy) -> dict[str, Any]:
     }
 
 
-def _of_curve(curve: AccuracyCurve, ranking: str) -> dict[str, Any]:
+def _of_curve(curve: AccuracyCurve) -> dict[str, Any]:
     return {
-        "ranking": ranking,
+        "ranking": curve.ranking,
         "kind": curve.kind,
         "shares": curve.shares.tolist(),
         "orders": curve.table(),
