@@ -18,7 +18,7 @@ from synkern.models.language_model import UnsupportedModelError
 from synkern.models.routing import own_outputs
 from synkern.models.sites import Handles, SideBySideSite, Site, index_on
 from synkern.models.upstream_torch import outside_graphs
-from synkern.recording.responses import Responses
+from synkern.recording.responses import Responses, responses_of
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,14 @@ class Mean(Edit):
     mean of an expert that was chosen at none of the tokens is over all of them, as if it had been.
 
     Attributes:
-        texts: prompts and responses.
+        texts: prompts and responses, or a recording or answers, which have some.
     """
 
     texts: Responses
+
+    def __post_init__(self) -> None:
+        """Take the tokens of what holds some."""
+        object.__setattr__(self, "texts", responses_of(self.texts))
 
     def prepared(self, model: Any, sites: Sequence[Site], batch_size: int) -> tuple[SiteEdit, ...]:
         """See `Edit.prepared`; the model reads the texts, with experts never chosen twice.
