@@ -343,7 +343,7 @@ def test_other_files_are_left_alone(tmp_path):
     file = tmp_path / "points"
     for content in (b"", b"mine", b"synkern: points, format 1\n{broken\n"):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"is no file of the points|is damaged"):
+        with pytest.raises(ValueError, match=r"is no file of points|is damaged"):
             measured(file=file)
         assert file.read_bytes() == content
     with pytest.raises(OSError, match="nowhere"):
