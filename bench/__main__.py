@@ -158,7 +158,7 @@ def perturbation(options: argparse.Namespace) -> int:
     from bench.suites import perturbation as suite  # noqa: PLC0415
 
     run = Run.start()
-    found, figures = suite.measure(options.models, options.work, _say(), asked=options.asked)
+    found, figures = suite.measure(options.models, options.work, _say())
     run.tables = {"perturbation": found}
     run.save(options.out or RESULTS / "perturbation.json")
     folder = options.out.parent if options.out else RESULTS.parent / "figures"
@@ -249,7 +249,6 @@ def _add_perturbation(commands: Any) -> None:
     one = commands.add_parser("perturbation", help=perturbation.__doc__)
     one.add_argument("--models", type=Path, required=True, help="folder of bench.small_models")
     one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
-    one.add_argument("--asked", type=int, default=600, help="tasks to draw")
     one.set_defaults(run=perturbation)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ from synkern.study import run_study
 KINDS = {"dense": ("heads",), "moe": ("heads", "experts")}
 """By model, the kinds of nodes that are ranked."""
 
+ASKED = {"dense": 600, "moe": 300}
+"""By model, tasks that are drawn: experts take several times as long to answer."""
+
 RANKINGS = ("mean_difference", "rank_difference")
 PROMPTS = 60
 DRAWS = 5
@@ -46,7 +49,7 @@ def measure(
     work: Path,
     say: Callable[[str], None],
     *,
-    asked: int = 600,
+    asked: Mapping[str, int] = ASKED,
     draws: int = DRAWS,
     noise_seeds: int = NOISE_SEEDS,
     prompts: int = PROMPTS,
@@ -59,7 +62,7 @@ def measure(
         models: folder that `python -m bench.small_models --out` has filled.
         work: folder for studies, and for what is done so far: the same call goes on from there.
         say: takes a line for each part that is done.
-        asked: tasks that are drawn; those that come twice are asked once.
+        asked: by model, tasks that are drawn; those that come twice are asked once.
         draws: of random and of layer-matched subsets.
         noise_seeds: of each subset.
         prompts: of the study.
@@ -67,7 +70,6 @@ def measure(
         steps: by model, the checkpoint; the last of its recipe by default.
     """
     steps = steps or {name: recipe.steps for name, recipe in recipes().items()}
-    given = competence.held_out_tasks(asked, seed=1)
     listed = work / "prompts.json"
     work.mkdir(parents=True, exist_ok=True)
     listed.write_text(json.dumps(_prompts(prompts)), encoding="utf-8")
@@ -76,6 +78,7 @@ def measure(
     for name, kinds in KINDS.items():
         folder = models / name / f"step-{steps[name]}"
         model, tokenizer = load(folder, device="cpu")
+        given = competence.held_out_tasks(asked[name], seed=1)
         for kind in kinds:
             label = f"{name}, {kind}"
             study = run_study(
@@ -118,7 +121,7 @@ def rehearse(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
         folder,
         folder / "work",
         say,
-        asked=24,
+        asked=dict.fromkeys(KINDS, 24),
         draws=1,
         noise_seeds=1,
         prompts=8,
