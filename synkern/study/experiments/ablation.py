@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from synkern import interventions, models
+from synkern import interventions
 from synkern._warnings import collected
 from synkern.analysis.scores import PUBLISHED
 from synkern.interventions.orders import DRAWN, ORDERS
@@ -127,7 +127,7 @@ class Ablation(Experiment):
         Raises:
             StudyError: the nodes of the model are not those of the study, or cannot be taken out.
         """
-        _check_nodes(study)
+        study.check_nodes()
         started = time.perf_counter()
         scores = {name: study.scores(name) for name in _rankings(study, options)}
         among = np.logical_and.reduce([np.isfinite(each) for each in scores.values()])
@@ -292,17 +292,6 @@ def _half(study: FinishedStudy, seed: int) -> NDArray[np.bool_]:
     first = np.zeros(len(categories), bool)
     first[by_category[::2]] = True
     return first
-
-
-def _check_nodes(study: FinishedStudy) -> None:
-    """Refuse a model whose nodes stand in another order than those of the study."""
-    found = models.nodes_of(models.find_sites(study.model, study.settings.nodes))
-    if found != study.nodes:
-        raise StudyError(
-            f"the {len(found)} {study.settings.words.many} that can be taken out of model "
-            f"{study.settings.model!r} are not the {len(study.nodes)} that were studied; study it "
-            f"again with this version of synkern: `synkern study --out {study.path}`"
-        )
 
 
 @called_with(AblationOptions)

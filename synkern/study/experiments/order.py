@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from synkern.study.experiments.ablation import Ablation
 from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.perturbation import Perturbation
 
-EXPERIMENTS: tuple[Experiment, ...] = (Ablation(),)
+EXPERIMENTS: tuple[Experiment, ...] = (Ablation(), Perturbation())
