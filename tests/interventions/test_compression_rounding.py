@@ -1,5 +1,7 @@
 """Rounding by group against a loop in NumPy that takes one weight at a time."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -182,7 +184,7 @@ def test_no_bits_are_zeros_and_cost_nothing():
 def test_each_further_bit_halves_the_error_of_even_weights(symmetric):
     weights = torch.rand(64, 512, generator=torch.Generator().manual_seed(2)) - 0.5
     errors = [Rounding(64, symmetric).loss(weights, bits).changed for bits in (3, 4, 5, 6)]
-    for before, after in zip(errors, errors[1:], strict=False):
+    for before, after in pairwise(errors):
         # Steps of (2**b - 1): from 3 to 4 bits 15 / 7 (symmetric: 7 / 3); squares of them.
         assert 3.5 < before / after < 6
     loss = Rounding(64, symmetric).loss(weights, 4)
