@@ -30,6 +30,8 @@ class Ledger:
         tensor: (pieces,) which tensor it is part of.
         node: (pieces,) whose it is: the index of a node, `NOBODY` or `KEPT`.
         rows, inputs: (pieces,) its shape; inputs are along the axis of the groups.
+        vector: (pieces,) bool, no matrix but a bias or the like: never rounded, and gone with a
+            node of 0 bits.
         rounding: how pieces are rounded.
     """
 
@@ -39,6 +41,7 @@ class Ledger:
     node: Ints
     rows: Ints
     inputs: Ints
+    vector: npt.NDArray[np.bool_]
     rounding: Rounding
 
     @property
@@ -47,7 +50,7 @@ class Ledger:
         return self._summed(self.rows * self.inputs)
 
     @property
-    def of_nodes(self) -> int:
+    def in_nodes(self) -> int:
         """How many weights belong to nodes."""
         return int((self.rows * self.inputs)[self.node >= 0].sum())
 
@@ -68,32 +71,35 @@ class Ledger:
             of_nodes: (nodes,) bits per weight of each node; see `Rounding` for what they can be.
             rest: the same of linear layers' weights that are nobody's; None leaves them as loaded.
         """
-        per_weight = self.own_bits[self.tensor]
+        asked = np.where(
+            self.node >= 0, np.asarray(of_nodes)[self.node], self.own_bits[self.tensor]
+        )
         rounded = self.node >= 0
-        per_weight = np.where(rounded, np.asarray(of_nodes)[self.node], per_weight)
         if rest is not None:
+            asked = np.where(self.node == NOBODY, rest, asked)
             rounded |= self.node == NOBODY
-            per_weight = np.where(self.node == NOBODY, rest, per_weight)
-        cost = self.rows * self.inputs * per_weight
-        for bits in np.unique(per_weight[rounded]).tolist():
-            mine = rounded & (per_weight == bits)
-            shapes, places = np.unique(
-                np.stack([self.rows[mine], self.inputs[mine]]), axis=1, return_inverse=True
-            )
-            each = [self.rounding.cost(shape, bits) for shape in shapes.T.tolist()]
-            cost[mine] = np.array(each, np.int64)[places]
-        return self._summed(cost)
+        return self._summed(self._cost(asked, rounded))
 
     def of_each_node(self, bits: int) -> Ints:
         """(nodes,) what the weights of each node take at so many bits per weight."""
         mine = self.node >= 0
-        shapes, places = np.unique(
-            np.stack([self.rows[mine], self.inputs[mine]]), axis=1, return_inverse=True
-        )
-        each = np.array([self.rounding.cost(shape, bits) for shape in shapes.T.tolist()], np.int64)
+        cost = self._cost(np.full(len(self.node), bits, np.int64), mine)
         summed = np.zeros(int(self.node.max()) + 1, np.int64)
-        np.add.at(summed, self.node[mine], each[places])
+        np.add.at(summed, self.node[mine], cost[mine])
         return summed
+
+    def _cost(self, asked: Ints, rounded: npt.NDArray[np.bool_]) -> Ints:
+        """(pieces,) the bits of each, at so many per weight where it is rounded."""
+        own, gone = self.own_bits[self.tensor], rounded & (asked == 0)
+        cost: Ints = self.rows * self.inputs * np.where(gone, 0, own)
+        matrices = np.flatnonzero(rounded & ~gone & ~self.vector)
+        kinds = np.stack([self.rows[matrices], self.inputs[matrices], asked[matrices]])
+        shapes, places = np.unique(kinds, axis=1, return_inverse=True)
+        each = [
+            self.rounding.cost((rows, inputs), bits) for rows, inputs, bits in shapes.T.tolist()
+        ]
+        cost[matrices] = np.array(each, np.int64)[places]
+        return cost
 
     def _summed(self, pieces: Ints) -> Ints:
         summed = np.zeros(len(self.tensors), np.int64)
@@ -114,11 +120,10 @@ class Budget:
     low: int
     kept: int
 
-    def of_nodes(self, order: npt.ArrayLike) -> Ints:
-        """(nodes,) bits per weight, the first nodes of an order of all nodes at the high ones."""
-        places = np.asarray(order)
-        bits = np.full(len(places), self.low, np.int64)
-        bits[places[: self.kept]] = self.high
+    def of_nodes(self, order: npt.ArrayLike, nodes: int) -> Ints:
+        """(nodes,) bits per weight, those of the first nodes of an order at the high ones."""
+        bits = np.full(nodes, self.low, np.int64)
+        bits[np.asarray(order)[: self.kept]] = self.high
         return bits
 
     def __str__(self) -> str:
@@ -173,10 +178,9 @@ def refuse_unequal(
     """
     for budget in asked:
         high, low = ledger.of_each_node(budget.high), ledger.of_each_node(budget.low)
-        places = [np.asarray(order) for order in orders]
         bits = [
-            int(high[order[: budget.kept]].sum() + low[order[budget.kept :]].sum())
-            for order in places
+            int(low.sum() + (high - low)[np.asarray(order)[: budget.kept]].sum())
+            for order in orders
         ]
         other = next((place for place, each in enumerate(bits) if each != bits[0]), None)
         if other is not None:

@@ -1,0 +1,337 @@
+"""What became of a model whose weights were kept at other bits: points, comparisons, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synkern.interventions.bits import Budget, Ledger
+from synkern.interventions.orders import Order
+from synkern.interventions.rounding import Loss, Rounding
+
+UNIFORM = "uniform"
+"""The order of points at which all nodes have the same bits."""
+NOTHING = 1e-6
+"""Nats. Below it a divergence says nothing: it is what float32 leaves of equal probabilities."""
+ON_A_GRID = 0.25
+"""Rounding that changes weights by less than this part of what it does to even ones finds them on
+its grid already."""
+_LEDGER = ("tensors", "own_bits", "tensor", "node", "rows", "inputs", "vector")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A model with some nodes at more bits than the others, and what it makes of the texts.
+
+    Attributes:
+        order: the name of the order whose first nodes are at the high bits, or `UNIFORM`.
+        draw: which of the random orders of that name, from 0.
+        budget: bits, and how many nodes are at the high ones.
+        kl: (texts,) nats per token of the response: the mean of KL(as loaded || rounded).
+        loss: (texts,) nats per token: the mean of -log p of the response's tokens.
+        agreement: (texts,) share of tokens that are the likeliest next ones.
+        right: (tasks,) which tasks were right; None where none were given.
+    """
+
+    order: str
+    draw: int
+    budget: Budget
+    kl: Floats
+    loss: Floats
+    agreement: Floats
+    right: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the tasks that were right."""
+        return None if self.right is None else float(self.right.mean())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The synergistic nodes at more bits, against other nodes at as many, over all budgets.
+
+    Attributes:
+        other: the order of the others.
+        budgets: number of budgets that say something: in which every order changes the model.
+        lower: in how many of them the divergence is the lower one (of draws: than their mean).
+        ratio: divergence over that of the other, geometric mean over budgets (and draws); below 1
+            where it is better to keep the synergistic ones.
+        interval: 95 % of that ratio, by bootstrap over the texts.
+        draws: number of orders of that name.
+        beaten: how many draws have a higher geometric mean over the budgets.
+        p: share of orders, this one among them, that are at least as good as it: how often a draw
+            would do so well. None for an order that is not drawn.
+    """
+
+    other: str
+    budgets: int
+    lower: int
+    ratio: float
+    interval: tuple[float, float]
+    draws: int
+    beaten: int
+    p: float | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Compression:
+    """A model's nodes kept at different numbers of bits, by several orders; `str` is a table.
+
+    Attributes:
+        labels: of the nodes.
+        orders: orders of the nodes, of which the first ones are kept at more bits.
+        points: one per order and budget, and those at which all nodes have the same bits.
+        intact: the model as it was loaded; its divergence is 0.
+        ledger: every weight of the model, by tensor and node.
+        losses: what rounding does to the nodes' weights, by bits.
+        rest: bits of the linear weights that are nobody's; None: as they were loaded.
+    """
+
+    labels: tuple[str, ...]
+    orders: tuple[Order, ...]
+    points: tuple[Point, ...]
+    intact: Point
+    ledger: Ledger
+    losses: Mapping[int, Loss]
+    rest: int | None
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets, highest bits first."""
+        return tuple(dict.fromkeys(p.budget for p in self.points if p.order != UNIFORM))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the orders, each once."""
+        return tuple(dict.fromkeys(order.name for order in self.orders))
+
+    def points_of(self, order: str, budget: Budget | None = None) -> list[Point]:
+        """The points of all draws of an order, of one budget or of all."""
+        return [p for p in self.points if p.order == order and budget in (None, p.budget)]
+
+    def bits_per_weight(self, budget: Budget) -> float:
+        """Mean bits of a node's weight, those of grids included; of every order the same."""
+        bits = self.ledger.bits(budget.of_nodes(self.orders[0].nodes, len(self.labels)))
+        without = self.ledger.bits(np.zeros(len(self.labels), np.int64))
+        return float((bits - without).sum()) / self.ledger.in_nodes
+
+    def tensor_bits(self, point: Point) -> dict[str, int]:
+        """The bits of every tensor of the model at a point, by name."""
+        of_nodes = point.budget.of_nodes(self._order(point).nodes, len(self.labels))
+        bits = self.ledger.bits(of_nodes, self.rest)
+        return dict(zip(self.ledger.tensors, bits.tolist(), strict=True))
+
+    @property
+    def on_a_grid(self) -> tuple[int, ...]:
+        """The bits at which rounding finds the weights on its grid: they were rounded before."""
+        return tuple(
+            bits
+            for bits, loss in sorted(self.losses.items())
+            if loss.even > 0 and loss.changed < ON_A_GRID**2 * loss.even
+        )
+
+    def compared(self, other: str, draws: int = 2000, seed: int = 0) -> Comparison:
+        """The order "synergy" against another, over all budgets together.
+
+        Draws of one number are one order of the nodes in all budgets, so that they can be compared
+        as one: by the mean over budgets of the logarithm of the divergence.
+
+        Args:
+            other: name of an order.
+            draws: of the bootstrap over texts.
+            seed: of the same.
+
+        Raises:
+            ValueError: there is no such order, or none called "synergy".
+        """
+        for name in ("synergy", other):
+            if name not in self.names:
+                raise ValueError(
+                    f"other = {other!r}: there are the orders {', '.join(self.names)}; a comparison "
+                    f"needs {name!r}"
+                )
+        kl = self._divergences
+        told = (kl.mean(-1) > NOTHING).all(0)
+        own, others = (
+            kl[[place for place, order in enumerate(self.orders) if order.name == name]][:, told]
+            for name in ("synergy", other)
+        )
+        budgets = int(told.sum())
+        if not budgets:
+            nothing = (float("nan"), float("nan"))
+            return Comparison(other, 0, 0, float("nan"), nothing, len(others), 0, None)
+        means, theirs = own[0].mean(-1), others.mean(-1)
+        level, levels = float(np.log(means).mean()), np.log(theirs).mean(-1)
+        texts = kl.shape[-1]
+        rng = np.random.default_rng(seed)
+        weights = rng.multinomial(texts, np.full(texts, 1 / texts), draws) / texts
+        # A text drawn alone may be one that nothing changes: never the logarithm of 0.
+        drawn = [np.log(np.maximum(part @ weights.T, NOTHING)) for part in (own, others)]
+        ratios = drawn[0].mean((0, 1)) - drawn[1].mean((0, 1))
+        low, high = np.exp(np.quantile(ratios, [0.025, 0.975])).tolist()
+        at_least = int((levels <= level).sum())
+        return Comparison(
+            other=other,
+            budgets=budgets,
+            lower=int((means < theirs.mean(0)).sum()),
+            ratio=float(np.exp(level - levels.mean())),
+            interval=(low, high),
+            draws=len(levels),
+            beaten=int((levels > level).sum()),
+            p=(1 + at_least) / (1 + len(levels)) if len(levels) > 1 else None,
+        )
+
+    @cached_property
+    def _divergences(self) -> Floats:
+        """(orders, budgets, texts)."""
+        found = {(p.order, p.draw, p.budget): p.kl for p in self.points}
+        return np.array(
+            [[found[o.name, o.draw, budget] for budget in self.budgets] for o in self.orders]
+        )
+
+    def _order(self, point: Point) -> Order:
+        if point.order == UNIFORM:
+            return self.orders[0]
+        return next(o for o in self.orders if (o.name, o.draw) == (point.order, point.draw))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The points as rows of a table: means over texts, of draws their mean, and how they vary.
+
+        Keys: order, draws, high, low, kept, bits_per_weight, model_bits, kl, kl_deviation (sample
+        standard deviation over draws; None of one), loss, agreement, accuracy (None without tasks).
+        """
+        groups: dict[tuple[str, Budget], list[Point]] = {}
+        for point in self.points:
+            groups.setdefault((point.order, point.budget), []).append(point)
+        return [self._row(points) for points in groups.values()]
+
+    def _row(self, points: Sequence[Point]) -> dict[str, Any]:
+        kl = np.array([point.kl.mean() for point in points])
+        right = [float(point.right.mean()) for point in points if point.right is not None]
+        first = points[0]
+        return {
+            "order": first.order,
+            "draws": len(points),
+            **asdict(first.budget),
+            "bits_per_weight": self.bits_per_weight(first.budget),
+            "model_bits": sum(self.tensor_bits(first).values()),
+            "kl": float(kl.mean()),
+            "kl_deviation": float(kl.std(ddof=1)) if len(kl) > 1 else None,
+            "loss": float(np.mean([point.loss.mean() for point in points])),
+            "agreement": float(np.mean([point.agreement.mean() for point in points])),
+            "accuracy": float(np.mean(right)) if right else None,
+        }
+
+    def __str__(self) -> str:
+        """A table: a line per order and budget."""
+        return "\n".join(self._lines())
+
+    def __repr__(self) -> str:
+        """One line."""
+        return (
+            f"Compression({len(self.points)} points: {len(self.orders)} orders of "
+            f"{len(self.labels)} nodes, {len(self.budgets)} budgets)"
+        )
+
+    def _lines(self) -> Iterator[str]:
+        head = f"{'high/low':>8} {'kept':>6} {'bits/weight':>11}  {'order':<14}"
+        yield f"{head}{'KL':>9} {'±':>8} {'loss':>7} {'agree':>6} {'right':>6}"
+        for row in self.rows():
+            bits = f"{row['high']}/{row['low']}"
+            deviation = "" if row["kl_deviation"] is None else f"{row['kl_deviation']:.4f}"
+            right = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+            yield (
+                f"{bits:>8} {row['kept']:>6} {row['bits_per_weight']:>11.3f}  {row['order']:<14}"
+                f"{row['kl']:>9.4f} {deviation:>8} {row['loss']:>7.4f} {row['agreement']:>6.1%} "
+                f"{right:>6}"
+            )
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of it as arrays, which `of_arrays` reads back."""
+        names = [order.name for order in self.orders]
+        places = {(order.name, order.draw): place for place, order in enumerate(self.orders)}
+        points = (self.intact, *self.points)
+        budgets = np.array([[p.budget.high, p.budget.low, p.budget.kept] for p in points])
+        found = {
+            "labels": np.array(self.labels),
+            "order_name": np.array(names),
+            "order_draw": np.array([order.draw for order in self.orders]),
+            "order_nodes": np.array([order.nodes for order in self.orders], np.int32),
+            "point_order": np.array([places.get((p.order, p.draw), -1) for p in points]),
+            "point_budget": budgets,
+            "rounding": np.array([self.ledger.rounding.group, self.ledger.rounding.symmetric]),
+            "rest": np.array(-1 if self.rest is None else self.rest),
+            "losses_bits": np.array([*self.losses]),
+            "losses": np.array([[*asdict(each).values()] for each in self.losses.values()]),
+        }
+        for name in ("kl", "loss", "agreement"):
+            found[name] = np.array([getattr(point, name) for point in points])
+        if self.intact.right is not None:
+            found["right"] = np.array([point.right for point in points])
+        return found | {f"ledger_{n}": np.asarray(getattr(self.ledger, n)) for n in _LEDGER}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Compression:
+        """Read back what `arrays` gave."""
+        group, symmetric = arrays["rounding"].tolist()
+        ledger: dict[str, Any] = {name: arrays[f"ledger_{name}"] for name in _LEDGER}
+        ledger["tensors"] = tuple(ledger["tensors"].tolist())
+        orders = tuple(
+            Order(name, draw, nodes.astype(np.int64))
+            for name, draw, nodes in zip(
+                arrays["order_name"].tolist(),
+                arrays["order_draw"].tolist(),
+                arrays["order_nodes"],
+                strict=True,
+            )
+        )
+        points = []
+        for place, order in enumerate(arrays["point_order"].tolist()):
+            points.append(
+                Point(
+                    UNIFORM if order < 0 else orders[order].name,
+                    0 if order < 0 else orders[order].draw,
+                    Budget(*arrays["point_budget"][place].tolist()),
+                    *(arrays[name][place] for name in ("kl", "loss", "agreement")),
+                    arrays["right"][place] if "right" in arrays else None,
+                )
+            )
+        rest = int(arrays["rest"])
+        return cls(
+            labels=tuple(arrays["labels"].tolist()),
+            orders=orders,
+            points=tuple(points[1:]),
+            intact=points[0],
+            ledger=Ledger(**ledger, rounding=Rounding(int(group), bool(symmetric))),
+            losses={
+                int(bits): Loss(*each)
+                for bits, each in zip(arrays["losses_bits"], arrays["losses"].tolist(), strict=True)
+            },
+            rest=None if rest < 0 else rest,
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all of it to a file of NumPy (`.npz`), which `load` reads."""
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **self.arrays())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Compression:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is not one of these.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if "order_nodes" not in file or "ledger_node" not in file:
+                raise ValueError(f"path = {str(path)!r} holds no compression; `save` writes them")
+            return cls.of_arrays({name: file[name] for name in file.files})
