@@ -22,6 +22,7 @@ NOTHING = 1e-6
 ON_A_GRID = 0.25
 """Rounding that changes weights by less than this part of what it does to even ones finds them on
 its grid already."""
+_MEASURED = ("kl", "loss", "agreement")
 _LEDGER = ("tensors", "own_bits", "tensor", "node", "rows", "inputs", "vector")
 
 Floats = npt.NDArray[np.float64]
@@ -90,7 +91,7 @@ class Compression:
         labels: of the nodes.
         orders: orders of the nodes, of which the first ones are kept at more bits.
         points: one per order and budget, and those at which all nodes have the same bits.
-        intact: the model as it was loaded; its divergence is 0.
+        intact: the model as it was loaded; its divergence is 0, and its budget says nothing.
         ledger: every weight of the model, by tensor and node.
         losses: what rounding does to the nodes' weights, by bits.
         rest: bits of the linear weights that are nobody's; None: as they were loaded.
@@ -156,8 +157,8 @@ class Compression:
         for name in ("synergy", other):
             if name not in self.names:
                 raise ValueError(
-                    f"other = {other!r}: there are the orders {', '.join(self.names)}; a comparison "
-                    f"needs {name!r}"
+                    f"other = {other!r}: there are the orders {', '.join(self.names)}; a "
+                    f"comparison needs {name!r}"
                 )
         kl = self._divergences
         told = (kl.mean(-1) > NOTHING).all(0)
@@ -273,7 +274,7 @@ class Compression:
             "losses_bits": np.array([*self.losses]),
             "losses": np.array([[*asdict(each).values()] for each in self.losses.values()]),
         }
-        for name in ("kl", "loss", "agreement"):
+        for name in _MEASURED:
             found[name] = np.array([getattr(point, name) for point in points])
         if self.intact.right is not None:
             found["right"] = np.array([point.right for point in points])
@@ -301,8 +302,8 @@ class Compression:
                     UNIFORM if order < 0 else orders[order].name,
                     0 if order < 0 else orders[order].draw,
                     Budget(*arrays["point_budget"][place].tolist()),
-                    *(arrays[name][place] for name in ("kl", "loss", "agreement")),
-                    arrays["right"][place] if "right" in arrays else None,
+                    **{name: arrays[name][place] for name in _MEASURED},
+                    right=arrays["right"][place] if "right" in arrays else None,
                 )
             )
         rest = int(arrays["rest"])

@@ -198,8 +198,8 @@ def _left(parameter: nn.Parameter, owned: Iterable[Matrix]) -> tuple[slice | Ten
     if free.dim() == 2 and bool((free == columns).all()):
         return (slice(None), columns.nonzero()[:, 0].to(parameter.device))
     raise UnsupportedModelError(
-        f"model: of {parts[0].name} neither whole rows nor whole columns are left besides the parts "
-        "of nodes, so that they cannot be rounded as a matrix; leave `rest` out"
+        f"model: of {parts[0].name} neither whole rows nor whole columns are left besides the "
+        "parts of nodes, so that they cannot be rounded as a matrix; leave `rest` out"
     )
 
 
