@@ -8,16 +8,28 @@ if TYPE_CHECKING:
     from synkern.interventions.ablating import Ablation, ablate
     from synkern.interventions.calls import InterventionError
     from synkern.interventions.chosen import chosen_nodes
+    from synkern.interventions.curve import AblationCurve
     from synkern.interventions.edits import Edit, Scale, Zero
+    from synkern.interventions.effects import Effects, TeacherForced, effects_of
+    from synkern.interventions.measuring import ablation_curve
+    from synkern.interventions.orders import ORDERS, Order, orders_of
 
 __all__ = [
+    "ORDERS",
     "Ablation",
+    "AblationCurve",
     "Edit",
+    "Effects",
     "InterventionError",
+    "Order",
     "Scale",
+    "TeacherForced",
     "Zero",
     "ablate",
+    "ablation_curve",
     "chosen_nodes",
+    "effects_of",
+    "orders_of",
 ]
 
 if not TYPE_CHECKING:
@@ -25,11 +37,19 @@ if not TYPE_CHECKING:
         __name__,
         {
             "Ablation": "ablating",
+            "AblationCurve": "curve",
             "Edit": "edits",
+            "Effects": "effects",
             "InterventionError": "calls",
+            "ORDERS": "orders",
+            "Order": "orders",
             "Scale": "edits",
+            "TeacherForced": "effects",
             "Zero": "edits",
             "ablate": "ablating",
+            "ablation_curve": "measuring",
             "chosen_nodes": "chosen",
+            "effects_of": "effects",
+            "orders_of": "orders",
         },
     )
