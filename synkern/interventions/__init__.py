@@ -8,28 +8,42 @@ if TYPE_CHECKING:
     from synkern.interventions.ablating import Ablation, ablate
     from synkern.interventions.calls import InterventionError
     from synkern.interventions.chosen import chosen_nodes
+    from synkern.interventions.compressed import Comparison, Compression
+    from synkern.interventions.compressing import compression
     from synkern.interventions.curve import AblationCurve
     from synkern.interventions.edits import Edit, Scale, Zero
     from synkern.interventions.effects import Effects, TeacherForced, effects_of
+    from synkern.interventions.journal import WeightsChangedError, edited_weights
     from synkern.interventions.measuring import ablation_curve
+    from synkern.interventions.noise import Noise, Perturbation, perturb
     from synkern.interventions.orders import ORDERS, Order, orders_of
+    from synkern.interventions.rounding import Rounding
 
 __all__ = [
     "ORDERS",
     "Ablation",
     "AblationCurve",
+    "Comparison",
+    "Compression",
     "Edit",
     "Effects",
     "InterventionError",
+    "Noise",
     "Order",
+    "Perturbation",
+    "Rounding",
     "Scale",
     "TeacherForced",
+    "WeightsChangedError",
     "Zero",
     "ablate",
     "ablation_curve",
     "chosen_nodes",
+    "compression",
+    "edited_weights",
     "effects_of",
     "orders_of",
+    "perturb",
 ]
 
 if not TYPE_CHECKING:
@@ -38,18 +52,27 @@ if not TYPE_CHECKING:
         {
             "Ablation": "ablating",
             "AblationCurve": "curve",
+            "Comparison": "compressed",
+            "Compression": "compressed",
             "Edit": "edits",
             "Effects": "effects",
             "InterventionError": "calls",
+            "Noise": "noise",
             "ORDERS": "orders",
             "Order": "orders",
+            "Perturbation": "noise",
+            "Rounding": "rounding",
             "Scale": "edits",
             "TeacherForced": "effects",
+            "WeightsChangedError": "journal",
             "Zero": "edits",
             "ablate": "ablating",
             "ablation_curve": "measuring",
             "chosen_nodes": "chosen",
+            "compression": "compressing",
+            "edited_weights": "journal",
             "effects_of": "effects",
             "orders_of": "orders",
+            "perturb": "noise",
         },
     )

@@ -1,8 +1,8 @@
 """Edits of weights that nest, end in any order, and leave the weights as they were, bit for bit.
 
-What an edit overwrites is kept beside it. When one ends that others were made after, those are taken
-back first, the last first, then it; and they are made again on what is left, so that the weights are
-what they would be without it.
+What an edit overwrites is kept beside it. When one ends that others were made after, those are
+taken back first, the last first, then it; and they are made again on what is left, so that the
+weights are what they would be without it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from synkern.models.upstream_linears import why_not_editable
 Change: TypeAlias = tuple[Slice, Callable[[Tensor], Tensor]]
 """A slice of weights, and what makes its new numbers of those that are there.
 
-The function is given a tensor of the slice's shape and type that it must leave as it is, and returns
-one of the same shape. It may be called again, and then has to do the same: nothing random that is
-not seeded inside.
+The function is given a tensor of the slice's shape and type that it must leave as it is, and
+returns one of the same shape. It may be called again, and then has to do the same: nothing random
+that is not seeded inside.
 """
 Changes: TypeAlias = Iterable[Change] | Callable[[], Iterable[Change]]
 """Changes in the order in which they are made; or a function that lists them, which is called every

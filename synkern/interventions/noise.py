@@ -18,9 +18,9 @@ from synkern.interventions.journal import Change, edited_weights
 from synkern.models.nodes import Node
 from synkern.models.slices import Slice, find_slices
 
-Scale = Literal["slice", "tensor"]
-"""Of what noise is a multiple: of the standard deviation of the node's own slice of a parameter, or
-of the whole parameter's."""
+SpreadOf = Literal["slice", "tensor"]
+"""Whose standard deviation noise is a multiple of: that of the node's own slice of a parameter, or
+of the whole parameter."""
 
 # Numbers of a weight that are taken to float32 at a time, where its spread is measured.
 _CHUNK = 1 << 24
@@ -42,18 +42,19 @@ class Noise:
     alpha: float = 0.5
     """Size of the noise, in standard deviations; 0 or more."""
     seed: int = 0
-    scale: Scale = "slice"
-    """See `Scale`."""
+    scale: SpreadOf = "slice"
+    """See `SpreadOf`."""
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float):
             raise TypeError(f"alpha: {self.alpha!r} is no number; give 0 or more")
         if not math.isfinite(self.alpha) or self.alpha < 0:
             raise ValueError(f"alpha: {self.alpha} is no size of noise; give 0 or more")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise TypeError(f"seed: {self.seed!r} is no integer")
-        if self.scale not in get_args(Scale):
-            known = " or ".join(map(repr, get_args(Scale)))
+        if self.scale not in get_args(SpreadOf):
+            known = " or ".join(map(repr, get_args(SpreadOf)))
             raise ValueError(f"scale: {self.scale!r} is no scale of noise; use {known}")
 
     def changes(self, slices: Mapping[Node, Iterable[Slice]]) -> Iterator[Change]:
@@ -128,7 +129,7 @@ def perturb(
     *,
     alpha: float = 0.5,
     seed: int = 0,
-    scale: Scale = "slice",
+    scale: SpreadOf = "slice",
     of: str = "heads",
 ) -> AbstractContextManager[None]:
     """Add noise to the weights of some nodes, in a `with` block.

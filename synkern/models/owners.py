@@ -136,57 +136,54 @@ def _owned(
 ) -> list[Owned]:
     """To which of the units (units, ...) the outputs of modules belong, of those that move any."""
     linears = [module for module in modules if module in leaves]
-    flat = [leaf for linear in linears for leaf in leaves[linear]]
-    if not flat:
+    if not linears:
         return []
-    reached = partial(_reached, linears, leaves, flat)
-    count = len(units)
+    of_linears = [leaves[linear] for linear in linears]
     # Of two sums over the units that differ in one binary digit of their number, an output of one
     # unit alone moves one: the digits of its number. So few gradients do for many units.
-    digits = max(1, (count - 1).bit_length())
-    noise = torch.randn(units.shape, generator=torch.Generator().manual_seed(1))
-    weighted = units * noise.to(units.device, units.dtype)
-    numbers = torch.arange(count, device=units.device)
-    owner = [torch.zeros(leaves[linear][0].shape[-1], dtype=torch.long) for linear in linears]
-    moved = [torch.zeros_like(own) for own in owner]
+    digits = max(1, (len(units) - 1).bit_length())
+    numbers = torch.arange(len(units), device=units.device)
+    owner, moved = torch.zeros((), dtype=torch.long), torch.zeros((), dtype=torch.long)
     for digit in range(digits):
         for side in (0, 1):
-            of_side = weighted[(numbers >> digit) & 1 == side]
-            for own, times, hit in zip(owner, moved, reached(of_side), strict=True):
-                own += hit * (side << digit)
-                times += hit
-    elsewhere = [torch.zeros_like(own, dtype=torch.bool) for own in owner]
+            hit = _moving(units[(numbers >> digit) & 1 == side], of_linears)
+            owner = owner + hit * (side << digit)
+            moved = moved + hit
+    elsewhere = torch.zeros_like(owner, dtype=torch.bool)
     for other in others:
-        for hit, now in zip(elsewhere, reached(other), strict=True):
-            hit |= now
-    found = []
-    for linear, own, times, also in zip(linears, owner, moved, elsewhere, strict=True):
-        own[(times != digits) | also] = SHARED
-        own[times == 0] = IDLE
-        if bool((own != IDLE).any()):
-            found.append(Owned(linear, own, len(leaves[linear])))
-    return found
+        elsewhere |= _moving(other, of_linears)
+    owner[(moved != digits) | elsewhere] = SHARED
+    owner[moved == 0] = IDLE
+    by_linear = owner.split([its[0].shape[-1] for its in of_linears])
+    return [
+        Owned(linear, own, len(leaves[linear]))
+        for linear, own in zip(linears, by_linear, strict=True)
+        if bool((own != IDLE).any())
+    ]
 
 
-def _reached(
-    linears: Sequence[nn.Module],
-    leaves: Mapping[nn.Module, list[Tensor]],
-    flat: Sequence[Tensor],
-    value: Tensor,
-) -> list[Tensor]:
-    """Which outputs of each layer move these numbers: bool (outputs,) on the CPU each."""
-    gradients: dict[int, Tensor | None] = {}
+def _moving(value: Tensor, of_linears: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Which outputs of layers, one behind the other, move a value: bool (all outputs,) on the CPU.
+
+    Args:
+        value: numbers.
+        of_linears: of every layer, what it returned in each of its calls.
+    """
+    flat = [leaf for its in of_linears for leaf in its]
+    gradients: list[Tensor | None] = [None] * len(flat)
     if value.requires_grad and value.numel():
-        noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(2))
+        # Random, so that what moves two numbers in opposite directions is seen as well.
+        noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
         noise = noise.to(value.device, value.dtype)
-        given = torch.autograd.grad(value, flat, noise, retain_graph=True, allow_unused=True)
-        gradients = {id(leaf): gradient for leaf, gradient in zip(flat, given, strict=True)}
-    found = []
-    for linear in linears:
-        hit = torch.zeros(leaves[linear][0].shape[-1], dtype=torch.bool)
-        for leaf in leaves[linear]:
-            gradient = gradients.get(id(leaf))
+        gradients = list(
+            torch.autograd.grad(value, flat, noise, retain_graph=True, allow_unused=True)
+        )
+    moving, rest = [], iter(gradients)
+    for its in of_linears:
+        hit = torch.zeros(its[0].shape[-1], dtype=torch.bool)
+        for _ in its:
+            gradient = next(rest)
             if gradient is not None:
                 hit |= (gradient.flatten(0, -2) != 0).any(0).cpu()
-        found.append(hit)
-    return found
+        moving.append(hit)
+    return torch.cat(moving)

@@ -4,12 +4,13 @@
   output projection. Keys and values serve a group of heads, low-rank factors all of them: they are
   left, as are biases, and what a family keeps per head beside (attention sinks).
 - Expert: its part of every parameter of the experts' module, biases too.
-- Shared experts, MLP blocks, layers: the parameters of all linear layers inside, biases too. Weights
-  of norms are left, and other vectors that belong to no matrix; the gate of shared experts, too.
+- Shared experts, MLP blocks, layers: the parameters of all linear layers inside, biases too. Left
+  are the weights of norms, other vectors beside no matrix, and the gate of shared experts.
 - Neuron: its row in every matrix that it comes from, and its column of the down projection.
 
-So a number in the weights belongs to one node of a kind at most; embeddings, the output layer, norms
-and, for heads, keys and values belong to none. Kinds overlap: a layer holds its heads.
+So a number in the weights belongs to one node of a kind at most. Embeddings, the output layer and
+norms belong to none; of kinds that are parts of a layer, nor does the rest of it, such as keys and
+values of heads. Kinds overlap: a layer holds its heads.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from synkern.models.blocks import find_blocks
 from synkern.models.expert_slices import parts_of_experts
-from synkern.models.heads import find_attention
+from synkern.models.heads import find_attention, has_weight_matrix
 from synkern.models.language_model import UnsupportedModelError, causal_lm
 from synkern.models.nodes import Node, checked_kind, find_sites
 from synkern.models.owners import Owned, owners_of_inputs, owners_of_queries
@@ -150,7 +150,10 @@ def _of_neurons(model: Any, sites: Sequence[Site]) -> list[list[Parts]]:
         _checked_linear(model, where, site.module)
         found.append(
             [
-                [*rows[n], (site.module, "weight", "output", _into(site.module, 1, slice(n, n + 1)))]
+                [
+                    *rows[n],
+                    (site.module, "weight", "output", _into(site.module, 1, slice(n, n + 1))),
+                ]
                 for n in range(site.count)
             ]
         )
@@ -175,22 +178,22 @@ def _of_module(model: Any, site: Site) -> Parts:
     if adapter is not None:
         raise UnsupportedModelError(f"{what}: {_inside(adapter)}")
     parts: Parts = []
+    seen: set[int] = set()
     for name, module in site.module.named_modules():
         own = dict(module.named_parameters(recurse=False))
-        if any(p.dim() > 1 for p in own.values()):
-            dotted = [(_joined(name, key), p) for key, p in own.items()]
-            parts += [
-                (site.module, key, key, (slice(None),) * p.dim())
-                for key, p in dotted
-                if not any(p is site.module.get_parameter(k) for _, k, _, _ in parts)
-            ]
-        elif any(b.dim() > 1 and not b.dtype == torch.bool for b in module.buffers(recurse=False)):
-            if next(module.children(), None) is None:
+        if not any(p.dim() > 1 for p in own.values()):
+            if has_weight_matrix(module):
                 raise UnsupportedModelError(
-                    f"{what}: {name} ({type(module).__name__}) keeps a matrix that is no parameter, "
-                    "as a quantised layer does, so that it cannot be changed; load the model "
-                    "without quantization_config"
+                    f"{what}: {name} ({type(module).__name__}) keeps a matrix that is no "
+                    "parameter, as a quantised layer does, so that it cannot be changed; load the "
+                    "model without quantization_config"
                 )
+            continue
+        for key, parameter in own.items():
+            if id(parameter) not in seen:
+                role = _joined(name, key)
+                parts.append((site.module, role, role, (slice(None),) * parameter.dim()))
+            seen.add(id(parameter))
     if not parts:
         raise UnsupportedModelError(f"{what} holds no matrix of weights, so none can be changed")
     return parts
@@ -289,27 +292,23 @@ def _joined(*names: str) -> str:
     return ".".join(name for name in names if name)
 
 
-def _check(
-    model: Any, sites: Iterable[Site], found: Mapping[Node, Sequence[Slice]]
-) -> None:
+def _check(model: Any, sites: Iterable[Site], found: Mapping[Node, Sequence[Slice]]) -> None:
     """Refuse parameters that cannot be changed, or that are used beside their node."""
     holders: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         holders.setdefault(id(parameter), []).append(name)
-    homes = {site.layer: site.name for site in sites}
+    homes = {site.layer: f"{site.name}." for site in sites}
     checked: set[int] = set()
     for node, slices in found.items():
+        # A module that is the node may use one matrix twice; else each name is another use.
+        home = () if node.kind in ("heads", "neurons") else homes[node.layer]
         for part in slices:
             key = id(part.parameter)
             if key in checked:
                 continue
             checked.add(key)
             why = why_not_editable(part.parameter)
-            # A module that is the node may use one matrix twice; else each name is another use.
-            home = "" if node.kind in ("heads", "neurons") else f"{homes[node.layer]}."
-            others = [n for n in holders[key] if n != part.name]
-            if home:
-                others = [n for n in others if not n.startswith(home)]
+            others = [n for n in holders[key] if n != part.name and not n.startswith(home)]
             if why is None and others:
                 why = f"is also {others[0]}, so that a change of {node} would be felt there too"
             if why is not None:
