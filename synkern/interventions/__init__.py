@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from synkern.interventions.ablating import Ablation, ablate
     from synkern.interventions.calls import InterventionError
     from synkern.interventions.chosen import chosen_nodes
-    from synkern.interventions.compressed import Comparison, Compression
+    from synkern.interventions.compressed import Compression
     from synkern.interventions.compressing import compression
+    from synkern.interventions.compression_statistics import Comparison
     from synkern.interventions.curve import AblationCurve
     from synkern.interventions.edits import Edit, Scale, Zero
     from synkern.interventions.effects import Effects, TeacherForced, effects_of
@@ -52,7 +53,7 @@ if not TYPE_CHECKING:
         {
             "Ablation": "ablating",
             "AblationCurve": "curve",
-            "Comparison": "compressed",
+            "Comparison": "compression_statistics",
             "Compression": "compressed",
             "Edit": "edits",
             "Effects": "effects",

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synkern._checks import choice
+from synkern.interventions import compression_plots as plots
+from synkern.interventions import compression_words as words
 from synkern.interventions.bits import Budget, Ledger
+from synkern.interventions.compression_statistics import NOTHING, Comparison, comparison
 from synkern.interventions.orders import Order
 from synkern.interventions.rounding import Loss, Rounding
 
 UNIFORM = "uniform"
 """The order of points at which all nodes have the same bits."""
-NOTHING = 1e-6
-"""Nats. Below it a divergence says nothing: it is what float32 leaves of equal probabilities."""
 ON_A_GRID = 0.25
 """Rounding that changes weights by less than this part of what it does to even ones finds them on
 its grid already."""
@@ -56,33 +58,6 @@ class Point:
         return None if self.right is None else float(self.right.mean())
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The synergistic nodes at more bits, against other nodes at as many, over all budgets.
-
-    Attributes:
-        other: the order of the others.
-        budgets: number of budgets that say something: in which every order changes the model.
-        lower: in how many of them the divergence is the lower one (of draws: than their mean).
-        ratio: divergence over that of the other, geometric mean over budgets (and draws); below 1
-            where it is better to keep the synergistic ones.
-        interval: 95 % of that ratio, by bootstrap over the texts.
-        draws: number of orders of that name.
-        beaten: how many draws have a higher geometric mean over the budgets.
-        p: share of orders, this one among them, that are at least as good as it: how often a draw
-            would do so well. None for an order that is not drawn.
-    """
-
-    other: str
-    budgets: int
-    lower: int
-    ratio: float
-    interval: tuple[float, float]
-    draws: int
-    beaten: int
-    p: float | None
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Compression:
     """A model's nodes kept at different numbers of bits, by several orders; `str` is a table.
@@ -95,6 +70,8 @@ class Compression:
         ledger: every weight of the model, by tensor and node.
         losses: what rounding does to the nodes' weights, by bits.
         rest: bits of the linear weights that are nobody's; None: as they were loaded.
+        of: the kind of nodes.
+        ranking: by which they are ordered.
     """
 
     labels: tuple[str, ...]
@@ -104,6 +81,8 @@ class Compression:
     ledger: Ledger
     losses: Mapping[int, Loss]
     rest: int | None
+    of: str
+    ranking: str
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -161,35 +140,12 @@ class Compression:
                     f"comparison needs {name!r}"
                 )
         kl = self._divergences
-        told = (kl.mean(-1) > NOTHING).all(0)
         own, others = (
-            kl[[place for place, order in enumerate(self.orders) if order.name == name]][:, told]
+            kl[[place for place, order in enumerate(self.orders) if order.name == name]]
             for name in ("synergy", other)
         )
-        budgets = int(told.sum())
-        if not budgets:
-            nothing = (float("nan"), float("nan"))
-            return Comparison(other, 0, 0, float("nan"), nothing, len(others), 0, None)
-        means, theirs = own[0].mean(-1), others.mean(-1)
-        level, levels = float(np.log(means).mean()), np.log(theirs).mean(-1)
-        texts = kl.shape[-1]
-        rng = np.random.default_rng(seed)
-        weights = rng.multinomial(texts, np.full(texts, 1 / texts), draws) / texts
-        # A text drawn alone may be one that nothing changes: never the logarithm of 0.
-        drawn = [np.log(np.maximum(part @ weights.T, NOTHING)) for part in (own, others)]
-        ratios = drawn[0].mean((0, 1)) - drawn[1].mean((0, 1))
-        low, high = np.exp(np.quantile(ratios, [0.025, 0.975])).tolist()
-        at_least = int((levels <= level).sum())
-        return Comparison(
-            other=other,
-            budgets=budgets,
-            lower=int((means < theirs.mean(0)).sum()),
-            ratio=float(np.exp(level - levels.mean())),
-            interval=(low, high),
-            draws=len(levels),
-            beaten=int((levels > level).sum()),
-            p=(1 + at_least) / (1 + len(levels)) if len(levels) > 1 else None,
-        )
+        told = (kl.mean(-1) > NOTHING).all(0)
+        return comparison(other, own[0, told], others[:, told], draws, seed)
 
     @cached_property
     def _divergences(self) -> Floats:
@@ -264,6 +220,8 @@ class Compression:
         budgets = np.array([[p.budget.high, p.budget.low, p.budget.kept] for p in points])
         found = {
             "labels": np.array(self.labels),
+            "of": np.array(self.of),
+            "ranking": np.array(self.ranking),
             "order_name": np.array(names),
             "order_draw": np.array([order.draw for order in self.orders]),
             "order_nodes": np.array([order.nodes for order in self.orders], np.int32),
@@ -318,6 +276,65 @@ class Compression:
                 for bits, each in zip(arrays["losses_bits"], arrays["losses"].tolist(), strict=True)
             },
             rest=None if rest < 0 else rest,
+            of=str(arrays["of"]),
+            ranking=str(arrays["ranking"]),
+        )
+
+    def plot(self, measure: str = "kl", *, title: str = "") -> Any:
+        """Draw what is lost over the bits per weight, a panel for each pair of bits.
+
+        Args:
+            measure: "kl", "loss", "agreement" or, with tasks, "accuracy".
+            title: above the figure.
+
+        Returns:
+            A matplotlib figure, see `synkern.interventions.compression_plots.draw`.
+
+        Raises:
+            ValueError: there is no such measure.
+            ImportError: matplotlib is not installed.
+        """
+        known = [
+            name for name in plots.LABELS if name != "accuracy" or self.intact.right is not None
+        ]
+        choice("measure", measure, known)
+        pairs = dict.fromkeys((budget.high, budget.low) for budget in self.budgets)
+        panels = [self._panel(pair, measure) for pair in pairs]
+        intact = None if measure == "kl" else _height(self.intact, measure)
+        return plots.draw(panels, measure, intact=intact, title=title)
+
+    def _panel(self, pair: tuple[int, int], measure: str) -> plots.Panel:
+        budgets = [budget for budget in self.budgets if (budget.high, budget.low) == pair]
+        uniform = {point.budget.high: point for point in self.points_of(UNIFORM)}
+        high, low = (uniform[bits] for bits in pair)
+        lines = {}
+        for name in self.names:
+            inside = [self.points_of(name, budget) for budget in budgets]
+            draws = len(inside[0])
+            points = [[low] * draws, *inside, [high] * draws]
+            lines[name] = np.array([[_height(p, measure) for p in each] for each in points]).T
+        return plots.Panel(
+            pair=pair,
+            bits=np.array([self.bits_per_weight(b) for b in (low.budget, *budgets, high.budget)]),
+            lines=lines,
+            same=np.array(
+                [
+                    (self.bits_per_weight(point.budget), _height(point, measure))
+                    for point in uniform.values()
+                ]
+            ),
+        )
+
+    @property
+    def finding(self) -> str:
+        """One paragraph: is it better to keep the synergistic nodes at more bits than others?"""
+        return words.finding(
+            nodes=self.of,
+            count=len(self.orders[0].nodes),
+            ranking=self.ranking,
+            budgets=self.budgets,
+            compared=[self.compared(name) for name in self.names if name != "synergy"],
+            on_a_grid=self.on_a_grid,
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -336,3 +353,8 @@ class Compression:
             if "order_nodes" not in file or "ledger_node" not in file:
                 raise ValueError(f"path = {str(path)!r} holds no compression; `save` writes them")
             return cls.of_arrays({name: file[name] for name in file.files})
+
+
+def _height(point: Point, measure: str) -> float:
+    """A measure at a point: the mean over texts, or over tasks."""
+    return float(getattr(point, "right" if measure == "accuracy" else measure).mean())

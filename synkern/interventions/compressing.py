@@ -151,6 +151,8 @@ def compression(
         ledger=matrices.ledger,
         losses=losses,
         rest=rest,
+        of=of,
+        ranking=str(getattr(scores, "ranking", "the scores given")),
     )
 
 
