@@ -30,7 +30,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-ORDERS = ("synergy", "redundancy", "random", "layer_matched", "layer_only", "norm")
+from synkern.interventions.options import ORDER_NAMES
+
+ORDERS = ORDER_NAMES
 """The names of all orders."""
 
 DRAWN = ("random", "layer_matched", "layer_only")

@@ -66,6 +66,17 @@ def draw(
             "plot needs matplotlib, which is not installed: pip install 'synkern[plot]'"
         ) from error
     axes = figure.add_subplot()
+    draw_on(axes, fractions, heights, measure)
+    axes.legend(frameon=False, fontsize="small")
+    if title:
+        axes.set_title(title, fontsize="medium")
+    return figure
+
+
+def draw_on(
+    axes: Any, fractions: Floats, heights: Mapping[str, Floats], measure: str = "kl"
+) -> None:
+    """Draw the lines of `draw` on axes of a larger figure, without a legend."""
     others = iter(_OTHERS * len(heights))
     for name, draws in heights.items():
         colour, line = STYLES.get(name) or (next(others), "-")
@@ -80,7 +91,3 @@ def draw(
     axes.set_ylabel(_LABELS[measure])
     axes.set_xlim(0, 100 * fractions[-1])
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
-    if title:
-        axes.set_title(title, fontsize="medium")
-    return figure

@@ -6,6 +6,7 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.experiments.ablation import run_ablation
     from synkern.study.experiments.carrying import Outcome
     from synkern.study.experiments.commands import COMMANDS
     from synkern.study.options import add_arguments
@@ -21,6 +22,7 @@ __all__ = [
     "StudyError",
     "StudyOptions",
     "add_arguments",
+    "run_ablation",
     "run_study",
 ]
 
@@ -37,6 +39,7 @@ if not TYPE_CHECKING:
             "StudyError": "errors",
             "StudyOptions": "settings",
             "add_arguments": "options",
+            "run_ablation": "experiments.ablation",
             "run_study": "run",
         },
     )
