@@ -16,14 +16,12 @@ from synkern.interventions import compression_plots as plots
 from synkern.interventions import compression_words as words
 from synkern.interventions.bits import Budget, Ledger
 from synkern.interventions.compression_statistics import NOTHING, Comparison, comparison
+from synkern.interventions.matrices import Earlier
 from synkern.interventions.orders import Order
 from synkern.interventions.rounding import Loss, Rounding
 
 UNIFORM = "uniform"
 """The order of points at which all nodes have the same bits."""
-ON_A_GRID = 0.25
-"""Rounding that changes weights by less than this part of what it does to even ones finds them on
-its grid already."""
 _MEASURED = ("kl", "loss", "agreement")
 _LEDGER = ("tensors", "own_bits", "tensor", "node", "rows", "inputs", "vector")
 
@@ -70,6 +68,8 @@ class Compression:
         ledger: every weight of the model, by tensor and node.
         losses: what rounding does to the nodes' weights, by bits.
         rest: bits of the linear weights that are nobody's; None: as they were loaded.
+        earlier: how the weights had been rounded before they were loaded; None if they do not show
+            it.
         of: the kind of nodes.
         ranking: by which they are ordered.
     """
@@ -81,6 +81,7 @@ class Compression:
     ledger: Ledger
     losses: Mapping[int, Loss]
     rest: int | None
+    earlier: Earlier | None
     of: str
     ranking: str
 
@@ -113,11 +114,7 @@ class Compression:
     @property
     def on_a_grid(self) -> tuple[int, ...]:
         """The bits at which rounding finds the weights on its grid: they were rounded before."""
-        return tuple(
-            bits
-            for bits, loss in sorted(self.losses.items())
-            if loss.even > 0 and loss.changed < ON_A_GRID**2 * loss.even
-        )
+        return tuple(bits for bits, loss in sorted(self.losses.items()) if loss.on_a_grid)
 
     def compared(self, other: str, draws: int = 2000, seed: int = 0) -> Comparison:
         """The order "synergy" against another, over all budgets together.
@@ -222,6 +219,7 @@ class Compression:
             "labels": np.array(self.labels),
             "of": np.array(self.of),
             "ranking": np.array(self.ranking),
+            "earlier": np.array([] if self.earlier is None else [*asdict(self.earlier).values()]),
             "order_name": np.array(names),
             "order_draw": np.array([order.draw for order in self.orders]),
             "order_nodes": np.array([order.nodes for order in self.orders], np.int32),
@@ -264,7 +262,7 @@ class Compression:
                     right=arrays["right"][place] if "right" in arrays else None,
                 )
             )
-        rest = int(arrays["rest"])
+        rest, earlier = int(arrays["rest"]), arrays["earlier"].tolist()
         return cls(
             labels=tuple(arrays["labels"].tolist()),
             orders=orders,
@@ -276,6 +274,9 @@ class Compression:
                 for bits, each in zip(arrays["losses_bits"], arrays["losses"].tolist(), strict=True)
             },
             rest=None if rest < 0 else rest,
+            earlier=Earlier(int(earlier[0]), int(earlier[1]), bool(earlier[2]))
+            if earlier
+            else None,
             of=str(arrays["of"]),
             ranking=str(arrays["ranking"]),
         )
@@ -334,6 +335,7 @@ class Compression:
             ranking=self.ranking,
             budgets=self.budgets,
             compared=[self.compared(name) for name in self.names if name != "synergy"],
+            earlier=str(self.earlier or ""),
             on_a_grid=self.on_a_grid,
         )
 

@@ -22,18 +22,12 @@ from synkern.interventions.compressed import UNIFORM, Compression, Point
 from synkern.interventions.curve_file import PointsFile, digest
 from synkern.interventions.effects import MEASURES, TeacherForced
 from synkern.interventions.journal import edited_weights
-from synkern.interventions.matrices import Matrices
+from synkern.interventions.matrices import Matrices, earlier_rounding
+from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES
 from synkern.interventions.orders import Order, orders_of
 from synkern.interventions.rounding import HALF, Rounding
 from synkern.recording.responses import Responses
 from synkern.tasks import Scores, Task
-
-ARMS = ("synergy", "redundancy", "random", "layer_matched")
-"""The orders by default."""
-PAIRS = ((8, 4), (8, 3), (4, 3), (4, 2), (3, 2), (HALF, 0))
-"""High and low bits by default; the last is removal: the weights of the rest become zero."""
-SHARES = (0.1, 0.25, 0.5)
-"""Shares of the nodes that are kept at the high bits, by default."""
 
 Judge: TypeAlias = Callable[[Any, Any, Sequence[Task]], Scores]
 """Scores a model, by its tokenizer, on tasks."""
@@ -45,9 +39,9 @@ def compression(
     scores: Any,
     *,
     of: str = "heads",
-    pairs: Iterable[Sequence[int]] = PAIRS,
-    shares: Iterable[float] = SHARES,
-    orders: Sequence[str] = ARMS,
+    pairs: Iterable[Sequence[int]] = BIT_PAIRS,
+    shares: Iterable[float] = KEPT_SHARES,
+    orders: Sequence[str] = KEPT_ORDERS,
     draws: int | Mapping[str, int] = 20,
     seed: int = 0,
     group: int = 64,
@@ -151,6 +145,7 @@ def compression(
         ledger=matrices.ledger,
         losses=losses,
         rest=rest,
+        earlier=earlier_rounding(matrices),
         of=of,
         ranking=str(getattr(scores, "ranking", "the scores given")),
     )

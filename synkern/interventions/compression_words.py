@@ -25,6 +25,7 @@ def finding(
     ranking: str,
     budgets: Sequence[Budget],
     compared: Sequence[Comparison],
+    earlier: str,
     on_a_grid: Sequence[int],
 ) -> str:
     """Is it better to keep the synergistic nodes at more bits than others, at equal bits?
@@ -39,7 +40,8 @@ def finding(
         ranking: by which they are ordered.
         budgets: that were measured.
         compared: with each other order.
-        on_a_grid: bits at which the weights were rounded before.
+        earlier: how the weights had been rounded before; "" if they do not show it.
+        on_a_grid: bits at which rounding leaves them where they are for this reason.
     """
     pairs = ", ".join(dict.fromkeys(f"{b.high}/{b.low}" for b in budgets))
     shares = sorted({budget.kept / count for budget in budgets})
@@ -53,10 +55,16 @@ def finding(
     for one in compared:
         words = _OTHERS.get(one.other, f"keeping the first of order {one.other} so")
         parts.append(f"This {verdict(one)} {words}{_numbers(one)}.")
-    if on_a_grid:
+    if earlier:
         parts.append(
-            f"At {' and '.join(map(str, on_a_grid))} bits the weights lie on the grid already, as "
-            "they had been rounded before, so that these bits cost them next to nothing."
+            f"The weights as they were loaded had been rounded before ({earlier}): this is a "
+            "second rounding, of numbers that are few already"
+            + (
+                f", and at {' and '.join(map(str, on_a_grid))} bits it finds most of them on its "
+                "grid, so that these bits cost next to nothing."
+                if on_a_grid
+                else "."
+            )
         )
     return " ".join(parts)
 

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from synkern.interventions.bits import KEPT, NOBODY, Ints, Ledger
 from synkern.interventions.journal import Change
-from synkern.interventions.rounding import Loss, Rounding
+from synkern.interventions.rounding import MOST_BITS, Loss, Rounding
 from synkern.models.language_model import ANY_SERIES, UnsupportedModelError, causal_lm
 from synkern.models.nodes import Node
 from synkern.models.slices import Slice, find_slices
 from synkern.models.upstream_linears import inputs_first, plain_linear_weight
+
+_USUAL_GROUPS = (32, 64, 128, 16)
+_LOOKED_AT, _ROWS = 24, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +126,36 @@ class Matrices:
                         f"model: {matrix.part.name}, part of {self.nodes[matrix.node]}: {error}"
                     ) from error
         return found
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """How weights had been rounded before they were loaded, as those of a quantised file are."""
+
+    bits: int
+    group: int
+    symmetric: bool
+
+    def __str__(self) -> str:
+        """Such as `4 bits in groups of 32`."""
+        return f"{self.bits} bits in groups of {self.group}"
+
+
+def earlier_rounding(matrices: Matrices) -> Earlier | None:
+    """The coarsest grid that weights of nodes lie on already; None if on none of the usual ones.
+
+    Looks at some rows of some of the matrices: on a grid they lie if rounding to it changes them by less than
+    `rounding.ON_A_GRID` of what it does to weights that lie anywhere.
+    """
+    whole = [matrix for matrix in matrices.of_nodes if matrix.part.is_matrix]
+    some = [m.values.flatten(0, -2)[:_ROWS] for m in whole[:: max(1, len(whole) // _LOOKED_AT)]]
+    for bits in range(2, MOST_BITS + 1):
+        for group in _USUAL_GROUPS:
+            for symmetric in (False, True):
+                loss = sum((Rounding(group, symmetric).loss(w, bits) for w in some), Loss())
+                if loss.on_a_grid:
+                    return Earlier(bits, group, symmetric)
+    return None
 
 
 def _inputs_first(model: Any, part: Slice) -> bool:

@@ -19,6 +19,9 @@ HALF = 16
 """Bits of a weight that is a half-precision number by itself, without a grid."""
 MOST_BITS = 8
 """Beyond it a grid gains nothing over half precision."""
+ON_A_GRID = 0.25
+"""Rounding that changes weights by less than this part of what it does to even ones finds them on
+its grid already: they were rounded before."""
 _SMALLEST_STEP = 2.0**-24  # of float16
 
 
@@ -33,6 +36,11 @@ class Loss:
     even: float = 0.0
     """Of the differences to be expected of weights that lie anywhere between two steps: a twelfth
     of the square of the step for each."""
+
+    @property
+    def on_a_grid(self) -> bool:
+        """Whether the weights lie on the grid already, by `ON_A_GRID`; not of constant groups."""
+        return self.even > 0 and self.changed < ON_A_GRID**2 * self.even
 
     def __add__(self, other: Loss) -> Loss:
         """Sum of both, as of the weights of both together."""
