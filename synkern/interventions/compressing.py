@@ -66,8 +66,9 @@ def compression(
     Args:
         model: a causal language model of transformers, or a module that holds one.
         texts: prompts and responses, which are never generated again.
-        scores: by which nodes are ranked, (nodes,), in order of the nodes of `of`: an array, or
-            `NodeScores`. Nodes without score (NaN) are always at the low bits.
+        scores: by which nodes are ranked, (nodes,), in order of the nodes of `of`: an array,
+            `NodeScores`, or a mapping from the name of a ranking to either. Nodes without score
+            (NaN) are always at the low bits.
         of: the kind of nodes.
         pairs: high and low bits: 1 (2 if symmetric) to 8 on a grid; 16, half precision; 0, removed.
         shares: of the nodes that have a score, those at the high bits.
@@ -103,7 +104,7 @@ def compression(
     matrices = Matrices.of(model, of, Rounding(group, symmetric))
     if rest is not None:
         matrices.rounding.check(rest)
-    values = _scores(scores, len(matrices.nodes))
+    ranking, values = _scores(scores, len(matrices.nodes))
     ranked = np.isfinite(values)
     found = orders_of(
         values,
@@ -147,7 +148,7 @@ def compression(
         rest=rest,
         earlier=earlier_rounding(matrices),
         of=of,
-        ranking=str(getattr(scores, "ranking", "the scores given")),
+        ranking=ranking,
     )
 
 
@@ -266,12 +267,17 @@ class _Run:
         return Point(one.order, one.draw, one.budget, **measured, right=right)
 
 
-def _scores(scores: Any, nodes: int) -> NDArray[np.float64]:
-    """Scores as an array.
+def _scores(scores: Any, nodes: int) -> tuple[str, NDArray[np.float64]]:
+    """The name of a ranking, and its scores as an array.
 
     Raises:
         ValueError: they are not one for each node, or fewer than two nodes have one.
     """
+    name = None
+    if isinstance(scores, Mapping):
+        if len(scores) != 1:
+            raise ValueError(f"scores: {len(scores)} rankings; give those of one")
+        ((name, scores),) = scores.items()
     own = getattr(scores, "score", scores)
     values = np.asarray(own.detach().cpu() if isinstance(own, torch.Tensor) else own, np.float64)
     if values.shape != (nodes,):
@@ -280,7 +286,7 @@ def _scores(scores: Any, nodes: int) -> NDArray[np.float64]:
         )
     if np.isfinite(values).sum() < 2:
         raise ValueError("scores: fewer than two nodes have one, so that none come before others")
-    return values
+    return str(name or getattr(scores, "ranking", "the scores given")), values
 
 
 def _digest_of_weights(matrices: Matrices) -> str:

@@ -35,7 +35,7 @@ from synkern.interventions.calls import uncompiled
 from synkern.models import upstream
 from synkern.models.sites import Site
 from synkern.recording.decoding import too_long
-from synkern.recording.responses import Responses
+from synkern.recording.responses import Responses, responses_of
 from synkern.tasks.tokens import asked, batches, padded
 
 Edited: TypeAlias = Callable[[Sequence[int]], AbstractContextManager[Any]]
@@ -83,7 +83,7 @@ MEASURES = ("kl", "loss", "agreement")
 
 
 def effects_of(
-    model: Any, texts: Responses, edit: Edited | None = None, *, batch_size: int = 16
+    model: Any, texts: Any, edit: Edited | None = None, *, batch_size: int = 16
 ) -> Effects:
     """What an edit does to texts; see `TeacherForced`, which goes on to others faster."""
     return TeacherForced(model, texts, batch_size=batch_size).effects(edit)
@@ -122,18 +122,19 @@ class TeacherForced:
         tokens: (texts,) int64, tokens of each response.
     """
 
-    def __init__(self, model: Any, texts: Responses, *, batch_size: int = 16) -> None:
+    def __init__(self, model: Any, texts: Any, *, batch_size: int = 16) -> None:
         """Let the model, unchanged, read the texts.
 
         Args:
             model: a causal language model of transformers, or a module that holds one. It is asked
                 in evaluation mode; its modes are as before afterwards.
-            texts: prompts and responses.
+            texts: `Responses`, or a `Recording` or `Answers` that hold some.
             batch_size: texts at a time. In float32 it changes effects in the last digits only. The
                 logits of a batch are held at once.
 
         Raises:
             UnsupportedModelError: (a ValueError) the model is no causal language model.
+            TypeError, RecordingError: `texts` hold no tokens.
             ValueError: texts that the model cannot read, a batch size below 1, or log-probabilities
                 that are not finite.
             MemoryError: there is no room for the intact log-probabilities.
@@ -141,14 +142,14 @@ class TeacherForced:
         Warns:
             UserWarning: a text is longer than the context that the model was made for.
         """
-        self.texts = texts
-        self.tokens = np.array([len(response) for response in texts.responses])
+        self.texts: Responses = responses_of(texts)
+        self.tokens = np.array([len(response) for response in self.texts.responses])
         self._model = model
         self._intact: list[Tensor] = []
         with uncompiled(), asked(model) as inside:
-            _refuse_unreadable(inside, texts)
+            _refuse_unreadable(inside, self.texts)
             self._batches = [
-                _batch(inside, texts, places) for places in _in_batches(texts, batch_size)
+                _batch(inside, self.texts, places) for places in _in_batches(self.texts, batch_size)
             ]
             for batch in self._batches:
                 logits = _logits(inside, batch)

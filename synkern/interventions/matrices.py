@@ -144,8 +144,8 @@ class Earlier:
 def earlier_rounding(matrices: Matrices) -> Earlier | None:
     """The coarsest grid that weights of nodes lie on already; None if on none of the usual ones.
 
-    Looks at some rows of some of the matrices: on a grid they lie if rounding to it changes them by less than
-    `rounding.ON_A_GRID` of what it does to weights that lie anywhere.
+    Looks at some rows of some of the matrices: on a grid they lie if rounding to it changes them by
+    less than `rounding.ON_A_GRID` of what it does to weights that lie anywhere.
     """
     whole = [matrix for matrix in matrices.of_nodes if matrix.part.is_matrix]
     some = [m.values.flatten(0, -2)[:_ROWS] for m in whole[:: max(1, len(whole) // _LOOKED_AT)]]

@@ -22,7 +22,7 @@ from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean
 from synkern.interventions.orders import ORDERS, Order, of_scores, orders_of
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, Node, find_sites
-from synkern.recording.responses import Responses
+from synkern.recording.responses import Responses, responses_of
 
 Masks = NDArray[np.bool_]
 Scores: TypeAlias = Any
@@ -32,7 +32,7 @@ either."""
 
 def ablation_curve(
     model: Any,
-    texts: Responses,
+    texts: Any,
     scores: Scores,
     *,
     orders: Sequence[str] = ORDERS,
@@ -57,7 +57,8 @@ def ablation_curve(
 
     Args:
         model: a causal language model of transformers, or a module that holds one.
-        texts: prompts and responses, which are never generated again.
+        texts: prompts and responses, which are never generated again: `Responses`, or a
+            `Recording` or `Answers` that hold some.
         scores: by which nodes are ranked, (nodes,), in order of the nodes of `of`: `NodeScores`, an
             array, or a mapping from names of rankings to either. The first decides the orders; each
             further one adds an order, `synergy by NAME`.
@@ -88,19 +89,21 @@ def ablation_curve(
         UnsupportedModelError: (a ValueError) the nodes of this model cannot be found.
         ValueError: scores that do not fit the nodes, or that nodes in `among` do not have; options
             that make no sense; a `file` of another call; what `TeacherForced` refuses.
+        TypeError, RecordingError: `texts` hold no tokens.
         MemoryError: as `TeacherForced`.
         OSError: the file cannot be read or written.
 
     Warns:
         UserWarning: the intact model does not repeat itself bit for bit.
     """
+    texts = responses_of(texts)
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size)
     reader = TeacherForced(model, texts, batch_size=batch_size)
     labels = tuple(node.label for node in ablation.nodes)
     allowed = _among(among, ablation.nodes)
     if activity is None and any(name.startswith("norm") for name in orders):
         activity = mean_activity(reader, find_sites(model, of))
-    rankings = _rankings(scores, labels)
+    rankings = rankings_of(scores, labels)
     layers = np.array([node.layer for node in ablation.nodes])
     options: dict[str, Any] = {"seed": seed, "among": allowed}
     found = orders_of(
@@ -117,8 +120,8 @@ def ablation_curve(
     if split is not None:
         order, halves = _halves(split, labels, len(texts), options)
         found += (order,)
-    counts = _counts(int(allowed.sum()), step, to)
-    masks, sets = _distinct(found, counts, len(labels))
+    counts = points_of(int(allowed.sum()), step, to)
+    masks, sets = distinct_sets(found, counts, len(labels))
     run = _Run(ablation, reader, masks, halves)
     call = _call(model, texts, ablation, found, counts, kind, of, batch_size, halves)
     values = run.measured(file, call, progress or _silent)
@@ -209,7 +212,7 @@ def _flat(effects: Effects, record: np.dtype[Any]) -> NDArray[Any]:
     return values
 
 
-def _rankings(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def rankings_of(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """By name of the ranking, scores of all nodes.
 
     Raises:
@@ -267,13 +270,13 @@ def _halves(
             f"text that the first scores are from, False for the others, of {texts}, some of each"
         )
     rows = [
-        of_scores(OTHER_HALF, next(iter(_rankings(scores, labels).values())), **options).nodes
+        of_scores(OTHER_HALF, next(iter(rankings_of(scores, labels).values())), **options).nodes
         for scores in (second, first)
     ]
     return Order(OTHER_HALF, 0, np.stack(rows)), halves
 
 
-def _counts(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
+def points_of(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
     """How many nodes are out at each point.
 
     Raises:
@@ -288,7 +291,7 @@ def _counts(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
     return np.array([*range(0, last, by), last], np.int64)
 
 
-def _distinct(
+def distinct_sets(
     orders: Sequence[Order], counts: NDArray[np.int64], nodes: int
 ) -> tuple[list[Masks], NDArray[np.int64]]:
     """The different sets that orders take out, and which one each takes out at each point."""
@@ -332,11 +335,11 @@ def _call(
     inside = causal_lm(model)
     found: dict[str, Any] = {
         "model": type(inside).__name__,
-        "weights": digest(_weights(inside)),
-        "texts": _content(texts),
+        "weights": digest(weights_of(inside)),
+        "texts": content_of(texts),
         "of": of if isinstance(of, str) else list(of),
         "nodes": digest([" ".join(node.label for node in ablation.nodes).encode()]),
-        "kind": kind if isinstance(kind, str) else _content(kind),
+        "kind": kind if isinstance(kind, str) else content_of(kind),
         "nodes out at each point": counts.tolist(),
         "batch_size": batch_size,
         "halves": None if halves is None else digest([halves.tobytes()]),
@@ -346,7 +349,7 @@ def _call(
     return found
 
 
-def _weights(model: torch.nn.Module) -> Iterator[bytes]:
+def weights_of(model: torch.nn.Module) -> Iterator[bytes]:
     """All that a model has learned, as bytes."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         yield f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}".encode()
@@ -359,7 +362,7 @@ def _weights(model: torch.nn.Module) -> Iterator[bytes]:
         yield flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
-def _content(value: Any) -> str:
+def content_of(value: Any) -> str:
     """A value as text that is another for any other content.
 
     Raises:
@@ -368,7 +371,7 @@ def _content(value: Any) -> str:
     if isinstance(value, Responses):
         return digest([repr((value.prompts, value.responses)).encode()])
     if is_dataclass(value) and not isinstance(value, type):
-        parts = [f"{f.name}={_content(getattr(value, f.name))}" for f in fields(value)]
+        parts = [f"{f.name}={content_of(getattr(value, f.name))}" for f in fields(value)]
         return f"{type(value).__name__}({', '.join(parts)})"
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)

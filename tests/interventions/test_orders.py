@@ -39,7 +39,9 @@ def test_layer_matched_takes_as_many_of_each_layer_at_every_count(draw):
     found = made()
     matched, synergy = found["layer_matched", draw], found["synergy", 0]
     for count in range(36):
-        own, other = (np.bincount(LAYERS[order[:count]], minlength=5) for order in (matched, synergy))
+        own, other = (
+            np.bincount(LAYERS[order[:count]], minlength=5) for order in (matched, synergy)
+        )
         np.testing.assert_array_equal(own, other)
     assert (matched != synergy).any()
 
@@ -51,13 +53,13 @@ def test_chance_alone_decides_which_nodes_of_a_layer_layer_matched_takes():
     ]
     layer = LAYERS[np.argmax(SCORES)]
     counts = np.bincount(firsts, minlength=35)
-    assert counts[LAYERS != layer].sum() == 0
+    assert counts[layer != LAYERS].sum() == 0
     # 200 expected of each, with a standard deviation of 13: five of them.
-    assert np.abs(counts[LAYERS == layer] - 200).max() < 65
+    assert np.abs(counts[layer == LAYERS] - 200).max() < 65
 
 
 def test_layer_only_goes_through_layers_by_their_mean_score():
-    means = [SCORES[LAYERS == layer].mean() for layer in range(5)]
+    means = [SCORES[layer == LAYERS].mean() for layer in range(5)]
     for draw in range(4):
         nodes = made()["layer_only", draw]
         np.testing.assert_array_equal(LAYERS[nodes], np.repeat(np.argsort(means)[::-1], 7))

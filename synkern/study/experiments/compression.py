@@ -14,13 +14,9 @@ from synkern import interventions, tasks
 from synkern._warnings import collected
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments import compression_results
+from synkern.study.experiments.asking import tasks_of
 from synkern.study.experiments.carrying import Outcome, carried_out
-from synkern.study.experiments.compression_options import (
-    BUILTIN,
-    CompressionOptions,
-    Decided,
-    pair_of,
-)
+from synkern.study.experiments.compression_options import CompressionOptions, Decided, pair_of
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.pace import Pace
@@ -31,12 +27,11 @@ from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 
 if TYPE_CHECKING:
-    from synkern.tasks import Task
+    from synkern.interventions.compressing import Judge
 
 REFERENCE = "synergy"
 """The order that the others are compared with."""
 _DRAWN = ("random", "layer_matched", "layer_only")
-_HELD_OUT = "test"
 
 
 class Compression(Experiment):
@@ -78,7 +73,10 @@ class Compression(Experiment):
                 f"from; use orders = {kept!r}"
             )
         check_texts(study, options.max_prompts, options.answer_tokens)
-        return Decided(**vars(options) | {"asked": _tasks(options)})
+        asked = None
+        if options.tasks is not None:
+            asked = tasks_of(options.tasks, count=options.count, seed=options.seed)
+        return Decided(**vars(options) | {"asked": asked})
 
     def ingredients(self, study: FinishedStudy, options: Decided) -> Facts:
         """Return the tasks' digest."""
@@ -112,8 +110,7 @@ class Compression(Experiment):
                 found = interventions.compression(
                     study.model,
                     texts_of(study, *_some(options)),
-                    scores,
-                    ranking=options.ranking,
+                    {options.ranking: scores},
                     of=study.settings.nodes,
                     pairs=[pair_of("pairs", pair) for pair in options.pairs],
                     shares=options.shares,
@@ -181,26 +178,7 @@ def _some(options: Decided) -> tuple[int | None, int | None]:
     return options.max_prompts, options.answer_tokens
 
 
-def _tasks(options: CompressionOptions) -> tuple[Task, ...] | None:
-    """The tasks asked for.
-
-    Raises:
-        ArgumentError: lines of the file are no tasks.
-        OSError: there is no such file.
-    """
-    if options.tasks is None:
-        return None
-    try:
-        if options.tasks == BUILTIN:
-            made = tasks.generate(options.count, seed=options.seed, split=_HELD_OUT)
-            # Easy ones come twice, which are no second observation.
-            return tuple({task.prompt: task for task in made}.values())
-        return tasks.read(options.tasks)
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
-
-
-def _judge(options: Decided) -> interventions.compressing.Judge | None:
+def _judge(options: Decided) -> Judge | None:
     """By likelihood, which needs distractors, or by what the model writes."""
     if options.asked is None or all(task.distractors for task in options.asked):
         return None

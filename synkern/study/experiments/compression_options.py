@@ -10,12 +10,11 @@ from synkern.analysis.options import RANKING_NAMES
 from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES, ORDER_NAMES
 from synkern.study.errors import ArgumentError
 from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.perturbation_options import BUILTIN
 from synkern.study.options import Option
 
 if TYPE_CHECKING:
     from synkern.tasks import Task
-
-BUILTIN = "builtin"
 
 
 def pair_of(name: str, text: Any) -> tuple[int, int]:
@@ -106,7 +105,9 @@ class CompressionOptions(ExperimentOptions):
     count: int = field(
         default=200,
         metadata=Option(
-            help="built-in tasks that are made", more="Those that come twice are asked once.", least=1
+            help="built-in tasks that are made",
+            more="Those that come twice are asked once.",
+            least=1,
         ).described,
     )
     max_prompts: int | None = field(

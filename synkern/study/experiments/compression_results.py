@@ -66,9 +66,7 @@ def _tensors(found: Compression) -> Facts:
         )
     )
     as_loaded = {name: elements * width for name, (elements, width) in own.items()}
-    changed = [
-        name for name in own if any(each[name] != as_loaded[name] for each in bits.values())
-    ]
+    changed = [name for name in own if any(each[name] != as_loaded[name] for each in bits.values())]
     rows = [
         {
             "tensor": name,

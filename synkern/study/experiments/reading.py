@@ -35,9 +35,7 @@ def places_of(study: FinishedStudy, max_prompts: int | None) -> list[int]:
     return [place * texts // count for place in range(count)]
 
 
-def texts_of(
-    study: FinishedStudy, max_prompts: int | None, answer_tokens: int | None
-) -> Responses:
+def texts_of(study: FinishedStudy, max_prompts: int | None, answer_tokens: int | None) -> Responses:
     """Return what the model reads; raises as `FinishedStudy.model`."""
     texts = study.texts.some(places_of(study, max_prompts))
     return texts if answer_tokens is None else texts.shortened(answer_tokens)
