@@ -48,7 +48,8 @@ def finding(
     told = compared[0].budgets if compared else 0
     parts = [
         f"At equal bits, the most synergistic {nodes} (ranking: {ranking}; {_spoken(shares)} of "
-        f"{count}) were kept at more bits than the rest (high/low {pairs}: {len(budgets)} budgets"
+        f"{count}) were kept at more bits than the rest (high/low {pairs}: {len(budgets)} "
+        f"budget{'s' * (len(budgets) > 1)}"
         + (f", of which {told} change the model at all" if told < len(budgets) else "")
         + ")."
     ]

@@ -145,7 +145,8 @@ class Compression(Experiment):
             "source": None if options.tasks is None else Path(options.tasks).name,
             "tasks": 0 if options.asked is None else len(options.asked),
             "seconds": {"compressing": round(time.perf_counter() - started, 3)},
-            "warnings": list(warnings),
+            # Every point may have warned of the same, such as of words that the tokenizer lacks.
+            "warnings": list(dict.fromkeys(warnings)),
         }
         return found.arrays(), facts
 
