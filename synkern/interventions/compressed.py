@@ -144,6 +144,18 @@ class Compression:
         told = (kl.mean(-1) > NOTHING).all(0)
         return comparison(other, own[0, told], others[:, told], draws, seed)
 
+    @property
+    def beaten_by_uniform(self) -> int:
+        """The number of budgets in which some same bits for all nodes are better.
+
+        They take no more bits in all, and lose less than the synergistic nodes at more bits do.
+        """
+        uniform = [(self.bits_per_weight(p.budget), p.kl.mean()) for p in self.points_of(UNIFORM)]
+        return sum(
+            any(bits <= self.bits_per_weight(p.budget) and kl < p.kl.mean() for bits, kl in uniform)
+            for p in self.points_of("synergy")
+        )
+
     @cached_property
     def _divergences(self) -> Floats:
         """(orders, budgets, texts)."""
@@ -335,6 +347,7 @@ class Compression:
             ranking=self.ranking,
             budgets=self.budgets,
             compared=[self.compared(name) for name in self.names if name != "synergy"],
+            beaten_by_uniform=self.beaten_by_uniform,
             earlier=str(self.earlier or ""),
             on_a_grid=self.on_a_grid,
         )

@@ -25,6 +25,7 @@ def finding(
     ranking: str,
     budgets: Sequence[Budget],
     compared: Sequence[Comparison],
+    beaten_by_uniform: int,
     earlier: str,
     on_a_grid: Sequence[int],
 ) -> str:
@@ -40,6 +41,7 @@ def finding(
         ranking: by which they are ordered.
         budgets: that were measured.
         compared: with each other order.
+        beaten_by_uniform: budgets in which the same bits for all, no more of them, lose less.
         earlier: how the weights had been rounded before; "" if they do not show it.
         on_a_grid: bits at which rounding leaves them where they are for this reason.
     """
@@ -56,6 +58,11 @@ def finding(
     for one in compared:
         words = _OTHERS.get(one.other, f"keeping the first of order {one.other} so")
         parts.append(f"This {verdict(one)} {words}{_numbers(one)}.")
+    if beaten_by_uniform:
+        parts.append(
+            f"In {beaten_by_uniform} of {len(budgets)} budgets, one number of bits for all {nodes} "
+            "that takes no more in all loses less than this."
+        )
     if earlier:
         parts.append(
             f"The weights as they were loaded had been rounded before ({earlier}): this is a "

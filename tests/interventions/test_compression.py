@@ -328,6 +328,20 @@ def test_nodes_without_score_are_never_kept(model):
         compressed(model, np.arange(8.0))
 
 
+def test_one_number_of_bits_for_all_can_be_better(model):
+    """Heads that are removed for others in half precision, which 2 bits for all make good."""
+    result = compressed(model, shares=(0.34, 0.67))
+    uniform = {p.budget.high: p.kl.mean() for p in result.points_of(UNIFORM)}
+    bits = {2: 2 + 64 * 32 / 1536, 4: 4 + 64 * 32 / 1536}
+    expected = 0
+    for point in result.points_of("synergy"):
+        own = result.bits_per_weight(point.budget)
+        better = [b for b in bits if bits[b] <= own and uniform[b] < point.kl.mean()]
+        expected += bool(better)
+    assert result.beaten_by_uniform == expected == 2  # the two of which heads are removed
+    assert "In 2 of 4 budgets, one number of bits for all heads" in result.finding
+
+
 def test_the_table_and_the_file(model, tmp_path):
     result = compressed(model)
     result.save(tmp_path / "found.npz")
