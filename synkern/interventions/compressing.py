@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from synkern.interventions.bits import Budget, budgets, refuse_unequal
 from synkern.interventions.compressed import UNIFORM, Compression, Point
 from synkern.interventions.curve_file import PointsFile, digest
-from synkern.interventions.effects import MEASURES, TeacherForced
+from synkern.interventions.effects import MEASURES, TeacherForced, mean_activity
 from synkern.interventions.journal import edited_weights
 from synkern.interventions.matrices import Matrices, earlier_rounding
 from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES
 from synkern.interventions.orders import Order, orders_of
 from synkern.interventions.rounding import HALF, Rounding
+from synkern.models.nodes import find_sites
 from synkern.recording.responses import Responses
 from synkern.tasks import Scores, Task
 
@@ -80,7 +81,8 @@ def compression(
         symmetric: whether grids lie around zero, see `Rounding`.
         rest: bits of the weights of all other linear layers and experts; None leaves them. The
             model is then compared with the one that was loaded, not with one rounded there alone.
-        activity: (nodes,), for the order "norm".
+        activity: (nodes,), for the order "norm"; by default the mean over all tokens of responses
+            of what the kind reads first, such as the L2 norm of a head's output, measured here.
         tasks: to be judged at every point as well.
         tokenizer: for tasks.
         judge: of tasks, `synkern.tasks.likelihood_score` by default.
@@ -106,6 +108,9 @@ def compression(
         matrices.rounding.check(rest)
     ranking, values = _scores(scores, len(matrices.nodes))
     ranked = np.isfinite(values)
+    reader = TeacherForced(model, texts, batch_size=batch_size)
+    if activity is None and any(name.startswith("norm") for name in orders):
+        activity = mean_activity(reader, find_sites(model, of))
     found = orders_of(
         values,
         np.array([node.layer for node in matrices.nodes]),
@@ -127,7 +132,6 @@ def compression(
     everything = len(matrices.nodes)
     sets = [_Set(UNIFORM, 0, Budget(bits, bits, everything), None) for bits in losses]
     sets += [_Set(o.name, o.draw, budget, o) for budget in asked for o in found]
-    reader = TeacherForced(model, texts, batch_size=batch_size)
     run = _Run.of(model, reader, matrices, exam, rest, sets)
     call = {
         "texts": digest([repr((texts.prompts, texts.responses)).encode()]),

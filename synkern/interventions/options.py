@@ -24,5 +24,5 @@ rest become zero."""
 KEPT_SHARES = (0.1, 0.25, 0.5)
 """Shares of the nodes that `compression` keeps at the high bits."""
 
-KEPT_ORDERS = ORDER_NAMES[:4]
+KEPT_ORDERS = ("synergy", "redundancy", "random", "layer_matched", "norm")
 """The orders whose first nodes these are."""

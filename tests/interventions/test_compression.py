@@ -23,7 +23,8 @@ if torch:
     IDS = prompts(4, 14).tolist()
     TEXTS = Responses([ids[:4] for ids in IDS], [ids[4:] for ids in IDS])
 
-SMALL = {"pairs": ((4, 2), (16, 0)), "shares": (0.3,), "draws": 2}
+FOUR = ("synergy", "redundancy", "random", "layer_matched")
+SMALL = {"pairs": ((4, 2), (16, 0)), "shares": (0.3,), "draws": 2, "orders": FOUR}
 
 
 @pytest.fixture
@@ -298,6 +299,18 @@ def test_equal_sets_are_measured_once(model):
     assert calls[-1][1] == 1 + len(distinct)
 
 
+def test_the_most_active_nodes_are_measured(model):
+    for block in model.model.layers[:2]:
+        block.self_attn.v_proj.weight.data *= 0.01
+    orders = ("synergy", "norm")
+    found = compressed(model, orders=orders).orders[1]
+    # All three heads of a layer share values, which are a hundred times as large in the last.
+    assert sorted(found.nodes[:3].tolist()) == [6, 7, 8]
+    activity = np.arange(9.0) % 4
+    given = compressed(model, orders=orders, activity=activity).orders[1]
+    assert activity[given.nodes].tolist() == sorted(activity.tolist(), reverse=True)
+
+
 def test_tasks_are_judged_at_every_point(model):
     tasks, asked = [Task("1+1=", "2"), Task("1+2=", "3"), Task("2+2=", "4")], []
 
@@ -391,7 +404,7 @@ def test_the_figure_has_a_panel_for_each_pair(model):
         ({"symmetric": True, "pairs": ((4, 1),)}, "2 to 8 for a grid"),
         ({"rest": 12}, "bits = 12"),
         ({"group": 0}, "group = 0"),
-        ({"orders": ("norm",)}, "activity"),
+        ({"activity": np.ones(8), "orders": ("norm",)}, "activity"),
         ({"orders": ("best",)}, "'best' is no order"),
         ({"of": "toes"}, "'toes' is no kind of node"),
     ],

@@ -54,7 +54,7 @@ def test_it_measures_what_the_library_does_with_texts_and_scores_of_the_study(fi
     for name, array in expected.arrays().items():
         np.testing.assert_array_equal(made.arrays[name], array)
     kept = {order["other"]: order for order in made.facts["compared"]}
-    assert [*kept] == ["redundancy", "random", "layer_matched"]
+    assert [*kept] == ["redundancy", "random", "layer_matched", "norm"]
     assert kept["random"]["ratio"] == pytest.approx(found.compared("random").ratio, abs=1e-6)
     assert kept["redundancy"]["p"] is None
     assert (made.facts["texts"], made.facts["tokens"], made.facts["nodes"]) == (5, 36, 8)
@@ -68,7 +68,7 @@ def test_the_report_has_figure_tables_and_the_answer(made):
     assert (made.out / "compression.png").stat().st_size > 10_000
     assert "had been rounded before" not in text
     # Every budget and order, and every tensor with weights of nodes.
-    assert section.count("<tr><td>4 / 2</td>") == section.count("<tr><td>16 / 0</td>") == 2 * 4
+    assert section.count("<tr><td>4 / 2</td>") == section.count("<tr><td>16 / 0</td>") == 2 * 5
     assert section.count("self_attn.q_proj.weight") == section.count("o_proj.weight") == 4
     rows = made.facts["tensors"]["rows"]
     total = {order: sum(row["bits"][order] for row in rows) for order in rows[0]["bits"]}
@@ -89,7 +89,7 @@ def test_tasks_are_asked_where_they_are_given(copy, tmp_path):
     file.write_text("\n".join(map(json.dumps, lines)), "utf-8")
     outcome = compressed(copy, tasks=file, shares=(0.5,), pairs=("4/2",))
     assert ["does not know" in said for said in outcome.facts["warnings"]] == [True]
-    assert outcome.arrays["right"].shape == (1 + 2 + 6, 2)
+    assert outcome.arrays["right"].shape == (1 + 2 + 7, 2)
     assert outcome.facts["source"] == "tasks.jsonl"
     assert (outcome.out / "compression_accuracy.png").exists()
     text = " ".join(section_of(outcome).split())
@@ -151,7 +151,7 @@ def test_the_command_goes_on_and_reuses(copy, monkeypatch, capsys):
         ({"shares": (1.5,)}, "shares = 1.5"),
         ({"orders": ("random",)}, "'synergy' among them"),
         ({"orders": ("synergy", "synergy")}, "give each once"),
-        ({"orders": ("synergy", "norm")}, "orders = 'norm'"),
+        ({"orders": ("synergy", "best")}, "orders = 'best'"),
         ({"max_prompts": 6}, "max_prompts = 6, and the study has 5 prompts"),
         ({"answer_tokens": 37}, "answer_tokens = 37, and the study's answers have 36"),
     ],

@@ -57,7 +57,7 @@ class CompressionOptions(ExperimentOptions):
             help="whose first nodes are at the high bits",
             more="See `synkern.interventions.orders`; `synergy`, which the others are compared "
             "with, has to be among them.",
-            choices=tuple(name for name in ORDER_NAMES if name != "norm"),
+            choices=ORDER_NAMES,
             metavar="ORDER",
         ).described,
     )
