@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from synkern.interventions.edits import Edit, Scale, Zero
     from synkern.interventions.effects import Effects, TeacherForced, effects_of
     from synkern.interventions.journal import WeightsChangedError, edited_weights
+    from synkern.interventions.means import Mean
     from synkern.interventions.measuring import ablation_curve
     from synkern.interventions.noise import Noise, Perturbation, perturb
     from synkern.interventions.noised import NoiseAccuracy
     from synkern.interventions.orders import ORDERS, Order, orders_of
+    from synkern.interventions.resampling import Resample
     from synkern.interventions.rounding import Rounding
     from synkern.interventions.scoring import Scoring
 
@@ -34,10 +36,12 @@ __all__ = [
     "Edit",
     "Effects",
     "InterventionError",
+    "Mean",
     "Noise",
     "NoiseAccuracy",
     "Order",
     "Perturbation",
+    "Resample",
     "Rounding",
     "Scale",
     "Scoring",
@@ -68,11 +72,13 @@ if not TYPE_CHECKING:
             "Edit": "edits",
             "Effects": "effects",
             "InterventionError": "calls",
+            "Mean": "means",
             "Noise": "noise",
             "NoiseAccuracy": "noised",
             "ORDERS": "orders",
             "Order": "orders",
             "Perturbation": "noise",
+            "Resample": "resampling",
             "Rounding": "rounding",
             "Scale": "edits",
             "Scoring": "scoring",

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from synkern._warnings import warn
 from synkern.interventions.curve_file import PointsFile, digest
-from synkern.interventions.judging import Judge, groups_of
-from synkern.interventions.measuring import rankings_of
+from synkern.interventions.judging import Judge, groups_of, one_ranking
+from synkern.interventions.measuring import Scores
 from synkern.interventions.noise import Noise, Perturbation, SpreadOf
 from synkern.interventions.noised import INTACT, NoiseAccuracy, Sweep
 from synkern.interventions.options import ALPHAS
@@ -29,7 +29,7 @@ def noise_accuracy(
     model: Any,
     tokenizer: Any,
     tasks: Sequence[Task],
-    scores: Any,
+    scores: Scores,
     *,
     of: str = "heads",
     share: float = 0.25,
@@ -59,7 +59,8 @@ def noise_accuracy(
         tokenizer: its tokenizer.
         tasks: see `synkern.tasks`.
         scores: (nodes,) of the nodes in the order of `synkern.models.nodes_of`, high is
-            synergistic; or `NodeScores`. Nodes without one (NaN) are in no subset.
+            synergistic; or `NodeScores`, or a mapping from the name of a ranking to either. Nodes
+            without one (NaN) are in no subset.
         of: the kind of node.
         share: of the nodes in a subset, at most a half.
         draws: random and layer-matched subsets, each so many; and random ones to choose on.
@@ -85,7 +86,7 @@ def noise_accuracy(
     perturbation = Perturbation(model, of=of)
     nodes = perturbation.nodes
     labels = tuple(node.label for node in nodes)
-    ((ranking, values),) = rankings_of(scores, labels).items()
+    ranking, values = one_ranking(scores, labels)
     subsets_drawn = partial(
         subsets_of, values, groups_of(nodes), share=share, draws=_whole("draws", draws)
     )
@@ -105,7 +106,7 @@ def noise_accuracy(
         **judge.call,
         "of": of,
         "nodes": digest([" ".join(labels).encode()]),
-        "scores": digest([np.asarray(values, dtype=np.float64).tobytes()]),
+        "scores": digest([values.tobytes()]),
         "share": share,
         "draws": draws,
         "noise seeds": noise_seeds,

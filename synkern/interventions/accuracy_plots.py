@@ -57,6 +57,8 @@ def noise_figure(
             _sweep(axes[2], *sweep, intact=intact, floor=floor, target=target)
         for each in axes:
             each.grid(axis="y", alpha=0.25, linewidth=0.6)
+        handles, labels = axes[1].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
 
 
@@ -92,7 +94,6 @@ def _by_level(axes: Any, levels: Mapping[str, Mapping[str, float]], names: list[
         axes.plot(x, heights, line, color=colour, marker=marker, markersize=3, label=name)
     axes.set_xticks(x, labels=[level.removeprefix("level ") for level in levels])
     axes.set(title="By level of the tasks", xlabel="level", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=7, loc="lower left")
 
 
 def _sweep(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from synkern.models.probe import in_the_pass
 from synkern.models.sites import Site
+from synkern.models.upstream import ModelCall, forward_arguments, read_call
 from synkern.models.upstream_torch import outside_graphs
 
 
@@ -23,11 +24,38 @@ class InterventionError(RuntimeError):
 class Calls:
     """Follows the calls of one model in which sites are edited."""
 
-    def __init__(self, model: Any) -> None:
-        """Follow a causal language model; no call has been seen yet."""
+    def __init__(self, model: Any, rows: Sequence[int] | None) -> None:
+        """Follow a causal language model; no call has been seen yet.
+
+        Args:
+            model: the causal language model itself.
+            rows: which texts the calls are given, in order of their rows; None if nobody said.
+        """
         self._model = model
+        self._names = list(forward_arguments(model))
+        self._given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
         self._begun = self._ended = 0
         self._of_sites: Counter[str] = Counter()
+        self.rows = None if rows is None else tuple(map(int, rows))
+        """Which texts the calls are given."""
+
+    @property
+    def number(self) -> int:
+        """Which call is running, from 1."""
+        return self._begun
+
+    def running(self) -> ModelCall:
+        """What the model was given in the call that is running.
+
+        Raises:
+            InterventionError: none is: a part of the model was called alone.
+        """
+        if self._begun == self._ended:
+            raise InterventionError(
+                f"a part of {type(self._model).__name__} was called alone, so that it cannot be "
+                "seen which texts it was given; call the causal language model itself"
+            )
+        return read_call(self._names, *self._given)
 
     def attach(self, stack: ExitStack) -> None:
         """Hook into the model; `stack` undoes it."""
@@ -69,10 +97,12 @@ class Calls:
                 "nodes do beside the edit; call model.eval() first (gradients pass all the same)"
             )
         self._begun += 1
+        self._given = args, kwargs
 
     def _ends(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if not in_the_pass():
             self._ended += 1
+            self._given = (), {}
 
 
 class _Stance:

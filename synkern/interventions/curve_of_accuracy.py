@@ -15,8 +15,8 @@ from synkern.interventions.ablating import Ablation
 from synkern.interventions.curve_file import PointsFile, digest
 from synkern.interventions.curve_statistics import area_weights, permutation_p
 from synkern.interventions.edits import Edit
-from synkern.interventions.judging import Judge, groups_of
-from synkern.interventions.measuring import content_of, distinct_sets, points_of, rankings_of
+from synkern.interventions.judging import Judge, groups_of, one_ranking
+from synkern.interventions.measuring import Scores, content_of, distinct_sets, points_of
 from synkern.interventions.orders import orders_of
 from synkern.interventions.paired import Difference, paired_difference
 from synkern.interventions.problems import Ints, Problems, level_name
@@ -187,7 +187,7 @@ def accuracy_curve(
     model: Any,
     tokenizer: Any,
     tasks: Sequence[Task],
-    scores: Any,
+    scores: Scores,
     *,
     orders: Sequence[str] = ORDERS,
     of: Kinds = "heads",
@@ -208,7 +208,8 @@ def accuracy_curve(
         tokenizer: its tokenizer.
         tasks: see `synkern.tasks`.
         scores: (nodes,) of the nodes in the order of `synkern.models.nodes_of`, high is
-            synergistic; or `NodeScores`. Nodes without one (NaN) always stay.
+            synergistic; or `NodeScores`, or a mapping from the name of a ranking to either. Nodes
+            without one (NaN) always stay.
         orders: in which nodes are taken out, see `orders_of`; not "norm".
         of: the kind of node, or several.
         kind: how, see `ablate`; "resample" has no counterpart in tasks and is refused.
@@ -235,9 +236,9 @@ def accuracy_curve(
     judge = Judge.of(model, tokenizer, tasks, scoring)
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=judge.scoring.batch_size)
     labels = tuple(node.label for node in ablation.nodes)
-    ((ranking, values),) = rankings_of(scores, labels).items()
+    ranking, values = one_ranking(scores, labels)
     # Nodes without a score have no place in an order: they stay.
-    among = np.isfinite(np.asarray(values, dtype=np.float64))
+    among = np.isfinite(values)
     layers = groups_of(ablation.nodes)
     found = orders_of(values, layers, names=orders, draws=draws, seed=seed, among=among)
     width = max(1, round(to * among.sum() / _POINTS)) if step is None and to > 0 else step

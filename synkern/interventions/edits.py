@@ -6,19 +6,21 @@ An edit says what is to happen; `Edit.prepared` makes of it what acts on the sit
 from __future__ import annotations
 
 import math
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from synkern.interventions.calls import Calls
-from synkern.models.sites import Site
+from synkern.interventions.calls import Calls, InterventionError
+from synkern.models.sites import Site, With
 
 
 class Edit(ABC):
@@ -46,14 +48,16 @@ class Here:
         self.texts: int | None = None if mask.ndim == 1 else len(mask)
         """How many texts a call has to have; None where that is all the same."""
         # (texts, 1, nodes, 1): of every position, and of all numbers of a node.
-        self._mask = torch.from_numpy(rows[:, None, self.nodes, None])
+        with torch.inference_mode(False):
+            self._mask = torch.from_numpy(rows[:, None, self.nodes, None])
 
-    def among(self, new: float | Tensor, own: Tensor) -> float | Tensor:
+    def among(self, new: Tensor, own: Tensor) -> Tensor:
         """The new in the texts in which a node is edited, and the nodes' own in others."""
         if self.texts is None:
             return new
         if self._mask.device != own.device:
-            self._mask = self._mask.to(own.device)
+            with torch.inference_mode(False):  # gradients may be wanted in another call
+                self._mask = self._mask.to(own.device)
         return torch.where(self._mask, new, own)
 
 
@@ -62,17 +66,22 @@ class SiteEdit(ABC):
     """An edit of one site."""
 
     site: Site
+    alone: ClassVar[bool] = False
+    """Whether no other edit of the same nodes can be in force beside it."""
 
     @abstractmethod
-    def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> float | Tensor:
+    def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> Tensor:
         """What comes in place of the nodes' own (texts, positions, nodes, numbers of a node)."""
 
     def attach(self, here: Here, calls: Calls) -> RemovableHandle:
         """Edit these nodes in every call of the model, until the handle is removed."""
-        site = self.site
+        return self.written(
+            here, calls, lambda own: here.among(self.new(own, here.nodes, calls), own)
+        )
 
-        def with_(own: Tensor) -> Any:
-            return here.among(self.new(own, here.nodes, calls), own)
+    def written(self, here: Here, calls: Calls, with_: With) -> RemovableHandle:
+        """Write this in place of the nodes in every call, until the handle is removed."""
+        site = self.site
 
         def change(values: Tensor) -> Tensor:
             calls.edits(site)
@@ -80,6 +89,35 @@ class SiteEdit(ABC):
             return site.write(values, here.nodes, with_)
 
         return site.edit(change)
+
+
+_CLAIMS: weakref.WeakKeyDictionary[nn.Module, list[tuple[frozenset[int], bool]]]
+_CLAIMS = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def claimed(edit: SiteEdit, nodes: Sequence[int]) -> Iterator[None]:
+    """Keep edits that cannot be beside each other apart, for the `with` block.
+
+    Raises:
+        InterventionError: one of the nodes is being edited already, and one of the two edits has
+            to be alone.
+    """
+    site, claim = edit.site, (frozenset(nodes), edit.alone)
+    claims = _CLAIMS.setdefault(site.module, [])
+    for others, alone in claims:
+        both = sorted(claim[0] & others)
+        if both and (alone or edit.alone):
+            raise InterventionError(
+                f"nodes: number {both[0]} of the {site.kind} of {site.name} is being edited "
+                "already, and the mean of an expert can neither come on top of another edit of it "
+                "nor below one; leave it out of one of the two"
+            )
+    claims.append(claim)
+    try:
+        yield
+    finally:
+        claims.remove(claim)
 
 
 def refuse_other_texts(values: Tensor, here: Here, site: Site) -> None:
@@ -137,6 +175,11 @@ class Zero(Edit):
 
 @dataclass(frozen=True, eq=False)
 class _Zeroed(SiteEdit):
+    # Not 0 times its own, which is NaN where that is infinite.
+
     def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> Tensor:
-        # Not 0 times its own, which is NaN where that is infinite.
         return torch.zeros_like(own)
+
+    def attach(self, here: Here, calls: Calls) -> RemovableHandle:
+        """See `SiteEdit.attach`; their own is not looked at where it goes in all texts."""
+        return self.written(here, calls, 0.0) if here.texts is None else super().attach(here, calls)

@@ -113,9 +113,11 @@ class TeacherForced:
     logits are computed where tokens of a response follow. The intact model reads them once, here;
     every `effects` is one forward pass per batch.
 
-    The intact log-probabilities stay in memory, on the model's device if half of what is free there
-    holds them, else on the host: 4 bytes (of float64 8) for every token of the vocabulary and every
-    token of a response. Of 60 responses of 100 tokens and 49,152 tokens that is 1.2 GB.
+    The intact log-probabilities stay in memory: 4 bytes (of float64 8) for every token of the
+    vocabulary and every token of a response, which is 1.2 GB of 60 responses of 100 tokens and
+    49,152 tokens. They take half of what is free on the model's device and then half of what is on
+    the host. Batches for which there is no room are read by the intact model again in every
+    `effects`, which takes twice as long, and only as long as its weights are as they were.
 
     Attributes:
         texts: what is read.
@@ -137,25 +139,25 @@ class TeacherForced:
             TypeError, RecordingError: `texts` hold no tokens.
             ValueError: texts that the model cannot read, a batch size below 1, or log-probabilities
                 that are not finite.
-            MemoryError: there is no room for the intact log-probabilities.
-
         Warns:
             UserWarning: a text is longer than the context that the model was made for.
         """
         self.texts: Responses = responses_of(texts)
         self.tokens = np.array([len(response) for response in self.texts.responses])
         self._model = model
-        self._intact: list[Tensor] = []
+        self._intact: list[Tensor | None] = []
+        self._losses: list[Tensor] = []
+        budget: dict[torch.device, int] = {}
         with uncompiled(), asked(model) as inside:
             _refuse_unreadable(inside, self.texts)
             self._batches = [
                 _batch(inside, self.texts, places) for places in _in_batches(self.texts, batch_size)
             ]
             for batch in self._batches:
-                logits = _logits(inside, batch)
-                if not self._intact:
-                    self._place = self._place_for(logits)
-                self._intact.append(self._log_probabilities(logits, batch))
+                intact = _log_probabilities(_logits(inside, batch), batch)
+                self._dtype = intact.dtype
+                self._losses.append(_losses(intact, batch))
+                self._intact.append(_kept(intact, budget))
 
     def effects(self, edit: Edited | None = None) -> Effects:
         """What the model does with the texts now.
@@ -166,12 +168,16 @@ class TeacherForced:
 
         Raises:
             ValueError: log-probabilities that are not finite.
+            RuntimeError: a batch has to be read again by the intact model, which is not as it was.
         """
-        dtype = np.float64 if self._intact[0].dtype == torch.float64 else np.float32
+        dtype = np.float64 if self._dtype == torch.float64 else np.float32
         shape = (len(self.texts), int(self.tokens.max()))
         found = {measure: np.full(shape, np.nan, dtype) for measure in MEASURES}
         with uncompiled(), asked(self._model) as inside:
-            for batch, intact in zip(self._batches, self._intact, strict=True):
+            for number, batch in enumerate(self._batches):
+                intact = self._intact[number]
+                if intact is None:
+                    intact = self._again(inside, number)
                 with edit(batch.places) if edit is not None else nullcontext():
                     logits = _logits(inside, batch)
                 values = _compared(logits, batch, intact).cpu().numpy()
@@ -205,33 +211,22 @@ class TeacherForced:
         steps = np.concatenate([np.arange(count) for count in counts])
         return np.repeat(batch.places, counts), steps
 
-    def _place_for(self, logits: Tensor) -> torch.device:
-        """Where the intact log-probabilities go, told from the first logits.
+    def _again(self, model: Any, number: int) -> Tensor:
+        """The intact log-probabilities of a batch that had no room.
 
         Raises:
-            MemoryError: nowhere is room.
+            RuntimeError: the model says something else of the responses than it did.
         """
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        needed = int(self.tokens.sum()) * logits.shape[-1] * dtype.itemsize
-        for device in dict.fromkeys([logits.device, torch.device("cpu")]):
-            free = available(torch.empty(0, device=device))
-            if free is not None and 2 * needed <= free:
-                return device
-        raise MemoryError(
-            f"texts: the log-probabilities of {int(self.tokens.sum()):,} tokens of responses over "
-            f"{logits.shape[-1]:,} tokens take {needed / 1e9:,.1f} GB, which is more than half of "
-            "what is free; give fewer texts, or texts.shortened(...), which takes the first tokens "
-            "of each response"
-        )
-
-    def _log_probabilities(self, logits: Tensor, batch: _Batch) -> Tensor:
-        """Those of the intact model, (tokens of the responses, vocabulary)."""
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        kept = torch.empty((len(batch.rows), logits.shape[-1]), dtype=dtype, device=self._place)
-        for chunk in _chunks(logits, len(batch.rows)):
-            kept[chunk] = _log_softmax(logits, batch, chunk)
-        _refuse_not_finite(kept.sum(-1), "intact", batch)
-        return kept
+        batch = self._batches[number]
+        intact = _log_probabilities(_logits(model, batch), batch)
+        if not torch.equal(_losses(intact, batch), self._losses[number]):
+            raise RuntimeError(
+                "model: what it says of the texts has changed since TeacherForced read them (its "
+                "weights were changed, or it does not repeat itself), and there was no memory to "
+                "keep it; give fewer texts, or texts.shortened(...), which takes the first tokens "
+                "of each response"
+            )
+        return intact
 
 
 def _in_batches(texts: Responses, batch_size: int) -> Iterator[list[int]]:
@@ -273,6 +268,41 @@ def _logits(model: Any, batch: _Batch) -> Tensor:
             f"{expected} (texts, positions) were asked for; its logits_to_keep is not understood"
         )
     return logits
+
+
+def _log_probabilities(logits: Tensor, batch: _Batch) -> Tensor:
+    """Those of the intact model, (tokens of the responses, vocabulary).
+
+    Raises:
+        ValueError: they are not finite.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    found = torch.empty((len(batch.rows), logits.shape[-1]), dtype=dtype, device=logits.device)
+    for chunk in _chunks(logits, len(batch.rows)):
+        found[chunk] = _log_softmax(logits, batch, chunk)
+    _refuse_not_finite(found.sum(-1), "intact", batch)
+    return found
+
+
+def _losses(log_p: Tensor, batch: _Batch) -> Tensor:
+    return -log_p.gather(-1, batch.targets.to(log_p.device)[:, None])[:, 0]
+
+
+def _kept(values: Tensor, budget: dict[torch.device, int]) -> Tensor | None:
+    """Values on their device or on the host, or None where neither has room.
+
+    Args:
+        values: to be kept.
+        budget: bytes that may still be taken on each device; asked for when first needed.
+    """
+    for device in dict.fromkeys([values.device, torch.device("cpu")]):
+        if device not in budget:
+            free = available(torch.empty(0, device=device))
+            budget[device] = 0 if free is None else free // 2
+        if values.nbytes <= budget[device]:
+            budget[device] -= values.nbytes
+            return values.to(device)
+    return None
 
 
 def _chunks(logits: Tensor, tokens: int) -> Iterator[slice]:

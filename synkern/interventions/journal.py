@@ -59,11 +59,14 @@ def edited_weights(model: nn.Module, changes: Changes) -> Iterator[None]:
     """
     language_model = causal_lm(model)
     refuse_quantised(language_model)
-    edit, interrupts = _Edit(changes), _Interrupts()
+    interrupts = _Interrupts()
+    edit = _Edit(changes, interrupts.let_through)
     try:
         try:
+            interrupts.hold()
             with _LOCK:
                 _JOURNALS.setdefault(id(language_model), _Journal(language_model)).begin(edit)
+            interrupts.release()
             yield
         finally:
             # Were Ctrl-C to come before this, the outer block would still be gone through.
@@ -93,6 +96,8 @@ class _Edit:
     """One edit in force."""
 
     changes: Changes
+    pause: Callable[[], None]
+    """Called between changes, when nothing is half done."""
     records: list[_Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -109,6 +114,8 @@ class _Edit:
         for part, change in self.changes() if callable(self.changes) else self.changes:
             if id(part.parameter) not in left:
                 self._change(part, change)
+                if not again:
+                    self.pause()
             elif not again:
                 raise WeightsChangedError(
                     f"changes: {part.name} was changed by something else while weights were edited;"
@@ -225,16 +232,21 @@ class _Interrupts:
         """Keep interrupts back until `release`."""
         if threading.current_thread() is threading.main_thread():
             usual = signal.getsignal(signal.SIGINT)
-            if callable(usual):
+            if callable(usual) and usual != self._note:
                 self._usual = usual
                 signal.signal(signal.SIGINT, self._note)
 
+    def let_through(self) -> None:
+        """Let one through that came."""
+        if self._came:
+            self._came = False
+            self._usual(signal.SIGINT, None)
+
     def release(self) -> None:
-        """Let those through that came."""
+        """Keep none back any longer, and let one through that came."""
         if self._usual is not None:
             signal.signal(signal.SIGINT, self._usual)
-        if self._came:
-            signal.raise_signal(signal.SIGINT)
+        self.let_through()
 
     def _note(self, *_: Any) -> None:
         self._came = True

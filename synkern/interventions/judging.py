@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synkern.interventions.curve_file import digest
-from synkern.interventions.measuring import weights_of
+from synkern.interventions.measuring import Scores, rankings_of, weights_of
 from synkern.interventions.problems import Problems
 from synkern.interventions.scoring import Scoring
 from synkern.models.language_model import causal_lm
@@ -74,6 +74,23 @@ class Judge:
             "tasks": digest([repr(astuple(task)).encode() for task in self.tasks]),
             **self.scoring.call,
         }
+
+
+def one_ranking(scores: Scores, labels: tuple[str, ...]) -> tuple[str, npt.NDArray[np.float64]]:
+    """The name of a ranking, and the scores of all nodes by it.
+
+    Args:
+        scores: `NodeScores`, an array (nodes,), or a mapping from the name of a ranking to either.
+        labels: of the nodes.
+
+    Raises:
+        ValueError: they do not fit the nodes, are of others, or of several rankings.
+    """
+    found = rankings_of(scores, labels)
+    if len(found) > 1:
+        raise ValueError(f"scores: by {' and '.join(found)}; give those of one ranking")
+    ((name, values),) = found.items()
+    return name, np.asarray(values, dtype=np.float64)
 
 
 def groups_of(nodes: Sequence[Node]) -> npt.NDArray[np.int64]:

@@ -21,7 +21,7 @@ from synkern.interventions.edits import Edit
 from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean_activity
 from synkern.interventions.orders import ORDERS, Order, of_scores, orders_of
 from synkern.models.language_model import causal_lm
-from synkern.models.nodes import Kinds, Node, find_sites
+from synkern.models.nodes import Kinds, find_sites
 from synkern.recording.responses import Responses, responses_of
 
 Masks = NDArray[np.bool_]
@@ -90,46 +90,55 @@ def ablation_curve(
         ValueError: scores that do not fit the nodes, or that nodes in `among` do not have; options
             that make no sense; a `file` of another call; what `TeacherForced` refuses.
         TypeError, RecordingError: `texts` hold no tokens.
-        MemoryError: as `TeacherForced`.
         OSError: the file cannot be read or written.
 
     Warns:
         UserWarning: the intact model does not repeat itself bit for bit.
     """
     texts = responses_of(texts)
-    ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size)
-    reader = TeacherForced(model, texts, batch_size=batch_size)
+    names = (orders,) if isinstance(orders, str) else tuple(orders)
+    words = _groups(groups, len(texts))
+    ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size, among=among)
     labels = tuple(node.label for node in ablation.nodes)
-    allowed = _among(among, ablation.nodes)
-    if activity is None and any(name.startswith("norm") for name in orders):
-        activity = mean_activity(reader, find_sites(model, of))
-    rankings = rankings_of(scores, labels)
     layers = np.array([node.layer for node in ablation.nodes])
+    allowed = np.ones(len(labels), bool) if among is None else chosen_nodes(among, ablation.nodes)
+    counts = points_of(int(allowed.sum()), step, to)
+    rankings = rankings_of(scores, labels)
     options: dict[str, Any] = {"seed": seed, "among": allowed}
-    found = orders_of(
-        next(iter(rankings.values())),
-        layers,
-        names=orders,
-        draws=draws,
-        activity=activity,
-        **options,
-    )
-    for name in [*rankings][1:]:
-        found += (of_scores(f"synergy by {name}", rankings[name], **options),)
+    further = [
+        of_scores(f"synergy by {name}", rankings[name], **options) for name in [*rankings][1:]
+    ]
     halves = None
     if split is not None:
         order, halves = _halves(split, labels, len(texts), options)
-        found += (order,)
-    counts = points_of(int(allowed.sum()), step, to)
+        further.append(order)
+    reader = TeacherForced(model, texts, batch_size=batch_size)
+    if activity is None and any(name.startswith("norm") for name in names):
+        activity = mean_activity(reader, find_sites(model, of))
+    first = next(iter(rankings))
+    options |= {"names": names, "draws": draws, "activity": activity}
+    found = (*orders_of(rankings[first], layers, **options), *further)
     masks, sets = distinct_sets(found, counts, len(labels))
+    about = {
+        "model": type(causal_lm(model)).__name__,
+        "of": of if isinstance(of, str) else " and ".join(of),
+        "kind": kind if isinstance(kind, str) else repr(kind),
+        "ranking": first,
+        "step": int(counts[1]),
+        "to": to,
+        "seed": seed,
+        "batch_size": batch_size,
+    }
+    call: dict[str, Any] = {}
+    if file is not None:  # to read all weights takes a while
+        call = _call(model, texts, ablation, kind, halves)
+        call |= {name: about[name] for name in ("model", "of", "batch_size")}
+        call["nodes out at each point"] = counts.tolist()
+        for order in found:
+            call[f"order {order.name}, draw {order.draw}"] = digest([order.nodes.tobytes()])
     run = _Run(ablation, reader, masks, halves)
-    call = _call(model, texts, ablation, found, counts, kind, of, batch_size, halves)
     values = run.measured(file, call, progress or _silent)
-    if values["kl"][sets[0, 0]].any():
-        warn(
-            "the model does not repeat itself: with nothing taken out, KL is up to "
-            f"{values['kl'][sets[0, 0]].max():.2g} nats at a token; smaller values mean nothing"
-        )
+    _warn_of_noise(values["kl"][sets[0, 0]])
     return AblationCurve(
         nodes=labels,
         layers=layers,
@@ -137,23 +146,21 @@ def ablation_curve(
         orders=found,
         counts=counts,
         sets=sets,
-        token_kl=values["kl"],
-        token_loss=values["loss"],
-        token_agreement=values["agreement"],
+        **{f"token_{measure}": values[measure] for measure in MEASURES},
         tokens=reader.tokens,
         first_half=halves,
-        groups=_groups(groups, len(texts)),
-        about={
-            "model": type(causal_lm(model)).__name__,
-            "of": of if isinstance(of, str) else " and ".join(of),
-            "kind": _kind_name(kind),
-            "ranking": next(iter(rankings)),
-            "step": int(counts[1] - counts[0]) if len(counts) > 1 else 0,
-            "to": to,
-            "seed": seed,
-            "batch_size": batch_size,
-        },
+        groups=words,
+        about=about,
     )
+
+
+def _warn_of_noise(kl: NDArray[np.float32]) -> None:
+    """Warn unless the model has done twice the same with nothing taken out."""
+    if kl.any():
+        warn(
+            "the model does not repeat itself: with nothing taken out, KL is up to "
+            f"{np.abs(kl).max():.2g} nats at a token; smaller values mean nothing"
+        )
 
 
 def _silent(done: int, total: int) -> None:
@@ -242,12 +249,6 @@ def rankings_of(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[An
     return found
 
 
-def _among(among: Chosen | None, nodes: tuple[Node, ...]) -> NDArray[np.bool_]:
-    if among is None:
-        return np.ones(len(nodes), bool)
-    return chosen_nodes(among, nodes)
-
-
 def _halves(
     split: tuple[Scores, Scores, ArrayLike],
     labels: tuple[str, ...],
@@ -316,40 +317,24 @@ def _groups(groups: Sequence[str] | None, texts: int) -> tuple[str, ...] | None:
     return None if groups is None else tuple(map(str, groups))
 
 
-def _kind_name(kind: str | Edit) -> str:
-    return kind if isinstance(kind, str) else repr(kind)
-
-
 def _call(
     model: Any,
     texts: Responses,
     ablation: Ablation,
-    orders: Sequence[Order],
-    counts: NDArray[np.int64],
     kind: str | Edit,
-    of: Kinds,
-    batch_size: int,
     halves: NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
-    """What makes one call another: of names, numbers and digests."""
-    inside = causal_lm(model)
-    found: dict[str, Any] = {
-        "model": type(inside).__name__,
-        "weights": digest(weights_of(inside)),
+    """What makes a call another, beside its options: of texts and digests."""
+    return {
+        "weights": digest(weights_of(causal_lm(model))),
         "texts": content_of(texts),
-        "of": of if isinstance(of, str) else list(of),
         "nodes": digest([" ".join(node.label for node in ablation.nodes).encode()]),
         "kind": kind if isinstance(kind, str) else content_of(kind),
-        "nodes out at each point": counts.tolist(),
-        "batch_size": batch_size,
         "halves": None if halves is None else digest([halves.tobytes()]),
     }
-    for order in orders:
-        found[f"order {order.name}, draw {order.draw}"] = digest([order.nodes.tobytes()])
-    return found
 
 
-def weights_of(model: torch.nn.Module) -> Iterator[bytes]:
+def weights_of(model: torch.nn.Module) -> Iterator[bytes | memoryview]:
     """All that a model has learned, as bytes."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         yield f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}".encode()
@@ -359,7 +344,8 @@ def weights_of(model: torch.nn.Module) -> Iterator[bytes]:
                 "from another one; load it without offloading, or measure without a file"
             )
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        yield flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+        if flat.numel():
+            yield flat.view(torch.uint8).numpy().data
 
 
 def content_of(value: Any) -> str:

@@ -130,7 +130,7 @@ class NoiseAccuracy:
         return found
 
     def spread(self, name: str) -> float:
-        """The standard deviation of the accuracies of a subset over draws and seeds (n - 1)."""
+        """The standard deviation of a subset's accuracies over its runs (n - 1); NaN of one run."""
         runs = self.right[name].mean(-1).ravel()
         return float(runs.std(ddof=1)) if len(runs) > 1 else float("nan")
 
@@ -235,7 +235,7 @@ class NoiseAccuracy:
             for name, each in self.of_synergy.items()
         }
         parts = [
-            f"{_HARMS[signs[name]]} in {_NAMED[name]} ({each})"
+            f"{_HARMS[signs[name]]} in {_NAMED[name]} (accuracy {each})"
             for name, each in self.of_synergy.items()
         ]
         verdict = "This does not support that the most synergistic nodes matter most."
@@ -260,7 +260,7 @@ class NoiseAccuracy:
             row: dict[str, Any] = {
                 "condition": name,
                 "accuracy": self.accuracy(name),
-                "spread": self.spread(name),
+                "spread": self.spread(name) if each[..., 0].size > 1 else None,
                 "draws": each.shape[0],
                 "seeds": each.shape[1],
                 "of_draws": self.of_draws(name).tolist(),
@@ -315,7 +315,8 @@ class NoiseAccuracy:
             f"  {'accuracy':<{width}}{'all':>8}{'SD':>8}{heads}",
         ]
         for name in (INTACT, *self.right):
-            spread = "" if name == INTACT else f"{self.spread(name):.1%}"
+            several = name != INTACT and self.right[name][..., 0].size > 1
+            spread = f"{self.spread(name):.1%}" if several else ""
             cells = "".join(f"{each.accuracy(name):>10.1%}" for each in levels.values())
             lines.append(f"  {name:<{width}}{self.accuracy(name):>8.1%}{spread:>8}{cells}")
         lines += [

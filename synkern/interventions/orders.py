@@ -8,7 +8,8 @@ its first k nodes.
 - `random`: any order.
 - `layer_matched`: the first k hold as many nodes of every layer as the first k of `synergy`, at
   every k, and chance decides which of the layer's. Where it does as much harm as `synergy`, the
-  ranking says no more than the layer does.
+  ranking says no more than the layer does. Where a layer has one node alone, as of layers and MLP
+  blocks, it is `synergy` itself and says nothing.
 - `layer_only`: layer after layer, by the mean score of its nodes, the highest first; inside a layer
   chance decides.
 - `norm`: the most active node first.

@@ -36,6 +36,8 @@ class Owned:
     """The unit of every output, int64 (outputs,) on the CPU; or `SHARED`, or `IDLE`."""
     calls: int
     """How often the layer was called in the pass."""
+    units: int
+    """How many units there are."""
 
 
 def owners_of_queries(model: Any, calls: Sequence[Attention]) -> list[list[Owned]]:
@@ -156,7 +158,7 @@ def _owned(
     owner[moved == 0] = IDLE
     by_linear = owner.split([its[0].shape[-1] for its in of_linears])
     return [
-        Owned(linear, own, len(leaves[linear]))
+        Owned(linear, own, len(leaves[linear]), len(units))
         for linear, own in zip(linears, by_linear, strict=True)
         if bool((own != IDLE).any())
     ]

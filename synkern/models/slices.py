@@ -125,7 +125,7 @@ def _of_heads(model: Any, sites: Sequence[Site]) -> list[list[Parts]]:
     for site, call, owned in zip(sites, calls, owners, strict=True):
         heads, width = call.output.shape[2:]
         where = f"model: {type(model).__name__}: {names[call.module]}"
-        rows = _rows(model, where, owned, heads, "query", "head")
+        rows = rows_of_units(model, where, owned, heads, "query", "head")
         _checked_linear(model, where, site.module)
         parts: list[Parts] = []
         for head in range(heads):
@@ -146,7 +146,9 @@ def _of_neurons(model: Any, sites: Sequence[Site]) -> list[list[Parts]]:
     found = []
     for site in sites:
         where = f"model: {type(model).__name__}: {site.name}"
-        rows = _rows(model, where, owners.get(site.module, []), site.count, "input", "neuron")
+        rows = rows_of_units(
+            model, where, owners.get(site.module, []), site.count, "input", "neuron"
+        )
         _checked_linear(model, where, site.module)
         found.append(
             [
@@ -207,7 +209,7 @@ _PARTS: Mapping[str, Callable[[Any, Sequence[Site]], list[list[Parts]]]] = {
 """By kind, what finds the parts of every node of every site; of others, the module is the node."""
 
 
-def _rows(
+def rows_of_units(
     model: Any, where: str, owned: Sequence[Owned], count: int, role: str, one: str
 ) -> list[Parts]:
     """The rows of weights that make each of `count` units, and nothing else.
@@ -218,22 +220,25 @@ def _rows(
     names = {module: name for name, module in model.named_modules()}
     parts: list[Parts] = [[] for _ in range(count)]
     for of_linear in owned:
-        rows = [(of_linear.owner == unit).nonzero()[:, 0] for unit in range(count)]
-        numbers = {len(own) for own in rows}
-        if numbers == {0}:
-            continue
         linear, name = of_linear.linear, names[of_linear.linear]
+        owner, placed = of_linear.owner.sort(stable=True)
+        placed, owner = placed[owner >= 0], owner[owner >= 0]
+        if not len(owner):
+            continue
         _checked_linear(model, where, linear)
-        if len(numbers) > 1 or of_linear.calls > 1:
-            why = (
-                f"is called {of_linear.calls} times in one pass"
-                if of_linear.calls > 1
-                else f"gives some {one}s {min(numbers)} rows of their own and others {max(numbers)}"
-            )
+        numbers = owner.bincount(minlength=of_linear.units).tolist()
+        why = None
+        if of_linear.units != count:
+            why = f"makes {of_linear.units} of which the {count} {one}s are made in some way"
+        elif of_linear.calls > 1:
+            why = f"is called {of_linear.calls} times in one pass"
+        elif min(numbers) < max(numbers):
+            why = f"gives some {one}s {min(numbers)} rows of their own and others {max(numbers)}"
+        if why is not None:
             raise UnsupportedModelError(
                 f"{where}: which weights belong to one {one} cannot be told: {name} {why}"
             )
-        for unit, own in enumerate(rows):
+        for unit, own in enumerate(placed.split(numbers)):
             parts[unit].append((linear, "weight", role, _into(linear, 0, as_index(own))))
     if not all(parts):
         several = ", ".join(names[o.linear] for o in owned)
@@ -252,9 +257,10 @@ def _rows(
 
 def as_index(rows: Tensor) -> slice | Tensor:
     """Rows in rising order as a slice where they are evenly spaced, which makes a view."""
-    first, steps = int(rows[0]), rows.diff()
+    first = int(rows[0])
     if len(rows) == 1:
         return slice(first, first + 1)
+    steps = rows.diff()
     step = int(steps[0])
     return slice(first, int(rows[-1]) + 1, step) if bool((steps == step).all()) else rows
 

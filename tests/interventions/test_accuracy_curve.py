@@ -6,6 +6,7 @@ import pytest
 from support.letter_models import make_letters, make_model
 from synkern.interventions import AccuracyCurve, ablate, accuracy_curve
 from synkern.interventions.problems import Problems
+from synkern.recording import Responses
 from synkern.tasks import generate, likelihood_score
 
 TASKS = generate(24, seed=1, levels=[1, 2], distinct=True)
@@ -37,6 +38,21 @@ def test_every_point_is_what_the_model_has_right_without_these_nodes(model, lett
     # Where all have gone, it is the same in every order.
     assert len({each[:, -1].tobytes() for each in curve.right.values() if len(each) == 1}) == 1
     assert len({each.tobytes() for each in curve.right.values()}) == 4
+
+
+def test_means_of_texts_come_in_the_place_of_nodes(model, letters):
+    texts = Responses([[1, 20, 30], [1, 40]], [[50, 60, 70], [80, 20, 33, 41]])
+    options = {"kind": "mean", "texts": texts}
+    curve = accuracy_curve(
+        model, letters, TASKS, SCORES, step=4, to=0.5, draws=1, orders=("synergy",), **options
+    )
+    with ablate(model, curve.orders["synergy"][0, :4].tolist(), **options):
+        expected = likelihood_score(model, letters, TASKS).right
+    assert curve.right["synergy"][0, 1].tolist() == expected.tolist()
+    zeroed = accuracy_curve(
+        model, letters, TASKS, SCORES, step=4, to=0.5, draws=1, orders=("synergy",)
+    )
+    assert zeroed.right["synergy"][0, 1].tolist() != expected.tolist()
 
 
 def test_nodes_without_a_score_stay(model, letters):

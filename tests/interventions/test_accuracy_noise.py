@@ -1,5 +1,7 @@
 """Accuracy with noise in subsets of nodes: against the same asked by hand, and its choices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,9 +44,10 @@ def by_hand(model, tokenizer, tasks, places, alpha, seed):
 
 @pytest.mark.filterwarnings("ignore:the intact model has")
 def test_every_cell_is_what_the_model_has_right_with_that_noise(model, letters):
-    found = noise_accuracy(model, letters, TASKS, SCORES, alpha=1.5, **FEW)
+    found = noise_accuracy(model, letters, TASKS, {"mine": SCORES}, alpha=1.5, **FEW)
     assert found.intact.tolist() == likelihood_score(model, letters, TASKS).right.tolist()
     assert found.sweep is None
+    assert found.ranking == "mine"
     assert [(name, each.shape) for name, each in found.right.items()] == [
         ("synergy", (1, 2, 24)),
         ("redundancy", (1, 2, 24)),
@@ -154,6 +157,7 @@ def test_texts_that_are_cut_short_are_wrong_and_counted(scholar):
         ({"scoring": "guess"}, "method must be one of"),
         ({"scores": SCORES[:7]}, r"scores: shape \(7,\) .* for 8 nodes, L0H0 to L1H3"),
         ({"scores": SCORES * np.nan}, "of 0 nodes leaves no two subsets apart"),
+        ({"scores": {"a": SCORES, "b": -SCORES}}, "by a and b; give those of one ranking"),
         ({"tasks": []}, "tasks: there are none"),
     ],
 )
@@ -161,6 +165,14 @@ def test_what_cannot_be_used_is_refused(model, letters, options, match):
     given = {"tasks": TASKS, "scores": SCORES} | options
     with pytest.raises(ValueError, match=match):
         noise_accuracy(model, letters, given.pop("tasks"), given.pop("scores"), **given)
+
+
+@pytest.mark.parametrize("method", ["likelihood", "likelihood_per_token", "exact_match"])
+def test_answers_are_judged_as_tasks_judges_them(scholar, method):
+    given = scholar.model, scholar.tokenizer, scholar.tasks
+    by_hand = exact_match(*given) if method == "exact_match" else likelihood_score(*given)
+    expected = by_hand.per_token() if method == "likelihood_per_token" else by_hand
+    assert Scoring(method)(*given).right.tolist() == expected.right.tolist()
 
 
 # Results made by hand: 400 tasks on two levels, of which the intact model has 300 right.
@@ -208,6 +220,9 @@ def test_differences_and_tests_by_hand():
     assert [each.accuracy("synergy") for each in by_level.values()] == [0.8, 0.0]
     assert [len(each.problems) for each in found.by("category").values()] == [400]
     assert "level 2" in repr(found)
+    alone = replace(found, right={name: each[:1, :1] for name, each in found.right.items()})
+    assert [row.get("spread") for row in alone.table()] == [None] * 5
+    assert "nan" not in repr(alone)
     with pytest.raises(ValueError, match="what must be one of"):
         found.by("colour")
 

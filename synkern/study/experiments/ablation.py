@@ -161,7 +161,7 @@ class Ablation(Experiment):
         seconds = {"ranking": ranked - started, "ablating": time.perf_counter() - ranked}
         facts = ablation_results.facts_of(curve, options)
         facts["seconds"] = {name: round(taken, 3) for name, taken in seconds.items()}
-        facts["warnings"] = list(warnings)
+        facts["warnings"] = [*warnings, *ablation_results.too_few(options)]
         return ablation_results.arrays_of(curve) | {"texts": np.array(places)}, facts
 
     def finding(self, results: Results) -> str:
@@ -169,7 +169,8 @@ class Ablation(Experiment):
         found = results.facts(self.name)[TRAINED]
         return (
             f"Ablation ({found['kind']}, judged by {found['texts']} of the model's own answers, "
-            f"{found['tokens']} tokens of each): {found['finding']}"
+            f"{found['tokens']} tokens of each): {found['finding']} "
+            f"{found['beside']}"
         )
 
     def summary(self, results: Results) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Of a category there is room for what matters most.
 _OF_CATEGORIES = ("synergy", "redundancy", "random", "layer_matched", "norm")
 _COLUMNS = 3
+# Letters of a line above a panel.
+_TITLE = 32
 
 
 def curves(curve: AblationCurve, title: str, words: Words) -> Figure:
@@ -35,6 +38,7 @@ def curves(curve: AblationCurve, title: str, words: Words) -> Figure:
         for measure in ("kl", "loss", "agreement"):
             draw_on(axes[measure], curve.fractions, curve.mean(measure), measure)
             axes[measure].set_xlabel(f"{words.many} taken out, %")
+        axes["agreement"].set_ylabel("agreement with the response")
         axes["kl"].legend(frameon=False, loc="upper left")
         return figure
 
@@ -57,7 +61,8 @@ def categories(curve: AblationCurve, title: str, words: Words) -> Figure:
         for axes, (category, part) in zip(panels.flat, parts.items(), strict=False):
             heights = {name: h for name, h in part.kl.items() if name in _OF_CATEGORIES}
             draw_on(axes, part.fractions, heights)
-            axes.set_title(f"{category or 'no category'} ({len(part.tokens)})")
+            said = f"{category or 'no category'} ({len(part.tokens)})"
+            axes.set_title(textwrap.fill(said, _TITLE))
             axes.set_xlabel(f"{words.many} taken out, %")
             axes.label_outer()
         for axes in panels.flat[len(parts) :]:

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synkern import models
-from synkern._faces import Later
 from synkern.interventions import curve_statistics
+from synkern.interventions.curve import MEASURES, OTHER_HALF, AblationCurve
+from synkern.interventions.orders import DRAWN, Order
 from synkern.study.experiments.ablation_options import Decided
 from synkern.study.numerals import rounded
 from synkern.study.stage import Arrays, Facts
-
-if TYPE_CHECKING:
-    from synkern.interventions import curve as curves
-    from synkern.interventions import orders
-    from synkern.interventions.curve import AblationCurve
-else:
-    curves = Later("synkern.interventions.curve")
-    orders = Later("synkern.interventions.orders")
 
 Floats = NDArray[np.float64]
 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _STEPS = 5
+_SIGNIFICANT = 0.05
 _BOOTSTRAP = 2000
-MEASURES = ("kl", "loss", "agreement")
+_BY = "synergy by "
 
 
 def arrays_of(curve: AblationCurve) -> Arrays:
@@ -72,12 +66,12 @@ def curve_of(
         for layer, index in zip(layers, trained["index"], strict=True)
     ]
     named = zip(arrays["order_name"], arrays["order_draw"], arrays["order_nodes"], strict=True)
-    return curves.AblationCurve(
+    return AblationCurve(
         nodes=tuple(labels),
         layers=layers,
         among=arrays["among"],
         orders=tuple(
-            orders.Order(str(name), int(draw), nodes if (nodes[0] != nodes[1]).any() else nodes[0])
+            Order(str(name), int(draw), nodes if (nodes[0] != nodes[1]).any() else nodes[0])
             for name, draw, nodes in named
         ),
         counts=arrays["counts"],
@@ -111,6 +105,7 @@ def facts_of(curve: AblationCurve, options: Decided) -> Facts:
             **{measure: _at(curve, measure, name, shares, options.seed) for measure in MEASURES},
         }
     return {
+        "beside": beside(by_order),
         "ranking": options.ranking,
         "kind": options.kind,
         "texts": len(curve.tokens),
@@ -169,6 +164,30 @@ def _categories(curve: AblationCurve) -> dict[str, Facts]:
         }
         for category, part in curve.by().items()
     }
+
+
+def beside(by_order: Mapping[str, Facts]) -> str:
+    """Say how much harm the orders do that are no controls."""
+    said = {"redundancy": "in the reverse order", OTHER_HALF: "ranked on the other half of prompts"}
+    found = []
+    for name, order in by_order.items():
+        words = said.get(name)
+        if name.startswith(_BY):
+            words = f"in the order of synergy by {name.removeprefix(_BY)}"
+        if words is not None:
+            found.append(f"{words} {order['mean_kl']['value']:.3g} nats")
+    return f"For comparison: {', '.join(found)}." if found else ""
+
+
+def too_few(options: Decided) -> list[str]:
+    """Warn of so few draws that no order can be told from them."""
+    smallest = 1 / (options.draws + 1)
+    if smallest <= _SIGNIFICANT or not {*options.orders} & {*DRAWN}:
+        return []
+    return [
+        f"with {options.draws} draws no p is below {smallest:.2g}, so that no order can be said to "
+        "do more harm than those made by chance; 19 draws are enough"
+    ]
 
 
 def lines_of(facts: Facts) -> list[str]:

@@ -127,7 +127,7 @@ class Perturbation(Experiment):
                     study.model,
                     study.tokenizer,
                     options.asked,
-                    scores,
+                    {options.ranking: scores},
                     of=study.settings.nodes,
                     share=options.share,
                     draws=options.draws,
@@ -153,7 +153,6 @@ class Perturbation(Experiment):
             )
         facts = perturbation_results.facts_of(found)
         facts |= {
-            "ranking": options.ranking,
             "source": BUILTIN if options.tasks == BUILTIN else Path(options.tasks).name,
             "seconds": {"asking": round(time.perf_counter() - started, 3)},
             "warnings": list(warnings),
