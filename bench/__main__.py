@@ -6,6 +6,7 @@ neurons              means by node of 46,080 nodes, all their pairs    results/n
 study                the recorder's overhead; stages of a study        results/study.json
 recording            the recorder's overhead by kind of node           results/recording.json
 ablation             a point of an ablation curve over a bare pass     results/ablation.json
+perturbation         noise, and ablation, against accuracy on tasks    results/perturbation.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
@@ -24,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -151,6 +153,22 @@ def ablation(options: argparse.Namespace) -> int:
     return int(found["over"][suite.ALL_LOGITS][suite.SOME_OUT]["overhead"] > 0.15)
 
 
+def perturbation(options: argparse.Namespace) -> int:
+    """Measure what the small models lose with noise in nodes and without nodes, and save."""
+    from bench.suites import perturbation as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found, figures = suite.measure(options.models, options.work, _say())
+    run.tables = {"perturbation": found}
+    run.save(options.out or RESULTS / "perturbation.json")
+    folder = options.out.parent if options.out else RESULTS.parent / "figures"
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        figure.savefig(path)
+        print(path)
+    return 0
+
+
 def busy(options: argparse.Namespace) -> int:
     """Measure a study on a quiet machine and on a busy one, and save."""
     from bench.harness import busy as suite  # noqa: PLC0415
@@ -187,6 +205,7 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.suites import ablation as points  # noqa: PLC0415
     from bench.suites import accuracy as errors  # noqa: PLC0415
     from bench.suites import neurons as many  # noqa: PLC0415
+    from bench.suites import perturbation as noise  # noqa: PLC0415
     from bench.suites import recording as along  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
@@ -215,6 +234,7 @@ def smoke(options: argparse.Namespace) -> int:
             "recording": along.heads(1, say, tokens=5),
             "recording by kind": along.kinds(1, say, tokens=5),
             "ablation": points.measure(1, say, texts=2, tokens=5),
+            "perturbation": noise.rehearse(Path(folder) / "models", say),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }
         run.save(Path(folder) / "tables.json")
@@ -223,6 +243,13 @@ def smoke(options: argparse.Namespace) -> int:
         page.draw(results, Path(folder))
     say(f"a page of {len(text.splitlines())} lines and its figures")
     return int(any(r["broken"] for r in rows))
+
+
+def _add_perturbation(commands: Any) -> None:
+    one = commands.add_parser("perturbation", help=perturbation.__doc__)
+    one.add_argument("--models", type=Path, required=True, help="folder of bench.small_models")
+    one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
+    one.set_defaults(run=perturbation)
 
 
 def main() -> int:
@@ -265,6 +292,7 @@ def main() -> int:
     one.add_argument("--rounds", type=int, default=12, help="of all of it, in turns")
     one.set_defaults(run=ablation)
 
+    _add_perturbation(commands)
     one = commands.add_parser("busy", help=busy.__doc__)
     one.add_argument("--loops", type=int, default=2, help="processes that never rest")
     one.add_argument("--spinning", action="store_true", help="let waiting threads spin")
@@ -287,7 +315,16 @@ def main() -> int:
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
-    for name in ("accuracy", "scaling", "neurons", "study", "recording", "ablation", "busy"):
+    for name in (
+        "accuracy",
+        "scaling",
+        "neurons",
+        "study",
+        "recording",
+        "ablation",
+        "perturbation",
+        "busy",
+    ):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     return int(options.run(options))

@@ -325,6 +325,7 @@ def test_help_and_mistakes_do_not_wait_for_torch(environment):
         ["study", "--help"],
         ["study"],
         ["ablate", "--help"],
+        ["perturb", "--help"],
         ["--version"],
     ):
         done = subprocess.run(

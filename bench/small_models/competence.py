@@ -7,7 +7,7 @@ from typing import Any
 from synkern import tasks
 from synkern.tasks import Scores, Task
 
-_LONGEST = 32
+LONGEST = 32
 """Tokens of an answer at most: eight numbers of two digits, spaces, and the end of the line."""
 
 
@@ -24,7 +24,7 @@ def by_likelihood(model: Any, tokenizer: Any, given: list[Task]) -> Scores:
 
 def by_writing(model: Any, tokenizer: Any, given: list[Task]) -> Scores:
     """The answer that the model writes."""
-    return tasks.exact_match(model, tokenizer, given, max_new_tokens=_LONGEST, batch_size=64)
+    return tasks.exact_match(model, tokenizer, given, max_new_tokens=LONGEST, batch_size=64)
 
 
 def table(scores: Scores) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-_FIRST = b"synkern: points of an ablation curve, format 1\n"
+_FIRST = b"synkern: points, format 1\n"
 
 _ENDS = struct.Struct("<I")
 """How the number of a set and the checksum are written."""
@@ -94,7 +94,7 @@ class PointsFile:
         if self._file.seek(0, os.SEEK_END) != self._end:
             raise OSError(
                 f"{str(self._path)!r} was written to by another process meanwhile; let one process "
-                "alone measure a curve"
+                "alone measure this"
             )
         body = _ENDS.pack(number) + values.tobytes()
         self._file.write(body + _ENDS.pack(zlib.crc32(body)))
@@ -118,10 +118,7 @@ class PointsFile:
     def _read(self, file: BinaryIO) -> None:
         said = repr(str(self._path))
         if file.readline(len(_FIRST)) != _FIRST:
-            raise ValueError(
-                f"file: {said} is no file of the points of an ablation curve of this version; name "
-                "another one"
-            )
+            raise ValueError(f"file: {said} is no file of points of this version; name another one")
         try:
             call = json.loads(file.readline())
         except ValueError as error:
@@ -154,7 +151,7 @@ def _refuse_another(said: str, kept: Any, asked: dict[str, Any]) -> None:
         if own.get(name) != asked.get(name)
     ]
     raise ValueError(
-        f"file: {said} holds points of another curve ({'; '.join(differ[:4])}"
+        f"file: {said} holds points of another call ({'; '.join(differ[:4])}"
         f"{'; ...' if len(differ) > 4 else ''}); ask for the same, or name another file"
     )
 

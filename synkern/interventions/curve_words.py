@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from synkern.interventions.curve_statistics import Interval
 
-_ENOUGH = 0.05
+_SIGNIFICANT = 0.05
 
 _CONTROLS = {
     "random": "in random order",
@@ -40,7 +40,8 @@ def finding(
     """Does the order of synergy do more harm than random ones, than layers, than norm?
 
     It does more if the 95 % interval over texts of the gap lies above 0 and, where chance made the
-    control, p is 0.05 at most; less if the interval lies below 0 and p of as little harm is.
+    control, p is 0.05 at most; less if the interval lies below 0 and, likewise, no more than 0.05
+    of what chance made does so little harm.
 
     Args:
         nodes: what they are.
@@ -82,8 +83,8 @@ def finding(
 
 
 def _verdict(gap: Interval, drawn: Chance | None) -> str:
-    if gap.low > 0 and (drawn is None or drawn.p <= _ENOUGH):
+    if gap.low > 0 and (drawn is None or drawn.p <= _SIGNIFICANT):
         return "does more harm than"
-    if gap.high < 0 and (drawn is None or drawn.p_less <= _ENOUGH):
+    if gap.high < 0 and (drawn is None or drawn.p_less <= _SIGNIFICANT):
         return "does less harm than"
     return "does not clearly do more harm than"

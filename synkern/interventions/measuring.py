@@ -102,8 +102,8 @@ def ablation_curve(
     labels = tuple(node.label for node in ablation.nodes)
     layers = np.array([node.layer for node in ablation.nodes])
     allowed = np.ones(len(labels), bool) if among is None else chosen_nodes(among, ablation.nodes)
-    counts = _counts(int(allowed.sum()), step, to)
-    rankings = _rankings(scores, labels)
+    counts = points_of(int(allowed.sum()), step, to)
+    rankings = rankings_of(scores, labels)
     options: dict[str, Any] = {"seed": seed, "among": allowed}
     further = [
         of_scores(f"synergy by {name}", rankings[name], **options) for name in [*rankings][1:]
@@ -118,7 +118,7 @@ def ablation_curve(
     first = next(iter(rankings))
     options |= {"names": names, "draws": draws, "activity": activity}
     found = (*orders_of(rankings[first], groups_of(ablation.nodes), **options), *further)
-    masks, sets = _distinct(found, counts, len(labels))
+    masks, sets = distinct_sets(found, counts, len(labels))
     about = {
         "model": type(causal_lm(model)).__name__,
         "of": of if isinstance(of, str) else " and ".join(of),
@@ -219,7 +219,7 @@ def _flat(effects: Effects, record: np.dtype[Any]) -> NDArray[Any]:
     return values
 
 
-def _rankings(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def rankings_of(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """By name of the ranking, scores of all nodes.
 
     Raises:
@@ -271,13 +271,13 @@ def _halves(
             f"text that the first scores are from, False for the others, of {texts}, some of each"
         )
     rows = [
-        of_scores(OTHER_HALF, next(iter(_rankings(scores, labels).values())), **options).nodes
+        of_scores(OTHER_HALF, next(iter(rankings_of(scores, labels).values())), **options).nodes
         for scores in (second, first)
     ]
     return Order(OTHER_HALF, 0, np.stack(rows)), halves
 
 
-def _counts(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
+def points_of(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
     """How many nodes are out at each point.
 
     Raises:
@@ -292,7 +292,7 @@ def _counts(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
     return np.array([*range(0, last, by), last], np.int64)
 
 
-def _distinct(
+def distinct_sets(
     orders: Sequence[Order], counts: NDArray[np.int64], nodes: int
 ) -> tuple[list[Masks], NDArray[np.int64]]:
     """The different sets that orders take out, and which one each takes out at each point."""
@@ -326,15 +326,15 @@ def _call(
 ) -> dict[str, Any]:
     """What makes a call another, beside its options: of texts and digests."""
     return {
-        "weights": digest(_weights(causal_lm(model))),
-        "texts": _content(texts),
+        "weights": digest(weights_of(causal_lm(model))),
+        "texts": content_of(texts),
         "nodes": digest([" ".join(node.label for node in ablation.nodes).encode()]),
-        "kind": kind if isinstance(kind, str) else _content(kind),
+        "kind": kind if isinstance(kind, str) else content_of(kind),
         "halves": None if halves is None else digest([halves.tobytes()]),
     }
 
 
-def _weights(model: torch.nn.Module) -> Iterator[bytes | memoryview]:
+def weights_of(model: torch.nn.Module) -> Iterator[bytes | memoryview]:
     """All that a model has learned, as bytes."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         yield f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}".encode()
@@ -348,7 +348,7 @@ def _weights(model: torch.nn.Module) -> Iterator[bytes | memoryview]:
             yield flat.view(torch.uint8).numpy().data
 
 
-def _content(value: Any) -> str:
+def content_of(value: Any) -> str:
     """A value as text that is another for any other content.
 
     Raises:
@@ -357,7 +357,7 @@ def _content(value: Any) -> str:
     if isinstance(value, Responses):
         return digest([repr((value.prompts, value.responses)).encode()])
     if is_dataclass(value) and not isinstance(value, type):
-        parts = [f"{f.name}={_content(getattr(value, f.name))}" for f in fields(value)]
+        parts = [f"{f.name}={content_of(getattr(value, f.name))}" for f in fields(value)]
         return f"{type(value).__name__}({', '.join(parts)})"
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)

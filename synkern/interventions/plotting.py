@@ -14,7 +14,7 @@ from synkern.interventions.curve_statistics import Floats
 
 _figures = Later("matplotlib.figure")
 
-_STYLES: dict[str, tuple[str, str]] = {
+STYLES: dict[str, tuple[str, str]] = {
     "synergy": ("#c0392b", "-"),
     "redundancy": ("#2471a3", "-"),
     "random": ("#7f8c8d", "--"),
@@ -79,7 +79,7 @@ def draw_on(
     """Draw the lines of `draw` on axes of a larger figure, without a legend."""
     others = iter(_OTHERS * len(heights))
     for name, draws in heights.items():
-        colour, line = _STYLES.get(name) or (next(others), "-")
+        colour, line = STYLES.get(name) or (next(others), "-")
         mean = draws.mean(0)
         label = name if len(draws) == 1 else f"{name} ({len(draws)} draws)"
         axes.plot(100 * fractions, mean, line, color=colour, label=label, linewidth=1.6)

@@ -327,7 +327,7 @@ def test_a_file_of_another_call_is_refused(tmp_path, name):
     file = tmp_path / "points"
     measured(file=file)
     kept = file.read_bytes()
-    with pytest.raises(ValueError, match=f"holds points of another curve .*{name}: .* there, "):
+    with pytest.raises(ValueError, match=f"holds points of another call .*{name}: .* there, "):
         measured(file=file, **another(name))
     assert file.read_bytes() == kept
 
@@ -341,9 +341,9 @@ def test_a_file_of_other_texts_is_refused(tmp_path):
 
 def test_other_files_are_left_alone(tmp_path):
     file = tmp_path / "points"
-    for content in (b"", b"mine", b"synkern: points of an ablation curve, format 1\n{broken\n"):
+    for content in (b"", b"mine", b"synkern: points, format 1\n{broken\n"):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"is no file of the points|is damaged"):
+        with pytest.raises(ValueError, match=r"is no file of points|is damaged"):
             measured(file=file)
         assert file.read_bytes() == content
     with pytest.raises(OSError, match="nowhere"):
@@ -365,9 +365,9 @@ def test_two_processes_that_write_to_one_file_are_told(tmp_path):
 
 def test_an_edit_that_cannot_be_told_from_others_needs_no_file(tmp_path):
     with pytest.raises(TypeError, match="kind: .* cannot be told from others"):
-        measuring._content(Scale(np.float32(1)))
-    assert measuring._content(texts()) != measuring._content(texts(4))
-    assert measuring._content(Scale(0.5)) == "Scale(factor=0.5)"
+        measuring.content_of(Scale(np.float32(1)))
+    assert measuring.content_of(texts()) != measuring.content_of(texts(4))
+    assert measuring.content_of(Scale(0.5)) == "Scale(factor=0.5)"
 
 
 RUN = """

@@ -163,6 +163,20 @@ class FinishedStudy:
         """Its tokenizer; raises as `model`."""
         return self._loaded[1]
 
+    def check_nodes(self) -> None:
+        """Refuse a model whose nodes stand in another order than those of the study.
+
+        Raises:
+            StudyError: they do; or as `model`.
+        """
+        found = models.nodes_of(models.find_sites(self.model, self.settings.nodes))
+        if found != self.nodes:
+            raise StudyError(
+                f"the {len(found)} {self.settings.words.many} of model {self.settings.model!r} are "
+                f"not the {len(self.nodes)} that were studied; study it again with this version of "
+                f"synkern: `synkern study --out {self.path}`"
+            )
+
     @cached_property
     def texts(self) -> recording.Responses:
         """Prompts and answers as tokens, in the order of the study.
