@@ -262,7 +262,7 @@ def test_few_draws_are_not_enough_for_more():
 def test_an_order_among_those_of_chance_does_neither_more_nor_less():
     found = many(2.0, {"random": [3.0] * 15 + [1.0] * 4}).finding
     assert "difference -0.289, 95 % interval over texts -0.3" in found
-    assert "p = 0.8 of 19 draws" in found
+    assert "p of as little harm = 0.25 of 19 draws" in found
     assert "It does not clearly do more harm than taking out heads in random order" in found
     found = many(2.0, {"random": [3.0] * 18}).finding
     assert "It does not clearly do more harm" in found
