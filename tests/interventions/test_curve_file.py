@@ -77,7 +77,7 @@ def test_the_refusal_names_what_differs(tmp_path):
         assert points.found == {}
     other = {"texts": "x" * 99, "counts": [0, 1], "seed": 1}
     said = (
-        f"holds points of another curve (texts: abc there, {'x' * 57}... here; seed: nothing "
+        f"holds points of another call (texts: abc there, {'x' * 57}... here; seed: nothing "
         "there, 1 here)"
     )
     with pytest.raises(ValueError, match=re.escape(said)), PointsFile(file, other, RECORD):
