@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from synkern.interventions.accuracy import noise_accuracy
     from synkern.interventions.calls import InterventionError
     from synkern.interventions.chosen import chosen_nodes
+    from synkern.interventions.compressed import Compression
+    from synkern.interventions.compressing import compression
+    from synkern.interventions.compression_statistics import Comparison
     from synkern.interventions.curve import AblationCurve
     from synkern.interventions.curve_of_accuracy import AccuracyCurve, accuracy_curve
     from synkern.interventions.edits import Edit, Scale, Zero
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from synkern.interventions.noised import NoiseAccuracy
     from synkern.interventions.orders import ORDERS, Order, orders_of
     from synkern.interventions.resampling import Resample
+    from synkern.interventions.rounding import Rounding
     from synkern.interventions.scoring import Scoring
 
 __all__ = [
@@ -27,6 +31,8 @@ __all__ = [
     "Ablation",
     "AblationCurve",
     "AccuracyCurve",
+    "Comparison",
+    "Compression",
     "Edit",
     "Effects",
     "InterventionError",
@@ -36,6 +42,7 @@ __all__ = [
     "Order",
     "Perturbation",
     "Resample",
+    "Rounding",
     "Scale",
     "Scoring",
     "TeacherForced",
@@ -45,6 +52,7 @@ __all__ = [
     "ablation_curve",
     "accuracy_curve",
     "chosen_nodes",
+    "compression",
     "edited_weights",
     "effects_of",
     "noise_accuracy",
@@ -59,6 +67,8 @@ if not TYPE_CHECKING:
             "Ablation": "ablating",
             "AblationCurve": "curve",
             "AccuracyCurve": "curve_of_accuracy",
+            "Comparison": "compression_statistics",
+            "Compression": "compressed",
             "Edit": "edits",
             "Effects": "effects",
             "InterventionError": "calls",
@@ -69,6 +79,7 @@ if not TYPE_CHECKING:
             "Order": "orders",
             "Perturbation": "noise",
             "Resample": "resampling",
+            "Rounding": "rounding",
             "Scale": "edits",
             "Scoring": "scoring",
             "TeacherForced": "effects",
@@ -78,6 +89,7 @@ if not TYPE_CHECKING:
             "ablation_curve": "measuring",
             "accuracy_curve": "curve_of_accuracy",
             "chosen_nodes": "chosen",
+            "compression": "compressing",
             "edited_weights": "journal",
             "effects_of": "effects",
             "noise_accuracy": "accuracy",
@@ -88,11 +100,16 @@ if not TYPE_CHECKING:
             "ablating",
             "accuracy",
             "calls",
+            "compressed",
+            "compressing",
             "curve_of_accuracy",
             "edits",
+            "effects",
             "journal",
             "means",
+            "measuring",
             "noise",
             "resampling",
+            "rounding",
         ),
     )

@@ -16,3 +16,13 @@ SPREAD_NAMES = ("slice", "tensor")
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """Strengths of noise that are tried on random subsets, until accuracy is past halfway down."""
+
+BIT_PAIRS = ((8, 4), (4, 3), (4, 2), (3, 2), (16, 0))
+"""High and low bits at which `compression` keeps nodes; the last is removal: the weights of the
+rest become zero."""
+
+KEPT_SHARES = (0.1, 0.25, 0.5)
+"""Shares of the nodes that `compression` keeps at the high bits."""
+
+KEPT_ORDERS = ("synergy", "redundancy", "random", "layer_matched", "norm")
+"""The orders whose first nodes these are."""

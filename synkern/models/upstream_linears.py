@@ -26,6 +26,26 @@ def plain_linear_weight(module: nn.Module) -> Tensor | None:
     return weight.T if forward is import_llm("transformers.pytorch_utils").Conv1D.forward else None
 
 
+def inputs_first(module: nn.Module, name: str) -> bool | None:
+    """Whether the inputs are the axis before the last of a weight, as of GPT-2's layers.
+
+    Of the weights of a layer's experts, which are stacks of matrices, the module says it.
+
+    Args:
+        module: a linear layer, or the experts of a layer.
+        name: of the weight in it.
+
+    Returns:
+        None if it is not known.
+    """
+    weight = getattr(module, name)
+    if weight.dim() == 3:
+        told = getattr(module, "is_transposed", None)
+        return told if isinstance(told, bool) else None
+    plain = plain_linear_weight(module)
+    return None if plain is None or name != "weight" else plain is not weight
+
+
 def adapter_around(model: nn.Module, linear: nn.Module) -> nn.Module | None:
     """The adapter of peft around a linear layer, if what it adds is not in the layer's weight."""
     for module in model.modules():

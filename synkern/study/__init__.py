@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from synkern.study.experiments.ablation import run_ablation
     from synkern.study.experiments.carrying import Outcome
     from synkern.study.experiments.commands import COMMANDS
+    from synkern.study.experiments.compression import run_compression
     from synkern.study.experiments.perturbation import run_perturbation
     from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
@@ -24,6 +25,7 @@ __all__ = [
     "StudyOptions",
     "add_arguments",
     "run_ablation",
+    "run_compression",
     "run_perturbation",
     "run_study",
 ]
@@ -42,6 +44,7 @@ if not TYPE_CHECKING:
             "StudyOptions": "settings",
             "add_arguments": "options",
             "run_ablation": "experiments.ablation",
+            "run_compression": "experiments.compression",
             "run_perturbation": "experiments.perturbation",
             "run_study": "run",
         },

@@ -32,6 +32,7 @@ from synkern.models import upstream
 from synkern.models.upstream_linears import (
     adapter_around,
     adapter_in,
+    inputs_first,
     plain_linear_weight,
     why_not_editable,
 )
@@ -395,6 +396,28 @@ def test_plain_linear_layers_multiply_by_their_weight():
     quantised.weight = torch.nn.Parameter(torch.zeros(4, 6, dtype=torch.int8), requires_grad=False)
     for layer in (Other(6, 4), pruned, quantised, torch.nn.LayerNorm(6), torch.nn.Identity()):
         assert plain_linear_weight(layer) is None
+
+
+def test_the_axis_of_a_weights_inputs():
+    assert inputs_first(torch.nn.Linear(6, 4), "weight") is False
+    assert inputs_first(tf.pytorch_utils.Conv1D(4, 6), "weight") is True
+    for layer, name in ((torch.nn.Linear(6, 4), "bias"), (torch.nn.LayerNorm(6), "weight")):
+        assert inputs_first(layer, name) is None
+    stack = torch.nn.Module()
+    stack.weight = torch.nn.Parameter(torch.zeros(2, 3, 4))
+    assert inputs_first(stack, "weight") is None
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_the_axis_of_the_inputs_of_experts(name):
+    """Their matrices are (inputs, outputs) or the other way round, as they say themselves."""
+    experts = build_experts(name).get_submodule(f"model.layers.2.{EXPERTS[name][3]}")
+    for weight, hidden_are_inputs in (("gate_up_proj", True), ("down_proj", False)):
+        shape = getattr(experts, weight).shape[1:]
+        assert (shape[0] == 48) != (shape[1] == 48)  # DECODER's width of hidden states
+        first = inputs_first(experts, weight)
+        assert (shape[0] == 48) is (first is hidden_are_inputs), weight
+    assert first is (name == "gpt_oss")
 
 
 def test_an_adapter_around_a_linear_layer():

@@ -22,6 +22,7 @@ from synkern.study.experiments.carrying import Outcome, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.pace import Pace
+from synkern.study.experiments.reading import check_texts, places_of, texts_of
 from synkern.study.options import called_with
 from synkern.study.published import published
 from synkern.study.settings import TRAINED, Settings
@@ -30,7 +31,6 @@ from synkern.study.stages.decomposing import scores_of
 
 if TYPE_CHECKING:
     from synkern.interventions import AblationCurve
-    from synkern.recording import Responses
 
 _SECOND = "rank_difference"
 """The ranking whose order of synergy stands beside that of the published figures."""
@@ -88,22 +88,13 @@ class Ablation(Experiment):
         return decided
 
     def _check(self, study: FinishedStudy, options: Decided, nodes: int) -> None:
-        texts, tokens = study.trained["tokens"].shape
+        texts = len(study.trained["tokens"])
         if round(options.to * nodes) < 1:
             raise ArgumentError(
                 f"to = {options.to!r} of {nodes} {study.settings.words.many} is none; give "
                 f"{1 / nodes:.2g} or more"
             )
-        if options.max_prompts is not None and options.max_prompts > texts:
-            raise ArgumentError(
-                f"max_prompts = {options.max_prompts}, and the study has {texts} prompts; give no "
-                "more"
-            )
-        if options.answer_tokens is not None and options.answer_tokens > tokens:
-            raise ArgumentError(
-                f"answer_tokens = {options.answer_tokens}, and the study's answers have {tokens}; "
-                "give no more"
-            )
+        check_texts(study, options.max_prompts, options.answer_tokens)
         if options.split_half and texts < 4:
             raise ArgumentError(
                 f"split_half = True with {texts} prompts; each half needs two: leave it out"
@@ -111,7 +102,10 @@ class Ablation(Experiment):
 
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how many points there are."""
-        many, texts = study.settings.words.many, _texts(study, options)
+        many, texts = (
+            study.settings.words.many,
+            texts_of(study, options.max_prompts, options.answer_tokens),
+        )
         draws = sum(options.draws if order in DRAWN else 1 for order in options.orders)
         nodes = int(np.isfinite(study.scores(options.ranking)).sum())
         points = -(-round(options.to * nodes) // options.step)
@@ -133,12 +127,12 @@ class Ablation(Experiment):
         among = np.logical_and.reduce([np.isfinite(each) for each in scores.values()])
         split = _split(study, options) if options.split_half else None
         ranked = time.perf_counter()
-        places = _places(study, options)
+        places = places_of(study, options.max_prompts)
         with collected() as warnings, Pace(study.settings, self.name) as pace:
             try:
                 curve = interventions.ablation_curve(
                     study.model,
-                    _texts(study, options),
+                    texts_of(study, options.max_prompts, options.answer_tokens),
                     scores,
                     orders=options.orders,
                     of=study.settings.nodes,
@@ -242,19 +236,6 @@ def _rankings(study: FinishedStudy, options: Decided) -> tuple[str, ...]:
     return tuple(name for name in (options.ranking, second) if name in study.rankings)
 
 
-def _places(study: FinishedStudy, options: Decided) -> list[int]:
-    """Which of the prompts of the study are judged by."""
-    texts = len(study.trained["tokens"])
-    count = texts if options.max_prompts is None else options.max_prompts
-    return [place * texts // count for place in range(count)]
-
-
-def _texts(study: FinishedStudy, options: Decided) -> Responses:
-    """What the model reads."""
-    texts = study.texts.some(_places(study, options))
-    return texts if options.answer_tokens is None else texts.shortened(options.answer_tokens)
-
-
 def _split(
     study: FinishedStudy, options: Decided
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
@@ -280,7 +261,7 @@ def _split(
             "half of the prompts leave some nodes without a score; leave split_half out, or study "
             "more prompts"
         )
-    return scores[0], scores[1], first[_places(study, options)]
+    return scores[0], scores[1], first[places_of(study, options.max_prompts)]
 
 
 def _half(study: FinishedStudy, seed: int) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synkern.study.experiments.ablation_options import AblationOptions
+from synkern.study.experiments.compression_options import CompressionOptions
 from synkern.study.experiments.options import ExperimentOptions
 from synkern.study.experiments.perturbation_options import PerturbationOptions
 
@@ -46,6 +47,15 @@ COMMANDS: tuple[Command, ...] = (
         "Add noise to the weights of the most synergistic nodes of the model of a finished study, "
         "of the most redundant ones, of random ones and of random ones of the same layers, and add "
         "to the report what is left of its accuracy on tasks.",
+    ),
+    Command(
+        "compress",
+        "run_compression",
+        CompressionOptions,
+        "round weights of the model of a study, the most synergistic nodes' less than the rest",
+        "Keep the most synergistic nodes of the model of a finished study at more bits than the "
+        "rest, against the reverse, random ones and random ones of the same layers, all at equal "
+        "bits; let it read its own answers, and add to the report how far its predictions change.",
     ),
 )
 """All of them, in the order of the experiments in the report."""

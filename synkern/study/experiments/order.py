@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from synkern.study.experiments.ablation import Ablation
+from synkern.study.experiments.compression import Compression
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.perturbation import Perturbation
 
-EXPERIMENTS: tuple[Experiment, ...] = (Ablation(), Perturbation())
+EXPERIMENTS: tuple[Experiment, ...] = (Ablation(), Perturbation(), Compression())

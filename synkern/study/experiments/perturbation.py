@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from synkern import interventions, tasks
+from synkern import interventions
 from synkern._warnings import collected
 from synkern.interventions.options import SCORING_NAMES
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments import perturbation_results
+from synkern.study.experiments.asking import tasks_of
 from synkern.study.experiments.carrying import Outcome, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
@@ -27,10 +28,9 @@ from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 
 if TYPE_CHECKING:
-    from synkern.tasks import Task
+    pass
 
 _LIKELIHOOD, _, _EXACT = SCORING_NAMES
-_HELD_OUT = "test"
 
 
 class Perturbation(Experiment):
@@ -70,7 +70,14 @@ class Perturbation(Experiment):
                 f"share = {options.share!r} of {known} {study.settings.words.many}; give one that "
                 "makes two subsets apart, of at least one"
             )
-        asked = _tasks(options)
+        asked = tasks_of(
+            options.tasks,
+            count=options.count,
+            seed=options.seed,
+            template=options.template,
+            levels=options.levels,
+            categories=options.categories,
+        )
         choices = all(task.distractors for task in asked)
         scoring = options.scoring or (_LIKELIHOOD if choices else _EXACT)
         if scoring != _EXACT and not choices:
@@ -169,43 +176,6 @@ class Perturbation(Experiment):
             f"{results.words.many} by {facts['ranking']}"
         )
         yield Drawn("perturbation.png", found.plot(title), "noisy")
-
-
-def _tasks(options: PerturbationOptions) -> tuple[Task, ...]:
-    """The tasks asked for.
-
-    Raises:
-        ArgumentError: there are none, or the file has other lines.
-        OSError: there is no such file.
-    """
-    try:
-        if options.tasks == BUILTIN:
-            made = tasks.generate(
-                options.count,
-                seed=options.seed,
-                split=_HELD_OUT,
-                levels=options.levels,
-                categories=options.categories,
-            )
-            # Easy ones come twice, which are no second observation.
-            drawn = tuple({task.prompt: task for task in made}.values())
-        else:
-            drawn = tasks.read(options.tasks, template=options.template)
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
-    levels, categories = options.levels, options.categories
-    kept = tuple(
-        task
-        for task in drawn
-        if (levels is None or task.level in levels)
-        and (categories is None or task.category in categories)
-    )
-    if not kept:
-        raise ArgumentError(
-            f"levels = {levels!r}, categories = {categories!r}: none of the {len(drawn)} tasks in "
-            f"{str(options.tasks)!r} is one of these"
-        )
-    return kept
 
 
 @called_with(PerturbationOptions)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from synkern.tasks import Task
 
 BUILTIN = "builtin"
+TEMPLATE = "{problem}\nAnswer:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class PerturbationOptions(ExperimentOptions):
         ).described,
     )
     template: str = field(
-        default="{problem}\nAnswer:",
+        default=TEMPLATE,
         metadata=Option(
             help="what stands around each {problem} of a file",
             more="What a model was taught to read around a user's turn can be written out here.",
