@@ -79,7 +79,8 @@ def _bars(axes: Any, runs: Mapping[str, Floats], intact: float, floor: float) ->
     for height, word in ((intact, "intact"), (floor, "floor")):
         axes.annotate(word, (end, 100 * height), ha="right", va="bottom", fontsize=8)
     axes.set_xticks(range(len(runs)), labels=[name.replace("_", "\n") for name in runs])
-    axes.set(title="By subset of nodes", ylabel="accuracy (%)", ylim=(0, None))
+    top = 100 * max(intact, *(each.max() for each in runs.values()))
+    axes.set(title="By subset of nodes", ylabel="accuracy (%)", ylim=(0, 1.08 * top))
 
 
 def _by_level(axes: Any, levels: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
@@ -141,8 +142,9 @@ def curve_figure(
                         linewidth=0,
                     )
             axes.axhline(100 * floor, color="black", linewidth=0.9, linestyle=":")
-            axes.set(title=name, ylim=(0, None))
+            axes.set_title(name)
             axes.grid(alpha=0.25, linewidth=0.6)
+        grid[0, 0].set_ylim(bottom=0)  # of all: now that the highest is drawn
         for axes in grid[:, 0]:
             axes.set_ylabel("accuracy (%)")
         for axes in grid[-1]:

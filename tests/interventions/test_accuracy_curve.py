@@ -1,5 +1,7 @@
 """Accuracy while nodes are taken out: against the same asked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -117,11 +119,14 @@ def test_what_cannot_be_used_is_refused(model, letters, options, match):
         accuracy_curve(model, letters, TASKS, SCORES, **options)
 
 
+LEVELS = np.array([1, 1, 2, 2])
+
+
 def by_hand():
     """Four tasks; the synergy order loses one a point, random ones lose none."""
     falling = np.array([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]], bool)
     return AccuracyCurve(
-        problems=Problems(np.array([1, 1, 2, 2]), np.repeat("sums", 4), np.full(4, 0.25)),
+        problems=Problems(LEVELS, np.repeat("sums", 4), np.full(4, 0.25)),
         method="likelihood",
         ranking="mean_difference",
         kind="zero",
@@ -153,3 +158,8 @@ def test_the_figure_has_a_panel_for_each_level():
     line = next(line for line in shown[0].lines if line.get_label() == "synergy")
     assert line.get_xdata().tolist() == [0, 25, 75]
     assert line.get_ydata().tolist() == [100, 75, 50]
+    # On one scale, from 0 to above the highest.
+    low = replace(by_hand(), right={n: e & (LEVELS == 1) for n, e in by_hand().right.items()})
+    for axes in low.plot().axes:
+        bottom, top = axes.get_ylim()
+        assert (bottom, top) == (0, pytest.approx(105, abs=1))
