@@ -31,6 +31,8 @@ class Ablation:
 
     Attributes:
         nodes: all nodes of the kinds asked for, in the order of masks and indices.
+        among: those that sets may be of, as a mask: bool (nodes,), or (texts, nodes) if it was
+            asked for text by text.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class Ablation:
         self.nodes: tuple[Node, ...] = nodes_of(self._sites)
         ends = [*accumulate((site.count for site in self._sites), initial=0)]
         self._parts = [slice(*both) for both in pairwise(ends)]
-        self._among: NDArray[np.bool_] = np.ones(len(self.nodes), dtype=bool)
+        self.among: NDArray[np.bool_] = np.ones(len(self.nodes), dtype=bool)
         if among is not None:
-            self._among = _in_any_text(chosen_nodes(among, self.nodes, per_text=True))
-        used = [i for i, part in enumerate(self._parts) if self._among[part].any()]
+            self.among = chosen_nodes(among, self.nodes, per_text=True)
+        self._allowed = _in_any_text(self.among)
+        used = [i for i, part in enumerate(self._parts) if self._allowed[part].any()]
         made = _edit(kind, texts).prepared(model, [self._sites[i] for i in used], batch_size)
         self._edits: dict[int, SiteEdit] = dict(zip(used, made, strict=True))
 
@@ -93,7 +96,7 @@ class Ablation:
             InterventionError: see `ablate`.
         """
         mask = chosen_nodes(chosen, self.nodes, per_text=True)
-        outside = _in_any_text(mask) & ~self._among
+        outside = _in_any_text(mask) & ~self._allowed
         if outside.any():
             raise ValueError(
                 f"nodes: {self.nodes[int(outside.argmax())]} is none of those in `among`, with "
@@ -182,7 +185,7 @@ def ablate(
             edited by another block already.
     """
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size, among=nodes)
-    with ablation.applied(nodes, rows=rows):
+    with ablation.applied(ablation.among, rows=rows):  # `nodes` may be there to be read once
         yield
 
 

@@ -25,7 +25,8 @@ def chosen_nodes(
 
     Args:
         nodes: a label such as "L3H7", a `Node`, or several of these; indices into `available`; or a
-            mask of bools (nodes,), True for those that are meant. None at all is a set as well.
+            mask of bools (nodes,), True for those that are meant. None at all is a set as well. An
+            iterator is used up.
         available: the nodes that there are.
         per_text: whether a mask (texts, nodes), a set for each text of a batch, is taken as well.
 
@@ -40,6 +41,8 @@ def chosen_nodes(
         nodes = nodes.detach().cpu().numpy()
     if isinstance(nodes, np.ndarray) and nodes.dtype == bool:
         return _checked_mask(nodes, available, per_text)
+    if isinstance(nodes, np.ndarray) and not nodes.ndim:
+        nodes = nodes.item()
     alone = isinstance(nodes, str | Integral) or not isinstance(nodes, Iterable)
     entries: list[Any] = [nodes] if alone else list(nodes)  # type: ignore[arg-type]
     if entries and all(isinstance(entry, bool | np.bool_) for entry in entries):

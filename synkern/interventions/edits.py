@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -144,7 +145,9 @@ class Scale(Edit):
     factor: float
 
     def __post_init__(self) -> None:
-        """Raise ValueError where the factor is not finite."""
+        """Raise TypeError where the factor is no number, ValueError where it is not finite."""
+        if not isinstance(self.factor, Real):
+            raise TypeError(f"factor = {self.factor!r} is no number; give one, such as 0.5")
         if not math.isfinite(self.factor):
             raise ValueError(f"factor = {self.factor!r}; give a finite number")
 

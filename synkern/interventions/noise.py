@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import torch
@@ -46,13 +47,15 @@ class Noise:
     """See `SpreadOf`."""
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float):
+        """Check the fields; those that are NumPy's become Python's."""
+        if isinstance(self.alpha, bool) or not isinstance(self.alpha, Real):
             raise TypeError(f"alpha: {self.alpha!r} is no number; give 0 or more")
         if not math.isfinite(self.alpha) or self.alpha < 0:
             raise ValueError(f"alpha: {self.alpha} is no size of noise; give 0 or more")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
             raise TypeError(f"seed: {self.seed!r} is no integer")
+        object.__setattr__(self, "alpha", float(self.alpha))
+        object.__setattr__(self, "seed", int(self.seed))
         if self.scale not in get_args(SpreadOf):
             known = " or ".join(map(repr, get_args(SpreadOf)))
             raise ValueError(f"scale: {self.scale!r} is no scale of noise; use {known}")

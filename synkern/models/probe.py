@@ -140,6 +140,8 @@ def _probed(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]
 
 def _pass(model: Any, watched: Callable[[Any], AbstractContextManager[_Found]]) -> _Found:
     with ExitStack() as stack:
+        # What watches may ask for gradients, which there are none of in inference mode.
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         stack.enter_context(_evaluation_mode(model))
         stack.enter_context(_generators_kept(model))

@@ -45,6 +45,20 @@ def test_no_nodes_change_nothing(model):
         assert torch.equal(logits(model), intact)
 
 
+def test_nodes_that_can_be_read_once_are_taken_out(model):
+    with ablate(model, ["L0H1", "L2H2"]):
+        expected = logits(model)
+    labels = ["L0H1", "L2H2"]
+    for nodes in (
+        iter(labels),
+        (label for label in labels),
+        map(str, labels),
+        filter(None, [1, 8]),
+    ):
+        with ablate(model, nodes):
+            assert torch.equal(logits(model), expected)
+
+
 def test_blocks_inside_each_other(model):
     with ablate(model, ["L0H1", "L2H0"]):
         both = logits(model)
@@ -281,6 +295,8 @@ def test_what_is_no_ablation(model, options, message):
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_a_factor_that_is_not_finite(factor):
+    with pytest.raises(TypeError, match="factor = 'half' is no number"):
+        Scale("half")
     with pytest.raises(ValueError, match=r"factor = .*; give a finite number"):
         Scale(factor)
 

@@ -40,7 +40,11 @@ def test_ways_to_name_nodes(nodes):
     np.testing.assert_array_equal(found, MASK)
 
 
-@pytest.mark.parametrize(("nodes", "index"), [("L1H0", 3), (Node(1, 0), 3), (3, 3), ("L0M", 6)])
+ONE = [("L1H0", 3), (Node(1, 0), 3), (3, 3), ("L0M", 6)]
+ONE += [(np.int64(3), 3), (np.array(3), 3), (torch.tensor(3), 3), (np.array("L1H0"), 3)]
+
+
+@pytest.mark.parametrize(("nodes", "index"), ONE)
 def test_one_node(nodes, index):
     assert indices(nodes) == [index]
 

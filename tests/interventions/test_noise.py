@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -239,6 +240,20 @@ def test_arguments_are_checked(options, error, message):
     options = {"nodes": ["L0H0"]} | options
     with pytest.raises(error, match=message):
         perturb(build("llama"), options.pop("nodes"), **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Noise(np.float32(0.5), np.int64(3)) == Noise(0.5, 3)
+
+
+def test_in_inference_mode():
+    model = build("llama")
+    before = bits(model)
+    with perturb(model, ["L1H2"]):
+        expected = model(IDS).logits.detach()
+    with torch.inference_mode(), perturb(model, ["L1H2"]):
+        assert torch.equal(model(IDS).logits, expected)
+    assert same(model, before)
 
 
 def test_noise_that_has_no_size_is_refused():
