@@ -158,6 +158,16 @@ class TeacherForced:
                 self._losses.append(_losses(intact, batch))
                 self._intact.append(_kept(intact, budget))
 
+    @property
+    def intact_loss(self) -> NDArray[np.floating[Any]]:
+        """The loss of the intact model at every token of the responses, one after the other."""
+        starts = np.cumsum(self.tokens) - self.tokens
+        found = np.empty(int(self.tokens.sum()))
+        for batch, losses in zip(self._batches, self._losses, strict=True):
+            place, step = self._where(batch)
+            found[starts[place] + step] = losses.double().cpu().numpy()
+        return found
+
     def effects(self, edit: Edited | None = None) -> Effects:
         """What the model does with the texts now.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -177,15 +178,16 @@ class _MeanExperts(SiteEdit):
 
     def attach(self, here: Here, calls: Calls) -> RemovableHandle:
         site = self.site
-        taken: list[Tensor] = []  # the routing weights that were, of the call that is running
+        taken = threading.local()  # the routing weights that were, of the thread's running call
 
         def with_(own: Tensor) -> Tensor:
             new = here.among(torch.zeros_like(own), own)
-            taken[:] = [own - new]
+            taken.weights = own - new
             return new
 
         def returned(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            weights = taken.pop()
+            weights: Tensor = taken.weights
+            del taken.weights
             means = self.means[index_on(tuple(here.nodes), self.means.device)].to(weights)
             added = weights.flatten(0, -3).squeeze(-1) @ means
             return (output + added.reshape(output.shape)).to(output.dtype)

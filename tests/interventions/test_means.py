@@ -1,5 +1,7 @@
 """Means in place of nodes: of vectors, and of experts."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -246,6 +248,28 @@ def test_means_of_experts_are_put_in_and_taken_out_again(name):
     assert hooks(model) == before
 
 
+def test_means_of_experts_in_several_threads():
+    model = build_experts("qwen3_moe")
+    texts = [prompts(3, 7, seed=seed) for seed in range(4)]
+    found = {}
+
+    def ask(number):
+        for _ in range(5):
+            # A thread that stops leaves no answer.
+            found[number] = None
+            found[number] = logits(model, texts[number])
+
+    with ablate(model, ["L0E1", "L1E5"], of="experts", kind="mean", texts=TEXTS):
+        expected = [logits(model, each) for each in texts]
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for number, own in enumerate(expected):
+        close(found[number], own)
+
+
 def test_an_expert_that_is_edited_by_two_blocks():
     model = build_experts("qwen3_moe")
     message = r"nodes: number 2 of the experts of model\.layers\.0\.mlp\.experts is being edited"
@@ -309,6 +333,15 @@ def test_texts_that_are_none(model, kind, texts, error, message):
     with pytest.raises(error, match=message):
         Ablation(model, kind=kind, texts=texts)
     assert hooks(model) == before
+
+
+@pytest.mark.parametrize("kind", ["mean", "resample"])
+def test_texts_beyond_the_context(model, kind):
+    texts = Responses([[5], [6]], [[6] * 129, [7]])
+    with pytest.raises(ValueError, match="texts: a text of 129 tokens is longer than the 128"):
+        Ablation(build("gpt2"), kind=kind, texts=texts)
+    with pytest.warns(UserWarning, match="a text of 129 tokens is longer than the 128"):
+        Ablation(model, kind=kind, texts=texts)
 
 
 def test_a_module_that_does_not_run(model):
