@@ -3,18 +3,21 @@
 The file begins with a line that names the format and one of JSON that says what is measured. Then
 come records of one size: the number of the set of nodes, the values, and a checksum of both. A
 process that is killed while it writes leaves part of a record at the end, which is cut off when the
-file is opened again; everything before is there.
+file is opened again; everything before is there. A record that does not fit its checksum is passed
+over. While a file is open it is locked, where the system has locks.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import struct
 import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -23,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FIRST = b"synkern: points, format 1\n"
+
+_ALONE = "let one process alone measure this, or name another file"
 
 _ENDS = struct.Struct("<I")
 """How the number of a set and the checksum are written."""
@@ -58,7 +63,7 @@ class PointsFile:
 
         Raises:
             ValueError: it is of another call, or no such file.
-            OSError: it cannot be read or written.
+            OSError: it cannot be read or written, or another process is at work with it.
         """
         if self._path is None:
             return self
@@ -66,6 +71,7 @@ class PointsFile:
             self._create(self._path)
         self._file = self._path.open("r+b")
         try:
+            self._lock(self._file)
             self._read(self._file)
         except BaseException:
             self._file.close()
@@ -80,7 +86,9 @@ class PointsFile:
     ) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            # What could not be written is tried once more; it was said already.
+            with nullcontext() if error is None else suppress(OSError):
+                self._file.close()
 
     def add(self, number: int, values: NDArray[Any]) -> None:
         """Keep the values of one set; when this returns they are on the disk.
@@ -93,14 +101,33 @@ class PointsFile:
             return
         if self._file.seek(0, os.SEEK_END) != self._end:
             raise OSError(
-                f"{str(self._path)!r} was written to by another process meanwhile; let one process "
-                "alone measure this"
+                f"{str(self._path)!r} was written to by another process meanwhile; {_ALONE}"
             )
         body = _ENDS.pack(number) + values.tobytes()
-        self._file.write(body + _ENDS.pack(zlib.crc32(body)))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(body + _ENDS.pack(zlib.crc32(body)))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}; the points before are kept, and the same call goes on from "
+                "there once there is room",
+                str(self._path),
+            ) from error
         self._end += self._size
+
+    def _lock(self, file: BinaryIO) -> None:
+        """Keep other processes out, which would cut off what is being written."""
+        try:
+            fcntl: Any = importlib.import_module("fcntl")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(
+                f"{str(self._path)!r} is in use by another process, or by this one; {_ALONE}"
+            ) from error
+        except (ImportError, OSError):  # no such locks here: `add` finds out
+            return
 
     def _create(self, path: Path) -> None:
         """Make a file without points, at once: nobody sees half of its beginning."""
@@ -119,19 +146,23 @@ class PointsFile:
         said = repr(str(self._path))
         if file.readline(len(_FIRST)) != _FIRST:
             raise ValueError(f"file: {said} is no file of points of this version; name another one")
+        line = file.readline()
         try:
-            call = json.loads(file.readline())
+            call = json.loads(line)
         except ValueError as error:
             raise ValueError(f"file: {said} is damaged ({error}); name another one") from error
+        if not line.endswith(b"\n"):
+            raise ValueError(f"file: {said} is damaged (its second line has no end); name another")
         _refuse_another(said, call, self._call)
-        self._end = file.tell()
+        place = self._end = file.tell()
         while len(read := file.read(self._size)) == self._size:
+            place += self._size
             body, (checksum,) = read[: -_ENDS.size], _ENDS.unpack(read[-_ENDS.size :])
             if zlib.crc32(body) != checksum:
-                break
+                continue
             values = np.frombuffer(body[_ENDS.size :], self._record)[0]
             self.found[_ENDS.unpack(body[: _ENDS.size])[0]] = values
-            self._end += self._size
+            self._end = place
         # What a process that was killed has left of its last point.
         file.truncate(self._end)
 

@@ -1,6 +1,7 @@
 """Files of points: SIGKILL at any moment of many writes, with NumPy alone."""
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -97,3 +98,71 @@ def test_a_file_that_cannot_be_made_leaves_nothing_behind(tmp_path, monkeypatch)
 def test_digests_are_of_all_parts():
     assert digest([b"ab", b"c"]) == digest([b"abc"]) != digest([b"abd"])
     assert re.fullmatch("[0-9a-f]{16}", digest([]))
+
+
+def written(file, numbers=(0, 1, 2)):
+    """A file of some points, and the length of its beginning."""
+    with PointsFile(file, CALL, RECORD) as points:
+        beginning = file.stat().st_size
+        for number in numbers:
+            points.add(number, values(number))
+    return beginning
+
+
+def test_a_damaged_point_costs_no_other(tmp_path):
+    file = tmp_path / "points"
+    beginning = written(file)
+    kept = bytearray(file.read_bytes())
+    kept[beginning + 100] ^= 1
+    file.write_bytes(kept)
+    with PointsFile(file, CALL, RECORD) as points:
+        assert [*points.found] == [1, 2]
+        points.add(0, values(0))
+    with PointsFile(file, CALL, RECORD) as points:
+        assert [*points.found] == [1, 2, 0]
+        for number, found in points.found.items():
+            np.testing.assert_array_equal(found["kl"], values(number)["kl"])
+
+
+def test_a_beginning_that_was_cut_is_refused(tmp_path):
+    file = tmp_path / "points"
+    beginning = written(file)
+    kept = file.read_bytes()
+    for length in range(beginning):
+        file.write_bytes(kept[:length])
+        with (
+            pytest.raises(ValueError, match="is damaged|is no file"),
+            PointsFile(file, CALL, RECORD),
+        ):
+            pass
+        assert file.read_bytes() == kept[:length]
+
+
+def test_a_file_in_use_is_left_alone(tmp_path):
+    file = tmp_path / "points"
+    written(file)
+    with PointsFile(file, CALL, RECORD) as points:
+        with pytest.raises(OSError, match="is in use by another"), PointsFile(file, CALL, RECORD):
+            pass
+        points.add(3, values(3))
+    with PointsFile(file, CALL, RECORD) as points:
+        assert [*points.found] == [0, 1, 2, 3]
+
+
+def test_a_full_disk_names_the_file_and_keeps_what_was_there(tmp_path):
+    file = tmp_path / "points"
+    written(file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 1000, hard))
+        with (
+            pytest.raises(OSError, match=r"the points before are kept.*points"),
+            PointsFile(file, CALL, RECORD) as points,
+        ):
+            points.add(3, values(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, usual)
+    with PointsFile(file, CALL, RECORD) as points:
+        assert [*points.found] == [0, 1, 2]
