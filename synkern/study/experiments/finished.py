@@ -214,7 +214,8 @@ def _prompts(folder: StudyFolder) -> tuple[Prompt, ...]:
     """
     file = folder.path / "texts.jsonl"
     try:
-        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line]
+        # Not splitlines: line separators of Unicode may stand inside a text.
+        lines = [json.loads(line) for line in file.read_text("utf-8").split("\n") if line]
         asked = tuple(
             Prompt(line["category"], line["prompt"]) for line in lines if line["weights"] == TRAINED
         )
