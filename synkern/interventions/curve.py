@@ -235,9 +235,12 @@ class AblationCurve:
 
     def some(self, texts: Sequence[int]) -> AblationCurve:
         """The curve of some of the texts, by their places."""
-        places = list(texts)
-        if not places or len(set(places)) < len(places):
-            raise ValueError(f"texts: {places} are no places of texts, each once; name some")
+        places, known = list(texts), range(len(self.tokens))
+        if not places or len(set(places)) < len(places) or not {*places} <= {*known}:
+            raise ValueError(
+                f"texts: {places} are no places of the {len(known)} texts, each once; name some, "
+                "from 0"
+            )
         starts = np.cumsum(self.tokens) - self.tokens
         kept = np.concatenate([np.arange(starts[p], starts[p] + self.tokens[p]) for p in places])
         return replace(
@@ -321,8 +324,9 @@ class AblationCurve:
         meta["orders"] = [[order.name, order.draw] for order in self.orders]
         arrays = {name: value for name, value in self._arrays() if value is not None}
         arrays |= {f"order/{i}": order.nodes for i, order in enumerate(self.orders)}
+        arrays["meta"] = np.array(json.dumps(meta))  # before a file that is there is emptied
         with open(path, "wb") as file:
-            np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AblationCurve:

@@ -9,7 +9,8 @@ and Smyth 2010, Statistical Applications in Genetics and Molecular Biology 9, 39
 is at least 1 / (n + 1): to reach 0.05 takes 19.
 
 Intervals are percentiles over texts drawn with replacement (Efron and Tibshirani 1993, chapter
-13): the statement is about this model and these orders, on other texts of the same kind.
+13): the statement is about this model and these orders, on other texts of the same kind. Of a few
+texts they are too narrow, and one text has none.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A value and the ends of its 95 % interval."""
+    """A value and the ends of its 95 % interval, infinite where there is none."""
 
     value: float
     low: float
@@ -55,7 +56,10 @@ def area_weights(fractions: Floats, to: float) -> Floats:
 
 
 def permutation_p(area: float, of_chance: NDArray[Any]) -> float:
-    """How likely an order made by chance does at least as much harm; see the module."""
+    """How likely an order made by chance does at least as much harm; see the module.
+
+    With both negated: how likely it does no more.
+    """
     return float((1 + np.count_nonzero(of_chance >= area)) / (len(of_chance) + 1))
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,12 +20,21 @@ from synkern.interventions.curve import OTHER_HALF, AblationCurve
 from synkern.interventions.curve_file import PointsFile, digest
 from synkern.interventions.edits import Edit
 from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean_activity
-from synkern.interventions.orders import ORDERS, Order, groups_of, of_scores, orders_of
+from synkern.interventions.orders import (
+    ORDERS,
+    Order,
+    checked_names,
+    groups_of,
+    of_scores,
+    orders_of,
+)
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, find_sites
 from synkern.recording.responses import Responses, responses_of
 
 Masks = NDArray[np.bool_]
+_ROUNDING = 1e-3
+"""Nats by which the loss of a token may differ where a model is run again."""
 Scores: TypeAlias = Any
 """Scores of nodes: `NodeScores`, an array (nodes,), or a mapping from the name of a ranking to
 either."""
@@ -93,15 +103,18 @@ def ablation_curve(
         OSError: the file cannot be read or written.
 
     Warns:
-        UserWarning: the intact model does not repeat itself bit for bit.
+        UserWarning: the intact model does not repeat itself bit for bit, or says something else
+            than when the `file` was begun.
     """
     texts = responses_of(texts)
-    names = (orders,) if isinstance(orders, str) else tuple(orders)
+    names = checked_names(orders)
     words = _groups(groups, len(texts))
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size, among=among)
     labels = tuple(node.label for node in ablation.nodes)
     layers = np.array([node.layer for node in ablation.nodes])
-    allowed = np.ones(len(labels), bool) if among is None else chosen_nodes(among, ablation.nodes)
+    allowed = chosen_nodes(ablation.among, ablation.nodes)
+    if not allowed.any():
+        raise ValueError("among: there is no node in it; name at least one")
     counts = points_of(int(allowed.sum()), step, to)
     rankings = rankings_of(scores, labels)
     options: dict[str, Any] = {"seed": seed, "among": allowed}
@@ -125,8 +138,8 @@ def ablation_curve(
         "kind": kind if isinstance(kind, str) else repr(kind),
         "ranking": first,
         "step": int(counts[1]),
-        "to": to,
-        "seed": seed,
+        "to": float(to),
+        "seed": int(seed),
         "batch_size": batch_size,
     }
     call: dict[str, Any] = {}
@@ -163,6 +176,17 @@ def _warn_of_noise(kl: NDArray[np.float32]) -> None:
         )
 
 
+def _warn_of_another(kept: NDArray[Any], now: NDArray[Any]) -> None:
+    """Warn if the intact model says something else than when the points of a file were begun."""
+    off = float(np.abs(kept - now).max())
+    if off > _ROUNDING:
+        warn(
+            f"file: the intact model says something else than when its points were begun, by up to "
+            f"{off:.2g} nats at a token: of another configuration or adapter, or rounded otherwise "
+            "on another machine; if that is too much, measure again with another file"
+        )
+
+
 def _silent(done: int, total: int) -> None:
     pass
 
@@ -188,6 +212,8 @@ class _Run:
             [("kl", "<f4", tokens), ("loss", "<f4", tokens), ("agreement", "?", tokens)]
         )
         with PointsFile(file, call, record) as points:
+            if 0 in points.found:  # nothing taken out
+                _warn_of_another(points.found[0]["loss"], self.reader.intact_loss)
             done = sum(number in points.found for number in range(len(self.masks)))
             progress(done, len(self.masks))
             for number, masks in enumerate(self.masks):
@@ -229,7 +255,10 @@ def rankings_of(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[An
     found: dict[str, NDArray[Any]] = {}
     for name, each in named.items():
         own = getattr(each, "score", each)
-        values = np.asarray(own.detach().cpu() if isinstance(own, torch.Tensor) else own)
+        if isinstance(own, torch.Tensor):
+            own = own.detach().cpu()
+            own = own.float() if own.dtype == torch.bfloat16 else own  # NumPy has none
+        values = np.asarray(own)
         ranking = str(name or getattr(each, "ranking", "the scores given"))
         if values.shape != (len(labels),):
             raise ValueError(
@@ -263,6 +292,10 @@ def _halves(
     Raises:
         ValueError: the halves are none.
     """
+    if len(split) != 3:
+        raise ValueError(
+            f"split: {len(split)} parts; give two scores, and which texts the first is from"
+        )
     first, second, where = split
     halves = np.asarray(where)
     if halves.shape != (texts,) or halves.dtype != bool or halves.all() or not halves.any():
@@ -284,6 +317,8 @@ def points_of(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
         ValueError: a step below 1, or an end outside of 0 to 1 or below a single node.
     """
     by = max(1, round(nodes / 50)) if step is None else step
+    if not isinstance(to, Real):
+        raise TypeError(f"to: {to!r} is no number; give a fraction above 0, 1 at most")
     if isinstance(by, bool) or not isinstance(by, int | np.integer) or by < 1:
         raise ValueError(f"step: {step!r}; give a whole number of nodes, 1 or more")
     if not 0 < to <= 1 or round(to * nodes) < 1:
@@ -312,9 +347,10 @@ def distinct_sets(
 
 
 def _groups(groups: Sequence[str] | None, texts: int) -> tuple[str, ...] | None:
-    if groups is not None and len(groups) != texts:
-        raise ValueError(f"groups: {len(groups)} for {texts} texts; give a word for each")
-    return None if groups is None else tuple(map(str, groups))
+    words = None if groups is None else tuple(map(str, groups))
+    if words is not None and len(words) != texts:
+        raise ValueError(f"groups: {len(words)} for {texts} texts; give a word for each")
+    return words
 
 
 def _call(

@@ -25,8 +25,9 @@ asked for, and how many draws, does not change it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,11 +111,12 @@ def orders_of(
 
     Raises:
         ValueError: shapes that do not fit, a name that there is not or twice, a number of draws
-            below 1; nodes without score, which have no place in an order; no activity for `norm`.
+            below 1, a seed below 0; nodes without score, which have no place in an order; no
+            activity for `norm`.
     """
     makers = _Makers.of(scores, layers, seed, activity, among)
     found = []
-    for name in _checked_names(names):
+    for name in checked_names(names):
         plain = name.removesuffix(_REVERSED)
         for draw in range(_draws(plain, draws) if is_drawn(name) else 1):
             nodes = makers.made(plain, draw)
@@ -160,6 +162,7 @@ class _Makers:
         activity: ArrayLike | None,
         among: ArrayLike | None,
     ) -> _Makers:
+        _refuse_seed(seed)
         values = _floats("scores", scores, None)
         own_layers = np.asarray(layers)
         if own_layers.shape != values.shape or own_layers.dtype.kind not in "iu":
@@ -234,6 +237,12 @@ class _Makers:
         return self._falling(self.activity)
 
 
+def _refuse_seed(seed: Any) -> None:
+    """Refuse what no random numbers can be made of."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed: {seed!r}; give a whole number, 0 or more")
+
+
 def _floats(name: str, values: ArrayLike, nodes: int | None) -> Floats:
     """Values of nodes as a vector.
 
@@ -261,8 +270,11 @@ def _refuse_missing(name: str, values: Floats, indices: Nodes) -> None:
         )
 
 
-def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
+def checked_names(names: str | Iterable[str]) -> tuple[str, ...]:
     """Names of orders.
+
+    Args:
+        names: one or several.
 
     Raises:
         ValueError: there are none, one that there is not, or one twice.

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -332,6 +333,17 @@ def test_a_file_of_another_call_is_refused(tmp_path, name):
     assert file.read_bytes() == kept
 
 
+def test_a_model_of_other_configuration_is_warned_of(tmp_path):
+    file, model = tmp_path / "points", build("llama")
+    measured(model, file=file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measured(model, file=file)
+    model.model.norm.variance_epsilon = 0.5
+    with pytest.warns(UserWarning, match="file: the intact model says something else than when"):
+        measured(model, file=file)
+
+
 def test_a_file_of_other_texts_is_refused(tmp_path):
     file, model = tmp_path / "points", build("llama")
     ablation_curve(model, texts(), SCORES, orders=["synergy"], file=file)
@@ -412,3 +424,37 @@ def test_a_saved_curve_is_as_it_was_measured(tmp_path):
     same(found, curve)
     assert repr(found) == repr(curve)
     assert found.about == curve.about
+
+
+def test_options_of_numpy_and_of_iterators(tmp_path):
+    plain = measured(among=["L0H1", "L1H2", "L2H0"], groups=list("abcde"), seed=3)
+    given = {"to": np.float32(1), "step": np.int64(2), "draws": np.int64(2), "seed": np.int64(3)}
+    given |= {"among": iter(["L0H1", "L1H2", "L2H0"]), "groups": iter("abcde")}
+    found = measured(**given, orders=iter(["synergy", "random"]))
+    same(found, plain)
+    assert found.among.sum() == 3
+    assert found.groups == tuple("abcde")
+    found.save(tmp_path / "curve.npz")
+    assert AblationCurve.load(tmp_path / "curve.npz").about == plain.about
+
+
+def test_scores_in_bfloat16():
+    scores = torch.tensor(SCORES, dtype=torch.bfloat16)
+    same(measured(scores=scores), measured(scores=scores.float().numpy()))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"to": "0.4"}, TypeError, "to: '0.4' is no number"),
+        ({"to": None}, TypeError, "to: None is no number"),
+        ({"seed": -1}, ValueError, "seed: -1; give a whole number"),
+        ({"seed": None}, ValueError, "seed: None; give a whole number"),
+        ({"among": []}, ValueError, "among: there is no node in it"),
+        ({"orders": (1,)}, ValueError, "orders: 1 is no order"),
+        ({"split": (SCORES,)}, ValueError, "split: 1 parts; give two scores"),
+    ],
+)
+def test_options_are_named_when_they_are_refused(changed, error, message):
+    with pytest.raises(error, match=message):
+        measured(**changed)

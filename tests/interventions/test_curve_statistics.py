@@ -198,8 +198,19 @@ def test_curves_by_group_of_texts():
         curve().by(["x"])
     with pytest.raises(ValueError, match="groups: none for 2 texts"):
         curve(groups=None).by()
-    with pytest.raises(ValueError, match="are no places of texts"):
+    with pytest.raises(ValueError, match="are no places of the 2 texts"):
         curve().some([])
+    for places in ([2], [-1], [0.5], [0, 0]):
+        with pytest.raises(ValueError, match="are no places of the 2 texts"):
+            curve().some(places)
+
+
+def test_what_cannot_be_saved_leaves_the_file_that_is_there(tmp_path):
+    file = tmp_path / "curve.npz"
+    curve().save(file)
+    with pytest.raises(TypeError, match="JSON"):
+        curve(about={"of": {1}}).save(file)
+    assert AblationCurve.load(file).about == curve().about
 
 
 def test_what_was_not_measured_is_refused():

@@ -161,7 +161,7 @@ class Ablation(Experiment):
         seconds = {"ranking": ranked - started, "ablating": time.perf_counter() - ranked}
         facts = ablation_results.facts_of(curve, options)
         facts["seconds"] = {name: round(taken, 3) for name, taken in seconds.items()}
-        facts["warnings"] = [*warnings, *ablation_results.too_few(options)]
+        facts["warnings"] = [*warnings, *ablation_results.too_few(options, len(places))]
         return ablation_results.arrays_of(curve) | {"texts": np.array(places)}, facts
 
     def finding(self, results: Results) -> str:

@@ -14,6 +14,7 @@ from synkern.interventions.curve import MEASURES, OTHER_HALF, AblationCurve
 from synkern.interventions.orders import DRAWN, Order
 from synkern.study.experiments.ablation_options import Decided
 from synkern.study.numerals import rounded
+from synkern.study.report.findings import FEW_PROMPTS
 from synkern.study.stage import Arrays, Facts
 
 Floats = NDArray[np.float64]
@@ -179,15 +180,21 @@ def beside(by_order: Mapping[str, Facts]) -> str:
     return f"For comparison: {', '.join(found)}." if found else ""
 
 
-def too_few(options: Decided) -> list[str]:
-    """Warn of so few draws that no order can be told from them."""
+def too_few(options: Decided, texts: int) -> list[str]:
+    """Warn of so few draws that no order can be told from them, and of few prompts."""
+    found = []
     smallest = 1 / (options.draws + 1)
-    if smallest <= _SIGNIFICANT or not {*options.orders} & {*DRAWN}:
-        return []
-    return [
-        f"with {options.draws} draws no p is below {smallest:.2g}, so that no order can be said to "
-        "do more harm than those made by chance; 19 draws are enough"
-    ]
+    if smallest > _SIGNIFICANT and {*options.orders} & {*DRAWN}:
+        found.append(
+            f"with {options.draws} draws no p is below {smallest:.2g}, so that no order can be "
+            "said to do more harm than those made by chance; 19 draws are enough"
+        )
+    if texts < FEW_PROMPTS:
+        found.append(
+            f"judged by {texts} prompts only, of which intervals are too narrow or, of one, "
+            f"missing; {FEW_PROMPTS} or more are better"
+        )
+    return found
 
 
 def lines_of(facts: Facts) -> list[str]:
