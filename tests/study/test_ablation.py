@@ -272,6 +272,12 @@ def test_prompts_that_are_all_in_one_half_are_refused(copy):
         ablated(copy, split_half=True, max_prompts=2, seed=seed)
 
 
+def test_separators_of_lines_inside_a_prompt(model, tmp_path):
+    prompts = ["the cat\u2028sat", "why is\x85it blue", *tiny_study.PROMPTS[2:4]]
+    tiny_study.again(model, tmp_path / "study", prompts=prompts, control=False)
+    assert ablated(tmp_path / "study", orders=["synergy"]).facts["texts"] == 4
+
+
 def test_as_published(copy):
     found = run_ablation(out=copy, as_published=True, progress=False)
     options = {"kind": "zero", "ranking": "mean_difference", "step": 5, "to": 0.4, "draws": 5}
