@@ -177,8 +177,8 @@ class Compression:
         """The points as rows of a table: means over texts, of draws their mean, and how they vary.
 
         Keys: order, draws, high, low, kept, bits_per_weight, model_bits, kl, kl_deviation (sample
-        standard deviation over draws; None of one), loss, agreement, accuracy (None without tasks), truncated
-        (tasks whose text was cut short; None where none are written).
+        standard deviation over draws; None of one), loss, agreement, accuracy (None without tasks),
+        truncated (tasks whose text was cut short; None where none are written).
         """
         groups: dict[tuple[str, Budget], list[Point]] = {}
         for point in self.points:

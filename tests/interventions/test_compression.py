@@ -22,10 +22,10 @@ if torch:
         ablate,
         compression,
     )
-    from synkern.interventions.compression_statistics import comparison
-    from synkern.interventions.compression_words import finding, verdict
     from synkern.interventions.bits import Budget
     from synkern.interventions.compressed import UNIFORM
+    from synkern.interventions.compression_statistics import comparison
+    from synkern.interventions.compression_words import finding, verdict
     from synkern.models.nodes import find_sites, nodes_of
     from synkern.recording import Responses
     from synkern.tasks import Task
