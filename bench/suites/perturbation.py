@@ -256,7 +256,7 @@ def _of_curve(curve: AccuracyCurve) -> dict[str, Any]:
     return {
         "ranking": curve.ranking,
         "kind": curve.kind,
-        "shares": curve.shares.tolist(),
+        "shares": curve.fractions.tolist(),
         "orders": curve.table(),
         "by level": {
             str(level): {

@@ -73,7 +73,7 @@ def noise_accuracy(
         seed: of draws and noise.
         file: evaluations are kept there as they are done, and the same call goes on from there.
         progress: called with the number of evaluations that are done and that of all, which falls
-            where the strength is found early: before the first, and after each.
+            where the strength is found early: before the first, after each, and when it falls.
 
     Raises:
         UnsupportedModelError: (a ValueError) no such nodes, or weights that cannot be perturbed.
@@ -103,19 +103,21 @@ def noise_accuracy(
         noise_seeds=_whole("noise_seeds", noise_seeds),
         progress=progress or _silent,
     )
-    call = {
-        **judge.call,
-        "of": of,
-        "nodes": digest([" ".join(labels).encode()]),
-        "scores": digest([values.tobytes()]),
-        "share": share,
-        "draws": draws,
-        "noise seeds": noise_seeds,
-        "alpha": alpha,
-        "alphas": run.tried,
-        "scale": scale,
-        "seed": seed,
-    }
+    call: dict[str, Any] = {}
+    if file is not None:  # to read all weights takes a while
+        call = {
+            **judge.call,
+            "of": of,
+            "nodes": digest([" ".join(labels).encode()]),
+            "scores": digest([values.tobytes()]),
+            "share": share,
+            "draws": draws,
+            "noise seeds": noise_seeds,
+            "alpha": alpha,
+            "alphas": run.tried,
+            "scale": scale,
+            "seed": seed,
+        }
     with PointsFile(file, call, judge.record) as points:
         found = run.measured(points, alpha, ranking)
     if found.where == "floor":
@@ -145,7 +147,8 @@ class _Run:
 
     def measured(self, points: PointsFile, alpha: float | None, ranking: str) -> NoiseAccuracy:
         """All of them, from the file where they are there."""
-        self.progress(0, self._total)
+        self.done = len(points.found)
+        self.progress(self.done, self._total)
         intact, problems = self._asked(points, 0, nullcontext()), self.judge.problems
         sweep = None
         if alpha is None:
@@ -197,6 +200,8 @@ class _Run:
             if np.mean(right[-1]) < target:
                 break
         self.left_out = (len(self.tried) - len(right)) * len(self.own)
+        if self.left_out:
+            self.progress(self.done, self._total)
         return Sweep(np.array(self.tried[: len(right)]), np.array(right), target)
 
     def _noised(
@@ -213,8 +218,8 @@ class _Run:
             with condition:
                 found = self.judge.asked()
             points.add(number, found)
-        self.done += 1
-        self.progress(self.done, self._total)
+            self.done += 1
+            self.progress(self.done, self._total)
         return points.found[number]
 
     @property

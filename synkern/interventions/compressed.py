@@ -23,6 +23,7 @@ from synkern.interventions.rounding import Loss, Rounding
 UNIFORM = "uniform"
 """The order of points at which all nodes have the same bits."""
 _MEASURED = ("kl", "loss", "agreement")
+_ASKED = ("right", "truncated")
 _LEDGER = ("tensors", "own_bits", "tensor", "node", "rows", "inputs", "vector")
 
 Floats = npt.NDArray[np.float64]
@@ -40,6 +41,8 @@ class Point:
         loss: (texts,) nats per token: the mean of -log p of the response's tokens.
         agreement: (texts,) share of tokens that are the likeliest next ones.
         right: (tasks,) which tasks were right; None where none were given.
+        truncated: (tasks,) whose text had not ended when the last token was spent: wrong; None
+            where none were written.
     """
 
     order: str
@@ -49,6 +52,7 @@ class Point:
     loss: Floats
     agreement: Floats
     right: npt.NDArray[np.bool_] | None = None
+    truncated: npt.NDArray[np.bool_] | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -173,7 +177,8 @@ class Compression:
         """The points as rows of a table: means over texts, of draws their mean, and how they vary.
 
         Keys: order, draws, high, low, kept, bits_per_weight, model_bits, kl, kl_deviation (sample
-        standard deviation over draws; None of one), loss, agreement, accuracy (None without tasks).
+        standard deviation over draws; None of one), loss, agreement, accuracy (None without tasks),
+        truncated (tasks whose text was cut short; None where none are written).
         """
         groups: dict[tuple[str, Budget], list[Point]] = {}
         for point in self.points:
@@ -183,6 +188,7 @@ class Compression:
     def _row(self, points: Sequence[Point]) -> dict[str, Any]:
         kl = np.array([point.kl.mean() for point in points])
         right = [float(point.right.mean()) for point in points if point.right is not None]
+        cut = [int(point.truncated.sum()) for point in points if point.truncated is not None]
         first = points[0]
         return {
             "order": first.order,
@@ -195,6 +201,7 @@ class Compression:
             "loss": float(np.mean([point.loss.mean() for point in points])),
             "agreement": float(np.mean([point.agreement.mean() for point in points])),
             "accuracy": float(np.mean(right)) if right else None,
+            "truncated": float(np.mean(cut)) if cut else None,
         }
 
     def __str__(self) -> str:
@@ -210,15 +217,16 @@ class Compression:
 
     def _lines(self) -> Iterator[str]:
         head = f"{'high/low':>8} {'kept':>6} {'bits/weight':>11}  {'order':<14}"
-        yield f"{head}{'KL':>9} {'±':>8} {'loss':>7} {'agree':>6} {'right':>6}"
+        yield f"{head}{'KL':>9} {'±':>8} {'loss':>7} {'agree':>6} {'right':>6} {'cut':>6}"
         for row in self.rows():
             bits = f"{row['high']}/{row['low']}"
             deviation = "" if row["kl_deviation"] is None else f"{row['kl_deviation']:.4f}"
             right = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+            cut = "" if row["truncated"] is None else f"{row['truncated']:.1f}"
             yield (
                 f"{bits:>8} {row['kept']:>6} {row['bits_per_weight']:>11.3f}  {row['order']:<14}"
                 f"{row['kl']:>9.4f} {deviation:>8} {row['loss']:>7.4f} {row['agreement']:>6.1%} "
-                f"{right:>6}"
+                f"{right:>6} {cut:>6}"
             )
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -244,8 +252,9 @@ class Compression:
         }
         for name in _MEASURED:
             found[name] = np.array([getattr(point, name) for point in points])
-        if self.intact.right is not None:
-            found["right"] = np.array([point.right for point in points])
+        for name in _ASKED:
+            if getattr(self.intact, name) is not None:
+                found[name] = np.array([getattr(point, name) for point in points])
         return found | {f"ledger_{n}": np.asarray(getattr(self.ledger, n)) for n in _LEDGER}
 
     @classmethod
@@ -271,7 +280,7 @@ class Compression:
                     0 if order < 0 else orders[order].draw,
                     Budget(*arrays["point_budget"][place].tolist()),
                     **{name: arrays[name][place] for name in _MEASURED},
-                    right=arrays["right"][place] if "right" in arrays else None,
+                    **{name: arrays[name][place] for name in _ASKED if name in arrays},
                 )
             )
         rest, earlier = int(arrays["rest"]), arrays["earlier"].tolist()

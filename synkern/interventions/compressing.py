@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,27 +22,27 @@ from synkern.interventions.compressed import UNIFORM, Compression, Point
 from synkern.interventions.curve_file import PointsFile, digest
 from synkern.interventions.effects import MEASURES, TeacherForced, mean_activity
 from synkern.interventions.journal import edited_weights
+from synkern.interventions.judging import Judge
 from synkern.interventions.matrices import Matrices, earlier_rounding
+from synkern.interventions.measuring import content_of, weights_of
 from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES
 from synkern.interventions.orders import Order, orders_of
 from synkern.interventions.rounding import HALF, Rounding
+from synkern.interventions.scoring import Scoring
+from synkern.models.language_model import causal_lm
 from synkern.models.nodes import find_sites
-from synkern.recording.responses import Responses
-from synkern.tasks import Scores, Task
-
-Judge: TypeAlias = Callable[[Any, Any, Sequence[Task]], Scores]
-"""Scores a model, by its tokenizer, on tasks."""
+from synkern.tasks import Task
 
 
 def compression(
     model: Any,
-    texts: Responses,
+    texts: Any,
     scores: Any,
     *,
     of: str = "heads",
     pairs: Iterable[Sequence[int]] = BIT_PAIRS,
     shares: Iterable[float] = KEPT_SHARES,
-    orders: Sequence[str] = KEPT_ORDERS,
+    orders: str | Sequence[str] = KEPT_ORDERS,
     draws: int | Mapping[str, int] = 20,
     seed: int = 0,
     group: int = 64,
@@ -51,7 +51,7 @@ def compression(
     activity: Any = None,
     tasks: Sequence[Task] | None = None,
     tokenizer: Any = None,
-    judge: Judge | None = None,
+    scoring: Scoring | str = "likelihood",
     batch_size: int = 16,
     file: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -66,7 +66,8 @@ def compression(
 
     Args:
         model: a causal language model of transformers, or a module that holds one.
-        texts: prompts and responses, which are never generated again.
+        texts: prompts and responses, which are never generated again: `Responses`, or a
+            `Recording` or `Answers` that hold some.
         scores: by which nodes are ranked, (nodes,), in order of the nodes of `of`: an array,
             `NodeScores`, or a mapping from the name of a ranking to either. Nodes without score
             (NaN) are always at the low bits.
@@ -85,7 +86,7 @@ def compression(
             of what the kind reads first, such as the L2 norm of a head's output, measured here.
         tasks: to be judged at every point as well.
         tokenizer: for tasks.
-        judge: of tasks, `synkern.tasks.likelihood_score` by default.
+        scoring: how answers to tasks are judged, a `Scoring` or one of its methods.
         batch_size: texts at a time.
         file: a file to which every point is appended as it is done. The same call with the same
             file goes on from there.
@@ -106,41 +107,36 @@ def compression(
     matrices = Matrices.of(model, of, Rounding(group, symmetric))
     if rest is not None:
         matrices.rounding.check(rest)
+    names = (orders,) if isinstance(orders, str) else tuple(orders)
     ranking, values = _scores(scores, len(matrices.nodes))
     ranked = np.isfinite(values)
     reader = TeacherForced(model, texts, batch_size=batch_size)
-    if activity is None and any(name.startswith("norm") for name in orders):
+    if activity is None and any(name.startswith("norm") for name in names):
         activity = mean_activity(reader, find_sites(model, of))
     found = orders_of(
         values,
         np.array([node.layer for node in matrices.nodes]),
-        names=orders,
+        names=names,
         draws=draws,
         seed=seed,
         activity=activity,
         among=ranked,
     )
     asked = budgets(pairs, shares, int(ranked.sum()), matrices.rounding)
-    names = [order.name for order in found]
-    refuse_unequal(matrices.ledger, [order.nodes for order in found], names, asked)
+    refuse_unequal(
+        matrices.ledger, [o.nodes for o in found], [order.name for order in found], asked
+    )
     widths = {bits for budget in asked for bits in (budget.high, budget.low)}
     widths |= {HALF} if rest is not None else set()
     losses = matrices.losses(widths)
     if tasks is not None and tokenizer is None:
         raise ValueError("tokenizer: tasks are given, and none to read them with; give the model's")
-    exam = None if tasks is None else _Exam(model, tokenizer, tuple(tasks), judge or _likelihood)
+    exam = None if tasks is None else Judge.of(model, tokenizer, tasks, scoring)
     everything = len(matrices.nodes)
     sets = [_Set(UNIFORM, 0, Budget(bits, bits, everything), None) for bits in losses]
     sets += [_Set(o.name, o.draw, budget, o) for budget in asked for o in found]
     run = _Run.of(model, reader, matrices, exam, rest, sets)
-    call = {
-        "texts": digest([repr((texts.prompts, texts.responses)).encode()]),
-        "weights": _digest_of_weights(matrices),
-        "bits": digest([each.tobytes() for each in run.distinct]),
-        "rounding": asdict(matrices.rounding),
-        "rest": rest,
-        "tasks": None if exam is None else digest([repr(exam.tasks).encode()]),
-    }
+    call = {} if file is None else _call(run)
     points = run.measured(file, call, progress or (lambda done, total: None))
     return Compression(
         labels=tuple(node.label for node in matrices.nodes),
@@ -154,26 +150,6 @@ def compression(
         of=of,
         ranking=ranking,
     )
-
-
-def _likelihood(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> Scores:
-    from synkern.tasks import likelihood_score  # noqa: PLC0415
-
-    return likelihood_score(model, tokenizer, tasks)
-
-
-@dataclass(frozen=True, eq=False)
-class _Exam:
-    """Tasks, and how a model is judged by them."""
-
-    model: Any
-    tokenizer: Any
-    tasks: tuple[Task, ...]
-    judge: Judge
-
-    def right(self) -> NDArray[np.bool_]:
-        """(tasks,) which of them the model, as it is now, has right."""
-        return self.judge(self.model, self.tokenizer, self.tasks).right
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +175,7 @@ class _Run:
     model: Any
     reader: TeacherForced
     matrices: Matrices
-    exam: _Exam | None
+    exam: Judge | None
     rest: int | None
     sets: Sequence[_Set]
     distinct: Sequence[NDArray[np.int64]]
@@ -213,7 +189,7 @@ class _Run:
         model: Any,
         reader: TeacherForced,
         matrices: Matrices,
-        exam: _Exam | None,
+        exam: Judge | None,
         rest: int | None,
         sets: Sequence[_Set],
     ) -> _Run:
@@ -234,7 +210,13 @@ class _Run:
     ) -> list[Point]:
         """The point of the model as it was loaded, and one for each set."""
         texts, tasks = len(self.reader.tokens), 0 if self.exam is None else len(self.exam.tasks)
-        record = np.dtype([*((name, "<f8", texts) for name in MEASURES), ("right", "?", tasks)])
+        record = np.dtype(
+            [
+                *((name, "<f8", texts) for name in MEASURES),
+                ("right", "?", tasks),
+                ("truncated", "?", tasks),
+            ]
+        )
         total = 1 + len(self.distinct)
         with PointsFile(file, call, record) as kept:
             progress(len(kept.found), total)
@@ -262,13 +244,17 @@ class _Run:
         for name in MEASURES:
             values[name] = effects.per_text(name)
         if self.exam is not None:
-            values["right"] = self.exam.right()
+            answers = self.exam.asked()
+            for name in ("right", "truncated"):
+                values[name] = answers[name]
         return values
 
     def _point(self, one: _Set, values: NDArray[Any]) -> Point:
         measured = {name: values[name].copy() for name in MEASURES}
         right = None if self.exam is None else values["right"].copy()
-        return Point(one.order, one.draw, one.budget, **measured, right=right)
+        written = self.exam is not None and self.exam.scoring.method == "exact_match"
+        cut = values["truncated"].copy() if written else None
+        return Point(one.order, one.draw, one.budget, **measured, right=right, truncated=cut)
 
 
 def _scores(scores: Any, nodes: int) -> tuple[str, NDArray[np.float64]]:
@@ -293,10 +279,14 @@ def _scores(scores: Any, nodes: int) -> tuple[str, NDArray[np.float64]]:
     return str(name or getattr(scores, "ranking", "the scores given")), values
 
 
-def _digest_of_weights(matrices: Matrices) -> str:
-    """Of a few numbers of each matrix: another model, or other weights, hardly share them."""
-    some = (
-        matrix.values.flatten()[:: max(1, matrix.values.numel() // 64)].float().cpu().numpy()
-        for matrix in matrices.of_nodes
-    )
-    return digest([each.tobytes() for each in some])
+def _call(run: _Run) -> dict[str, Any]:
+    """What the points depend on, as a file of them has it: of texts and digests."""
+    weights = {"weights": digest(weights_of(causal_lm(run.model)))}
+    return {
+        "texts": content_of(run.reader.texts),
+        "bits": digest([each.tobytes() for each in run.distinct]),
+        "rounding": asdict(run.matrices.rounding),
+        "rest": run.rest,
+        "tasks": None,
+        **(weights if run.exam is None else run.exam.call),
+    }

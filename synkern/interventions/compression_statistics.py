@@ -23,7 +23,8 @@ class Comparison:
         lower: in how many of them the divergence is the lower one (of draws: than their mean).
         ratio: divergence over that of the other, geometric mean over budgets (and draws); below 1
             where it is better to keep the synergistic ones.
-        interval: 95 % of that ratio, by bootstrap over the texts.
+        interval: 95 % of that ratio, by bootstrap over the texts; None of one text, which says
+            nothing of others.
         draws: number of orders of that name.
         beaten: how many draws have a higher geometric mean over the budgets.
         p: how likely a draw does at least as well: (1 + draws that do) / (1 + draws). None for an
@@ -35,11 +36,18 @@ class Comparison:
     budgets: int
     lower: int
     ratio: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     draws: int
     beaten: int
     p: float | None = None
     p_worse: float | None = None
+
+    @property
+    def behind(self) -> int | None:
+        """How many draws have a lower mean, which are those that `p_worse` does not count."""
+        if self.p_worse is None:
+            return None
+        return round((1 - self.p_worse) * (1 + self.draws))
 
 
 def comparison(other: str, own: Floats, others: Floats, draws: int, seed: int) -> Comparison:
@@ -63,11 +71,6 @@ def comparison(other: str, own: Floats, others: Floats, draws: int, seed: int) -
         return Comparison(other, 0, 0, float("nan"), nothing, len(others), 0)
     means, theirs = own.mean(-1), others.mean(-1)
     level, levels = float(np.log(means).mean()), np.log(theirs).mean(-1)
-    drawn = np.random.default_rng(seed).multinomial(texts, np.full(texts, 1 / texts), draws) / texts
-    # A text drawn alone may be one that nothing changes: never the logarithm of 0.
-    mine, of_others = (np.log(np.maximum(part @ drawn.T, NOTHING)) for part in (own, others))
-    ratios = mine.mean(0) - of_others.mean((0, 1))
-    low, high = np.exp(np.quantile(ratios, [0.025, 0.975])).tolist()
     chance: dict[str, float] = {}
     if len(levels) > 1:
         chance = {
@@ -79,8 +82,19 @@ def comparison(other: str, own: Floats, others: Floats, draws: int, seed: int) -
         budgets=budgets,
         lower=int((means < theirs.mean(0)).sum()),
         ratio=float(np.exp(level - levels.mean())),
-        interval=(low, high),
+        interval=_interval(own, others, draws, seed) if texts > 1 else None,
         draws=len(levels),
         beaten=int((levels > level).sum()),
         **chance,
     )
+
+
+def _interval(own: Floats, others: Floats, draws: int, seed: int) -> tuple[float, float]:
+    """95 % of the ratio, by bootstrap over texts; see `comparison`."""
+    texts = own.shape[-1]
+    drawn = np.random.default_rng(seed).multinomial(texts, np.full(texts, 1 / texts), draws) / texts
+    # A text drawn alone may be one that nothing changes: never the logarithm of 0.
+    mine, of_others = (np.log(np.maximum(part @ drawn.T, NOTHING)) for part in (own, others))
+    ratios = mine.mean(0) - of_others.mean((0, 1))
+    low, high = np.exp(np.quantile(ratios, [0.025, 0.975])).tolist()
+    return low, high

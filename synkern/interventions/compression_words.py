@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from synkern.interventions.bits import Budget
 from synkern.interventions.compression_statistics import Comparison
 
 ENOUGH = 0.05
 """The largest p of a verdict."""
+_LESS = "keeps less of the model than"
 _OTHERS = {
     "redundancy": "keeping the least synergistic ones so, the reverse",
     "random": "keeping random ones so",
@@ -33,7 +35,7 @@ def finding(
 
     It is if the 95 % interval over texts of the ratio of divergences lies below 1 and, where chance
     made the others, p is 0.05 at most; it is worse if the interval lies above 1 and the p of that
-    is 0.05 at most.
+    is 0.05 at most. One text alone has no interval, and shows neither.
 
     Args:
         nodes: what they are.
@@ -79,25 +81,29 @@ def finding(
 
 def verdict(one: Comparison) -> str:
     """What a comparison says, as a verb: see `finding`."""
-    low, high = one.interval
     if not one.budgets:
         return "was not to be told from"
+    low, high = one.interval or (0.0, inf)
     if high < 1 and (one.p is None or one.p <= ENOUGH):
         return "keeps more of the model than"
     if low > 1 and (one.p_worse is None or one.p_worse <= ENOUGH):
-        return "keeps less of the model than"
+        return _LESS
     return "does not clearly keep more of the model than"
 
 
 def _numbers(one: Comparison) -> str:
     if not one.budgets:
         return ", as no budget changes the model"
-    low, high = one.interval
+    interval = "no interval of one text alone"
+    if one.interval is not None:
+        interval = "95 % interval over texts {:.3g} to {:.3g}".format(*one.interval)
     numbers = (
-        f"KL {one.ratio:.3g} times as high, geometric mean; 95 % interval over texts {low:.3g} to "
-        f"{high:.3g}; lower in {one.lower} of {one.budgets} budgets"
+        f"KL {one.ratio:.3g} times as high, geometric mean; {interval}; lower in {one.lower} of "
+        f"{one.budgets} budgets"
     )
-    if one.p is not None:
+    if one.p_worse is not None and verdict(one) == _LESS:
+        numbers += f"; higher than {one.behind} of {one.draws} draws, p = {one.p_worse:.2g}"
+    elif one.p is not None:
         numbers += f"; lower than {one.beaten} of {one.draws} draws, p = {one.p:.2g}"
     return f" ({numbers})"
 

@@ -16,13 +16,13 @@ from synkern.interventions.curve_file import PointsFile, digest
 from synkern.interventions.curve_statistics import area_weights, permutation_p
 from synkern.interventions.edits import Edit
 from synkern.interventions.judging import Judge, one_ranking
-from synkern.interventions.measuring import Scores, content_of, distinct_sets, points_of
+from synkern.interventions.measuring import Masks, Scores, content_of, distinct_sets, points_of
 from synkern.interventions.orders import groups_of, orders_of
 from synkern.interventions.paired import Difference, paired_difference
 from synkern.interventions.problems import Ints, Problems, level_name
 from synkern.interventions.scoring import Scoring
 from synkern.models.nodes import Kinds
-from synkern.recording.responses import Responses
+from synkern.recording.responses import responses_of
 from synkern.tasks import Task
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class AccuracyCurve:
     right: Mapping[str, Bools]
 
     @property
-    def shares(self) -> Floats:
+    def fractions(self) -> Floats:
         """(points,) of the nodes that have a score, taken out."""
         found: Floats = self.counts / next(iter(self.orders.values())).shape[1]
         return found
@@ -80,7 +80,7 @@ class AccuracyCurve:
 
     def _areas(self, order: str) -> Floats:
         """(draws, tasks), of each task the share of the curve along which it is right."""
-        weights = area_weights(self.shares, float(self.shares[-1])) / self.shares[-1]
+        weights = area_weights(self.fractions, float(self.fractions[-1])) / self.fractions[-1]
         found: Floats = np.einsum("p,dpt->dt", weights, self.right[order])
         # Sums of weights that are 1 but for rounding.
         return np.clip(found, 0, 1)
@@ -141,7 +141,7 @@ class AccuracyCurve:
                 name: ({n: curve.accuracy(n) for n in curve.right}, curve.problems.floor)
                 for name, curve in each.items()
             },
-            self.shares,
+            self.fractions,
             f"Ablation ({self.kind}) by {self.ranking}, {len(self.problems)} tasks by "
             f"{self.method}",
         )
@@ -168,7 +168,7 @@ class AccuracyCurve:
         """A line on the experiment, accuracies by order and share, and differences."""
         width = max(map(len, self.right))
         shown = np.unique(np.linspace(0, len(self.counts) - 1, 6).round().astype(int))
-        heads = "".join(f"{share:>8.0%}" for share in self.shares[shown])
+        heads = "".join(f"{share:>8.0%}" for share in self.fractions[shown])
         lines = [
             f"AccuracyCurve: {len(self.nodes)} nodes by {self.ranking}, {self.kind}, "
             f"{len(self.problems)} tasks by {self.method}, floor {self.problems.floor:.1%}",
@@ -189,10 +189,10 @@ def accuracy_curve(
     tasks: Sequence[Task],
     scores: Scores,
     *,
-    orders: Sequence[str] = ORDERS,
+    orders: str | Sequence[str] = ORDERS,
     of: Kinds = "heads",
     kind: str | Edit = "zero",
-    texts: Responses | None = None,
+    texts: Any = None,
     step: int | None = None,
     to: float = 0.4,
     draws: int = 5,
@@ -210,10 +210,11 @@ def accuracy_curve(
         scores: (nodes,) of the nodes in the order of `synkern.models.nodes_of`, high is
             synergistic; or `NodeScores`, or a mapping from the name of a ranking to either. Nodes
             without one (NaN) always stay.
-        orders: in which nodes are taken out, see `orders_of`; not "norm".
+        orders: in which nodes are taken out, one or several, see `orders_of`; not "norm".
         of: the kind of node, or several.
         kind: how, see `ablate`; "resample" has no counterpart in tasks and is refused.
-        texts: that means are taken over, of kind "mean".
+        texts: that means are taken over, of kind "mean": `Responses`, or a `Recording` or
+            `Answers` that hold some.
         step: nodes from one point to the next; None: about ten points.
         to: the share of the nodes up to which they are taken out, 1: all.
         draws: of the orders that are drawn.
@@ -233,6 +234,8 @@ def accuracy_curve(
             "kind: 'resample' takes a node's output from another text at the same position, and "
             "tasks have none of their own; use 'zero' or 'mean'"
         )
+    names = (orders,) if isinstance(orders, str) else tuple(orders)
+    texts = None if texts is None else responses_of(texts)
     judge = Judge.of(model, tokenizer, tasks, scoring)
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=judge.scoring.batch_size)
     labels = tuple(node.label for node in ablation.nodes)
@@ -240,29 +243,24 @@ def accuracy_curve(
     # Nodes without a score have no place in an order: they stay.
     among = np.isfinite(values)
     layers = groups_of(ablation.nodes)
-    found = orders_of(values, layers, names=orders, draws=draws, seed=seed, among=among)
+    found = orders_of(values, layers, names=names, draws=draws, seed=seed, among=among)
     width = max(1, round(to * among.sum() / _POINTS)) if step is None and to > 0 else step
     counts = points_of(int(among.sum()), width, to)
     masks, sets = distinct_sets(found, counts, len(labels))
-    call = {
-        **judge.call,
-        "of": of if isinstance(of, str) else list(of),
-        "nodes": digest([" ".join(labels).encode()]),
-        "kind": kind if isinstance(kind, str) else content_of(kind),
-        "texts": None if texts is None else content_of(texts),
-        "nodes out at each point": counts.tolist(),
-        **{f"order {one.name}, draw {one.draw}": digest([one.nodes.tobytes()]) for one in found},
-    }
+    call: dict[str, Any] = {}
+    if file is not None:  # to read all weights takes a while
+        call = {
+            **judge.call,
+            "of": of if isinstance(of, str) else list(of),
+            "nodes": digest([" ".join(labels).encode()]),
+            "kind": kind if isinstance(kind, str) else content_of(kind),
+            "texts": None if texts is None else content_of(texts),
+            "nodes out at each point": counts.tolist(),
+        }
+        for one in found:
+            call[f"order {one.name}, draw {one.draw}"] = digest([one.nodes.tobytes()])
     with PointsFile(file, call, judge.record) as points:
-        for number, (mask,) in enumerate(masks):
-            if progress is not None:
-                progress(number, len(masks))
-            if number not in points.found:
-                with ablation.applied(mask):
-                    answers = judge.asked()
-                points.add(number, answers)
-        if progress is not None:
-            progress(len(masks), len(masks))
+        _ask_all(judge, ablation, masks, points, progress)
         right = np.array([points.found[number]["right"] for number in range(len(masks))])
     return AccuracyCurve(
         problems=judge.problems,
@@ -270,7 +268,28 @@ def accuracy_curve(
         ranking=ranking,
         kind=kind if isinstance(kind, str) else repr(kind),
         nodes=labels,
-        orders={n: np.array([one.nodes for one in found if one.name == n]) for n in orders},
+        orders={n: np.array([one.nodes for one in found if one.name == n]) for n in names},
         counts=counts,
-        right={n: right[sets[[one.name == n for one in found]]] for n in orders},
+        right={n: right[sets[[one.name == n for one in found]]] for n in names},
     )
+
+
+def _ask_all(
+    judge: Judge,
+    ablation: Ablation,
+    masks: Sequence[Masks],
+    points: PointsFile,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Ask without each set of nodes that is not known yet."""
+    done = sum(number in points.found for number in range(len(masks)))
+    if progress is not None:
+        progress(done, len(masks))
+    for number, (mask,) in enumerate(masks):
+        if number in points.found:
+            continue
+        with ablation.applied(mask):
+            points.add(number, judge.asked())
+        done += 1
+        if progress is not None:
+            progress(done, len(masks))

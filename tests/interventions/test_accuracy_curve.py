@@ -1,12 +1,19 @@
 """Accuracy while nodes are taken out: against the same asked by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from support.letter_models import make_letters, make_model
-from synkern.interventions import AccuracyCurve, ablate, accuracy_curve
+from synkern.interventions import (
+    AccuracyCurve,
+    ablate,
+    accuracy_curve,
+    judging,
+    noise_accuracy,
+)
 from synkern.interventions.problems import Problems
 from synkern.recording import Responses
 from synkern.tasks import generate, likelihood_score
@@ -28,7 +35,7 @@ def model():
 def test_every_point_is_what_the_model_has_right_without_these_nodes(model, letters):
     curve = accuracy_curve(model, letters, TASKS, SCORES, step=3, to=1, draws=2)
     assert curve.counts.tolist() == [0, 3, 6, 8]
-    assert curve.shares.tolist() == [0, 3 / 8, 6 / 8, 1]
+    assert curve.fractions.tolist() == [0, 3 / 8, 6 / 8, 1]
     assert curve.orders["synergy"].tolist() == [[2, 5, 0, 6, 3, 7, 1, 4]]
     assert curve.right["random"].shape == (2, 4, 24)
     for name, each in curve.right.items():
@@ -42,18 +49,19 @@ def test_every_point_is_what_the_model_has_right_without_these_nodes(model, lett
     assert len({each.tobytes() for each in curve.right.values()}) == 4
 
 
-def test_means_of_texts_come_in_the_place_of_nodes(model, letters):
-    texts = Responses([[1, 20, 30], [1, 40]], [[50, 60, 70], [80, 20, 33, 41]])
-    options = {"kind": "mean", "texts": texts}
+def test_means_of_texts_come_in_the_place_of_nodes(model, letters, tmp_path):
+    responses = Responses([[1, 20, 30], [1, 40]], [[50, 60, 70], [80, 20, 33, 41]])
+    # What holds texts, as a recording does, is as good as they are.
+    options = {"kind": "mean", "texts": SimpleNamespace(responses=responses)}
+    short = {"step": 4, "to": 0.5, "orders": "synergy"}
     curve = accuracy_curve(
-        model, letters, TASKS, SCORES, step=4, to=0.5, draws=1, orders=("synergy",), **options
+        model, letters, TASKS, SCORES, file=tmp_path / "points", **short, **options
     )
+    assert [*curve.right] == ["synergy"]
     with ablate(model, curve.orders["synergy"][0, :4].tolist(), **options):
         expected = likelihood_score(model, letters, TASKS).right
     assert curve.right["synergy"][0, 1].tolist() == expected.tolist()
-    zeroed = accuracy_curve(
-        model, letters, TASKS, SCORES, step=4, to=0.5, draws=1, orders=("synergy",)
-    )
+    zeroed = accuracy_curve(model, letters, TASKS, SCORES, **short)
     assert zeroed.right["synergy"][0, 1].tolist() != expected.tolist()
 
 
@@ -62,7 +70,7 @@ def test_nodes_without_a_score_stay(model, letters):
     scores[[2, 4]] = np.nan
     curve = accuracy_curve(model, letters, TASKS, scores, to=1, step=6, draws=1)
     assert curve.counts.tolist() == [0, 6]
-    assert curve.shares.tolist() == [0, 1]
+    assert curve.fractions.tolist() == [0, 1]
     assert not np.isin([2, 4], curve.orders["random"]).any()
 
 
@@ -96,11 +104,27 @@ def test_it_goes_on_where_it_was_ended(model, letters, tmp_path, monkeypatch):
     # Nothing taken out, and four points of each of four orders, but for sets that are the same.
     sets = len(asked)
     assert 13 <= sets <= 17
-    assert told == [(done, sets) for done in range(sets + 1)]
+    # What the file has is no work of this call.
+    assert told == [(done, sets) for done in range(9, sets + 1)]
     for name, each in whole.right.items():
         assert again.right[name].tolist() == each.tolist()
     with pytest.raises(ValueError, match="another call .*order synergy, draw 0"):
         accuracy_curve(model, letters, TASKS, -SCORES, file=file, **options)
+
+
+def test_weights_are_read_for_a_file_alone(model, letters, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(judging, "weights_of", lambda inside: read.append(inside) or [])
+    options = {"step": 4, "to": 0.5, "orders": "synergy"}
+    accuracy_curve(model, letters, TASKS, SCORES, **options)
+    noise = {"draws": 1, "noise_seeds": 1, "alpha": 1.0}
+    with pytest.warns(UserWarning, match="floor"):
+        noise_accuracy(model, letters, TASKS, SCORES, **noise)
+    assert not read
+    accuracy_curve(model, letters, TASKS, SCORES, file=tmp_path / "curve", **options)
+    with pytest.warns(UserWarning, match="floor"):
+        noise_accuracy(model, letters, TASKS, SCORES, file=tmp_path / "noise", **noise)
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,18 @@ pytestmark = needs_torch
 
 if torch:
     from support.tiny_models import build, build_experts, prompts
-    from synkern.interventions import Compression, Rounding, TeacherForced, ablate, compression
+    from synkern.interventions import (
+        Compression,
+        Rounding,
+        Scoring,
+        TeacherForced,
+        ablate,
+        compression,
+    )
+    from synkern.interventions.bits import Budget
     from synkern.interventions.compressed import UNIFORM
+    from synkern.interventions.compression_statistics import comparison
+    from synkern.interventions.compression_words import finding, verdict
     from synkern.models.nodes import find_sites, nodes_of
     from synkern.recording import Responses
     from synkern.tasks import Task
@@ -119,16 +129,18 @@ def test_weights_are_the_same_bits_afterwards(name):
         assert result.points_of("synergy", budget)[0].kl.mean() > 1e-4
 
 
-def test_weights_are_the_same_bits_after_an_exception(model):
+def test_weights_are_the_same_bits_after_an_exception(model, monkeypatch):
     before = weights(model)
 
     def judge(*_):
         if not same_weights(model, before):
             raise KeyboardInterrupt
-        return SimpleNamespace(right=np.array([True]))
+        return SimpleNamespace(right=np.array([True]), truncated=None)
 
+    monkeypatch.setattr("synkern.tasks.exact_match", judge)
+    asked = {"tasks": [Task("1+1=", "2")], "tokenizer": object(), "scoring": "exact_match"}
     with pytest.raises(KeyboardInterrupt):
-        compressed(model, tasks=[Task("1+1=", "2")], tokenizer=object(), judge=judge)
+        compressed(model, **asked)
     assert same_weights(model, before)
 
 
@@ -286,6 +298,39 @@ def test_it_goes_on_where_it_was_interrupted(model, tmp_path):
         compressed(model, file=file, group=32)
     with pytest.raises(ValueError, match="weights"):
         compressed(planted(model, (0, 0)), file=file)
+    # What is no node's weight makes it another model as well.
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] += 1
+    with pytest.raises(ValueError, match="another call .*weights"):
+        compressed(model, file=file)
+
+
+def test_one_text_has_no_interval(model):
+    found = comparison("random", np.array([[0.1]]), np.array([[[0.2]], [[0.3]]]), 100, 0)
+    assert found.interval is None
+    assert found.ratio == pytest.approx(0.1 / (0.2 * 0.3) ** 0.5)
+    assert verdict(found) == "does not clearly keep more of the model than"
+    result = compression(model, TEXTS.some([0]), np.arange(9.0), **SMALL)
+    assert "no interval of one text alone" in result.finding
+
+
+def test_what_is_worse_than_draws_says_how_much_worse():
+    random = np.random.default_rng(0).uniform(0.1, 0.2, (30, 1, 5))
+    found = comparison("random", np.full((1, 5), 0.5), random, 100, 0)
+    assert (found.p, found.p_worse, found.behind) == (1, 1 / 31, 30)
+    said = finding(
+        nodes="heads",
+        count=9,
+        ranking="any",
+        budgets=[Budget(4, 2, 3)],
+        compared=[found],
+        beaten_by_uniform=0,
+        earlier="",
+        on_a_grid=(),
+    )
+    assert "This keeps less of the model than keeping random ones so" in said
+    assert "higher than 30 of 30 draws, p = 0.032" in said
+    assert "lower than" not in said
 
 
 def test_equal_sets_are_measured_once(model):
@@ -311,15 +356,27 @@ def test_the_most_active_nodes_are_measured(model):
     assert activity[given.nodes].tolist() == sorted(activity.tolist(), reverse=True)
 
 
-def test_tasks_are_judged_at_every_point(model):
+def test_tasks_are_judged_at_every_point(model, monkeypatch, tmp_path):
     tasks, asked = [Task("1+1=", "2"), Task("1+2=", "3"), Task("2+2=", "4")], []
 
-    def judge(given, tokenizer, of):
-        asked.append((given is model, tokenizer, list(of) == tasks))
-        return SimpleNamespace(right=np.array([True, False, len(asked) == 1]))
+    def judge(given, tokenizer, of, tokens, *_):
+        asked.append((given is model, tokenizer, list(of) == tasks, tokens))
+        right = np.array([True, False, len(asked) == 1])
+        return SimpleNamespace(right=right, truncated=~right)
 
-    result = compressed(model, tasks=tasks, tokenizer="its own", judge=judge)
-    assert set(asked) == {(True, "its own", True)}
+    monkeypatch.setattr("synkern.tasks.exact_match", judge)
+    options = {"tasks": tasks, "tokenizer": "its own", "file": tmp_path / "points"}
+    way = Scoring("exact_match", max_new_tokens=512)
+    result = compressed(model, scoring=way, **options)
+    assert set(asked) == {(True, "its own", True, 512)}
+    # Texts that were cut short are counted, and kept.
+    assert result.intact.truncated.tolist() == [False, True, False]
+    assert {row["truncated"] for row in result.rows()} == {2.0}
+    again = Compression.of_arrays(result.arrays())
+    assert again.rows() == result.rows()
+    # The way to judge is part of what a file is of.
+    with pytest.raises(ValueError, match="another call .*max_new_tokens: 512 there, 64 here"):
+        compressed(model, scoring="exact_match", **options)
     assert result.intact.accuracy == 2 / 3
     assert {p.accuracy for p in result.points} == {1 / 3}
     assert {row["accuracy"] for row in result.rows()} == {1 / 3}

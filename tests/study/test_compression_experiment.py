@@ -101,6 +101,19 @@ def test_tasks_are_asked_where_they_are_given(copy, tmp_path):
     assert again.facts["tasks"] == 1
 
 
+def test_what_is_cut_short_is_counted(copy, tmp_path):
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(json.dumps({"question": "the cat", "answer": "sat"}), "utf-8")
+    quick = {"shares": (0.5,), "pairs": ("4/2",), "max_new_tokens": 2, "max_prompts": 2}
+    outcome = compressed(copy, tasks=file, **quick)
+    cut = outcome.arrays["truncated"]
+    assert cut.shape == (1 + 2 + 7, 1)
+    assert outcome.facts["intact"]["truncated"] == int(cut[0].sum())
+    text = " ".join(section_of(outcome).split())
+    assert f"({int(cut[0].sum())} texts cut short, counted as wrong)" in text
+    assert "<th>cut short</th>" in text
+
+
 def test_a_model_that_was_rounded_before_is_said_to_be(tmp_path):
     from synkern.interventions import Rounding  # noqa: PLC0415
 

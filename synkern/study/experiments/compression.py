@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synkern import interventions, tasks
+from synkern import interventions
 from synkern._warnings import collected
+from synkern.interventions.orders import DRAWN
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments import compression_results
 from synkern.study.experiments.asking import tasks_of
@@ -26,12 +26,8 @@ from synkern.study.provenance import digest
 from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 
-if TYPE_CHECKING:
-    from synkern.interventions.compressing import Judge
-
 REFERENCE = "synergy"
 """The order that the others are compared with."""
-_DRAWN = ("random", "layer_matched", "layer_only")
 
 
 class Compression(Experiment):
@@ -86,7 +82,7 @@ class Compression(Experiment):
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how many points there are."""
         many, texts = study.settings.words.many, texts_of(study, *_some(options))
-        orders = sum(options.draws if order in _DRAWN else 1 for order in options.orders)
+        orders = sum(options.draws if order in DRAWN else 1 for order in options.orders)
         asked = "" if options.asked is None else f" and answer {len(options.asked)} tasks"
         return (
             f"keep {many} at bits {', '.join(options.pairs)} in {orders} orders, with all draws, "
@@ -122,7 +118,7 @@ class Compression(Experiment):
                     rest=options.rest,
                     tasks=options.asked,
                     tokenizer=study.tokenizer,
-                    judge=_judge(options),
+                    scoring=_scoring(options),
                     batch_size=options.batch_size,
                     file=partial,
                     progress=pace,
@@ -179,11 +175,14 @@ def _some(options: Decided) -> tuple[int | None, int | None]:
     return options.max_prompts, options.answer_tokens
 
 
-def _judge(options: Decided) -> Judge | None:
+def _scoring(options: Decided) -> interventions.Scoring:
     """By likelihood, which needs distractors, or by what the model writes."""
-    if options.asked is None or all(task.distractors for task in options.asked):
-        return None
-    return tasks.exact_match
+    choices = options.asked is None or all(task.distractors for task in options.asked)
+    return interventions.Scoring(
+        "likelihood" if choices else "exact_match",
+        batch_size=options.batch_size,
+        max_new_tokens=options.max_new_tokens,
+    )
 
 
 @called_with(CompressionOptions)

@@ -110,6 +110,14 @@ class CompressionOptions(ExperimentOptions):
             least=1,
         ).described,
     )
+    max_new_tokens: int = field(
+        default=512,
+        metadata=Option(
+            help="of tasks without distractors, the most tokens that the model writes",
+            more="A text that has not ended then is wrong, and counted.",
+            least=1,
+        ).described,
+    )
     max_prompts: int | None = field(
         default=None,
         metadata=Option(

@@ -19,7 +19,8 @@ def facts_of(found: Compression) -> Facts:
     for name in found.names:
         if name != "synergy":
             one = asdict(found.compared(name))
-            one["interval"] = [rounded(end) for end in one["interval"]]
+            if one["interval"] is not None:
+                one["interval"] = [rounded(end) for end in one["interval"]]
             compared.append({key: _rounded(value) for key, value in one.items()})
     return {
         "ranking": found.ranking,
@@ -31,6 +32,9 @@ def facts_of(found: Compression) -> Facts:
             "loss": rounded(found.intact.loss.mean()),
             "agreement": rounded(found.intact.agreement.mean()),
             "accuracy": _rounded(found.intact.accuracy),
+            "truncated": None
+            if found.intact.truncated is None
+            else int(found.intact.truncated.sum()),
         },
         "rounding": asdict(found.ledger.rounding) | {"rest": found.rest},
         "earlier": str(found.earlier or "") or None,
