@@ -5,26 +5,26 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.interventions.ablating import Ablation, ablate
-    from synkern.interventions.accuracy import noise_accuracy
-    from synkern.interventions.calls import InterventionError
+    from synkern.interventions.accuracy.curve import AccuracyCurve, accuracy_curve
+    from synkern.interventions.accuracy.noised import NoiseAccuracy
+    from synkern.interventions.accuracy.scoring import Scoring
+    from synkern.interventions.accuracy.under_noise import noise_accuracy
+    from synkern.interventions.activity.ablating import Ablation, ablate
+    from synkern.interventions.activity.calls import InterventionError
+    from synkern.interventions.activity.edits import Edit, Scale, Zero
+    from synkern.interventions.activity.means import Mean
+    from synkern.interventions.activity.resampling import Resample
     from synkern.interventions.chosen import chosen_nodes
-    from synkern.interventions.compressed import Compression
-    from synkern.interventions.compressing import compression
-    from synkern.interventions.compression_statistics import Comparison
-    from synkern.interventions.curve import AblationCurve
-    from synkern.interventions.curve_of_accuracy import AccuracyCurve, accuracy_curve
-    from synkern.interventions.edits import Edit, Scale, Zero
+    from synkern.interventions.compressing.compressed import Compression
+    from synkern.interventions.compressing.measuring import compression
+    from synkern.interventions.compressing.statistics import Comparison
+    from synkern.interventions.curves.curve import AblationCurve
+    from synkern.interventions.curves.measuring import ablation_curve
+    from synkern.interventions.curves.orders import ORDERS, Order, orders_of
     from synkern.interventions.effects import Effects, TeacherForced, effects_of
-    from synkern.interventions.journal import WeightsChangedError, edited_weights
-    from synkern.interventions.means import Mean
-    from synkern.interventions.measuring import ablation_curve
-    from synkern.interventions.noise import Noise, Perturbation, perturb
-    from synkern.interventions.noised import NoiseAccuracy
-    from synkern.interventions.orders import ORDERS, Order, orders_of
-    from synkern.interventions.resampling import Resample
-    from synkern.interventions.rounding import Rounding
-    from synkern.interventions.scoring import Scoring
+    from synkern.interventions.weights.journal import WeightsChangedError, edited_weights
+    from synkern.interventions.weights.noise import Noise, Perturbation, perturb
+    from synkern.interventions.weights.rounding import Rounding
 
 __all__ = [
     "ORDERS",
@@ -64,52 +64,52 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
         __name__,
         {
-            "Ablation": "ablating",
-            "AblationCurve": "curve",
-            "AccuracyCurve": "curve_of_accuracy",
-            "Comparison": "compression_statistics",
-            "Compression": "compressed",
-            "Edit": "edits",
+            "Ablation": "activity.ablating",
+            "AblationCurve": "curves.curve",
+            "AccuracyCurve": "accuracy.curve",
+            "Comparison": "compressing.statistics",
+            "Compression": "compressing.compressed",
+            "Edit": "activity.edits",
             "Effects": "effects",
-            "InterventionError": "calls",
-            "Mean": "means",
-            "Noise": "noise",
-            "NoiseAccuracy": "noised",
-            "ORDERS": "orders",
-            "Order": "orders",
-            "Perturbation": "noise",
-            "Resample": "resampling",
-            "Rounding": "rounding",
-            "Scale": "edits",
-            "Scoring": "scoring",
+            "InterventionError": "activity.calls",
+            "Mean": "activity.means",
+            "Noise": "weights.noise",
+            "NoiseAccuracy": "accuracy.noised",
+            "ORDERS": "curves.orders",
+            "Order": "curves.orders",
+            "Perturbation": "weights.noise",
+            "Resample": "activity.resampling",
+            "Rounding": "weights.rounding",
+            "Scale": "activity.edits",
+            "Scoring": "accuracy.scoring",
             "TeacherForced": "effects",
-            "WeightsChangedError": "journal",
-            "Zero": "edits",
-            "ablate": "ablating",
-            "ablation_curve": "measuring",
-            "accuracy_curve": "curve_of_accuracy",
+            "WeightsChangedError": "weights.journal",
+            "Zero": "activity.edits",
+            "ablate": "activity.ablating",
+            "ablation_curve": "curves.measuring",
+            "accuracy_curve": "accuracy.curve",
             "chosen_nodes": "chosen",
-            "compression": "compressing",
-            "edited_weights": "journal",
+            "compression": "compressing.measuring",
+            "edited_weights": "weights.journal",
             "effects_of": "effects",
-            "noise_accuracy": "accuracy",
-            "orders_of": "orders",
-            "perturb": "noise",
+            "noise_accuracy": "accuracy.under_noise",
+            "orders_of": "curves.orders",
+            "perturb": "weights.noise",
         },
         of_torch=(
-            "ablating",
-            "accuracy",
-            "calls",
-            "compressed",
-            "compressing",
-            "curve_of_accuracy",
-            "edits",
+            "activity.ablating",
+            "accuracy.under_noise",
+            "activity.calls",
+            "compressing.compressed",
+            "compressing.measuring",
+            "accuracy.curve",
+            "activity.edits",
             "effects",
-            "journal",
-            "means",
-            "measuring",
-            "noise",
-            "resampling",
-            "rounding",
+            "weights.journal",
+            "activity.means",
+            "curves.measuring",
+            "weights.noise",
+            "activity.resampling",
+            "weights.rounding",
         ),
     )

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synkern._memory import available
-from synkern.interventions.calls import uncompiled
-from synkern.interventions.reading import at_responses, fed, refuse_unreadable
+from synkern.interventions.activity.calls import uncompiled
+from synkern.interventions.activity.reading import at_responses, fed, refuse_unreadable
 from synkern.models import upstream
 from synkern.models.sites import Site
 from synkern.recording.responses import Responses, responses_of

@@ -6,11 +6,11 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
-    from synkern.study.experiments.ablation import run_ablation
+    from synkern.study.experiments.ablation.experiment import run_ablation
     from synkern.study.experiments.carrying import Outcome
     from synkern.study.experiments.commands import COMMANDS
-    from synkern.study.experiments.compression import run_compression
-    from synkern.study.experiments.perturbation import run_perturbation
+    from synkern.study.experiments.compression.experiment import run_compression
+    from synkern.study.experiments.perturbation.experiment import run_perturbation
     from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
     from synkern.study.settings import StudyOptions
@@ -43,9 +43,9 @@ if not TYPE_CHECKING:
             "StudyError": "errors",
             "StudyOptions": "settings",
             "add_arguments": "options",
-            "run_ablation": "experiments.ablation",
-            "run_compression": "experiments.compression",
-            "run_perturbation": "experiments.perturbation",
+            "run_ablation": "experiments.ablation.experiment",
+            "run_compression": "experiments.compression.experiment",
+            "run_perturbation": "experiments.perturbation.experiment",
             "run_study": "run",
         },
     )

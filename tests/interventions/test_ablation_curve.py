@@ -20,7 +20,7 @@ from synkern.interventions import (
     ablation_curve,
     measuring,
 )
-from synkern.interventions.curve import OTHER_HALF
+from synkern.interventions.curves.curve import OTHER_HALF
 from synkern.recording import Responses, replay
 
 NODES = 9  # of the tiny llama: three layers of three heads

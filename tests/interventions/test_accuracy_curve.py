@@ -14,7 +14,7 @@ from synkern.interventions import (
     judging,
     noise_accuracy,
 )
-from synkern.interventions.problems import Problems
+from synkern.interventions.accuracy.problems import Problems
 from synkern.recording import Responses
 from synkern.tasks import generate, likelihood_score
 

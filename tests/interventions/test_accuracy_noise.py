@@ -7,8 +7,8 @@ import pytest
 
 from support.letter_models import make_letters, make_model, make_scholar
 from synkern.interventions import NoiseAccuracy, Scoring, noise_accuracy, perturb
-from synkern.interventions.noised import Sweep
-from synkern.interventions.problems import Problems
+from synkern.interventions.accuracy.noised import Sweep
+from synkern.interventions.accuracy.problems import Problems
 from synkern.models import nodes_of
 from synkern.models.nodes import find_sites
 from synkern.tasks import Task, exact_match, generate, likelihood_score

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from synkern.interventions.paired import (
+from synkern.interventions.accuracy.paired import (
     McNemar,
     majority,
     mcnemar,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from synkern.interventions.subsets import SUBSETS, subsets_of
+from synkern.interventions.accuracy.subsets import SUBSETS, subsets_of
 
 LAYERS = np.repeat(np.arange(6), 8)
 

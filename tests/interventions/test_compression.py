@@ -22,10 +22,10 @@ if torch:
         ablate,
         compression,
     )
-    from synkern.interventions.bits import Budget
-    from synkern.interventions.compressed import UNIFORM
-    from synkern.interventions.compression_statistics import comparison
-    from synkern.interventions.compression_words import finding, verdict
+    from synkern.interventions.compressing.compressed import UNIFORM
+    from synkern.interventions.compressing.statistics import comparison
+    from synkern.interventions.compressing.words import finding, verdict
+    from synkern.interventions.weights.bits import Budget
     from synkern.models.nodes import find_sites, nodes_of
     from synkern.recording import Responses
     from synkern.tasks import Task

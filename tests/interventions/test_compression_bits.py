@@ -8,8 +8,15 @@ from support.optional import needs_torch, torch
 pytestmark = needs_torch
 
 if torch:
-    from synkern.interventions.bits import KEPT, NOBODY, Budget, Ledger, budgets, refuse_unequal
-    from synkern.interventions.rounding import Rounding
+    from synkern.interventions.weights.bits import (
+        KEPT,
+        NOBODY,
+        Budget,
+        Ledger,
+        budgets,
+        refuse_unequal,
+    )
+    from synkern.interventions.weights.rounding import Rounding
 
 
 def ledger(rounding, widths=(4, 4, 4)):

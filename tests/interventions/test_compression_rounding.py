@@ -10,7 +10,7 @@ from support.optional import needs_torch, torch
 pytestmark = needs_torch
 
 if torch:
-    from synkern.interventions.rounding import Loss, Rounding
+    from synkern.interventions.weights.rounding import Loss, Rounding
 
 F = np.float32
 

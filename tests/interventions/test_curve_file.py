@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synkern.interventions.curve_file import PointsFile, digest
+from synkern.interventions.curves.file import PointsFile, digest
 
 RECORD = np.dtype([("kl", "<f4", 20_000), ("agreement", "?", 20_000)])
 CALL = {"texts": "abc", "counts": [0, 1], "halves": None}

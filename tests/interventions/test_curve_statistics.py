@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from synkern.interventions.curve import OTHER_HALF, AblationCurve
-from synkern.interventions.curve_statistics import area_weights, over_texts, permutation_p
-from synkern.interventions.orders import Order
+from synkern.interventions.curves.curve import OTHER_HALF, AblationCurve
+from synkern.interventions.curves.orders import Order
+from synkern.interventions.curves.statistics import area_weights, over_texts, permutation_p
 
 FRACTIONS = np.array([0, 0.2, 0.3, 0.6])
 

@@ -11,7 +11,8 @@ import torch
 
 from support.ablations import close, logits
 from support.tiny_models import ARCHITECTURES, EXPERTS, build, build_experts
-from synkern.interventions import WeightsChangedError, ablate, edited_weights, interrupts, journal
+from synkern.interventions import WeightsChangedError, ablate, edited_weights, interrupts
+from synkern.interventions.weights import journal
 from synkern.models import Node, UnsupportedModelError, find_slices
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]

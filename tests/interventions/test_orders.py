@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support import without_torch
-from synkern.interventions.orders import DRAWN, ORDERS, groups_of, of_scores, orders_of
+from synkern.interventions.curves.orders import DRAWN, ORDERS, groups_of, of_scores, orders_of
 from synkern.models.nodes import Node
 
 LAYERS = np.repeat(np.arange(5), 7)
@@ -166,8 +166,8 @@ def test_refusals(changed, said):
 def test_orders_and_curves_need_no_torch():
     code = """
 import sys
-from synkern.interventions.curve import AblationCurve
-from synkern.interventions.orders import orders_of
+from synkern.interventions.curves.curve import AblationCurve
+from synkern.interventions.curves.orders import orders_of
 assert len(orders_of([1.0, 2.0], [0, 1], names=["synergy", "random"], draws=2)) == 3
 assert "torch" not in sys.modules
 """

@@ -6,7 +6,8 @@ import torch
 
 from support.ablations import close
 from support.tiny_models import build, build_experts, generate, hooks, prompts
-from synkern.interventions import Ablation, InterventionError, Resample, ablate, resampling
+from synkern.interventions import Ablation, InterventionError, Resample, ablate
+from synkern.interventions.activity import resampling
 from synkern.models import UnsupportedModelError
 from synkern.recording import Responses
 

@@ -17,15 +17,15 @@ from support import tiny_study
 from synkern.analysis import node_scores
 from synkern.cli import main
 from synkern.interventions import ablation_curve
-from synkern.interventions.curve import MEASURES, OTHER_HALF
+from synkern.interventions.curves.curve import MEASURES, OTHER_HALF
+from synkern.interventions.curves.orders import ORDERS
 from synkern.interventions.effects import TeacherForced
 from synkern.interventions.options import ABLATION_NAMES, ORDER_NAMES
-from synkern.interventions.orders import ORDERS
 from synkern.models import load
 from synkern.recording import Responses
 from synkern.study import ArgumentError, StudyError, run_ablation
-from synkern.study.experiments import ablation
-from synkern.study.experiments.ablation_options import AblationOptions
+from synkern.study.experiments.ablation import experiment as ablation
+from synkern.study.experiments.ablation.options import AblationOptions
 from synkern.study.options import documented
 from synkern.study.published import published
 
@@ -196,7 +196,7 @@ def test_what_was_begun_with_other_options_is_not_mixed_in(copy, made, reads):
 
 KILLED = """
 import os, signal, sys
-from synkern.interventions import curve_file
+from synkern.interventions.curves import file as curve_file
 add, points = curve_file.PointsFile.add, []
 
 def killed(self, number, values):

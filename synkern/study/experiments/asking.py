@@ -7,7 +7,7 @@ from pathlib import Path
 
 from synkern import tasks
 from synkern.study.errors import ArgumentError
-from synkern.study.experiments.perturbation_options import BUILTIN, TEMPLATE
+from synkern.study.experiments.perturbation.options import BUILTIN, TEMPLATE
 from synkern.tasks import Task
 
 _HELD_OUT = "test"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synkern.study.experiments.ablation_options import AblationOptions
-from synkern.study.experiments.compression_options import CompressionOptions
+from synkern.study.experiments.ablation.options import AblationOptions
+from synkern.study.experiments.compression.options import CompressionOptions
 from synkern.study.experiments.options import ExperimentOptions
-from synkern.study.experiments.perturbation_options import PerturbationOptions
+from synkern.study.experiments.perturbation.options import PerturbationOptions
 
 
 @dataclass(frozen=True)

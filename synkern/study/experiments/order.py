@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from synkern.study.experiments.ablation import Ablation
-from synkern.study.experiments.compression import Compression
+from synkern.study.experiments.ablation.experiment import Ablation
+from synkern.study.experiments.compression.experiment import Compression
 from synkern.study.experiments.experiment import Experiment
-from synkern.study.experiments.perturbation import Perturbation
+from synkern.study.experiments.perturbation.experiment import Perturbation
 
 EXPERIMENTS: tuple[Experiment, ...] = (Ablation(), Perturbation(), Compression())

@@ -1,0 +1,1 @@
+"""Accuracy on tasks with nodes noised or taken out."""

@@ -1,0 +1,1 @@
+"""What nodes do, changed while a model runs."""

@@ -1,0 +1,1 @@
+"""Weights of nodes kept at different numbers of bits."""

@@ -1,0 +1,1 @@
+"""More and more nodes taken out: orders, what is measured, curves, what they say."""

@@ -1,0 +1,90 @@
+"""What an ablation curve shows, in one plain paragraph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from synkern.interventions.curves.statistics import Interval
+
+_SIGNIFICANT = 0.05
+
+_CONTROLS = {
+    "random": "in random order",
+    "layer_matched": "of the same layers, drawn at random",
+    "norm": "that are most active",
+}
+"""What the order of synergy is compared with, and how that is said of nodes."""
+
+
+class Chance(NamedTuple):
+    """How often a control that chance made does as much harm as the order of synergy."""
+
+    p: float
+    p_less: float
+    """How often it does as little."""
+    draws: int
+
+
+def finding(
+    *,
+    nodes: str,
+    count: int,
+    ranking: str,
+    to: float,
+    heights: Mapping[str, float],
+    gaps: Mapping[str, Interval],
+    chance: Mapping[str, Chance],
+    same: Collection[str] = (),
+) -> str:
+    """Does the order of synergy do more harm than random ones, than layers, than norm?
+
+    It does more if the 95 % interval over texts of the gap lies above 0 and, where chance made the
+    control, p is 0.05 at most; less if the interval lies below 0 and, likewise, no more than 0.05
+    of what chance made does so little harm.
+
+    Args:
+        nodes: what they are.
+        count: how many.
+        ranking: by which they are ordered.
+        to: the fraction that is out at the end.
+        heights: by order, the mean KL over the curve, nats.
+        gaps: by control, that of `synergy` minus its own.
+        chance: by control that chance has a part in, p and the number of draws.
+        same: controls that take out the very nodes that `synergy` does, at every point.
+    """
+    parts = [
+        f"Taking out {nodes} in the order of synergy (ranking: {ranking}), up to {to:.0%} of "
+        f"{count}, changes the model's predictions by {heights['synergy']:.3g} nats on average "
+        "over the curve."
+    ]
+    for name, words in _CONTROLS.items():
+        if name not in gaps:
+            parts.append(f"Against {nodes} {words} it was not compared.")
+            continue
+        if name in same:
+            parts.append(
+                f"As for {nodes} {words}: they are the same ones at every point, which says "
+                "nothing."
+            )
+            continue
+        gap, drawn = gaps[name], chance.get(name)
+        numbers = (
+            f"{heights[name]:.3g} nats; difference {gap.value:+.3g}, 95 % interval over texts "
+            f"{gap.low:+.3g} to {gap.high:+.3g}"
+        )
+        if drawn is not None:
+            said = f"p = {drawn.p:.2g}"
+            if gap.value < 0:
+                said = f"p of as little harm = {drawn.p_less:.2g}"
+            numbers += f"; {said} of {drawn.draws} draw{'s' * (drawn.draws > 1)}"
+        parts.append(f"It {_verdict(gap, drawn)} taking out {nodes} {words} ({numbers}).")
+    return " ".join(parts)
+
+
+def _verdict(gap: Interval, drawn: Chance | None) -> str:
+    if gap.low > 0 and (drawn is None or drawn.p <= _SIGNIFICANT):
+        return "does more harm than"
+    if gap.high < 0 and (drawn is None or drawn.p_less <= _SIGNIFICANT):
+        return "does less harm than"
+    return "does not clearly do more harm than"
