@@ -18,8 +18,8 @@ from synkern.interventions import (
     Scale,
     TeacherForced,
     ablation_curve,
-    measuring,
 )
+from synkern.interventions.curves import measuring
 from synkern.interventions.curves.curve import OTHER_HALF
 from synkern.recording import Responses, replay
 
