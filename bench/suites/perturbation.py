@@ -98,6 +98,9 @@ def measure(
             found, drawn = one.all_of(
                 {ranking: profiles[ranking].scores for ranking in RANKINGS}, draws, noise_seeds
             )
+            routing = study.description["stages"]["analysis (trained)"]["routing"]
+            if routing is not None:
+                _add_routing(found["noise"], study.arrays, routing)
             tables[label] = {
                 "model": f"{name}/step-{steps[name]}",
                 "architecture": type(model).__name__,
@@ -245,11 +248,25 @@ def _of_noise(found: NoiseAccuracy) -> dict[str, Any]:
             for level, part in found.by("level").items()
         },
         "nodes": {
-            name: [[found.nodes[node] for node in draw] for draw in found.subsets[name]]
-            for name in ("synergy", "redundancy")
+            name: [[found.nodes[node] for node in draw] for draw in draws]
+            for name, draws in found.subsets.items()
         },
         "finding": found.finding,
     }
+
+
+def _add_routing(noise: dict[str, Any], arrays: Any, routing: dict[str, Any]) -> None:
+    """How often the router chose the nodes of each subset: what is used more is missed more."""
+    routed = arrays["trained_routed"]
+    share = routed.sum(0) / (len(routed) * arrays["trained_tokens"].shape[1])
+    places = zip(arrays["trained_layer"].tolist(), arrays["trained_index"].tolist(), strict=True)
+    by_label = {f"L{layer}E{index}": share[k] for k, (layer, index) in enumerate(places)}
+    for name, part in noise.items():
+        part["routed"] = {
+            subset: float(np.mean([by_label[label] for draw in draws for label in draw]))
+            for subset, draws in part["nodes"].items()
+        }
+        part["rank correlation with routing"] = routing["correlations"][name.split(",")[0]]
 
 
 def _of_curve(curve: AccuracyCurve) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from synkern.interventions import (
     AccuracyCurve,
     ablate,
     accuracy_curve,
-    judging,
     noise_accuracy,
 )
+from synkern.interventions.accuracy import judging
 from synkern.interventions.accuracy.problems import Problems
 from synkern.recording import Responses
 from synkern.tasks import generate, likelihood_score

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from support import tiny_study
 from synkern.cli import main
 from synkern.interventions import noise_accuracy
 from synkern.models import load
@@ -187,3 +188,20 @@ def test_published_numbers_are_those_of_the_figure():
     for row in table["rows"]:
         heights = [row["intact"], *(row[n][0] for n in ("redundancy", "random", "synergy"))]
         assert heights == sorted(heights, reverse=True)
+
+
+def test_of_experts_it_is_told_how_often_they_are_routed(tasks, tmp_path):
+    family = {"family": "Mixtral", "num_local_experts": 6, "num_experts_per_tok": 2}
+    model = tiny_study.save_model(tmp_path / "moe", **family)
+    study = tiny_study.again(model, tmp_path / "study", nodes="experts", control=False)
+    outcome = perturb(tmp_path / "study", tasks, alpha=1.0, draws=1, noise_seeds=1)
+    routed = study.arrays["trained_routed"]
+    share = routed.sum(0) / (len(tiny_study.PROMPTS) * 36)
+    assert share.mean() == pytest.approx(2 / 6)
+    shares = outcome.facts["routed"]["shares"]
+    for name in ("synergy", "redundancy", "random", "layer_matched"):
+        nodes = outcome.arrays[f"{name}_nodes"]
+        assert shares[name] == pytest.approx(share[nodes].mean(), abs=1e-6)
+    rho = study.description["stages"]["analysis (trained)"]["routing"]["correlations"]
+    assert outcome.facts["routed"]["correlation"] == rho["mean_difference"]
+    assert "what is used more may be missed more" in outcome.summary()[0]

@@ -79,7 +79,8 @@ def _bars(axes: Any, runs: Mapping[str, Floats], intact: float, floor: float) ->
     for height, word in ((intact, "intact"), (floor, "floor")):
         axes.annotate(word, (end, 100 * height), ha="right", va="bottom", fontsize=8)
     axes.set_xticks(range(len(runs)), labels=[name.replace("_", "\n") for name in runs])
-    top = 100 * max(intact, *(each.max() for each in runs.values()))
+    # Where nothing is right in any, there must be some height all the same.
+    top = 100 * max(intact, 0.01, *(each.max() for each in runs.values()))
     axes.set(title="By subset of nodes", ylabel="accuracy (%)", ylim=(0, 1.08 * top))
 
 

@@ -25,7 +25,7 @@ from synkern.study.options import called_with
 from synkern.study.provenance import digest
 from synkern.study.published import published
 from synkern.study.settings import TRAINED, Settings
-from synkern.study.stage import Arrays, Drawn, Facts, Results
+from synkern.study.stage import Arrays, Drawn, Facts, Results, step_name
 
 if TYPE_CHECKING:
     pass
@@ -152,6 +152,18 @@ class Perturbation(Experiment):
                 "no subset; shares are of the others"
             )
         facts = perturbation_results.facts_of(found)
+        if "routed" in study.trained:
+            analysis = study.steps[step_name("analysis", TRAINED)]
+            facts["routed"] = perturbation_results.routed_of(
+                found,
+                study.trained["routed"],
+                study.trained["tokens"].shape[1],
+                analysis["routing"]["correlations"][options.ranking],
+            )
+            sentence = perturbation_results.routed_sentence(
+                facts["routed"], study.settings.words.many
+            )
+            facts["finding"] += f" {sentence}"
         facts |= {
             "source": BUILTIN if options.tasks == BUILTIN else Path(options.tasks).name,
             "seconds": {"asking": round(time.perf_counter() - started, 3)},

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern._faces import Later
-from synkern.study.numerals import rounded
+from synkern.study.numerals import number, percent, rounded
 from synkern.study.stage import Arrays, Facts
 
 if TYPE_CHECKING:
@@ -95,6 +95,41 @@ def facts_of(found: NoiseAccuracy) -> Facts:
             "remark": sweep.remark,
         },
     }
+
+
+def routed_of(
+    found: NoiseAccuracy,
+    routed: NDArray[np.integer[Any]],
+    tokens: int,
+    correlation: float | None,
+) -> Facts:
+    """Return how often the nodes of each subset took part, where a router chooses among them.
+
+    Args:
+        found: what noise did.
+        routed: (trials, nodes), at how many tokens each node took part.
+        tokens: of each trial.
+        correlation: over nodes, of score and of how often they took part, by rank.
+    """
+    share = routed.sum(0) / (len(routed) * tokens)
+    return {
+        "shares": {name: rounded(share[nodes].mean()) for name, nodes in found.subsets.items()},
+        "correlation": correlation,
+    }
+
+
+def routed_sentence(routed: Mapping[str, Any], many: str) -> str:
+    """Say how often the nodes of each subset took part: what noise does may be owed to that."""
+    shares = {name: percent(share) for name, share in routed["shares"].items()}
+    rho = routed["correlation"]
+    said = "undefined" if rho is None else number(rho, 2, signed=True)
+    return (
+        f"A router chooses among these {many}: each of the most synergistic ones at "
+        f"{shares['synergy']} of the tokens of the study's answers, of the most redundant at "
+        f"{shares['redundancy']}, of random ones at {shares['random']}, of those of the same "
+        f"layers at {shares['layer_matched']} (rank correlation of score and frequency {said}); "
+        "what is used more may be missed more, and no subset here is matched for it."
+    )
 
 
 def lines_of(facts: Mapping[str, Any]) -> list[str]:
