@@ -15,17 +15,8 @@ from torch import nn
 
 from support.ablations import IDS, close, logits
 from support.tiny_models import build, build_experts, generate, hooks
-from synkern.interventions import (
-    Ablation,
-    InterventionError,
-    Scale,
-    Zero,
-    ablate,
-    ablating,
-    calls,
-    edits,
-    interrupts,
-)
+from synkern.interventions import Ablation, InterventionError, Scale, Zero, ablate, interrupts
+from synkern.interventions.activity import ablating, calls, edits
 from synkern.models import UnsupportedModelError, find_sites, nodes_of
 from synkern.recording import Responses, record
 
