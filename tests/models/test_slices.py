@@ -26,6 +26,9 @@ from synkern.models.routing import own_outputs
 from synkern.models.slices import as_index, rows_of_nodes
 from synkern.models.upstream import experts_forward
 
+# transformers 5.17 scripts functions of GPT-BigCode when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+
 IDS = prompts(2, 5)
 
 # Layouts of queries beside those of the shared table: stacked with keys and values, grouped.
