@@ -161,7 +161,7 @@ def perturbation(options: argparse.Namespace) -> int:
     found, figures = suite.measure(options.models, options.work, _say())
     run.tables = {"perturbation": found}
     run.save(options.out or RESULTS / "perturbation.json")
-    folder = options.out.parent if options.out else RESULTS.parent / "figures"
+    folder = options.out.parent if options.out else RESULTS.parents[1] / "docs"
     for name, figure in figures.items():
         path = folder / f"{name}.png"
         figure.savefig(path)
