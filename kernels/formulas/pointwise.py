@@ -319,7 +319,8 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     if outcome is not None:
         rows = _rows(xp, entropies)
         entropies, expected = entropies[rows, reduced], expected[rows, reduced]
-        entropies[(outcome == Outcome.CONSTANT) | (outcome == Outcome.DETERMINISTIC)] = math.nan
+        unresolved = (outcome == int(Outcome.CONSTANT)) | (outcome == int(Outcome.DETERMINISTIC))
+        entropies[unresolved] = math.nan
     differences = _constant(xp, _DIFFERENCES, entropies)
     informations, means = differences @ entropies, expected @ differences.T
     if redundancy == "CCS":

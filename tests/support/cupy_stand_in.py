@@ -8,6 +8,7 @@ written is full of NaN.
 
 from __future__ import annotations
 
+import enum
 import types
 from contextlib import contextmanager
 
@@ -169,6 +170,8 @@ def unwrap(value):
         return value.values
     if isinstance(value, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    if isinstance(value, enum.Enum):  # nor its kind that is a number to NumPy
+        raise TypeError(f"operand type(s) all returned NotImplemented: {value!r}")
     if isinstance(value, (list, tuple)):
         return type(value)(map(unwrap, value))
     return value
