@@ -256,7 +256,7 @@ class _Axis(NamedTuple):
     @classmethod
     def of(cls, layers: ArrayLike, nodes: int) -> _Axis:
         """Check the layers of so many nodes; raises ValueError."""
-        place, unique = _layers_checked(layers, nodes)
+        place, unique = layers_checked(layers, nodes)
         return cls(unique, place, (unique - unique[0]) / (unique[-1] - unique[0]))
 
     def scored(self, averages: Averages, atoms: Mapping[str, Floats], ranking: str) -> _Scored:
@@ -266,7 +266,7 @@ class _Axis(NamedTuple):
         else:
             scores = averages.scored(atoms, ranking)
             scaled = _scaled(scores)
-        return _Scored(scores, scaled, _layer_means(scaled, self.place, len(self.layers)))
+        return _Scored(scores, scaled, layer_means(scaled, self.place, len(self.layers)))
 
 
 def _drawn(
@@ -395,7 +395,7 @@ def _scaled(scores: Floats) -> Floats:
     return np.where(finite, (scores - low) / spread, np.nan)
 
 
-def _layer_means(scaled: Floats, index: NDArray[np.intp], layers: int) -> Floats:
+def layer_means(scaled: Floats, index: NDArray[np.intp], layers: int) -> Floats:
     """Mean over the valid nodes of each layer, (draws, layers); NaN where there is none."""
     membership = (index[:, None] == np.arange(layers)).astype(np.float64)  # [nodes, layers]
     finite = np.isfinite(scaled)
@@ -404,7 +404,7 @@ def _layer_means(scaled: Floats, index: NDArray[np.intp], layers: int) -> Floats
     return means
 
 
-def _layers_checked(layers: ArrayLike, nodes: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+def layers_checked(layers: ArrayLike, nodes: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """Position of each node's layer among the layers, and the layers in rising order."""
     labels: NDArray[Any] = np.asarray(layers)
     if labels.shape != (nodes,) or not np.issubdtype(labels.dtype, np.integer):
