@@ -18,6 +18,8 @@ import synkern
 from synkern import decomposition, study
 from synkern._faces import MissingExtraError
 
+_OF_THE_PARSER = ("command", "run", "function", "kept")
+
 
 class _OutputLostError(Exception):
     """What was to be printed cannot be; the message says why, and is empty where nobody reads."""
@@ -77,8 +79,19 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Started again with the same folder, a study goes on where it stopped and computes "
         "only what has changed.",
     )
-    one.set_defaults(run=_study)
+    one.set_defaults(run=_carry_out, function="run_study", kept="finished stages are")
     study.add_arguments(one, study.StudyOptions)
+
+    for command in study.COMMANDS:
+        further = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=command.description,
+            epilog="Started again with the same options, it goes on where it stopped.",
+        )
+        kept = "what is done so far is"
+        further.set_defaults(run=_carry_out, function=command.function, kept=kept)
+        study.add_arguments(further, command.options)
 
     backends = commands.add_parser(
         "backends",
@@ -89,23 +102,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _study(options: argparse.Namespace) -> int:
+def _carry_out(options: argparse.Namespace) -> int:
     # OpenMP reads it when torch is loaded: a thread that waits for another one sleeps. On a core
     # that another process wants, spinning takes the model ten times as long; where nobody does,
     # sleeping costs 4 %.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # Beside `command` and `run`, the options are the arguments of run_study.
-    given = {name: v for name, v in vars(options).items() if name not in ("command", "run")}
+    # Beside what the parser sets, the options are the arguments of the call.
+    given = {name: v for name, v in vars(options).items() if name not in _OF_THE_PARSER}
     # What an argument, a file or the installation explains; all else is a bug and keeps its
     # traceback.
     try:
-        done = study.run_study(**given)
+        done = getattr(study, options.function)(**given)
     except study.ArgumentError as error:
         return _failed(error, 2)
     except (study.StudyError, MissingExtraError, OSError) as error:
         return _failed(error, 1)
     except KeyboardInterrupt:
-        kept = f"finished stages are kept in {options.out}: run the same command to go on"
+        kept = f"{options.kept} kept in {options.out}: run the same command to go on"
         return _failed(f"interrupted; {kept}", 130)
     _print([*done.summary(), f"report: {done.report}"])
     return 0

@@ -222,8 +222,18 @@ def _checked_series(recording: Recording, texts: int, steps: int) -> NDArray[np.
 def prompt_lengths(tokenizer: Any, prompts: Sequence[str]) -> tuple[int, ...]:
     """The number of tokens that the model is given for each prompt, with the chat template."""
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
-    encoded = tokenizer(inputs, add_special_tokens=_adds_special_tokens(tokenizer))
-    return tuple(len(ids) for ids in encoded["input_ids"])
+    return tuple(map(len, prompt_tokens(tokenizer, inputs)))
+
+
+def prompt_tokens(tokenizer: Any, inputs: Sequence[str]) -> list[list[int]]:
+    """The tokens that a model is given for texts that are inside the chat template already.
+
+    Args:
+        tokenizer: that of the model.
+        inputs: such as `Answers.inputs`.
+    """
+    encoded = tokenizer(list(inputs), add_special_tokens=_adds_special_tokens(tokenizer))
+    return [list(ids) for ids in encoded["input_ids"]]
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:

@@ -6,13 +6,17 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.experiments.carrying import Outcome
+    from synkern.study.experiments.commands import COMMANDS
     from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
     from synkern.study.settings import StudyOptions
 
 __all__ = [
+    "COMMANDS",
     "ArgumentError",
     "MissingPackageError",
+    "Outcome",
     "Study",
     "StudyError",
     "StudyOptions",
@@ -26,7 +30,9 @@ if not TYPE_CHECKING:
         __name__,
         {
             "ArgumentError": "errors",
+            "COMMANDS": "experiments.commands",
             "MissingPackageError": "errors",
+            "Outcome": "experiments.carrying",
             "Study": "run",
             "StudyError": "errors",
             "StudyOptions": "settings",

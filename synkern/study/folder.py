@@ -59,12 +59,14 @@ class StudyFolder:
     """A study on disk: `stages` maps a stage to how it was made, `arrays` holds its results.
 
     A stage is a dict with `key` (all that its arrays depend on) and `arrays` (their names), and
-    whatever else describes it. A stage counts as finished for a key if its own is equal.
+    whatever else describes it; so is an experiment. It counts as finished for a key if its own is
+    equal. `description` is what was said of the study as a whole when it was saved.
     """
 
     path: Path
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
     outdated: str = ""
     """Why nothing that was there is taken up, if that is so."""
 
@@ -121,6 +123,7 @@ class StudyFolder:
                 )
             unchanged = metadata.pop(_DIGEST, None) == _digest(metadata, arrays)
             stages = metadata["stages"]
+            description = {n: v for n, v in metadata.items() if n not in (*_FORMAT, "stages")}
         except PermissionError as error:
             raise StudyError(
                 f"{str(file)!r} cannot be read ({error.strerror}); make it readable, or name "
@@ -140,7 +143,7 @@ class StudyFolder:
                 outdated=f"the folder is one of format {_EARLIER}, now it is "
                 f"{_FORMAT['format_version']}, where a recording has other names",
             )
-        return cls(folder, stages, arrays)
+        return cls(folder, stages, arrays, description)
 
     def difference(self, stage: str, key: Mapping[str, Any]) -> str | None:
         """Why `stage` has to be computed for `key`: None if it is there, "" if it never was."""
@@ -177,6 +180,7 @@ class StudyFolder:
         Args:
             description: what describes the study as a whole, JSON-serialisable.
         """
+        self.description = dict(description)
         metadata = {**_FORMAT, **description, "stages": self.stages}
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False)
         loaded: dict[str, Any] = json.loads(text)

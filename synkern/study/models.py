@@ -32,6 +32,8 @@ else:
 FEWEST_LAYERS = 3
 """A parabola over depth needs as many."""
 
+_FEWER_RECORDED = "lower new_tokens, use fewer prompts, or leave the control out"
+
 
 class Models:
     """The model of a study with its own and with random weights, loaded when first asked for."""
@@ -135,8 +137,15 @@ class Models:
 
 
 @contextmanager
-def explained(settings: Settings) -> Iterator[None]:
+def explained(
+    settings: Settings, done: str = "recorded", fewer: str = _FEWER_RECORDED
+) -> Iterator[None]:
     """Say of what a model or its tokenizer raises whose fault it is, and what would help.
+
+    Args:
+        settings: of the study.
+        done: what is done with the model.
+        fewer: what takes less memory beside a lower batch_size.
 
     Raises:
         StudyError: in the place of what the model, its template or the lack of memory explains.
@@ -145,7 +154,7 @@ def explained(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (models.UnsupportedModelError, recording.RecordingError) as error:
-        raise StudyError(f"model {settings.model!r} cannot be recorded: {error}") from error
+        raise StudyError(f"model {settings.model!r} cannot be {done}: {error}") from error
     except jinja2.TemplateError as error:
         raise StudyError(
             f"the chat template of model {settings.model!r} cannot be used with one turn of "
@@ -160,9 +169,8 @@ def explained(settings: Settings) -> Iterator[None]:
         if not upstream_torch.is_out_of_memory(error):
             raise
         raise StudyError(
-            f"model {settings.model!r} cannot be recorded: there is not enough memory "
-            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}) or new_tokens "
-            f"(now {settings.new_tokens}), use fewer prompts, or leave the control out"
+            f"model {settings.model!r} cannot be {done}: there is not enough memory "
+            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}), {fewer}"
         ) from error
 
 

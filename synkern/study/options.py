@@ -12,9 +12,9 @@ import argparse
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
+from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from synkern.study.errors import ArgumentError
 
@@ -26,6 +26,7 @@ LARGEST = 2**63 - 1
 """Beyond it no array can be counted, and no size be told."""
 
 _WIDTH = 100
+_METAVARS = {int: "N", float: "X"}
 _OPTION = "option"
 
 
@@ -37,8 +38,8 @@ class Option:
         help: what it is, in a phrase; all that the command says of it.
         off: what the command says of the flag that takes it away, if its default is True.
         more: what the documentation of the call says beside.
-        choices: what it may be, if it is one of a few words.
-        least, most: what an integer may be.
+        choices: what it may be, if it is one of a few words, or what each of a list may be.
+        least, most: what a number may be, or each of a list.
         stages: the stages of a study whose results depend on it; "recording (random)" is a stage
             with the weights named only. Its value is one of the ingredients that must be the same
             for an earlier result to be reused.
@@ -46,7 +47,7 @@ class Option:
             example, or what becomes part of an ingredient.
         flag: of the command; None makes one of the name, with "no-" in front if the default is
             True.
-        metavar: what stands for its value in the command's help; "N" of integers.
+        metavar: what stands for its value in the command's help; "N" of integers, "X" of others.
         check: refuses a value, given name and value, beside what types and choices say.
     """
 
@@ -54,8 +55,8 @@ class Option:
     off: str = ""
     more: str = ""
     choices: tuple[str, ...] = ()
-    least: int | None = None
-    most: int = LARGEST
+    least: float | None = None
+    most: float = LARGEST
     stages: tuple[str, ...] = ()
     stated: bool = True
     flag: str | None = None
@@ -101,10 +102,11 @@ def check(given: Any) -> None:
             continue
         if hints[name] is bool and not isinstance(value, bool):
             raise ArgumentError(f"{name} = {value!r}; give True or False")
-        if option.choices and value not in option.choices:
-            raise ArgumentError(f"{name} = {value!r}; choose from {', '.join(option.choices)}")
-        if option.least is not None:
-            _check_integer(name, value, option.least, option.most)
+        kind, several = _kind_of(hints[name])
+        if several and (isinstance(value, str) or not isinstance(value, Sequence) or not value):
+            raise ArgumentError(f"{name} = {value!r}; give a list of one or more")
+        for each in value if several else (value,):
+            _check_one(name, each, kind, option)
         if option.check is not None:
             option.check(name, value)
 
@@ -169,14 +171,15 @@ def add_arguments(parser: argparse.ArgumentParser, options: type) -> None:
             if one.default:
                 words, known["help"] = f"no-{words}", option.off
         else:
-            whole = int in (hints[one.name], *get_args(hints[one.name]))
-            known |= {"type": int if whole else str, "metavar": option.metavar}
-            if whole:
-                known["metavar"] = option.metavar or "N"
+            kind, several = _kind_of(hints[one.name])
+            known |= {"type": kind, "metavar": option.metavar or _METAVARS.get(kind)}
+            if several:
+                known["nargs"] = "+"
             if option.choices:
                 known["help"] += f": {', '.join(option.choices)}"
             if one.default not in (MISSING, None):
-                known["help"] += f" (default: {one.default})"
+                default = " ".join(map(str, one.default)) if several else one.default
+                known["help"] += f" (default: {default})"
         parser.add_argument(option.flag or f"--{words}", **known)
 
 
@@ -189,8 +192,22 @@ def _entry(name: str, option: Option) -> str:
     return f"{name}: {said.removesuffix('...')}. {option.more}".rstrip()
 
 
-def _check_integer(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ArgumentError(f"{name} = {value!r}; give an integer of at least {least}")
-    if value > most:
-        raise ArgumentError(f"{name} = {value!r}; give an integer of at most {most}")
+def _kind_of(hint: Any) -> tuple[type, bool]:
+    """What the value of an option is made of, by its annotation, and whether it is a list of it."""
+    several = [one for one in (hint, *get_args(hint)) if get_origin(one) is tuple]
+    of = get_args(several[0]) if several else (hint, *get_args(hint))
+    return next((kind for kind in (int, float) if kind in of), str), bool(several)
+
+
+def _check_one(name: str, value: Any, kind: type, option: Option) -> None:
+    """Check a value, or one of a list, against choices and bounds."""
+    if option.choices and value not in option.choices:
+        raise ArgumentError(f"{name} = {value!r}; choose from {', '.join(option.choices)}")
+    if option.least is None:
+        return
+    what = "an integer" if kind is int else "a number"
+    right = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    if not right or not value >= option.least:
+        raise ArgumentError(f"{name} = {value!r}; give {what} of at least {option.least}")
+    if value > option.most:
+        raise ArgumentError(f"{name} = {value!r}; give {what} of at most {option.most}")

@@ -87,8 +87,8 @@ class Clock:
         one = self._one_decomposition(series)
         again = decompositions(settings, self._to_do) * one
         settings.say(
-            f"plan: {count} texts took {_duration(seconds)}; about {_duration(answering + again)} "
-            f"to come ({_duration(answering)} recording, {_duration(again)} decomposing), without "
+            f"plan: {count} texts took {duration(seconds)}; about {duration(answering + again)} "
+            f"to come ({duration(answering)} recording, {duration(again)} decomposing), without "
             "scores and figures"
         )
 
@@ -109,7 +109,8 @@ def decompositions(settings: Settings, to_do: Sequence[Step]) -> int:
     return len(settings.asked) * sum(step.stage.decompositions(settings) for step in to_do)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words."""
     if seconds < 90:
         return f"{max(0, seconds):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

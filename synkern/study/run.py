@@ -10,28 +10,23 @@ again.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from synkern.study import report, stages
+from synkern.study import experiments, report, stages
 from synkern.study.checks import checked, on_device
 from synkern.study.errors import StudyError, checks_of_arguments
 from synkern.study.folder import StudyFolder
 from synkern.study.models import Models
-from synkern.study.numerals import rounded
 from synkern.study.options import called_with
 from synkern.study.plan import Clock, ask
 from synkern.study.provenance import check_packages, environment_of, keys, prompts_digest
+from synkern.study.reporting import parts, reported
 from synkern.study.room import check_arguments
 from synkern.study.settings import CONTROL, TRAINED, Settings, StudyOptions
-from synkern.study.stage import Arrays, Facts, Results, Sources, Stage, Step, named, own, steps_of
-
-if TYPE_CHECKING:
-    from synkern.analysis import LayerProfile
+from synkern.study.stage import Arrays, Facts, Results, Sources, Stage, Step, named, steps_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +51,7 @@ class Study(Results):
 
     def summary(self) -> list[str]:
         """Return in lines for a terminal what the study has found."""
-        return report.summary_of(self, stages.STAGES)
+        return report.summary_of(self, parts())
 
 
 @called_with(StudyOptions)
@@ -136,8 +131,10 @@ class _Run:
         settings, about = self.settings, self._about()
         ingredients = keys(self.stages, settings, about["environment"])
         reasons = {name: folder.difference(name, key) for name, key in ingredients.items()}
-        for name in [name for name in folder.stages if reasons.get(name, "unknown") is not None]:
-            folder.drop(name)  # in memory: on disk it stays until another has taken its place
+        kept = experiments.kept(folder, ingredients, settings.say)
+        for name in [name for name in folder.stages if name not in kept]:
+            if reasons.get(name, "unknown") is not None:
+                folder.drop(name)  # in memory: on disk it stays until another has taken its place
         steps = steps_of(self.stages, self.weights)
         to_do = [step for step in steps if reasons[step.name] is not None]
         clock = Clock(settings, to_do)
@@ -154,7 +151,7 @@ class _Run:
             facts |= {"finished": finished, "environment": about["environment"]}
             folder.put(step.name, ingredients[step.name], named(step.weights, arrays), **facts)
             # It shows what is being replaced.
-            folder.remove_report(name for stage in stages.STAGES for name in stage.pictures)
+            folder.remove_report(name for part in parts() for name in part.pictures)
             folder.save(about)
             self._write_files(folder, step.stage)
         reused = tuple(step.name for step in steps if reasons[step.name] is None)
@@ -192,25 +189,13 @@ class _Run:
 
     def _reported(self, folder: StudyFolder, about: Facts, reused: tuple[str, ...]) -> Study:
         """The results of all stages, in study.json and on the page."""
-        profiles = {
-            weights: stages.profiles_from(own(folder.arrays, weights)) for weights in self.weights
-        }
-        results = {w: {r: _result(p) for r, p in profiles[w].items()} for w in self.weights}
-        started = time.perf_counter()
-        self.settings.say("report: drawing")
-        description = folder.save(about | {"results": results})
-        shown = Results(description, folder.arrays, profiles)
-        sentences = report.findings_of(shown, stages.STAGES)
-        about = about | {"summary": sentences, "results": results}
-        page = report.write_report(folder, shown, stages.STAGES, sentences)
-        seconds = {"report": round(time.perf_counter() - started, 3)}
-        description = folder.save(about | {"seconds": seconds})
+        results, page = reported(folder, about, self.weights, self.settings.say)
         for stage in self.stages:
             self._write_files(folder, stage)
         return Study(
-            description=description,
-            arrays=dict(folder.arrays),
-            profiles=profiles,
+            description=results.description,
+            arrays=dict(results.arrays),
+            profiles=results.profiles,
             out=folder.path,
             report=page,
             reused=reused,
@@ -219,20 +204,3 @@ class _Run:
     def _write_files(self, folder: StudyFolder, stage: Stage) -> None:
         for name, content in stage.files(self.settings, folder.arrays).items():
             folder.write(name, content)
-
-
-def _result(profile: LayerProfile) -> Facts:
-    """A profile's numbers for study.json, where what is infinite or missing is null."""
-    return {
-        "quadratic_term": rounded(profile.quadratic),
-        "quadratic_term_interval": [rounded(end) for end in profile.quadratic_interval],
-        "vertex_depth": rounded(profile.vertex),
-        "vertex_depth_interval": [rounded(end) for end in profile.vertex_interval],
-        "rise_interval": [rounded(end) for end in profile.rise_interval],
-        "fall_interval": [rounded(end) for end in profile.fall_interval],
-        "shuffled_p": round(profile.shuffled_p, 6),
-        "missing_share": round(profile.missing_share, 6),
-        # Of a profile of a biased rest there is no verdict.
-        "inverted_u": profile.inverted_u if profile.complete else None,
-        "top_layers": list(profile.top_layers()),
-    }

@@ -2,7 +2,9 @@
 
 A study is a loop over stages, each for the model's own weights and for random ones. A stage is a
 class in `synkern.study.stages`, and a line in the list there: whatever asks something of all stages
-(the run, the plan, the folder, the report, the command) asks it of the list.
+(the run, the plan, the folder, the report, the command) asks it of the list. What a stage has in
+common with an experiment on a finished study (`synkern.study.experiments`) is a `Part` of the
+report.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from synkern.analysis.profile import MEANS, LayerProfile
 from synkern.study import series_file
 from synkern.study.models import Models
 from synkern.study.room import Model
-from synkern.study.settings import WEIGHTS, Settings
+from synkern.study.settings import TRAINED, WEIGHTS, Settings
 from synkern.study.words import Words
 
 if TYPE_CHECKING:
@@ -102,47 +104,80 @@ class Results:
         return Path(model).name or model
 
     def of(self, weights: str) -> Arrays:
-        """Return the arrays of one model, under their names without the weights."""
+        """Return the arrays of one model, or experiment, under their names without its own."""
         return own(self.arrays, weights)
 
-    def facts(self, stage: str) -> dict[str, Facts]:
-        """Return what is known of a stage, by weights; of the weights that were studied."""
+    def facts(self, part: str) -> dict[str, Facts]:
+        """Return what is known of a stage, by weights; of the weights that were studied.
+
+        An experiment, which is one on the trained weights, has facts of these alone.
+        """
         stages = self.description["stages"]
-        names = {weights: step_name(stage, weights) for weights in self.profiles}
+        if part in stages:
+            return {TRAINED: stages[part]}
+        names = {weights: step_name(part, weights) for weights in self.profiles}
         return {weights: stages[name] for weights, name in names.items() if name in stages}
 
 
-class Stage(ABC):
-    """One of the stages of a study.
+class Part(ABC):
+    """What a study may consist of, and its report show: a stage, or an experiment.
 
     Attributes:
-        name: what it is called; so is, with the weights behind it, its entry in study.json.
-        weights: whose results it has.
+        name: what it is called; so are its entry in study.json, of a stage with the weights behind
+            it, and its template.
         after: the names of the stages whose results it takes. Its own are computed again where
             theirs were.
-        needs_model: whether the model has to be loaded for it.
-        answerings: how many times the model answers the prompts in it.
         too_large: what helps where there is not enough memory for it.
         pictures: the files, without `.png`, that its figures go to; `*` for the weights.
         words: names that its template uses beside those of the page.
     """
 
     name: ClassVar[str]
-    weights: ClassVar[tuple[str, ...]] = WEIGHTS
     after: ClassVar[tuple[str, ...]] = ()
-    needs_model: ClassVar[bool] = False
-    answerings: ClassVar[int] = 0
     too_large: ClassVar[str] = "use fewer prompts (max_prompts)"
     pictures: ClassVar[tuple[str, ...]] = ()
     words: ClassVar[Mapping[str, Any]] = {}
 
-    def asked_for(self, settings: Settings) -> bool:
-        """Whether the study has this stage at all."""
-        return True
-
     def packages(self, settings: Settings) -> tuple[str, ...]:
         """Return the packages, of the environment in study.json, whose version can change it."""
         return ("synkern", "torch", "numpy")
+
+    def finding(self, results: Results) -> str:
+        """Say what it adds to the findings of a study; "" where nothing.
+
+        Of a stage it is a clause in the sentence on what was found, of an experiment a sentence.
+        """
+        return ""
+
+    def summary(self, results: Results) -> list[str]:
+        """Return the lines that the command prints of it."""
+        return []
+
+    def figures(self, results: Results) -> Iterator[Drawn]:
+        """Draw what shows all weights together."""
+        return iter(())
+
+    def figures_of(self, results: Results, weights: str) -> Iterator[Drawn]:
+        """Draw what shows one model."""
+        return iter(())
+
+
+class Stage(Part):
+    """One of the stages of a study.
+
+    Attributes:
+        weights: whose results it has.
+        needs_model: whether the model has to be loaded for it.
+        answerings: how many times the model answers the prompts in it.
+    """
+
+    weights: ClassVar[tuple[str, ...]] = WEIGHTS
+    needs_model: ClassVar[bool] = False
+    answerings: ClassVar[int] = 0
+
+    def asked_for(self, settings: Settings) -> bool:
+        """Whether the study has this stage at all."""
+        return True
 
     def ingredients(self, settings: Settings) -> Facts:
         """Return what its arrays depend on beside options, packages and earlier stages."""
@@ -160,14 +195,14 @@ class Stage(ABC):
         """Return how many matrices of all pairs it leaves for each model."""
         return 0
 
-    def check_room(self, settings: Settings, model: Model, weights: Sequence[str]) -> None:  # noqa: B027  few have to
+    def check_room(self, settings: Settings, model: Model, weights: Sequence[str]) -> None:
         """Refuse what the model, or the machine, has no room for; of stages that need the model.
 
         Raises:
             StudyError: there is not enough of something.
         """
 
-    def try_out(self, settings: Settings) -> None:  # noqa: B027  likewise
+    def try_out(self, settings: Settings) -> None:
         """Use its options on a few random numbers: what cannot work is found before the recording.
 
         Raises:
@@ -193,22 +228,6 @@ class Stage(ABC):
     def method(self, settings: Settings) -> Facts:
         """Return what study.json says of how it is done."""
         return {}
-
-    def finding(self, results: Results) -> str:
-        """Say in a clause what it adds to the findings of a study; "" where nothing."""
-        return ""
-
-    def summary(self, results: Results) -> list[str]:
-        """Return the lines that the command prints of it."""
-        return []
-
-    def figures(self, results: Results) -> Iterator[Drawn]:
-        """Draw what shows all weights together."""
-        return iter(())
-
-    def figures_of(self, results: Results, weights: str) -> Iterator[Drawn]:
-        """Draw what shows one model."""
-        return iter(())
 
 
 class Step(NamedTuple):

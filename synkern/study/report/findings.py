@@ -5,10 +5,11 @@ They are made from the numbers of the run, whatever those say, for a reader who 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED, RANKINGS
+from synkern.study.experiments.experiment import Experiment
 from synkern.study.numerals import digits, interval, number, percent
 from synkern.study.report.words import called
 from synkern.study.settings import CONTROL, NONE, TRAINED
@@ -27,16 +28,20 @@ _PREPARED = {
 }
 
 
-def findings_of(results: Results, stages: Iterable[Stage]) -> list[str]:
+def findings_of(
+    results: Results, stages: Iterable[Stage], experiments: Sequence[Experiment] = ()
+) -> list[str]:
     """Say what was studied, what was found under the controls, and what it does not show.
 
     Args:
         results: of the study; the profiles of the trained weights are needed.
         stages: all that a study can have; those that this one has may have found something beside.
+        experiments: all that can be done with a study; likewise.
 
     Returns:
-        Three sentences.
+        Three sentences, and one for each experiment.
     """
+    done = [experiment for experiment in experiments if results.facts(experiment.name)]
     profiles = results.profiles
     found = [_verdict(profiles[TRAINED][PUBLISHED]), _of_control(profiles)]
     found.append(_beyond_persistence(results))
@@ -47,7 +52,8 @@ def findings_of(results: Results, stages: Iterable[Stage]) -> list[str]:
     return [
         _studied(results),
         prefix + "; ".join(part for part in found if part) + ".",
-        _not_shown(results),
+        _not_shown(results, any(experiment.of_need for experiment in done)),
+        *(experiment.finding(results) for experiment in done),
     ]
 
 
@@ -126,7 +132,7 @@ def _beyond_persistence(results: Results) -> str:
     return f"beyond the persistence of {single}, {left} ({terms})"
 
 
-def _not_shown(results: Results) -> str:
+def _not_shown(results: Results, need_asked: bool) -> str:
     trained, words = results.profiles[TRAINED], results.words
     follows = _analysis(results)["correlations"]["synergy, autocorrelation"]
     correlation = "undefined" if follows is None else number(follows, 2)
@@ -136,11 +142,15 @@ def _not_shown(results: Results) -> str:
         if ranking != PUBLISHED and ranking in trained
     )
     weights = "other random weights, " if results.description["parameters"]["control"] else ""
+    need = (
+        "that the model needs them beyond what is said below of switching them off"
+        if need_asked
+        else f"that the model needs these {words.many}, as none was switched off"
+    )
     return (
         f"Not shown: that {words.many} work together (rank correlation of {words.a}'s synergy with "
         f"its own persistence: {correlation}); that other definitions agree ({others}); that other "
-        f"models, {weights}or other kinds of prompts would give the same; or that the model needs "
-        f"these {words.many}, as none was switched off."
+        f"models, {weights}or other kinds of prompts would give the same; or {need}."
     )
 
 

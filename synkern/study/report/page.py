@@ -13,20 +13,25 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from synkern.analysis.profile import MEANS, MISSING_TOLERATED, LayerProfile
+from synkern.study.experiments.experiment import Experiment
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import digits, interval, number, percent
 from synkern.study.report.drawing import STYLE
 from synkern.study.report.maps import is_sorted
 from synkern.study.report.words import called, of_weights, spelled
 from synkern.study.settings import TRAINED
-from synkern.study.stage import BASELINE, EXCESS, RAW, Drawn, Results, Stage
+from synkern.study.stage import BASELINE, EXCESS, RAW, Drawn, Part, Results, Stage
 
 # What the profiles of synergy itself are called on the page.
 _CALLED = {RAW: "raw", EXCESS: "excess", BASELINE: "if unrelated"}
 
 
 def write_report(
-    folder: StudyFolder, results: Results, stages: Sequence[Stage], sentences: Sequence[str]
+    folder: StudyFolder,
+    results: Results,
+    stages: Sequence[Stage],
+    sentences: Sequence[str],
+    experiments: Sequence[Experiment] = (),
 ) -> Path:
     """Draw the figures of a study and write `report.html`, in the place of an earlier report.
 
@@ -35,12 +40,14 @@ def write_report(
         results: of the study.
         stages: all that a study can have.
         sentences: what the page begins with.
+        experiments: all that can be done with one.
 
     Returns:
         The path of the page, which needs no other file.
     """
-    folder.remove_report(name for stage in stages for name in stage.pictures)
+    folder.remove_report(name for part in (*stages, *experiments) for name in part.pictures)
     present = [stage for stage in stages if results.facts(stage.name)]
+    done = [experiment for experiment in experiments if results.facts(experiment.name)]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("synkern.study.report"),
         autoescape=True,
@@ -50,7 +57,7 @@ def write_report(
     )
     profiles = results.profiles
     page = environment.get_template("report.html.jinja").render(
-        {name: value for stage in present for name, value in stage.words.items()},
+        {name: value for part in (*present, *done) for name, value in part.words.items()},
         name=results.name,
         findings=sentences,
         study=results.description,
@@ -75,6 +82,16 @@ def write_report(
             stage.name: {of_weights(w): facts for w, facts in results.facts(stage.name).items()}
             for stage in present
         },
+        sections=[
+            {
+                "name": experiment.name,
+                "title": experiment.title,
+                "template": f"{experiment.name}.html.jinja",
+                "figures": [_written(folder, *drawn) for drawn in _drawn(results, [experiment])],
+            }
+            for experiment in done
+        ],
+        experiments={one.name: results.facts(one.name)[TRAINED] for one in done},
         tolerated=MISSING_TOLERATED,
         nodes=results.words,
         ranked=[ranking for ranking in profiles[TRAINED] if ranking not in MEANS],
@@ -85,25 +102,25 @@ def write_report(
     return folder.path / "report.html"
 
 
-def _drawn(results: Results, stages: Sequence[Stage]) -> Iterator[tuple[Stage, Drawn, str]]:
-    """Every figure with its stage and its weights: of all weights first, then of each model."""
-    for stage in stages:
-        for drawn in stage.figures(results):
-            yield stage, drawn, ""
+def _drawn(results: Results, parts: Sequence[Part]) -> Iterator[tuple[Part, Drawn, str]]:
+    """Every figure with its part and its weights: of all weights first, then of each model."""
+    for part in parts:
+        for drawn in part.figures(results):
+            yield part, drawn, ""
     for weights in results.profiles:
-        for stage in stages:
-            for drawn in stage.figures_of(results, weights):
-                yield stage, drawn, weights
+        for part in parts:
+            for drawn in part.figures_of(results, weights):
+                yield part, drawn, weights
 
 
-def _written(folder: StudyFolder, stage: Stage, drawn: Drawn, weights: str) -> dict[str, str]:
+def _written(folder: StudyFolder, part: Part, drawn: Drawn, weights: str) -> dict[str, str]:
     """Write a figure; what the page needs of it."""
     png = _png(drawn.figure)
     folder.write(drawn.file, png)
     return {
         "file": drawn.file,
         "data": base64.b64encode(png).decode("ascii"),
-        "template": f"{stage.name}.html.jinja",
+        "template": f"{part.name}.html.jinja",
         "topic": drawn.topic,
         "weights": of_weights(weights) if weights else "",
     }

@@ -6,24 +6,24 @@ import math
 from collections.abc import Iterable
 
 from synkern.analysis.profile import LayerProfile
-from synkern.study.stage import Results, Stage
+from synkern.study.stage import Part, Results
 
 
-def summary_of(results: Results, stages: Iterable[Stage]) -> list[str]:
+def summary_of(results: Results, parts: Iterable[Part]) -> list[str]:
     """Return the lines that tell on a terminal what a study has found.
 
     Args:
         results: of the study; the sentences of its description come first.
-        stages: all that a study can have.
+        parts: all that a study can have.
     """
     lines = [*results.description["summary"], ""]
     lines.append("quadratic term of each profile, slopes before and after its vertex (95 %):")
     for weights, profiles in results.profiles.items():
         for ranking, profile in profiles.items():
             lines.append(_row(weights, ranking, profile))
-    for stage in stages:
-        if results.facts(stage.name):
-            lines += stage.summary(results)
+    for part in parts:
+        if results.facts(part.name):
+            lines += part.summary(results)
     return lines
 
 

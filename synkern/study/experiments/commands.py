@@ -1,0 +1,30 @@
+"""The commands of the experiments. Light: only words are imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synkern.study.experiments.options import ExperimentOptions
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that carries out an experiment on a finished study.
+
+    Attributes:
+        name: the command's, a verb.
+        function: the name in `synkern.study` of what it calls with the options that were given.
+        options: the dataclass of these.
+        help: what it does, in a phrase.
+        description: the same in full.
+    """
+
+    name: str
+    function: str
+    options: type[ExperimentOptions]
+    help: str
+    description: str
+
+
+COMMANDS: tuple[Command, ...] = ()
+"""All of them, in the order of the experiments in the report."""

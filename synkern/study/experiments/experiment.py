@@ -1,0 +1,79 @@
+"""An experiment on a finished study: what it depends on, what it does, and what it shows.
+
+It takes up texts and scores of the trained weights, lets the model read those texts under some
+change, and adds what it finds to the folder and to its report. An experiment is a class, a
+dataclass of options, a line in the list of experiments and one in the list of commands.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from synkern.study.experiments.finished import FinishedStudy
+from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.stage import Arrays, Facts, Part
+
+
+class Experiment(Part):
+    """One of the experiments on a finished study.
+
+    Its arrays are kept in study.npz with `name` and `_` in front. Its section of the page is made
+    of the macros `before()`, one for each topic of its figures, and `after()` of its template,
+    which find what is known of it as `experiments[name]`.
+
+    Attributes:
+        command: the command that carries it out.
+        done: what is done to the model, as a participle.
+        title: of its section of the page.
+        of_need: whether it asks if the model needs its nodes.
+    """
+
+    command: ClassVar[str]
+    done: ClassVar[str]
+    title: ClassVar[str]
+    of_need: ClassVar[bool] = False
+    after = ("recording", "analysis")
+
+    # Any: each experiment has its own options.
+    def resolved(self, study: FinishedStudy, options: Any) -> ExperimentOptions:
+        """Return the options as they will be used, defaults that depend on the study filled in.
+
+        The model is not loaded yet.
+
+        Raises:
+            ArgumentError: options that cannot be used together, or with this study.
+            StudyError: the study lacks what the experiment needs.
+        """
+        given: ExperimentOptions = options
+        return given
+
+    def ingredients(self, study: FinishedStudy, options: Any) -> Facts:
+        """Return what its results depend on beside stated options, packages and stages.
+
+        Such as the digest of a file that an option names.
+        """
+        return {}
+
+    @abstractmethod
+    def plan(self, study: FinishedStudy, options: Any) -> str:
+        """Say in a phrase what is going to be done; the model is loaded by now."""
+
+    @abstractmethod
+    def run(self, study: FinishedStudy, options: Any, partial: Path) -> tuple[Arrays, Facts]:
+        """Do it.
+
+        Args:
+            study: the one.
+            options: resolved.
+            partial: a file for what is done so far, which is there if this very experiment was
+                begun before.
+
+        Returns:
+            Arrays, under names without the experiment's own, and facts about how they came about:
+            JSON, with `seconds` by what took them and, if there are any, `warnings`.
+
+        Raises:
+            StudyError: it cannot be done; the message says why and what would help.
+        """

@@ -1,0 +1,7 @@
+"""The list of the experiments, in the order of their sections in the report."""
+
+from __future__ import annotations
+
+from synkern.study.experiments.experiment import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = ()
