@@ -26,16 +26,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import synkern._checks as check
-from synkern.analysis.profile import layer_means, layers_checked
+from synkern.analysis.profile import Axis
 from synkern.analysis.scores import tied_rank
 
 Floats = NDArray[np.float64]
 
 NORMALISATIONS = ("node_quantile", "layer_rank", "minmax")
 """How the ranks of a layer's nodes become one number; see the module. The first is the default."""
-
-AS_IN_FIGURE = {"layer_rank": "Fig. 2c", "minmax": "Fig. 3a"}
-"""The figure of arXiv:2601.06851 that shows profiles so."""
 
 
 def normalised(scores: ArrayLike, layers: ArrayLike) -> dict[str, Floats]:
@@ -57,21 +54,16 @@ def normalised(scores: ArrayLike, layers: ArrayLike) -> dict[str, Floats]:
     values = np.asarray(scores, np.float64)
     if values.ndim == 0:
         raise ValueError("scores is a single number; give one for each node, (..., nodes)")
-    place, unique = layers_checked(layers, values.shape[-1])
-    rank = tied_rank(values)
+    axis = Axis.of(layers, values.shape[-1])
+    rank = np.asarray(tied_rank(values), np.float64)
     # Means of ranks, which are halves of whole numbers: sums are exact, and equal layers stay so.
-    means = layer_means(rank, place, len(unique))
+    means = axis.means(rank)
     count = np.isfinite(rank).sum(-1, keepdims=True)
-    return of_means((means - 1) / _not_zero(count - 1.0))
-
-
-def of_means(means: Floats) -> dict[str, Floats]:
-    """Profiles under each of `NORMALISATIONS` of the layers' mean quantiles, (..., layers)."""
     finite = np.isfinite(means)
     low = np.where(finite, means, np.inf).min(-1, keepdims=True)
     high = np.where(finite, means, -np.inf).max(-1, keepdims=True)
     return {
-        "node_quantile": means,
+        "node_quantile": np.asarray((means - 1) / _not_zero(count - 1.0), np.float64),
         "layer_rank": ranked_layers(means),
         "minmax": np.asarray((means - low) / _not_zero(high - low), np.float64),
     }
@@ -81,12 +73,6 @@ def ranked_layers(profile: Floats) -> Floats:
     """`layer_rank` of a profile (..., layers) that has the layers in the same order."""
     count = np.isfinite(profile).sum(-1, keepdims=True)
     return np.asarray((tied_rank(profile) - 1) / _not_zero(count - 1.0), np.float64)
-
-
-def relative_depth(layers: ArrayLike) -> Floats:
-    """Relative depth (layers,) of layer indices in rising order: 0 the first, 1 the last."""
-    index = np.asarray(layers, np.float64)
-    return np.asarray((index - index[0]) / (index[-1] - index[0]), np.float64)
 
 
 def on_grid(profiles: Floats, depth: Floats, points: int) -> Floats:

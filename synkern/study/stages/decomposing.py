@@ -143,6 +143,11 @@ def analyse(
     }
 
 
+def averages_of(settings: Settings, recorded: NDArray[Any], weights: str) -> analysis.Averages:
+    """Decompose all pairs of a recording as `analyse` does: what profiles and draws are made of."""
+    return (_averaged if settings.averaged else _kept)(settings, recorded, weights).averages
+
+
 def _kept(settings: Settings, recorded: NDArray[Any], weights: str) -> _Decomposed:
     """All pairs as matrices, of every trial or of all together."""
     series = prepared(settings, recorded)
