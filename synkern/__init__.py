@@ -44,12 +44,14 @@ if TYPE_CHECKING:
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
+    from synkern.study import Comparison, compare
 
 __version__ = VERSION
 
 __all__ = [
     "ATOMS",
     "RANKINGS",
+    "Comparison",
     "LaggedMoments",
     "Node",
     "NodeMeans",
@@ -58,6 +60,7 @@ __all__ = [
     "PhiIDResult",
     "Recording",
     "calc_PhiID",
+    "compare",
     "lagged_pairs",
     "limit_threads",
     "long_name",
@@ -77,6 +80,7 @@ __all__ = [
 # torch is loaded, and nobody should wait for what is not asked for.
 _HOMES = {
     "ATOMS": "kernels",
+    "Comparison": "study",
     "LaggedMoments": "decomposition",
     "Node": "models",
     "NodeMeans": "decomposition",
@@ -86,6 +90,7 @@ _HOMES = {
     "RANKINGS": "analysis",
     "Recording": "recording",
     "calc_PhiID": "decomposition",
+    "compare": "study",
     "lagged_pairs": "decomposition",
     "limit_threads": "kernels",
     "long_name": "kernels",

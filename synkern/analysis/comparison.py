@@ -29,12 +29,14 @@ its prompts, mean over random halves. No similarity to another model can be expe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from synkern.analysis import parabola
 from synkern.analysis.averages import Averages
 from synkern.analysis.normalisation import (
     NORMALISATIONS,
@@ -75,6 +77,7 @@ class DepthProfile:
             there are no single prompts, as of a published profile. NaN for a layer without a score
             in a draw.
         halves: by normalisation, (splits, 2, layers), of random halves of the prompts; likewise.
+        read: whether it was read off a figure.
     """
 
     name: str
@@ -83,6 +86,7 @@ class DepthProfile:
     values: Mapping[str, Floats]
     draws: Mapping[str, Floats]
     halves: Mapping[str, Floats]
+    read: bool = False
 
     def __repr__(self) -> str:
         """One line: name, size, normalisations."""
@@ -99,6 +103,26 @@ class DepthProfile:
             ValueError: a normalisation that it does not have, or too few points.
         """
         return on_grid(self._under(normalisation), self.depth, points)
+
+    def bend(
+        self, normalisation: str, confidence: float = 0.95
+    ) -> tuple[float, tuple[float, float]]:
+        """Quadratic term of the profile, and the ends of its interval over prompts.
+
+        As in `synkern.analysis.profile`: the mean of the fitted parabola's ends minus its middle.
+        The interval is NaN where there are no draws.
+
+        Raises:
+            ValueError: a normalisation that it does not have.
+        """
+        _, _, (term,) = parabola.fitted(self.depth, self._under(normalisation)[None])
+        if normalisation not in self.draws:
+            return float(term), (math.nan, math.nan)
+        drawn = self.draws[normalisation]
+        _, _, terms = parabola.fitted(self.depth, drawn[np.isfinite(drawn).all(1)])
+        tail = 100 * (1 - confidence) / 2
+        low, high = np.percentile(terms, [tail, 100 - tail])
+        return float(term), (float(low), float(high))
 
     def _under(self, normalisation: str) -> Floats:
         check_normalisation(normalisation)
@@ -142,7 +166,7 @@ def profile_as_read(name: str, values: ArrayLike, normalisation: str) -> DepthPr
     if normalisation != "layer_rank":
         known["layer_rank"] = ranked_layers(read)
     axis = Axis.of(np.arange(len(read)), len(read))
-    return _complete(name, axis, known)
+    return replace(_complete(name, axis, known), read=True)
 
 
 def drawn_profiles(

@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
+    from synkern.study.comparison.comparing import compare
+    from synkern.study.comparison.options import CompareOptions
+    from synkern.study.comparison.published_profiles import published_profiles
+    from synkern.study.comparison.result import Comparison
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
     from synkern.study.experiments.carrying import Outcome
     from synkern.study.experiments.commands import COMMANDS
@@ -15,12 +19,16 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMANDS",
     "ArgumentError",
+    "CompareOptions",
+    "Comparison",
     "MissingPackageError",
     "Outcome",
     "Study",
     "StudyError",
     "StudyOptions",
     "add_arguments",
+    "compare",
+    "published_profiles",
     "run_study",
 ]
 
@@ -31,12 +39,16 @@ if not TYPE_CHECKING:
         {
             "ArgumentError": "errors",
             "COMMANDS": "experiments.commands",
+            "CompareOptions": "comparison.options",
+            "Comparison": "comparison.result",
             "MissingPackageError": "errors",
             "Outcome": "experiments.carrying",
             "Study": "run",
             "StudyError": "errors",
             "StudyOptions": "settings",
             "add_arguments": "options",
+            "compare": "comparison.comparing",
+            "published_profiles": "comparison.published_profiles",
             "run_study": "run",
         },
     )

@@ -1,0 +1,51 @@
+"""What differs between the members of a comparison beside their models, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synkern.study.comparison.member import Member
+
+# What follows from a difference, for a reader who does not know.
+_SO = {
+    "weights": "random weights are a control, not a model",
+    "nodes": "these are units of different kinds on one axis over depth",
+    "signal": "what is read of a node is not the same",
+    "estimator": "synergy was estimated in different ways, which need not agree on one model either",
+    "redundancy": "redundancy, and with it synergy, was defined in different ways",
+    "lag": "synergy was asked for over different times",
+    "prompts combined": "prompts were averaged in one and pooled in another",
+    "preparation": "series were prepared differently, which changes persistence and so synergy",
+    "prompts": "a difference of profiles may be one of prompts",
+    "answer": "estimates from fewer tokens are higher and less sure",
+    "template": "a model inside its template answers, one without it goes on writing",
+    "dtype": "rounding differs, and may lead to other texts",
+    "synkern": "versions may have computed differently",
+}
+
+
+def differences(members: Sequence[Member]) -> list[str]:
+    """Return a sentence for everything in which members are known to differ.
+
+    What is not known of a published profile differs from nothing.
+    """
+    found = []
+    for what, so in _SO.items():
+        by_value: dict[str, list[str]] = {}
+        for member in members:
+            value = member.about[what]
+            if value is not None:
+                by_value.setdefault(value, []).append(member.name)
+        if len(by_value) > 1:
+            said = "; ".join(f"{value} ({', '.join(of)})" for value, of in by_value.items())
+            found.append(f"{what}: {said}. So {so}.")
+    return found
+
+
+def unknown(members: Sequence[Member]) -> list[str]:
+    """Return a sentence for each member of which something is not known."""
+    return [
+        f"{member.name}: not published: {', '.join(missing)}"
+        for member in members
+        if (missing := [what for what, value in member.about.items() if value is None])
+    ]
