@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from synkern.study.comparison.member import Member
 
@@ -11,7 +11,7 @@ _SO = {
     "weights": "random weights are a control, not a model",
     "nodes": "these are units of different kinds on one axis over depth",
     "signal": "what is read of a node is not the same",
-    "estimator": "synergy was estimated in different ways, which need not agree on one model either",
+    "estimator": "synergy was estimated in ways that need not agree on one model either",
     "redundancy": "redundancy, and with it synergy, was defined in different ways",
     "lag": "synergy was asked for over different times",
     "prompts combined": "prompts were averaged in one and pooled in another",
@@ -22,6 +22,8 @@ _SO = {
     "dtype": "rounding differs, and may lead to other texts",
     "synkern": "versions may have computed differently",
 }
+# More members than this are not listed by name.
+_CROWD = 2
 
 
 def differences(members: Sequence[Member]) -> list[str]:
@@ -37,9 +39,16 @@ def differences(members: Sequence[Member]) -> list[str]:
             if value is not None:
                 by_value.setdefault(value, []).append(member.name)
         if len(by_value) > 1:
-            said = "; ".join(f"{value} ({', '.join(of)})" for value, of in by_value.items())
-            found.append(f"{what}: {said}. So {so}.")
+            found.append(f"{what}: {_said(by_value)}. So {so}.")
     return found
+
+
+def _said(by_value: Mapping[str, Sequence[str]]) -> str:
+    """Who has which value; of a crowd, that it is the rest."""
+    crowd, of_crowd = max(by_value.items(), key=lambda item: len(item[1]))
+    rest = len(of_crowd) > _CROWD
+    few = [f"{v} ({', '.join(of)})" for v, of in by_value.items() if not (rest and v == crowd)]
+    return "; ".join([*few, f"{crowd} (all others)"] if rest else few)
 
 
 def unknown(members: Sequence[Member]) -> list[str]:

@@ -90,19 +90,19 @@ def _curve(axes: Any, profile: DepthProfile, normalisation: str, place: int, poi
         "color": _COLOURS[place % len(_COLOURS)],
         "marker": _MARKS[place // len(_COLOURS) % len(_MARKS)],
         "linestyle": "--" if profile.read else "-",
+        "linewidth": 1.0 if profile.read else 1.5,
     }
     if drawn:
         rows = on_grid(profile.draws[normalisation], profile.depth, points)
         rows = rows[np.isfinite(rows).all(1)]
         low, high = np.percentile(rows, [2.5, 97.5], axis=0)
         grid = np.linspace(0, 1, points)
-        axes.fill_between(grid, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(grid, low, high, color=style["color"], alpha=0.12, linewidth=0)
     axes.plot(
         profile.depth,
         profile.values[normalisation],
         label=profile.name,
         markersize=3,
-        linewidth=1.4,
         **style,
     )
 
@@ -120,8 +120,10 @@ def _matrix(axes: Any, similarity: Similarity | None) -> None:
     axes.figure.colorbar(image, ax=axes, shrink=0.85, label="Spearman")
     axes.set_xticks(range(size), labels=[str(place + 1) for place in range(size)])
     axes.set_yticks(range(size), labels=[str(place + 1) for place in range(size)])
-    axes.set_title(f"similarity, {similarity.normalisation}; p below, reliability on the diagonal")
-    if size > _MOST_NUMBERS:
+    numbered = size <= _MOST_NUMBERS
+    below = "p below, " if numbered else ""
+    axes.set_title(f"similarity, {similarity.normalisation}; {below}reliability on the diagonal")
+    if not numbered:
         return
     for row in range(size):
         for column in range(size):

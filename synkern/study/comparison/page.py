@@ -13,6 +13,7 @@ import jinja2
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import DepthProfile, Similarity
 from synkern.analysis.normalisation import NORMALISATIONS
 from synkern.study.comparison.figures import comparison_figure
@@ -99,7 +100,7 @@ def _section(one: ByRanking, compared: Comparison, figure: str) -> dict[str, Any
     }
 
 
-def _test(profile: DepthProfile, one: ByRanking, test: Any) -> dict[str, str]:
+def _test(profile: DepthProfile, one: ByRanking, test: LayerProfile | None) -> dict[str, str]:
     bend, ends = profile.bend(one.normalisation)
     peak = profile.depth[profile.values[one.normalisation].argmax()]
     row = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import (
     SPLITS,
     DepthProfile,
@@ -23,7 +24,9 @@ from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.options import ExperimentOptions
 from synkern.study.folder import StudyFolder
 from synkern.study.models import Models
+from synkern.study.numerals import percent
 from synkern.study.plan import duration
+from synkern.study.report.findings import FEW_PROMPTS
 from synkern.study.settings import CONTROL, TRAINED
 from synkern.study.stage import Sources, step_name
 from synkern.study.stages import profiles_from
@@ -76,7 +79,6 @@ def _member(study: FinishedStudy, weights: str, name: str, options: CompareOptio
     sources = Sources(settings, Models(settings), study.arrays)
     layer = sources.of(weights)["layer"]
     tests = {r: p for r, p in profiles_from(sources.of(weights)).items() if r not in MEANS}
-    analysed = study.steps[step_name("analysis", weights)]
     notes: list[str] = []
     try:
         profiles = {r: profile_of_scores(name, p.scores, layer) for r, p in tests.items()}
@@ -88,7 +90,7 @@ def _member(study: FinishedStudy, weights: str, name: str, options: CompareOptio
         raise ArgumentError(f"the study in {str(study.path)!r} cannot be compared: {error}") from (
             error
         )
-    notes += [f"{name}: {warning}" for warning in analysed["warnings"]]
+    notes += _missing(name, tests[PUBLISHED])
     return Member(
         name=name,
         model=settings.model,
@@ -140,6 +142,20 @@ def _differing(again: DepthProfile, stored: DepthProfile) -> list[str]:
         f"{apart:.2g} of the nodes, so intervals are about slightly other numbers; the study may "
         "have been made with another version of synkern or another backend"
     ]
+
+
+def _missing(name: str, test: LayerProfile) -> list[str]:
+    """A note on what has no value, and on prompts too few for intervals."""
+    notes = []
+    if test.missing_share > 0:
+        notes.append(
+            f"{name}: {percent(test.missing_share)} of what was decomposed has no value and enters "
+            "no average"
+            + ("" if test.complete else ", so much that its profile is one of the rest")
+        )
+    if test.trials < FEW_PROMPTS:
+        notes.append(f"{name}: only {test.trials} prompts, so that intervals are too narrow")
+    return notes
 
 
 def _about(study: FinishedStudy, weights: str) -> dict[str, str | None]:

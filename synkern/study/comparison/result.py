@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import DepthProfile, Similarity, similarities
 from synkern.analysis.normalisation import NORMALISATIONS
 from synkern.analysis.scores import RANKINGS
@@ -20,6 +21,9 @@ from synkern.study.report import called
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Of more profiles, pairs are shown as a table instead of by line.
+_LISTED = 4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -188,10 +192,15 @@ def _lines(compared: ByRanking, members: Sequence[Member]) -> list[str]:
         between = "" if math.isnan(ends[0]) else f" {interval(ends)}"
         lines.append(
             f"  {profile.name}: {len(profile.layers)} layers, "
-            f"{number(bend, 2, signed=True)}{between}, {said}"
+            f"{number(bend, 2, signed=True)}{between}, {said}{_reliability(similarity, profile)}"
         )
     if similarity is None:
         return lines
+    if len(similarity.names) > _LISTED:
+        head = (
+            "  Spearman above the diagonal, p against profiles as smooth below, reliability on it:"
+        )
+        return [*lines, head, *(f"  {line}" for line in table(similarity))]
     lines.append("  Spearman of two profiles [95 % over prompts], p against profiles as smooth:")
     for a, b in combinations(range(len(similarity.names)), 2):
         ends = similarity.lower[a, b], similarity.upper[a, b]
@@ -204,7 +213,14 @@ def _lines(compared: ByRanking, members: Sequence[Member]) -> list[str]:
     return lines
 
 
-def verdict(test: Any) -> str:
+def _reliability(similarity: Similarity | None, profile: DepthProfile) -> str:
+    if similarity is None or not profile.halves:
+        return ""
+    own = similarity.reliability[similarity.names.index(profile.name)]
+    return f", split-half reliability {number(float(own), 2)}"
+
+
+def verdict(test: LayerProfile) -> str:
     """What the study's own test of an inverted U says."""
     if not test.complete:
         return "incomplete"
@@ -214,19 +230,19 @@ def verdict(test: Any) -> str:
 def _as_json(compared: ByRanking) -> dict[str, Any]:
     return {
         "normalisation": compared.normalisation,
-        "profiles": {
-            profile.name: {
-                "layers": profile.layers.tolist(),
-                "depth": [rounded(v) for v in profile.depth],
-                **{n: [rounded(v) for v in row] for n, row in profile.values.items()},
-                "quadratic_term": rounded(profile.bend(compared.normalisation)[0]),
-                "quadratic_term_interval": [
-                    rounded(e) for e in profile.bend(compared.normalisation)[1]
-                ],
-            }
-            for profile in compared.profiles
-        },
+        "profiles": {p.name: _of_profile(p, compared.normalisation) for p in compared.profiles},
         "similarities": {n: _numbers(one) for n, one in compared.similarities.items()},
+    }
+
+
+def _of_profile(profile: DepthProfile, normalisation: str) -> dict[str, Any]:
+    bend, ends = profile.bend(normalisation)
+    return {
+        "layers": profile.layers.tolist(),
+        "depth": [rounded(value) for value in profile.depth],
+        **{name: [rounded(value) for value in row] for name, row in profile.values.items()},
+        "quadratic_term": rounded(bend),
+        "quadratic_term_interval": [rounded(end) for end in ends],
     }
 
 
