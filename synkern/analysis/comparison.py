@@ -60,8 +60,9 @@ FEWEST_SURROGATES = 19
 """With fewer, p <= 0.05 would hang on one of them."""
 
 _CHUNK_BYTES = 400 * 2**20
-# Correlations that differ by rounding count as equal.
-_ROUNDING = 1e-12
+# Correlations that differ by rounding count as equal, and so do points of a profile: lines between
+# layers may cross one value.
+_ROUNDING, _DECIMALS = 1e-12, 12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -397,7 +398,7 @@ def _standardised(profiles: Floats) -> Floats:
 
     NaN for a profile that has a NaN, or that does not vary.
     """
-    ranks = tied_rank(profiles)
+    ranks = tied_rank(np.round(profiles, _DECIMALS))
     centred = ranks - ranks.mean(-1, keepdims=True)
     length = np.sqrt((centred**2).sum(-1, keepdims=True))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -56,7 +56,8 @@ def compare(options: CompareOptions) -> Comparison:
         members=tuple(members),
         rankings={one.ranking: one for one in _by_ranking(members, options)},
         differences=tuple(differences(members)),
-        notes=(*(note for member in members for note in member.notes), *unknown(members)),
+        unknown=tuple(unknown(members)),
+        notes=tuple(note for member in members for note in member.notes),
         options=options,
     )
     if options.out is None:

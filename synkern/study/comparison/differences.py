@@ -20,7 +20,7 @@ _SO = {
     "answer": "estimates from fewer tokens are higher and less sure",
     "template": "a model inside its template answers, one without it goes on writing",
     "dtype": "rounding differs, and may lead to other texts",
-    "synkern": "versions may have computed differently",
+    "computed by": "details that no option names may differ",
 }
 # More members than this are not listed by name.
 _CROWD = 2
@@ -52,9 +52,20 @@ def _said(by_value: Mapping[str, Sequence[str]]) -> str:
 
 
 def unknown(members: Sequence[Member]) -> list[str]:
-    """Return a sentence for each member of which something is not known."""
-    return [
-        f"{member.name}: not published: {', '.join(missing)}"
-        for member in members
-        if (missing := [what for what, value in member.about.items() if value is None])
-    ]
+    """Return a sentence for everything that is not known of some members."""
+    by_what: dict[str, list[str]] = {}
+    for member in members:
+        for what, value in member.about.items():
+            if value is None:
+                by_what.setdefault(what, []).append(member.name)
+    return [f"{what}: not published of {', '.join(names)}" for what, names in by_what.items()]
+
+
+def shared(members: Sequence[Member]) -> dict[str, str]:
+    """Return what is known of all members and the same in them."""
+    first = members[0].about
+    return {
+        what: value
+        for what, value in first.items()
+        if value is not None and all(member.about[what] == value for member in members)
+    }

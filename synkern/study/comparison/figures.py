@@ -29,6 +29,8 @@ _ON_AXIS = {
 _AS_PUBLISHED = {"layer_rank": " (as Fig. 2c)", "minmax": " (as Fig. 3a)"}
 # Matrices of more are coloured without numbers.
 _MOST_NUMBERS = 8
+# Numbers of more are smaller.
+_FEW = 5
 
 
 def comparison_figure(compared: ByRanking, points: int) -> Figure:
@@ -130,13 +132,14 @@ def _matrix(axes: Any, similarity: Similarity | None) -> None:
             value = shown[row, column]
             if not math.isfinite(value):
                 continue
-            text = number(value, 2) if row <= column else f"p {similarity.p[row, column]:.3f}"
+            text = number(value, 2) if row <= column else f"{similarity.p[row, column]:.3f}"
             axes.text(
                 column,
                 row,
                 f"({text})" if row == column else text,
                 ha="center",
                 va="center",
-                fontsize=8,
+                fontsize=8 if size <= _FEW else 7,
+                style="italic" if row > column else "normal",
                 color="white" if abs(value) > 0.6 else "black",
             )

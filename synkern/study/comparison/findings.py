@@ -61,6 +61,6 @@ def _not_shown(compared: Comparison) -> str:
     )
     return (
         f"Not shown: {owed}that profiles mean the same where they look the same (two humps in the "
-        "middle agree easily); or that other prompts of another kind would give the same, as "
-        "intervals are over prompts like these."
+        "middle agree easily); or that prompts of another kind would give the same, as intervals "
+        "are over prompts like these."
     )

@@ -18,7 +18,7 @@ class Member:
         model: as it was given to its study, or as it was published.
         source: the folder of the study, or the publication and how exactly it could be read.
         layers: how many have nodes.
-        nodes: how many there are; None where it was not published.
+        nodes: how many there are.
         about: what may differ between members, by what it is called; None where it is not known.
         profiles: by ranking.
         tests: by ranking, the profile as the study itself has it, with its test of an inverted U;
@@ -30,7 +30,7 @@ class Member:
     model: str
     source: str
     layers: int
-    nodes: int | None
+    nodes: int
     about: Mapping[str, str | None]
     profiles: Mapping[str, DepthProfile]
     tests: Mapping[str, LayerProfile]

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import DepthProfile, Similarity
 from synkern.analysis.normalisation import NORMALISATIONS
+from synkern.study.comparison.differences import shared
 from synkern.study.comparison.figures import comparison_figure
 from synkern.study.comparison.findings import findings_of
 from synkern.study.comparison.member import Member
@@ -56,9 +57,11 @@ def write_page(compared: Comparison, out: Path) -> Path:
         names=compared.names,
         findings=findings_of(compared),
         members=compared.members,
-        about=_about(compared.members),
+        differing=_differing(compared.members),
+        shared=shared(compared.members),
         rankings=[_section(one, compared, figures[r]) for r, one in compared.rankings.items()],
         differences=compared.differences,
+        unknown=compared.unknown,
         notes=compared.notes,
         options=compared.options,
         normalisations=NORMALISATIONS,
@@ -70,15 +73,9 @@ def write_page(compared: Comparison, out: Path) -> Path:
     return out / PAGE
 
 
-def _about(members: tuple[Member, ...]) -> list[dict[str, Any]]:
-    """Rows of what may differ: the values of all members, and whether they do."""
-    rows = []
-    for what in members[0].about:
-        values = [member.about[what] for member in members]
-        differs = len({value for value in values if value is not None}) > 1
-        shown = ["not published" if value is None else value for value in values]
-        rows.append({"what": what, "values": shown, "differs": differs})
-    return rows
+def _differing(members: tuple[Member, ...]) -> list[str]:
+    """What is not known to be the same in all."""
+    return [what for what in members[0].about if what not in shared(members)]
 
 
 def _section(one: ByRanking, compared: Comparison, figure: str) -> dict[str, Any]:

@@ -62,14 +62,14 @@ def _member(name: str, row: Mapping[str, Any], told: Mapping[str, Any]) -> Membe
         "answer": "100 tokens",
         "template": row["template"],
         "dtype": None,
-        "synkern": None,
+        "computed by": "the authors' code",
     }
     return Member(
         name=label,
         model=row["model"],
         source=f"{told['source']}; {told['error']}",
         layers=len(row["values"]),
-        nodes=None,
+        nodes=row["count"],
         about=about,
         profiles={told["ranking"]: profile},
         tests={},

@@ -175,5 +175,5 @@ def _about(study: FinishedStudy, weights: str) -> dict[str, str | None]:
         "answer": f"{used.new_tokens} tokens",
         "template": "none" if recorded["chat_template"] is None else "chat template",
         "dtype": used.dtype,
-        "synkern": str(recorded["environment"]["synkern"]),
+        "computed by": f"synkern {recorded['environment']['synkern']}",
     }

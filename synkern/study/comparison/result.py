@@ -80,6 +80,7 @@ class Comparison:
         members: what is compared, in order: `name`, `about`, `profiles`, `tests` and more of each.
         rankings: by ranking, first `mean_difference`, the one that published figures show.
         differences: in what the members differ beside their models, a sentence each.
+        unknown: in what members may differ as well, since it was not published.
         notes: what else a reader has to know.
         options: as they were used.
         report: the HTML page that was written, None if none was.
@@ -88,6 +89,7 @@ class Comparison:
     members: tuple[Member, ...]
     rankings: Mapping[str, ByRanking]
     differences: tuple[str, ...]
+    unknown: tuple[str, ...]
     notes: tuple[str, ...]
     options: CompareOptions
     report: Path | None = None
@@ -133,7 +135,8 @@ class Comparison:
         for compared in self.rankings.values():
             lines += _lines(compared, self.members)
         lines += [f"differing: {said}" for said in self.differences]
-        return [*lines, *self.notes]
+        lines += [f"unknown: {said}" for said in self.unknown]
+        return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def as_json(self) -> dict[str, Any]:
         """Return all numbers as JSON can hold them; what is not finite is null."""
@@ -156,6 +159,7 @@ class Comparison:
                 for m in self.members
             ],
             "differences": list(self.differences),
+            "unknown": list(self.unknown),
             "notes": list(self.notes),
             "rankings": {name: _as_json(one) for name, one in self.rankings.items()},
         }
