@@ -5,6 +5,7 @@ scaling              time and memory against size; threads             results/s
 neurons              means by node of 46,080 nodes, all their pairs    results/neurons.json
 study                the recorder's overhead; stages of a study        results/study.json
 recording            the recorder's overhead by kind of node           results/recording.json
+ablation             a point of an ablation curve over a bare pass     results/ablation.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
@@ -135,6 +136,21 @@ def recording(options: argparse.Namespace) -> int:
     return 0
 
 
+def ablation(options: argparse.Namespace) -> int:
+    """Measure what a point of an ablation curve costs over a bare forward pass, and save."""
+    from bench.suites import ablation as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found = suite.measure(options.rounds, _say())
+    run.tables = {"ablation": found}
+    run.save(options.out or RESULTS / "ablation.json")
+    for bare, over in found["over"].items():
+        for name, row in over.items():
+            low, high = row["interval"]
+            print(f"{name}: {row['overhead']:+.1%} of {bare} ({low:+.1%} to {high:+.1%})")
+    return int(found["over"][suite.ALL_LOGITS][suite.SOME_OUT]["overhead"] > 0.15)
+
+
 def busy(options: argparse.Namespace) -> int:
     """Measure a study on a quiet machine and on a busy one, and save."""
     from bench.harness import busy as suite  # noqa: PLC0415
@@ -168,6 +184,7 @@ def smoke(options: argparse.Namespace) -> int:
     del options
     from bench.harness import compare as comparison  # noqa: PLC0415
     from bench.page import report as page  # noqa: PLC0415
+    from bench.suites import ablation as points  # noqa: PLC0415
     from bench.suites import accuracy as errors  # noqa: PLC0415
     from bench.suites import neurons as many  # noqa: PLC0415
     from bench.suites import recording as along  # noqa: PLC0415
@@ -197,6 +214,7 @@ def smoke(options: argparse.Namespace) -> int:
             "neurons": many.measure(say, shape=(2, 60, 1200)),
             "recording": along.heads(1, say, tokens=5),
             "recording by kind": along.kinds(1, say, tokens=5),
+            "ablation": points.measure(1, say, texts=2, tokens=5),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }
         run.save(Path(folder) / "tables.json")
@@ -243,6 +261,10 @@ def main() -> int:
     one.add_argument("--rounds", type=int, default=12, help="of generation, in turns")
     one.set_defaults(run=recording)
 
+    one = commands.add_parser("ablation", help=ablation.__doc__)
+    one.add_argument("--rounds", type=int, default=12, help="of all of it, in turns")
+    one.set_defaults(run=ablation)
+
     one = commands.add_parser("busy", help=busy.__doc__)
     one.add_argument("--loops", type=int, default=2, help="processes that never rest")
     one.add_argument("--spinning", action="store_true", help="let waiting threads spin")
@@ -265,7 +287,7 @@ def main() -> int:
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
-    for name in ("accuracy", "scaling", "neurons", "study", "recording", "busy"):
+    for name in ("accuracy", "scaling", "neurons", "study", "recording", "ablation", "busy"):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     return int(options.run(options))

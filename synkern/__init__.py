@@ -7,6 +7,8 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
+`ablate` takes nodes of a language model out; `ablation_curve` measures what that does to it, for
+more and more nodes in the order of a ranking and of its controls.
 `synkern.tasks` makes tasks for language models, and scores how well they do.
 """
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         phiid_nodes,
         stack_trials,
     )
+    from synkern.interventions import AblationCurve, ablate, ablation_curve
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
@@ -51,6 +54,7 @@ __version__ = VERSION
 __all__ = [
     "ATOMS",
     "RANKINGS",
+    "AblationCurve",
     "Comparison",
     "LaggedMoments",
     "Node",
@@ -59,6 +63,8 @@ __all__ = [
     "NullTest",
     "PhiIDResult",
     "Recording",
+    "ablate",
+    "ablation_curve",
     "calc_PhiID",
     "compare",
     "lagged_pairs",
@@ -80,6 +86,7 @@ __all__ = [
 # torch is loaded, and nobody should wait for what is not asked for.
 _HOMES = {
     "ATOMS": "kernels",
+    "AblationCurve": "interventions",
     "Comparison": "study",
     "LaggedMoments": "decomposition",
     "Node": "models",
@@ -89,6 +96,8 @@ _HOMES = {
     "PhiIDResult": "decomposition",
     "RANKINGS": "analysis",
     "Recording": "recording",
+    "ablate": "interventions",
+    "ablation_curve": "interventions",
     "calc_PhiID": "decomposition",
     "compare": "study",
     "lagged_pairs": "decomposition",
@@ -105,7 +114,15 @@ _HOMES = {
     "replay": "recording",
     "stack_trials": "decomposition",
 }
-_SHOWN = ("analysis", "decomposition", "models", "recording", "study", "tasks")
+_SHOWN = (
+    "analysis",
+    "decomposition",
+    "interventions",
+    "models",
+    "recording",
+    "study",
+    "tasks",
+)
 _FOLDERS = {name: name for name in _SHOWN}
 
 
@@ -163,6 +180,8 @@ moved(
 
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = face(__name__, _HOMES, _FOLDERS, of_torch=("models", "recording"))
+    __getattr__, __dir__ = face(
+        __name__, _HOMES, _FOLDERS, of_torch=("interventions", "models", "recording")
+    )
     # `from synkern import *` takes what there is, as `help` and completion do.
     __all__ = [name for name in __all__ if name in {*__dir__()}]

@@ -8,3 +8,7 @@ Null = Literal["cross_trial", "row_shift", "circular", "block", "phase"]
 """How surrogates of a null test are drawn, by its name in `surrogates.NULLS`."""
 
 NULL_NAMES: tuple[Null, ...] = get_args(Null)
+
+RANKING_NAMES = ("mean_difference", "rank_difference", "balance")
+"""The rankings of `scores.RANKINGS`, which says what they are; the first is that of the published
+figures."""

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import like, to_numpy
+from synkern.analysis.options import RANKING_NAMES
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.result import PhiIDResult
 
 Floats = npt.NDArray[np.floating[Any]]
 
-RANKINGS = ("mean_difference", "rank_difference", "balance")
+RANKINGS = RANKING_NAMES
 """Three ways in use to say how synergistic a node is; they differ (Spearman 0.25 between two of
 them), so a result names the one it used.
 
@@ -30,7 +31,7 @@ a replication of it.
 OF_MEANS = RANKINGS[:2]
 """The rankings that are made of each node's mean synergy and mean redundancy alone."""
 
-PUBLISHED = "mean_difference"
+PUBLISHED = RANKINGS[0]
 """The ranking that the published figures of arXiv:2601.06851 show: what "as published" is here."""
 
 

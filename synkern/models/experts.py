@@ -88,7 +88,7 @@ class ExpertsSite(Site):
             )
         # Reductions in at least float32: bfloat16 norms would take a few dozen values.
         tokens = values.detach().reshape(-1, values.shape[-1])
-        gates, took_part = self._gates(tokens)
+        gates, took_part = self.gates(tokens)
         wanted = torch.ones_like(took_part) if self.signal == "dense" else took_part
         norms = self._norms(tokens[:, : self.width], wanted)
         if self.signal == "weighted":
@@ -98,7 +98,7 @@ class ExpertsSite(Site):
     def routed(self, values: Tensor) -> Tensor:
         """Which experts the router chose, and gave a weight other than 0: bool (..., count)."""
         tokens = values.detach().reshape(-1, values.shape[-1])
-        return self._gates(tokens)[1].reshape(*values.shape[:-1], self.count)
+        return self.gates(tokens)[1].reshape(*values.shape[:-1], self.count)
 
     def write(self, values: Tensor, nodes: Sequence[int], with_: With) -> Tensor:
         """The values with other routing weights of some experts, where they were chosen.
@@ -188,8 +188,8 @@ class ExpertsSite(Site):
         indices, weights = values[..., -2 * self.choices :].split(self.choices, -1)
         return indices.long(), weights
 
-    def _gates(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Routing weights (N, count), 0 where not chosen, and where an expert took part."""
+    def gates(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Of values (N, ...) routing weights (N, count), 0 where not chosen, and who took part."""
         indices, weights = self._split(tokens)
         # A column more: of experts that lie on several devices, those elsewhere have that index.
         gates = tokens.new_zeros(len(tokens), self.count + 1)

@@ -57,7 +57,7 @@ class SharedSite(VectorSite):
         """Add `change(values)` in every call: see `Site.edit`.
 
         Where there is a gate, the module returns the change divided by it; where that is 0, nothing
-        can be put in place.
+        can be put in place. What is left as it was stays so bit for bit.
         """
         shape: list[torch.Size] = []
 
@@ -69,7 +69,9 @@ class SharedSite(VectorSite):
             if new is values:
                 return None
             new = new.reshape(output.shape)
-            return new if gate is None else torch.where(gate == 0, output, new / gate)
+            # What is left as it was stays so bit for bit, which a product that is divided does not.
+            kept = new == added if gate is None else (new == added) | (gate == 0)
+            return torch.where(kept, output, new if gate is None else new / gate)
 
         hook = self.module.register_forward_hook(outside_graphs(returned))
         return Handles(self.texts.follow(shape), hook)

@@ -399,3 +399,12 @@ def soft_prompt(model: nn.Module) -> str | None:
                 kind = config.peft_type
                 return str(getattr(kind, "value", kind))
     return None
+
+
+def is_split_over_devices(model: nn.Module) -> bool:
+    """Whether single layers are split over devices, so that a module sees some of its nodes only.
+
+    What places whole layers, or gathers a layer before it runs (as FSDP does), splits none.
+    """
+    plans = (model, getattr(getattr(model, "config", None), "distributed_config", None))
+    return any((getattr(p, name, None) or 1) > 1 for p in plans for name in ("tp_size", "ep_size"))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from synkern.recording.recorder import record
     from synkern.recording.recording import Recording, RecordingError
     from synkern.recording.replayer import replay
-    from synkern.recording.responses import Responses
+    from synkern.recording.responses import Responses, responses_of
 
 __all__ = [
     "Answers",
@@ -20,6 +20,7 @@ __all__ = [
     "record",
     "record_answers",
     "replay",
+    "responses_of",
 ]
 
 if not TYPE_CHECKING:
@@ -34,5 +35,6 @@ if not TYPE_CHECKING:
             "record": "recorder",
             "record_answers": "answers",
             "replay": "replayer",
+            "responses_of": "responses",
         },
     )

@@ -18,6 +18,7 @@ from synkern.models.upstream import context_length, inputs_device, vocabulary_si
 from synkern.recording.decoding import token_ids, too_long
 from synkern.recording.recorder import record
 from synkern.recording.recording import Recording, RecordingError
+from synkern.recording.responses import Responses
 from synkern.recording.store import opened
 
 
@@ -42,6 +43,7 @@ class Answers:
         tokens: (trials, time) int64, the generated tokens.
         texts: the generated tokens as text, by trial.
         inputs: what the model was given as text, by trial: the prompt inside the chat template.
+        prompts: the tokens of `inputs`, by trial.
         natural_end: (trials,) int64, the step (from 0) at which the model first preferred to end
             its answer; `NEVER` where it did not. What follows was written under protest.
     """
@@ -52,7 +54,13 @@ class Answers:
     tokens: NDArray[np.int64]
     texts: tuple[str, ...]
     inputs: tuple[str, ...]
+    prompts: tuple[tuple[int, ...], ...]
     natural_end: NDArray[np.int64]
+
+    @property
+    def responses(self) -> Responses:
+        """Prompts and answers as tokens."""
+        return Responses(self.prompts, self.tokens.tolist())
 
 
 class _EndSuppressed:
@@ -153,6 +161,7 @@ def record_answers(
         tokens=generated,
         texts=tuple(tokenizer.batch_decode(generated, skip_special_tokens=True)),
         inputs=tuple(inputs),
+        prompts=prompt_tokens(tokenizer, inputs),
         natural_end=np.concatenate([batch.natural_end for batch in batches]),
     )
 
@@ -225,15 +234,10 @@ def prompt_lengths(tokenizer: Any, prompts: Sequence[str]) -> tuple[int, ...]:
     return tuple(map(len, prompt_tokens(tokenizer, inputs)))
 
 
-def prompt_tokens(tokenizer: Any, inputs: Sequence[str]) -> list[list[int]]:
-    """The tokens that a model is given for texts that are inside the chat template already.
-
-    Args:
-        tokenizer: that of the model.
-        inputs: such as `Answers.inputs`.
-    """
+def prompt_tokens(tokenizer: Any, inputs: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """The tokens of each input, which holds the chat template already, as `Answers.inputs` do."""
     encoded = tokenizer(list(inputs), add_special_tokens=_adds_special_tokens(tokenizer))
-    return [list(ids) for ids in encoded["input_ids"]]
+    return tuple(tuple(ids) for ids in encoded["input_ids"])
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:

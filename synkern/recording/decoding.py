@@ -37,8 +37,9 @@ class GenerateCall:
             ValueError: prompts padded on the right, or that are no tensor (texts, tokens).
         """
         names = list(inspect.signature(type(model).generate).parameters)[1:]
-        self._given = dict(zip(names, args, strict=False)) | dict(kwargs)
-        configs = (self._given.get("generation_config"), model.generation_config)
+        self.given = dict(zip(names, args, strict=False)) | dict(kwargs)
+        """The arguments by name."""
+        configs = (self.given.get("generation_config"), model.generation_config)
         self._configs = [config for config in configs if config is not None]
         for name, harmless in upstream.REFUSED_SETTINGS.items():
             value = self._setting(name)
@@ -53,14 +54,14 @@ class GenerateCall:
                 f"generate was called with {upstream.CACHE_KIND}={upstream.PACKING_CACHE!r}: "
                 f"continuous batching packs several sequences into one row. {_REMEDY}"
             )
-        mask = self._given.get(upstream.MASK)
+        mask = self.given.get(upstream.MASK)
         if isinstance(mask, Tensor):
             refuse_right_padding(mask)
         ids = self._first_given("inputs", upstream.INPUT_IDS)
         embeds = self._first_given(upstream.INPUT_EMBEDS)
         for name, texts in ((upstream.INPUT_IDS, ids), (upstream.INPUT_EMBEDS, embeds)):
             refuse_no_texts(name, texts)
-        self._prompt_length = ids.shape[1] if ids is not None else 0 if embeds is not None else 1
+        self.prompt_length = ids.shape[1] if ids is not None else 0 if embeds is not None else 1
         prompt = embeds if ids is None else ids
         prompts = 1 if prompt is None else len(prompt)
         self._refuse_unseen_ends(prompts * (self._setting("num_return_sequences") or 1))
@@ -76,22 +77,18 @@ class GenerateCall:
 
     def _first_given(self, *names: str) -> Any:
         """The first of these arguments that is not None."""
-        values = (self._given.get(name) for name in names)
+        values = (self.given.get(name) for name in names)
         return next((value for value in values if value is not None), None)
 
     def _setting(self, name: str) -> Any:
         """The value that generate will use: its argument, else that of the first configuration."""
-        values = [self._given.get(name), *(getattr(c, name, None) for c in self._configs)]
+        values = [self.given.get(name), *(getattr(c, name, None) for c in self._configs)]
         return next((value for value in values if value is not None), None)
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
         """The ids at which a sequence ends."""
         return token_ids(self._setting("eos_token_id"))
-
-    def new_tokens(self, output: Any) -> int:
-        """The number of tokens that generate appended, from what it returned."""
-        return upstream.generated_sequences(output).shape[1] - self._prompt_length
 
 
 class CallWatch:

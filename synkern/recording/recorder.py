@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, Signals, checked_signals, find_sites, nodes_of
 from synkern.models.sites import Site
+from synkern.models.upstream import forward_arguments, generated_sequences, soft_prompt
 from synkern.models.upstream_torch import forget_compiled, outside_graphs
 from synkern.recording.decoding import (
     CallWatch,
@@ -28,6 +29,7 @@ from synkern.recording.decoding import (
     token_ids,
     warn_of_context,
 )
+from synkern.recording.fed import Prompts, prompts_of
 from synkern.recording.reading import (
     read_steps,
     refuse_not_finite,
@@ -37,6 +39,7 @@ from synkern.recording.reading import (
     warn_of_early_ends,
 )
 from synkern.recording.recording import Recording, RecordingError, Texts
+from synkern.recording.responses import BatchTokens
 from synkern.recording.store import Store, opened, refuse_too_large
 
 # Values held before they are read: few large reductions instead of many small ones, at a memory
@@ -60,6 +63,7 @@ class _Run:
     """The trials of one prompt batch while they grow."""
 
     end_tokens: tuple[int, ...]
+    prompts: Prompts | str
     chunks: list[Tensor] = field(default_factory=list)  # float32 (steps, trials, nodes) each
     routed: list[Tensor] = field(default_factory=list)  # bool, likewise; of some kinds only
     fed: list[Tensor] = field(default_factory=list)  # (trials,) each; of steps 2, 3, ...
@@ -134,6 +138,7 @@ def record(
         stack.enter_context(sole_reader(language_model))
         kept = opened(stack, store)
         recorder = _Recorder(language_model, find_sites(model, tuple(signals), signals), kept)
+        recorder.soft_prompt = soft_prompt(model)
         recording = Recording(recorder.nodes, signals)
         stack.callback(forget_compiled, model)
         forget_compiled(model)
@@ -142,7 +147,7 @@ def record(
         runs = recorder.finish()
         if kept is not None:
             runs = kept.whole(runs)
-    recording.fill(runs)
+    recording.fill(runs, recorder.tokens)
     warn_of_early_ends(runs)
     warn_of_context(language_model, recorder.longest_text)
 
@@ -162,6 +167,12 @@ class _Recorder:
         self._held_steps = 0  # calls of the model since what is held was last read
         self._run: _Run | None = None
         self._finished: list[Texts] = []
+        self.tokens: list[BatchTokens | str] = []
+        """Of each batch, or why they are not known."""
+        self.soft_prompt: str | None = None
+        """The method of an adapter that prepends vectors to every text, if there is one."""
+        self._names = list(forward_arguments(model))
+        self._asked: Mapping[str, Any] = {}  # what generate was given
         self._attached = False
         self._generating = 0  # calls of generate in progress, in whatever thread
         self._returned = threading.Condition()
@@ -213,21 +224,21 @@ class _Recorder:
             self._close_run()
             self._watch.end_text()
             before, usual = len(self._finished), self._end_tokens
-            self._end_tokens = call.end_tokens
+            self._end_tokens, self._asked = call.end_tokens, call.given
             try:
                 output = generate(*args, **kwargs)
             except BaseException:
                 self._abandon_run()
                 raise
             finally:
-                self._end_tokens = usual
+                self._end_tokens, self._asked = usual, {}
                 self._watch.end_text()
             if not self._attached:  # the block was left meanwhile, and that was an error there
                 return output
-            self._close_run(call.new_tokens(output))
+            self._close_run(generated_sequences(output)[:, call.prompt_length :].clone())
             texts = len(self._finished) - before
             if texts != 1:
-                del self._finished[before:]
+                del self._finished[before:], self.tokens[before:]
                 if self._store is not None:
                     self._store.cut(sum(len(texts.lengths) for texts in self._finished))
                 raise RecordingError(
@@ -262,7 +273,8 @@ class _Recorder:
             raise
         if fed is None:
             self._close_run()
-            self._run = _Run(self._end_tokens)
+            read = prompts_of(self._names, args, kwargs, self._asked)
+            self._run = _Run(self._end_tokens, read)
         elif self._run is None:
             raise RecordingError(
                 "a token was fed to a text whose recording had ended, as when a text is continued "
@@ -311,8 +323,8 @@ class _Recorder:
         if routed is not None:
             run.routed.append(routed)
 
-    def _close_run(self, new_tokens: int | None = None) -> None:
-        """End the run in progress, if any; `new_tokens` is what it generated, where known."""
+    def _close_run(self, written: Tensor | None = None) -> None:
+        """End the run in progress, if any; `written` (trials, tokens) is what generate returned."""
         run = self._run
         if run is None:
             # Modules that ran without a call of the model are no step of any text.
@@ -326,7 +338,7 @@ class _Recorder:
         self._read_held(run)
         self._run = None
         values = torch.cat(run.chunks)
-        steps = len(values)
+        steps, new_tokens = len(values), None if written is None else written.shape[1]
         # Where generate decides one call late that every text has ended, it drops the last token.
         if new_tokens is not None and steps == new_tokens + 1:
             values, steps = values[:new_tokens], new_tokens
@@ -343,6 +355,17 @@ class _Recorder:
         else:
             texts = self._store.keep(Texts(values.transpose(0, 1), lengths, routed))
         self._finished.append(texts)
+        self.tokens.append(self._tokens_of(run, fed if written is None else written.T, lengths))
+
+    def _tokens_of(self, run: _Run, by_step: Tensor | None, lengths: Tensor) -> BatchTokens | str:
+        """The tokens of a run that wrote these, (steps, trials), as far as is known."""
+        if self.soft_prompt is not None:
+            return f"a soft prompt ({self.soft_prompt}) was read as well"
+        if isinstance(run.prompts, str):
+            return run.prompts
+        if by_step is None:
+            return "no token of the response was read by the model, which wrote one only"
+        return BatchTokens(run.prompts.ids, run.prompts.mask, by_step.T, lengths)
 
     def _abandon_run(self) -> None:
         self._run = None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from synkern._memory import require
 from synkern.models.nodes import KINDS, Node
+from synkern.recording.responses import BatchTokens, Responses, joined
 
 
 class RecordingError(RuntimeError):
@@ -47,6 +48,7 @@ class Recording:
         """What was read of the nodes of each kind, such as `{"heads": "norm"}`: see `KINDS` in
         `synkern.models.nodes`."""
         self._runs: list[Texts] | None = None
+        self._tokens: list[BatchTokens | str] = []
 
     def __repr__(self) -> str:
         """Return the shape of what was recorded."""
@@ -90,7 +92,8 @@ class Recording:
             [
                 Texts(t.series[..., its], t.lengths, None if t.routed is None else t.routed[:, its])
                 for t in self._complete()
-            ]
+            ],
+            self._tokens,
         )
         return alone
 
@@ -151,9 +154,37 @@ class Recording:
         known = [count for count in counts if count is not None]
         return torch.cat(known) if len(known) == len(counts) else None
 
-    def fill(self, runs: list[Texts]) -> None:
-        """Complete it with what was read of each batch; for `record` and `replay` only."""
-        self._runs = runs
+    @property
+    def responses(self) -> Responses:
+        """The texts as tokens, without padding; a response ends with its end token.
+
+        Of `replay`, and of `generate` inside `record`, all of them. A loop of one's own never says
+        which token the model wrote last, so there it is missing: each response is one shorter than
+        its series, unless it ended before.
+
+        Raises:
+            RecordingError: the recording is not complete; or tokens are not all that a model read
+                (embeddings, a soft prompt, images), or not known.
+        """
+        self._complete()
+        known = [batch for batch in self._tokens if isinstance(batch, BatchTokens)]
+        for number, batch in enumerate(self._tokens):
+            if isinstance(batch, str):
+                raise RecordingError(
+                    f"responses: tokens of batch {number} (from 0) are not all that the model "
+                    f"read, or not known: {batch}. For texts that are tokens alone, and are known, "
+                    "give synkern.recording.Responses(prompts, responses)"
+                )
+        return joined(known)
+
+    def fill(self, runs: list[Texts], tokens: Sequence[BatchTokens | str]) -> None:
+        """Complete it with what was read of each batch; for `record` and `replay` only.
+
+        Args:
+            runs: the series.
+            tokens: the tokens of each batch, or why they are not known.
+        """
+        self._runs, self._tokens = runs, list(tokens)
 
     def _complete(self) -> list[Texts]:
         if self._runs is None:

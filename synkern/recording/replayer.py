@@ -26,6 +26,7 @@ from synkern.recording.decoding import (
     too_long,
     warn_of_context,
 )
+from synkern.recording.fed import read_beside
 from synkern.recording.reading import (
     refuse_not_finite,
     side_by_side,
@@ -34,6 +35,7 @@ from synkern.recording.reading import (
     warn_of_early_ends,
 )
 from synkern.recording.recording import Recording, RecordingError, Texts
+from synkern.recording.responses import BatchTokens
 from synkern.recording.store import opened, refuse_too_large
 
 
@@ -127,10 +129,21 @@ def replay(
         runs = [Texts(series, lengths, None if routed is None else routed.sum(1))]
         if kept is not None:
             runs = kept.whole([kept.keep(texts) for texts in runs])
-    recording.fill(runs)
+    recording.fill(runs, [_tokens(given, sequences, mask, new_tokens, lengths)])
     warn_of_early_ends(runs)
     warn_of_context(language_model, longest)
     return recording
+
+
+def _tokens(
+    given: Mapping[str, Any], sequences: Tensor, mask: Tensor, new_tokens: int, lengths: Tensor
+) -> BatchTokens | str:
+    """The tokens of the texts, or what else was read with them."""
+    why = read_beside(given, sequences, mask, strict=True)
+    prompt = sequences.shape[1] - new_tokens
+    # Clones: they may be the caller's.
+    texts, kept = sequences.clone(), mask.clone()
+    return why or BatchTokens(texts[:, :prompt], kept[:, :prompt], texts[:, prompt:], lengths)
 
 
 def _refuse_soft_prompt(model: nn.Module) -> None:

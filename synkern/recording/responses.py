@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,59 @@ class Responses:
         if tokens < 1:
             raise ValueError(f"tokens = {tokens!r}; at least one token of a response must be left")
         return Responses(self.prompts, [tuple(islice(each, tokens)) for each in self.responses])
+
+
+@dataclass(frozen=True)
+class BatchTokens:
+    """The tokens of one batch of texts as a model was given and gave them.
+
+    Attributes:
+        prompts: (texts, tokens), padded on the left.
+        mask: 0 at the padding, of the same shape; None where there is none.
+        responses: (texts, tokens), as far as they are known; padding after a text's end.
+        lengths: (texts,), the tokens of each response until its end token, and that.
+    """
+
+    prompts: Tensor
+    mask: Tensor | None
+    responses: Tensor
+    lengths: Tensor
+
+    def texts(self) -> Iterator[tuple[list[int], list[int]]]:
+        """Prompt and response of each text, without padding."""
+        lengths = self.lengths.tolist()
+        mask = [[1] * self.prompts.shape[1]] * len(lengths)
+        if self.mask is not None:
+            mask = self.mask.tolist()
+        parts = (self.prompts.tolist(), mask, self.responses.tolist(), lengths)
+        for prompt, kept, response, length in zip(*parts, strict=True):
+            yield [t for t, keep in zip(prompt, kept, strict=True) if keep], response[:length]
+
+
+def joined(batches: Sequence[BatchTokens]) -> Responses:
+    """The texts of all batches, one after the other."""
+    texts = [text for batch in batches for text in batch.texts()]
+    return Responses([prompt for prompt, _ in texts], [response for _, response in texts])
+
+
+def responses_of(texts: Any) -> Responses:
+    """The tokens of texts, whatever holds them.
+
+    Args:
+        texts: `Responses`, or what has some: a `Recording`, or `Answers`.
+
+    Raises:
+        TypeError: it is none of these.
+        RecordingError: the tokens of a recording are not known; the message says why.
+    """
+    found = texts if isinstance(texts, Responses) else getattr(texts, "responses", None)
+    if not isinstance(found, Responses):
+        raise TypeError(
+            f"texts: {type(texts).__name__} holds no tokens of prompts and responses; give what "
+            "synkern.record, replay or record_answers return, or "
+            "synkern.recording.Responses(prompts, responses)"
+        )
+    return found
 
 
 def _as_tokens(name: str, texts: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

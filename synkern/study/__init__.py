@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from synkern.study.comparison.published_profiles import published_profiles
     from synkern.study.comparison.result import Comparison
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
+    from synkern.study.experiments.ablation import run_ablation
     from synkern.study.experiments.carrying import Outcome
     from synkern.study.experiments.commands import COMMANDS
     from synkern.study.options import add_arguments
@@ -29,6 +30,7 @@ __all__ = [
     "add_arguments",
     "compare",
     "published_profiles",
+    "run_ablation",
     "run_study",
 ]
 
@@ -49,6 +51,7 @@ if not TYPE_CHECKING:
             "add_arguments": "options",
             "compare": "comparison.comparing",
             "published_profiles": "comparison.published_profiles",
+            "run_ablation": "experiments.ablation",
             "run_study": "run",
         },
     )

@@ -180,6 +180,7 @@ def add_arguments(parser: argparse.ArgumentParser, options: type) -> None:
             if one.default not in (MISSING, None):
                 default = " ".join(map(str, one.default)) if several else one.default
                 known["help"] += f" (default: {default})"
+        known["help"] = known["help"].replace("%", "%%")
         parser.add_argument(option.flag or f"--{words}", **known)
 
 

@@ -49,6 +49,17 @@ def test_arguments_of_forward(name):
     assert upstream.LAST_LOGITS_ONLY in taken
 
 
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *EXPERTS])
+def test_logits_can_be_had_of_chosen_positions(name):
+    """Of the same positions of all texts, by a tensor of them."""
+    model = build(name) if name in ARCHITECTURES else build_experts(name)
+    ids, kept = prompts(2, 7), torch.tensor([1, 3, 4])
+    with torch.no_grad():
+        every = model(input_ids=ids).logits
+        some = model(**{upstream.INPUT_IDS: ids, upstream.LAST_LOGITS_ONLY: kept}).logits
+    torch.testing.assert_close(some, every[:, kept])
+
+
 def seen_calls(model, **options):
     """How generate calls a model: as read here."""
     calls = []

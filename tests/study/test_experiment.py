@@ -39,6 +39,7 @@ class Counting(Experiment):
     """Counts the tokens of the texts of a study."""
 
     name = "counting"
+    options = CountingOptions
     command = "count"
     done = "counted"
     title = "How many tokens?"

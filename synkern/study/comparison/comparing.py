@@ -11,11 +11,12 @@ from pathlib import Path
 
 from synkern.analysis.scores import RANKINGS
 from synkern.study.comparison import published_profiles
+from synkern.study.comparison.by_ranking import ByRanking
 from synkern.study.comparison.differences import differences, unknown
 from synkern.study.comparison.member import Member
 from synkern.study.comparison.options import CompareOptions
 from synkern.study.comparison.reading import members_of, opened
-from synkern.study.comparison.result import ByRanking, Comparison
+from synkern.study.comparison.result import Comparison
 from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.options import called_with, check

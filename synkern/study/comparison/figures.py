@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from synkern.analysis.comparison import DepthProfile, Similarity
 from synkern.analysis.normalisation import NORMALISATIONS, on_grid
-from synkern.study.comparison.result import ByRanking
+from synkern.study.comparison.by_ranking import ByRanking
 from synkern.study.numerals import number
 from synkern.study.report import called
 from synkern.study.report.drawing import STYLE, colours

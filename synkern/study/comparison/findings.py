@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from synkern.analysis.comparison import Similarity
-from synkern.study.comparison.result import ByRanking, Comparison
+from synkern.study.comparison.by_ranking import ByRanking
+from synkern.study.comparison.result import Comparison
 from synkern.study.numerals import number
 
 _SMALL = 0.05

@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import DepthProfile, Similarity
 from synkern.analysis.normalisation import NORMALISATIONS
+from synkern.study.comparison.by_ranking import ByRanking
 from synkern.study.comparison.differences import shared
 from synkern.study.comparison.figures import comparison_figure
 from synkern.study.comparison.findings import findings_of
 from synkern.study.comparison.member import Member
-from synkern.study.comparison.result import ByRanking, Comparison, verdict
+from synkern.study.comparison.result import Comparison, verdict
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import interval, number
 from synkern.study.report import called

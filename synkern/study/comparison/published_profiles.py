@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 from synkern.analysis.comparison import profile_as_read
 from synkern.study.comparison.member import Member
 from synkern.study.errors import ArgumentError
+from synkern.study.published import published
 
 ALL = "all"
 """Stands for the profiles of all models in the figure that shows several."""
@@ -18,16 +17,9 @@ _SEVERAL = "2c"
 _SAME = {"redundancy": "MMI", "lag": "1 token", "prompts combined": "trials", "preparation": "none"}
 
 
-def read() -> dict[str, Any]:
-    """Return what the file of published profiles holds, source and error included."""
-    file = resources.files("synkern.study").joinpath("published", "profiles.json")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
 def published_profiles() -> dict[str, str]:
     """Return the profiles that `published` of a comparison can name, with their models."""
-    return {name: str(row["model"]) for name, row in read()["profiles"].items()}
+    return {name: str(row["model"]) for name, row in published("profiles")["profiles"].items()}
 
 
 def chosen(names: Sequence[str]) -> list[Member]:
@@ -36,7 +28,7 @@ def chosen(names: Sequence[str]) -> list[Member]:
     Raises:
         ArgumentError: a name that there is not.
     """
-    told = read()
+    told = published("profiles")
     known: Mapping[str, Any] = told["profiles"]
     unknown = [name for name in names if name != ALL and name not in known]
     if unknown:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synkern.analysis import LayerProfile
-from synkern.analysis.comparison import DepthProfile, Similarity, similarities
-from synkern.analysis.normalisation import NORMALISATIONS
+from synkern.analysis.comparison import DepthProfile, Similarity
 from synkern.analysis.scores import RANKINGS
+from synkern.study.comparison.by_ranking import ByRanking
 from synkern.study.comparison.member import Member
 from synkern.study.comparison.options import CompareOptions
 from synkern.study.numerals import interval, number, rounded
@@ -24,52 +24,6 @@ if TYPE_CHECKING:
 
 # Of more profiles, pairs are shown as a table instead of by line.
 _LISTED = 4
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class ByRanking:
-    """The comparison by one ranking.
-
-    Attributes:
-        ranking: one of `synkern.analysis.scores.RANKINGS`.
-        profiles: of all members that have it.
-        similarities: by normalisation, of the profiles that have it; none where fewer than two do.
-        normalisation: the first that all have, and under which most is shown.
-    """
-
-    ranking: str
-    profiles: tuple[DepthProfile, ...]
-    similarities: Mapping[str, Similarity]
-    normalisation: str
-
-    @classmethod
-    def of(
-        cls, ranking: str, profiles: Sequence[DepthProfile], options: CompareOptions
-    ) -> ByRanking:
-        """Compare the profiles under every normalisation."""
-        having = {n: [p for p in profiles if n in p.values] for n in NORMALISATIONS}
-        found = {
-            normalisation: similarities(
-                some,
-                normalisation,
-                points=options.points,
-                surrogates=options.surrogates,
-                seed=options.seed,
-            )
-            for normalisation, some in having.items()
-            if len(some) > 1
-        }
-        shown = next(n for n, some in having.items() if len(some) == len(profiles))
-        return cls(ranking, tuple(profiles), found, shown)
-
-    def __repr__(self) -> str:
-        """One line: ranking and size."""
-        return f"ByRanking({self.ranking!r} of {len(self.profiles)} profiles)"
-
-    @property
-    def similarity(self) -> Similarity | None:
-        """That under `normalisation`; None of a single profile."""
-        return self.similarities.get(self.normalisation)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from synkern.study.errors import StudyError, checks_of_arguments
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.keys import key_of
+from synkern.study.experiments.keys import key_of, stated_of
 from synkern.study.experiments.options import ExperimentOptions
 from synkern.study.experiments.partial import partial_file, remove_partial_files
 from synkern.study.folder import StudyFolder
 from synkern.study.models import explained
-from synkern.study.options import check, stated
+from synkern.study.options import check
 from synkern.study.provenance import check_packages, environment_of
 from synkern.study.reporting import parts, reported
 from synkern.study.stage import Arrays, Facts, Results, named
@@ -103,8 +103,8 @@ def _within(
         file = partial_file(folder.path, name, key)
         arrays, facts = _computed(experiment, study, options, file)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        stated_options = {option: getattr(options, option) for option in stated(type(options))}
-        facts |= {"finished": finished, "environment": environment, "options": stated_options}
+        facts |= {"finished": finished, "environment": environment}
+        facts["options"] = stated_of(experiment, options)
         folder.put(name, key, named(name, arrays), **facts)
         # It shows what is being replaced.
         folder.remove_report(picture for part in parts() for picture in part.pictures)

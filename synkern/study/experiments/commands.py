@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from synkern.study.experiments.ablation_options import AblationOptions
 from synkern.study.experiments.options import ExperimentOptions
 
 
@@ -26,5 +27,15 @@ class Command:
     description: str
 
 
-COMMANDS: tuple[Command, ...] = ()
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "ablate",
+        "run_ablation",
+        AblationOptions,
+        "take nodes out of the model of a study, the most synergistic first",
+        "Take more and more nodes out of the model of a finished study, in the order of its "
+        "ranking and in others, let it read its own answers, and add to the report how far its "
+        "predictions change.",
+    ),
+)
 """All of them, in the order of the experiments in the report."""

@@ -24,12 +24,14 @@ class Experiment(Part):
     which find what is known of it as `experiments[name]`.
 
     Attributes:
+        options: the dataclass of what a user may decide.
         command: the command that carries it out.
         done: what is done to the model, as a participle.
         title: of its section of the page.
         of_need: whether it asks if the model needs its nodes.
     """
 
+    options: ClassVar[type[ExperimentOptions]]
     command: ClassVar[str]
     done: ClassVar[str]
     title: ClassVar[str]

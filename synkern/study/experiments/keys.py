@@ -32,13 +32,18 @@ def key_of(
     """
     return {
         **experiment.ingredients(study, options),
-        **{name: getattr(options, name) for name in stated(type(options))},
+        **stated_of(experiment, options),
         **{package: environment[package] for package in experiment.packages(study.settings)},
         **{
             stage: digest(study.steps[step_name(stage, TRAINED)]["key"])
             for stage in experiment.after
         },
     }
+
+
+def stated_of(experiment: Experiment, options: ExperimentOptions) -> Facts:
+    """Return the options that results depend on, by name."""
+    return {name: getattr(options, name) for name in stated(experiment.options)}
 
 
 def kept(

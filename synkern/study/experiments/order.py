@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synkern.study.experiments.ablation import Ablation
 from synkern.study.experiments.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = ()
+EXPERIMENTS: tuple[Experiment, ...] = (Ablation(),)

@@ -16,29 +16,23 @@ _EVERY = 60.0
 class Pace:
     """Shows a bar, and says in lines after the first point and then every minute what is to come.
 
-    A context manager; `done` is called after every point.
+    A context manager. It is called with the number of points that are done and that of all: before
+    the first, when some may be there from an earlier run, and after each.
     """
 
-    def __init__(self, settings: Settings, label: str, total: int, there: int = 0) -> None:
+    def __init__(self, settings: Settings, label: str) -> None:
         """Nothing has been measured yet.
 
         Args:
             settings: of the study.
             label: what is done.
-            total: points of it.
-            there: those that an earlier run has left.
         """
         self._settings = settings
         self._label = label
-        self._total = total
-        self._done = self._there = there
         self._bar: Any = None
 
     def __enter__(self) -> Pace:
         """Begin."""
-        self._bar = self._settings.bar(self._label, self._total, "point").__enter__()
-        self._bar.update(self._there)
-        self._started = self._said = time.perf_counter()
         return self
 
     def __exit__(
@@ -48,19 +42,22 @@ class Pace:
         traceback: TracebackType | None,
     ) -> None:
         """End the bar."""
-        self._bar.__exit__(kind, error, traceback)
+        if self._bar is not None:
+            self._bar.close()
 
-    def done(self, points: int = 1) -> None:
+    def __call__(self, done: int, total: int) -> None:
         """Take note of points that are done."""
-        first = self._done == self._there
-        self._done += points
-        self._bar.update(points)
         now = time.perf_counter()
-        left = self._total - self._done
-        if left > 0 and (first or now - self._said >= _EVERY):
+        if self._bar is None:
+            self._bar = self._settings.bar(self._label, total, "point")
+            self._there = self._done = done
+            self._began, self._said = now, float("-inf")
+            if done:
+                self._settings.say(f"{self._label}: {done} of {total} points are there already")
+        self._bar.update(done - self._bar.n)
+        if self._there < done < total and now - self._said >= _EVERY:
             self._said = now
-            to_come = (now - self._started) / (self._done - self._there) * left
+            to_come = (now - self._began) / (done - self._there) * (total - done)
             self._settings.say(
-                f"{self._label}: {self._done} of {self._total} points, about {duration(to_come)} "
-                "to come"
+                f"{self._label}: {done} of {total} points, about {duration(to_come)} to come"
             )

@@ -148,6 +148,24 @@ def averages_of(settings: Settings, recorded: NDArray[Any], weights: str) -> ana
     return (_averaged if settings.averaged else _kept)(settings, recorded, weights).averages
 
 
+def scores_of(
+    settings: Settings, recorded: NDArray[Any], ranking: str, weights: str
+) -> NDArray[np.float64]:
+    """Return the scores of nodes by some of the prompts, (nodes,).
+
+    Args:
+        settings: of the study.
+        recorded: (trials, time, nodes), of these prompts.
+        ranking: by which.
+        weights: whose they are, for messages.
+
+    Raises:
+        ValueError: they give nothing to decompose, or are too few.
+    """
+    averages = averages_of(settings, recorded, weights)
+    return averages.scored(averages.mean(), ranking)
+
+
 def _kept(settings: Settings, recorded: NDArray[Any], weights: str) -> _Decomposed:
     """All pairs as matrices, of every trial or of all together."""
     series = prepared(settings, recorded)

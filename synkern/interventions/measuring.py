@@ -1,0 +1,382 @@
+"""`ablation_curve`: take out more and more nodes in several orders, and measure what that does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from synkern._warnings import warn
+from synkern.interventions.ablating import Ablation
+from synkern.interventions.chosen import Chosen, chosen_nodes
+from synkern.interventions.curve import OTHER_HALF, AblationCurve
+from synkern.interventions.curve_file import PointsFile, digest
+from synkern.interventions.edits import Edit
+from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean_activity
+from synkern.interventions.orders import ORDERS, Order, of_scores, orders_of
+from synkern.models.language_model import causal_lm
+from synkern.models.nodes import Kinds, Node, find_sites
+from synkern.recording.responses import Responses, responses_of
+
+Masks = NDArray[np.bool_]
+Scores: TypeAlias = Any
+"""Scores of nodes: `NodeScores`, an array (nodes,), or a mapping from the name of a ranking to
+either."""
+
+
+def ablation_curve(
+    model: Any,
+    texts: Any,
+    scores: Scores,
+    *,
+    orders: Sequence[str] = ORDERS,
+    of: Kinds = "heads",
+    kind: str | Edit = "zero",
+    step: int | None = None,
+    to: float = 0.4,
+    draws: int | Mapping[str, int] = 20,
+    seed: int = 0,
+    batch_size: int = 16,
+    activity: ArrayLike | None = None,
+    among: Chosen | None = None,
+    split: tuple[Scores, Scores, ArrayLike] | None = None,
+    groups: Sequence[str] | None = None,
+    file: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> AblationCurve:
+    """Measure what a model does with more and more of its nodes taken out, order by order.
+
+    As published in arXiv:2601.06851: `step=5`, `draws=5`, orders `synergy` and `random`, kind
+    "zero", to 0.4, and scores of the ranking `mean_difference`.
+
+    Args:
+        model: a causal language model of transformers, or a module that holds one.
+        texts: prompts and responses, which are never generated again: `Responses`, or a
+            `Recording` or `Answers` that hold some.
+        scores: by which nodes are ranked, (nodes,), in order of the nodes of `of`: `NodeScores`, an
+            array, or a mapping from names of rankings to either. The first decides the orders; each
+            further one adds an order, `synergy by NAME`.
+        orders: which, see `synkern.interventions.orders`.
+        of: the kind of nodes.
+        kind: what comes in place of a node, see `synkern.ablate`.
+        step: how many nodes more are taken out at each point; max(1, round(nodes / 50)) by default.
+        to: the fraction of nodes that is out at the last point, which is round(to * nodes) nodes.
+        draws: how many of each order that chance has a part in, or a mapping by order.
+        seed: for what chance decides.
+        batch_size: texts at a time.
+        activity: (nodes,), for the order `norm`; by default the mean over all tokens of responses
+            of what the kind reads first, such as the L2 norm, measured here.
+        among: the nodes that are ever taken out, as `synkern.ablate` takes them; fractions are of
+            them. All by default.
+        split: two scores, and bool (texts,), which texts the first is from: adds an order in which
+            each half of the texts is ablated by the scores from the other half.
+        groups: a word for each text, for `AblationCurve.by`.
+        file: a file to which every point is appended as it is done. The same call with the same
+            file goes on from there, and ends with the numbers of one that was never interrupted.
+        progress: called with the number of sets that are done and that of all: before the first,
+            and after each.
+
+    Returns:
+        `AblationCurve`.
+
+    Raises:
+        UnsupportedModelError: (a ValueError) the nodes of this model cannot be found.
+        ValueError: scores that do not fit the nodes, or that nodes in `among` do not have; options
+            that make no sense; a `file` of another call; what `TeacherForced` refuses.
+        TypeError, RecordingError: `texts` hold no tokens.
+        OSError: the file cannot be read or written.
+
+    Warns:
+        UserWarning: the intact model does not repeat itself bit for bit.
+    """
+    texts = responses_of(texts)
+    ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size, among=among)
+    reader = TeacherForced(model, texts, batch_size=batch_size)
+    labels = tuple(node.label for node in ablation.nodes)
+    allowed = _among(among, ablation.nodes)
+    if activity is None and any(name.startswith("norm") for name in orders):
+        activity = mean_activity(reader, find_sites(model, of))
+    rankings = _rankings(scores, labels)
+    layers = np.array([node.layer for node in ablation.nodes])
+    options: dict[str, Any] = {"seed": seed, "among": allowed}
+    found = orders_of(
+        next(iter(rankings.values())),
+        layers,
+        names=orders,
+        draws=draws,
+        activity=activity,
+        **options,
+    )
+    for name in [*rankings][1:]:
+        found += (of_scores(f"synergy by {name}", rankings[name], **options),)
+    halves = None
+    if split is not None:
+        order, halves = _halves(split, labels, len(texts), options)
+        found += (order,)
+    counts = _counts(int(allowed.sum()), step, to)
+    masks, sets = _distinct(found, counts, len(labels))
+    run = _Run(ablation, reader, masks, halves)
+    call: dict[str, Any] = {}
+    if file is not None:  # to read all weights takes a while
+        call = _call(model, texts, ablation, found, counts, kind, of, batch_size, halves)
+    values = run.measured(file, call, progress or _silent)
+    if values["kl"][sets[0, 0]].any():
+        warn(
+            "the model does not repeat itself: with nothing taken out, KL is up to "
+            f"{values['kl'][sets[0, 0]].max():.2g} nats at a token; smaller values mean nothing"
+        )
+    return AblationCurve(
+        nodes=labels,
+        layers=layers,
+        among=allowed,
+        orders=found,
+        counts=counts,
+        sets=sets,
+        token_kl=values["kl"],
+        token_loss=values["loss"],
+        token_agreement=values["agreement"],
+        tokens=reader.tokens,
+        first_half=halves,
+        groups=_groups(groups, len(texts)),
+        about={
+            "model": type(causal_lm(model)).__name__,
+            "of": of if isinstance(of, str) else " and ".join(of),
+            "kind": _kind_name(kind),
+            "ranking": next(iter(rankings)),
+            "step": int(counts[1] - counts[0]) if len(counts) > 1 else 0,
+            "to": to,
+            "seed": seed,
+            "batch_size": batch_size,
+        },
+    )
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Sets of nodes that are taken out one after the other."""
+
+    ablation: Ablation
+    reader: TeacherForced
+    masks: list[Masks]
+    halves: NDArray[np.bool_] | None
+
+    def measured(
+        self,
+        file: str | os.PathLike[str] | None,
+        call: Mapping[str, Any],
+        progress: Callable[[int, int], None],
+    ) -> NDArray[Any]:
+        """The values of all sets, a structured array (sets,) of `MEASURES`."""
+        tokens = int(self.reader.tokens.sum())
+        record = np.dtype(
+            [("kl", "<f4", tokens), ("loss", "<f4", tokens), ("agreement", "?", tokens)]
+        )
+        with PointsFile(file, call, record) as points:
+            done = sum(number in points.found for number in range(len(self.masks)))
+            progress(done, len(self.masks))
+            for number, masks in enumerate(self.masks):
+                if number in points.found:
+                    continue
+                points.add(number, _flat(self.reader.effects(self._edited(masks)), record))
+                done += 1
+                progress(done, len(self.masks))
+            return np.stack([points.found[number] for number in range(len(self.masks))])
+
+    def _edited(self, masks: Masks) -> Callable[[Sequence[int]], AbstractContextManager[Any]]:
+        def edited(places: Sequence[int]) -> AbstractContextManager[Any]:
+            if len(masks) == 1 or self.halves is None:
+                return self.ablation.applied(masks[0], rows=places)
+            # The first row is of the texts of the first half.
+            return self.ablation.applied(
+                masks[np.where(self.halves[list(places)], 0, 1)], rows=places
+            )
+
+        return edited
+
+
+def _flat(effects: Effects, record: np.dtype[Any]) -> NDArray[Any]:
+    """Effects as one record, the responses one after the other."""
+    inside = np.arange(effects.kl.shape[1]) < effects.tokens[:, None]
+    values = np.zeros((), record)
+    for measure in MEASURES:
+        values[measure] = getattr(effects, measure)[inside]
+    return values
+
+
+def _rankings(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """By name of the ranking, scores of all nodes.
+
+    Raises:
+        ValueError: there are none, they do not fit the nodes, or are of others.
+    """
+    named = scores if isinstance(scores, Mapping) else {None: scores}
+    found: dict[str, NDArray[Any]] = {}
+    for name, each in named.items():
+        own = getattr(each, "score", each)
+        values = np.asarray(own.detach().cpu() if isinstance(own, torch.Tensor) else own)
+        ranking = str(name or getattr(each, "ranking", "the scores given"))
+        if values.shape != (len(labels),):
+            raise ValueError(
+                f"scores: shape {values.shape} ({ranking}) for {len(labels)} nodes, {labels[0]} to "
+                f"{labels[-1]}; give one for each, of a mean over trials (node_scores of "
+                "result.mean(...))"
+            )
+        names = getattr(each, "node_names", None)
+        if names is not None and tuple(names) != labels:
+            raise ValueError(
+                f"scores: they are of the nodes {names[0]} to {names[-1]}, and the model has "
+                f"{labels[0]} to {labels[-1]}, in this order; give scores of the nodes in `of`"
+            )
+        found[ranking] = values
+    if not found:
+        raise ValueError("scores: there are none; give those of one ranking at least")
+    return found
+
+
+def _among(among: Chosen | None, nodes: tuple[Node, ...]) -> NDArray[np.bool_]:
+    if among is None:
+        return np.ones(len(nodes), bool)
+    return chosen_nodes(among, nodes)
+
+
+def _halves(
+    split: tuple[Scores, Scores, ArrayLike],
+    labels: tuple[str, ...],
+    texts: int,
+    options: dict[str, Any],
+) -> tuple[Order, NDArray[np.bool_]]:
+    """The order in which each half of the texts is ablated by the scores from the other.
+
+    Returns:
+        The order, its first row for the first half, and which texts the first half has.
+
+    Raises:
+        ValueError: the halves are none.
+    """
+    first, second, where = split
+    halves = np.asarray(where)
+    if halves.shape != (texts,) or halves.dtype != bool or halves.all() or not halves.any():
+        raise ValueError(
+            f"split: its third part is {halves.dtype} of shape {halves.shape}; give True for every "
+            f"text that the first scores are from, False for the others, of {texts}, some of each"
+        )
+    rows = [
+        of_scores(OTHER_HALF, next(iter(_rankings(scores, labels).values())), **options).nodes
+        for scores in (second, first)
+    ]
+    return Order(OTHER_HALF, 0, np.stack(rows)), halves
+
+
+def _counts(nodes: int, step: int | None, to: float) -> NDArray[np.int64]:
+    """How many nodes are out at each point.
+
+    Raises:
+        ValueError: a step below 1, or an end outside of 0 to 1 or below a single node.
+    """
+    by = max(1, round(nodes / 50)) if step is None else step
+    if isinstance(by, bool) or not isinstance(by, int | np.integer) or by < 1:
+        raise ValueError(f"step: {step!r}; give a whole number of nodes, 1 or more")
+    if not 0 < to <= 1 or round(to * nodes) < 1:
+        raise ValueError(f"to: {to!r} of {nodes} nodes; give a fraction above 0, 1 at most")
+    last = round(to * nodes)
+    return np.array([*range(0, last, by), last], np.int64)
+
+
+def _distinct(
+    orders: Sequence[Order], counts: NDArray[np.int64], nodes: int
+) -> tuple[list[Masks], NDArray[np.int64]]:
+    """The different sets that orders take out, and which one each takes out at each point."""
+    masks: list[Masks] = []
+    known: dict[bytes, int] = {}
+    sets = np.zeros((len(orders), len(counts)), np.int64)
+    for row, order in enumerate(orders):
+        for point, count in enumerate(counts):
+            own = order.masks(int(count), nodes)
+            if (own == own[0]).all():
+                own = own[:1]
+            number = known.setdefault(own.tobytes(), len(masks))
+            if number == len(masks):
+                masks.append(own)
+            sets[row, point] = number
+    return masks, sets
+
+
+def _groups(groups: Sequence[str] | None, texts: int) -> tuple[str, ...] | None:
+    if groups is not None and len(groups) != texts:
+        raise ValueError(f"groups: {len(groups)} for {texts} texts; give a word for each")
+    return None if groups is None else tuple(map(str, groups))
+
+
+def _kind_name(kind: str | Edit) -> str:
+    return kind if isinstance(kind, str) else repr(kind)
+
+
+def _call(
+    model: Any,
+    texts: Responses,
+    ablation: Ablation,
+    orders: Sequence[Order],
+    counts: NDArray[np.int64],
+    kind: str | Edit,
+    of: Kinds,
+    batch_size: int,
+    halves: NDArray[np.bool_] | None,
+) -> dict[str, Any]:
+    """What makes one call another: of names, numbers and digests."""
+    inside = causal_lm(model)
+    found: dict[str, Any] = {
+        "model": type(inside).__name__,
+        "weights": digest(_weights(inside)),
+        "texts": _content(texts),
+        "of": of if isinstance(of, str) else list(of),
+        "nodes": digest([" ".join(node.label for node in ablation.nodes).encode()]),
+        "kind": kind if isinstance(kind, str) else _content(kind),
+        "nodes out at each point": counts.tolist(),
+        "batch_size": batch_size,
+        "halves": None if halves is None else digest([halves.tobytes()]),
+    }
+    for order in orders:
+        found[f"order {order.name}, draw {order.draw}"] = digest([order.nodes.tobytes()])
+    return found
+
+
+def _weights(model: torch.nn.Module) -> Iterator[bytes]:
+    """All that a model has learned, as bytes."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        yield f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}".encode()
+        if tensor.device.type == "meta":
+            raise ValueError(
+                f"file: the weights {name} of the model are offloaded, so that it cannot be told "
+                "from another one; load it without offloading, or measure without a file"
+            )
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        yield flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+
+
+def _content(value: Any) -> str:
+    """A value as text that is another for any other content.
+
+    Raises:
+        TypeError: it cannot be told from others.
+    """
+    if isinstance(value, Responses):
+        return digest([repr((value.prompts, value.responses)).encode()])
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = [f"{f.name}={_content(getattr(value, f.name))}" for f in fields(value)]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    raise TypeError(
+        f"kind: {value!r} cannot be told from others, which a file of points has to; make it of "
+        "numbers and texts, or measure without a file"
+    )
