@@ -140,6 +140,42 @@ def test_unrelated_smooth_profiles_are_seldom_called_alike():
     assert 2 <= (np.array(p) <= 0.05).sum() <= 20
 
 
+def of_length(length, rng):
+    """A Gaussian process over depth with a squared exponential kernel, in noise of a fifth."""
+    depth = np.linspace(0, 1, 30)
+    kernel = np.exp(-(((depth[:, None] - depth) / length) ** 2) / 2) + 1e-8 * np.eye(30)
+    return np.linalg.cholesky(kernel) @ rng.normal(size=30) + 0.2 * rng.normal(size=30)
+
+
+def hump_anywhere(rng):
+    depth = np.linspace(0, 1, 30)
+    return np.exp(-(((depth - rng.random()) / 0.2) ** 2) / 2) + 0.15 * rng.normal(size=30)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    ("drawn_from", "told"),
+    [
+        (lambda rng: rng.normal(size=30), 0.04),
+        (lambda rng: np.cumsum(rng.normal(size=30)), 0.05),
+        (lambda rng: of_length(0.1, rng), 0.04),
+        (lambda rng: of_length(0.2, rng), 0.05),
+        (lambda rng: of_length(0.3, rng), 0.04),
+        (hump_anywhere, 0.09),
+    ],
+)
+def test_the_size_of_the_null_is_as_told(drawn_from, told):
+    rng = np.random.default_rng(11)
+    small = 0
+    for _ in range(2000):
+        pair = [profile_as_read(name, drawn_from(rng), "node_quantile") for name in "ab"]
+        small += similarities(pair, "node_quantile", surrogates=99).p[0, 1] <= 0.05
+    # Two samples of 2,000, rounded: four standard deviations of their difference, and a half digit.
+    assert small / 2000 == pytest.approx(
+        told, abs=4 * np.sqrt(2 * told * (1 - told) / 2000) + 0.005
+    )
+
+
 def test_two_humps_at_one_place_are_often_not_surely_alike():
     """Of equal parabolas in noise the module says that 62 % are; of 100, five of them SD 0.049."""
     hump = 1 - (2 * np.linspace(0, 1, 30) - 1) ** 2
