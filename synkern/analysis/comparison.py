@@ -30,6 +30,7 @@ its prompts, mean over random halves. No similarity to another model can be expe
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -338,7 +339,7 @@ def similarities(
     # By profile whose surrogates they are, and by profile that they are compared with.
     as_high = np.zeros((size, size), np.int64)
     for row, profile in enumerate(profiles):
-        drawn = _surrogates(profile, normalisation, surrogates, np.random.default_rng((seed, row)))
+        drawn = _surrogates(profile, normalisation, surrogates, seed)
         against = _standardised(on_grid(drawn, np.linspace(0, 1, drawn.shape[1]), points))
         as_high[row] = (against @ observed.T >= spearman[row] - _ROUNDING).sum(0)
     p = (1 + as_high + as_high.T) / (1 + 2 * surrogates)
@@ -405,10 +406,10 @@ def _standardised(profiles: Floats) -> Floats:
         return np.asarray(centred / length, np.float64)
 
 
-def _surrogates(
-    profile: DepthProfile, normalisation: str, count: int, rng: np.random.Generator
-) -> Floats:
+def _surrogates(profile: DepthProfile, normalisation: str, count: int, seed: int) -> Floats:
     """Profiles (count, layers) as smooth as this one, on evenly spaced layers."""
+    # Of a profile's own, so that a p does not depend on who else is compared.
+    rng = np.random.default_rng((seed, zlib.crc32(profile.values[normalisation].tobytes())))
     # They are evenly spaced but where layers without nodes lie between.
     even = profile.on_grid(normalisation, len(profile.layers))
     whole = np.concatenate([even, even[::-1]])

@@ -114,6 +114,13 @@ def test_the_same_seed_draws_the_same_surrogates():
     assert one.p[0, 1] != other.p[0, 1]
 
 
+def test_a_p_does_not_depend_on_who_else_is_compared():
+    profiles = [smooth(20, seed) for seed in range(3)]
+    several = similarities(profiles, "node_quantile", surrogates=99)
+    two = similarities(profiles[1:], "node_quantile", surrogates=99)
+    np.testing.assert_array_equal(several.p[1:, 1:], two.p)
+
+
 def test_rough_profiles_that_agree_are_surely_alike_and_mirrored_ones_are_not():
     rough = np.random.default_rng(8).normal(size=30)
     pair = [
