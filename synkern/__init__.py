@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
+    from synkern.study import Comparison, compare
 
 __version__ = VERSION
 
@@ -54,6 +55,7 @@ __all__ = [
     "ATOMS",
     "RANKINGS",
     "AblationCurve",
+    "Comparison",
     "LaggedMoments",
     "Node",
     "NodeMeans",
@@ -64,6 +66,7 @@ __all__ = [
     "ablate",
     "ablation_curve",
     "calc_PhiID",
+    "compare",
     "lagged_pairs",
     "limit_threads",
     "long_name",
@@ -85,6 +88,7 @@ __all__ = [
 _HOMES = {
     "ATOMS": "kernels",
     "AblationCurve": "interventions",
+    "Comparison": "study",
     "LaggedMoments": "decomposition",
     "Node": "models",
     "NodeMeans": "decomposition",
@@ -96,6 +100,7 @@ _HOMES = {
     "ablate": "interventions",
     "ablation_curve": "interventions",
     "calc_PhiID": "decomposition",
+    "compare": "study",
     "lagged_pairs": "decomposition",
     "limit_threads": "kernels",
     "long_name": "kernels",

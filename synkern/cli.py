@@ -93,6 +93,18 @@ def _parser() -> argparse.ArgumentParser:
         further.set_defaults(run=_carry_out, function=command.function, kept=kept)
         study.add_arguments(further, command.options)
 
+    several = commands.add_parser(
+        "compare",
+        help="put finished studies side by side",
+        description="Put the profiles over depth of finished studies side by side, and published "
+        "ones beside them: how alike they are, how surely, and what differs between the studies.",
+    )
+    several.set_defaults(run=_carry_out, function="compare", kept="")
+    several.add_argument(
+        "studies", nargs="*", metavar="DIR", help="folder of a finished study; it is only read"
+    )
+    study.add_arguments(several, study.CompareOptions)
+
     backends = commands.add_parser(
         "backends",
         help="list the backends and whether they can run here",
@@ -118,9 +130,11 @@ def _carry_out(options: argparse.Namespace) -> int:
     except (study.StudyError, MissingExtraError, OSError) as error:
         return _failed(error, 1)
     except KeyboardInterrupt:
+        if not options.kept:
+            return _failed("interrupted", 130)
         kept = f"{options.kept} kept in {options.out}: run the same command to go on"
         return _failed(f"interrupted; {kept}", 130)
-    _print([*done.summary(), f"report: {done.report}"])
+    _print([*done.summary(), *([f"report: {done.report}"] if done.report else [])])
     return 0
 
 

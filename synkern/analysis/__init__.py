@@ -6,6 +6,8 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.analysis.averages import Averages, NodeAverages, PooledAverages, TrialAverages
+    from synkern.analysis.comparison import DepthProfile, Similarity, similarities
+    from synkern.analysis.normalisation import NORMALISATIONS, normalised
     from synkern.analysis.nulls import NullTest, benjamini_hochberg, null_test
     from synkern.analysis.persistence import persistence_reference
     from synkern.analysis.profile import MEANS, LayerProfile, layer_profiles
@@ -14,20 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEANS",
+    "NORMALISATIONS",
     "NULLS",
     "RANKINGS",
     "Averages",
+    "DepthProfile",
     "LayerProfile",
     "NodeAverages",
     "NodeScores",
     "NullTest",
     "PooledAverages",
+    "Similarity",
     "TrialAverages",
     "benjamini_hochberg",
     "layer_profiles",
     "node_scores",
+    "normalised",
     "null_test",
     "persistence_reference",
+    "similarities",
 ]
 
 if not TYPE_CHECKING:
@@ -35,19 +42,24 @@ if not TYPE_CHECKING:
         __name__,
         {
             "Averages": "averages",
+            "DepthProfile": "comparison",
             "LayerProfile": "profile",
             "MEANS": "profile",
+            "NORMALISATIONS": "normalisation",
             "NULLS": "surrogates",
             "NodeAverages": "averages",
             "NodeScores": "scores",
             "NullTest": "nulls",
             "PooledAverages": "averages",
             "RANKINGS": "scores",
+            "Similarity": "comparison",
             "TrialAverages": "averages",
             "benjamini_hochberg": "nulls",
             "layer_profiles": "profile",
             "node_scores": "scores",
+            "normalised": "normalisation",
             "null_test": "nulls",
             "persistence_reference": "persistence",
+            "similarities": "comparison",
         },
     )

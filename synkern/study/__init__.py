@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
+    from synkern.study.comparison.comparing import compare
+    from synkern.study.comparison.options import CompareOptions
+    from synkern.study.comparison.published_profiles import published_profiles
+    from synkern.study.comparison.result import Comparison
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
     from synkern.study.experiments.ablation.experiment import run_ablation
     from synkern.study.experiments.carrying import Outcome
@@ -18,12 +22,16 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMANDS",
     "ArgumentError",
+    "CompareOptions",
+    "Comparison",
     "MissingPackageError",
     "Outcome",
     "Study",
     "StudyError",
     "StudyOptions",
     "add_arguments",
+    "compare",
+    "published_profiles",
     "run_ablation",
     "run_compression",
     "run_perturbation",
@@ -37,6 +45,8 @@ if not TYPE_CHECKING:
         {
             "ArgumentError": "errors",
             "COMMANDS": "experiments.commands",
+            "CompareOptions": "comparison.options",
+            "Comparison": "comparison.result",
             "MissingPackageError": "errors",
             "Outcome": "experiments.carrying",
             "Study": "run",
@@ -46,6 +56,8 @@ if not TYPE_CHECKING:
             "run_ablation": "experiments.ablation.experiment",
             "run_compression": "experiments.compression.experiment",
             "run_perturbation": "experiments.perturbation.experiment",
+            "compare": "comparison.comparing",
+            "published_profiles": "comparison.published_profiles",
             "run_study": "run",
         },
     )

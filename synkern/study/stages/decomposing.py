@@ -143,6 +143,11 @@ def analyse(
     }
 
 
+def averages_of(settings: Settings, recorded: NDArray[Any], weights: str) -> analysis.Averages:
+    """Decompose all pairs of a recording as `analyse` does: what profiles and draws are made of."""
+    return (_averaged if settings.averaged else _kept)(settings, recorded, weights).averages
+
+
 def scores_of(
     settings: Settings, recorded: NDArray[Any], ranking: str, weights: str
 ) -> NDArray[np.float64]:
@@ -157,7 +162,7 @@ def scores_of(
     Raises:
         ValueError: they give nothing to decompose, or are too few.
     """
-    averages = (_averaged if settings.averaged else _kept)(settings, recorded, weights).averages
+    averages = averages_of(settings, recorded, weights)
     return averages.scored(averages.mean(), ranking)
 
 

@@ -1,0 +1,130 @@
+"""Comparing finished studies: what is read, compared and written."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from synkern.analysis.scores import RANKINGS
+from synkern.study.comparison import published_profiles
+from synkern.study.comparison.by_ranking import ByRanking
+from synkern.study.comparison.differences import differences, unknown
+from synkern.study.comparison.member import Member
+from synkern.study.comparison.options import CompareOptions
+from synkern.study.comparison.reading import members_of, opened
+from synkern.study.comparison.result import Comparison
+from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
+from synkern.study.experiments.finished import FinishedStudy
+from synkern.study.options import called_with, check
+
+
+@called_with(CompareOptions)
+def compare(options: CompareOptions) -> Comparison:
+    """Compare finished studies, and published profiles, over depth.
+
+    `studies` is a list of the folders of finished studies, which are only read. Every member's
+    profile by every ranking is put on a common grid over depth under the normalisations of
+    `synkern.analysis.normalisation`; how alike two are, with intervals over prompts and a p value
+    against unrelated profiles as smooth as they are, is in `synkern.analysis.comparison`. Intervals
+    take the recorded series apart again: as long as the decomposition in the study took, or where
+    prompts are pooled (average) so often as there are draws. What differs between the members
+    beside their models is in `Comparison.differences`.
+
+    Raises:
+        ArgumentError: a ValueError: fewer than two to compare, a folder or a name twice, a
+            published name that there is not, an option out of range, a study whose profiles
+            cannot be compared, or an `out` that holds a study.
+        MissingPackageError: an ImportError: a package of the extra `plot` is missing for the page.
+        StudyError: a folder without a finished study, of another format, or that was changed.
+        OSError: a file that cannot be written.
+    """
+    check(options)
+    _check_out(options)
+    folders = _folders(options)
+    studies = [opened(folder) for folder in folders]
+    members = [
+        member
+        for study, name in zip(studies, _names(studies, options), strict=True)
+        for member in members_of(study, name, options)
+    ]
+    members += published_profiles.chosen(options.published or ())
+    _check_members(members)
+    compared = Comparison(
+        members=tuple(members),
+        rankings={one.ranking: one for one in _by_ranking(members, options)},
+        differences=tuple(differences(members)),
+        unknown=tuple(unknown(members)),
+        notes=tuple(note for member in members for note in member.notes),
+        options=options,
+    )
+    if options.out is None:
+        return compared
+    page = importlib.import_module("synkern.study.comparison.page")
+    return replace(compared, report=page.write_page(compared, Path(options.out)))
+
+
+def _by_ranking(members: Sequence[Member], options: CompareOptions) -> Iterator[ByRanking]:
+    for ranking in RANKINGS:
+        having = [member.profiles[ranking] for member in members if ranking in member.profiles]
+        if having:
+            yield ByRanking.of(ranking, having, options)
+
+
+def _folders(options: CompareOptions) -> list[Path]:
+    given = options.studies
+    if isinstance(given, str | Path):
+        raise ArgumentError(f"studies = {given!r}; give a list of folders")
+    folders = [Path(folder) for folder in given]
+    twice = [f for f, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if twice:
+        raise ArgumentError(f"studies has {str(twice[0])!r} twice; give every folder once")
+    if options.names is not None and len(options.names) != len(folders):
+        raise ArgumentError(
+            f"names = {options.names!r}; give one for each of the {len(folders)} studies"
+        )
+    return folders
+
+
+def _names(studies: Sequence[FinishedStudy], options: CompareOptions) -> list[str]:
+    """What the studies are called: as was asked, or as their models, told apart by folders."""
+    if options.names is not None:
+        return list(options.names)
+    models = [Path(study.settings.model).name or study.settings.model for study in studies]
+    count = Counter(models)
+    return [
+        name if count[name] == 1 else f"{name} in {study.path.name or study.path.resolve().name}"
+        for name, study in zip(models, studies, strict=True)
+    ]
+
+
+def _check_members(members: Sequence[Member]) -> None:
+    if len(members) < 2:
+        raise ArgumentError(
+            f"studies and published hold {len(members)} to compare; give two or more in all"
+        )
+    twice = [name for name, count in Counter(m.name for m in members).items() if count > 1]
+    if twice:
+        raise ArgumentError(f"two are called {twice[0]!r}; tell them apart with names")
+
+
+def _check_out(options: CompareOptions) -> None:
+    """Refuse a place for the page where it cannot or should not be, before anything is computed."""
+    if options.out is None:
+        return
+    for package in ("matplotlib", "jinja2"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackageError(
+                f"the page of a comparison needs the package {package!r}, of the extra 'plot': "
+                'pip install "synkern[plot]"'
+            )
+    out = Path(options.out)
+    if (out / "study.npz").exists():
+        raise ArgumentError(
+            f"out = {str(out)!r} is the folder of a study, which is only read; name another one"
+        )
+    if out.exists() and not out.is_dir():
+        raise StudyError(f"out = {str(out)!r} is a file; name a folder")
