@@ -199,7 +199,7 @@ def layer_profiles(
             parabola needs three points), an argument out of range, too few valid pairs, or a
             ranking in which all nodes score the same.
     """
-    axis = _Axis.of(layers, averages.nodes)
+    axis = Axis.of(layers, averages.nodes)
     _check_options(rankings, bootstrap, confidence)
     if averages.trials < 2:
         raise ValueError(
@@ -226,7 +226,7 @@ def layer_profiles(
     }
 
 
-class _Scored(NamedTuple):
+class Scored(NamedTuple):
     """Scores of nodes and their means by layer, of one or more draws of trials.
 
     Attributes:
@@ -240,7 +240,7 @@ class _Scored(NamedTuple):
     mean: Floats
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
     """The layers of the nodes, as the axis of a profile.
 
     Attributes:
@@ -254,24 +254,24 @@ class _Axis(NamedTuple):
     depth: Floats
 
     @classmethod
-    def of(cls, layers: ArrayLike, nodes: int) -> _Axis:
+    def of(cls, layers: ArrayLike, nodes: int) -> Axis:
         """Check the layers of so many nodes; raises ValueError."""
         place, unique = _layers_checked(layers, nodes)
         return cls(unique, place, (unique - unique[0]) / (unique[-1] - unique[0]))
 
-    def scored(self, averages: Averages, atoms: Mapping[str, Floats], ranking: str) -> _Scored:
+    def scored(self, averages: Averages, atoms: Mapping[str, Floats], ranking: str) -> Scored:
         """Scores by a ranking of draws of atoms, as `averages.weighted` gives them."""
         if ranking in MEANS:
             scores = scaled = averages.by_node(atoms[MEANS[ranking]])
         else:
             scores = averages.scored(atoms, ranking)
             scaled = _scaled(scores)
-        return _Scored(scores, scaled, _layer_means(scaled, self.place, len(self.layers)))
+        return Scored(scores, scaled, _layer_means(scaled, self.place, len(self.layers)))
 
 
 def _drawn(
     averages: Averages,
-    axis: _Axis,
+    axis: Axis,
     rankings: Sequence[str],
     bootstrap: int,
     seed: int,
@@ -319,8 +319,8 @@ def profiles_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, LayerP
 
 def _profile(
     ranking: str,
-    axis: _Axis,
-    point: _Scored,
+    axis: Axis,
+    point: Scored,
     draws: Floats,
     confidence: float,
     seed: int,

@@ -7,6 +7,7 @@ common (Lancichinetti and Fortunato 2012, Sci. Rep. 2, 336).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ class Runs(NamedTuple):
         return np.asarray(self.labels[int(np.argmax(self.modularity))])
 
 
-def louvain(weights: Floats, seeds: list[tuple[int, ...]], resolution: float = 1.0) -> Runs:
+def louvain(weights: Floats, seeds: Sequence[tuple[int, ...]], resolution: float = 1.0) -> Runs:
     """Maximise modularity by Louvain (Blondel et al. 2008), once for each seed.
 
     Args:

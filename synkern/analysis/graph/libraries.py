@@ -16,7 +16,7 @@ from synkern._faces import MissingExtraError
 
 
 def library(name: str, who: str) -> Any:
-    """Import a module of scipy or scikit-network.
+    """Import a module of scipy, scikit-network or matplotlib.
 
     Args:
         name: dotted name of the module.
@@ -32,7 +32,8 @@ def library(name: str, who: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != top:
             raise
         package = {"sknetwork": "scikit-network"}.get(top, top)
+        extra = "plot" if top == "matplotlib" else "networks"
         raise MissingExtraError(
-            f"{who} needs {package}, which is not installed: pip install 'synkern[networks]'",
+            f"{who} needs {package}, which is not installed: pip install 'synkern[{extra}]'",
             name=top,
         ) from error

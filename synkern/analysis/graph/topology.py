@@ -80,7 +80,7 @@ def networks(
     runs: int = 100,
     nulls: Sequence[str] = tuple(NULL_GRAPHS),
     draws: int | None = None,
-    null_runs: int | None = None,
+    null_runs: int = 1,
     null_densities: Sequence[float] | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -99,7 +99,8 @@ def networks(
         runs: of Louvain on either graph as it is.
         nulls: names from `NULL_GRAPHS`.
         draws: null graphs of each kind, at least 2; None: 100 up to 500 nodes, 20 beyond.
-        null_runs: of Louvain on each; None: 5 up to 500 nodes, 1 beyond.
+        null_runs: of Louvain on each. Modularity is compared by its mean over runs, so that their
+            number may differ.
         null_densities: from the densities, 1 in any case; None: all up to 500 nodes, 1 beyond.
         seed: of all that is drawn, a whole number from 0.
         workers: number of processes to share the work; the results are the same for any. Above 1,
@@ -122,7 +123,6 @@ def networks(
         )
     many = nodes > _MANY_NODES
     draws = (20 if many else 100) if draws is None else draws
-    null_runs = (1 if many else 5) if null_runs is None else null_runs
     at = _shares("densities", densities)
     null_at = (at if not many else (1.0,)) if null_densities is None else _shares(
         "null_densities", null_densities
@@ -186,6 +186,21 @@ def correlation(sts: Floats, rtr: Floats) -> tuple[float, float]:
     return float(ranks), float(np.corrcoef(one, other)[0, 1])
 
 
+def measured(
+    weights: Floats, seeds: Sequence[tuple[int, ...]]
+) -> tuple[dict[str, float], communities.Runs]:
+    """`MEASURES` of a graph, (nodes, nodes), and the runs of Louvain, one for each seed."""
+    found = communities.louvain(weights, seeds)
+    along = measures.paths(weights)
+    values = {
+        "efficiency": along.efficiency,
+        "path_length": along.path_length,
+        "clustering": measures.clustering(weights),
+        "modularity": float(found.modularity.mean()),
+    }
+    return values, found
+
+
 _Done = tuple[dict[str, list[float]], communities.Runs]
 """Measures by name, one number for each density, and the runs of Louvain at the last density."""
 
@@ -197,16 +212,11 @@ def _done(task: _Task) -> _Done:
         weights = NULL_GRAPHS[task.null](task.drawn, np.random.default_rng(task.key))
     assert weights is not None
     values: dict[str, list[float]] = {name: [] for name in MEASURES}
-    found = None
     for density in task.densities:
-        kept = strongest(weights, density)
-        found = communities.louvain(kept, task.seeds, task.resolution)
-        values["modularity"].append(float(found.modularity.mean()))
-        along = measures.paths(kept)
-        values["efficiency"].append(along.efficiency)
-        values["path_length"].append(along.path_length)
-        values["clustering"].append(measures.clustering(kept))
-    if found is None:
+        one, found = measured(strongest(weights, density), task.seeds)
+        for name, value in one.items():
+            values[name].append(value)
+    if not task.densities:
         found = communities.louvain(weights, task.seeds, task.resolution)
     return values, found
 
