@@ -6,6 +6,19 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.analysis.averages import Averages, NodeAverages, PooledAverages, TrialAverages
+    from synkern.analysis.categories import (
+        ActivationSlopes,
+        GroupComparison,
+        activation_slopes,
+        compare_groups,
+        mean_activation,
+    )
+    from synkern.analysis.graph.drawing import plot_network
+    from synkern.analysis.graph.intervals import NetworkIntervals, network_intervals
+    from synkern.analysis.graph.null_graphs import NULL_GRAPHS
+    from synkern.analysis.graph.results import Network, Networks
+    from synkern.analysis.graph.topology import networks
+    from synkern.analysis.graph.weights import WeightedGraph
     from synkern.analysis.nulls import NullTest, benjamini_hochberg, null_test
     from synkern.analysis.persistence import persistence_reference
     from synkern.analysis.profile import MEANS, LayerProfile, layer_profiles
@@ -15,39 +28,65 @@ if TYPE_CHECKING:
 __all__ = [
     "MEANS",
     "NULLS",
+    "NULL_GRAPHS",
     "RANKINGS",
+    "ActivationSlopes",
     "Averages",
+    "GroupComparison",
     "LayerProfile",
+    "Network",
+    "NetworkIntervals",
+    "Networks",
     "NodeAverages",
     "NodeScores",
     "NullTest",
     "PooledAverages",
     "TrialAverages",
+    "WeightedGraph",
+    "activation_slopes",
     "benjamini_hochberg",
+    "compare_groups",
     "layer_profiles",
+    "mean_activation",
+    "network_intervals",
+    "networks",
     "node_scores",
     "null_test",
     "persistence_reference",
+    "plot_network",
 ]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
         __name__,
         {
+            "ActivationSlopes": "categories",
             "Averages": "averages",
+            "GroupComparison": "categories",
             "LayerProfile": "profile",
             "MEANS": "profile",
             "NULLS": "surrogates",
+            "NULL_GRAPHS": "graph.null_graphs",
+            "Network": "graph.results",
+            "NetworkIntervals": "graph.intervals",
+            "Networks": "graph.results",
             "NodeAverages": "averages",
             "NodeScores": "scores",
             "NullTest": "nulls",
             "PooledAverages": "averages",
             "RANKINGS": "scores",
             "TrialAverages": "averages",
+            "WeightedGraph": "graph.weights",
+            "activation_slopes": "categories",
             "benjamini_hochberg": "nulls",
+            "compare_groups": "categories",
             "layer_profiles": "profile",
+            "mean_activation": "categories",
+            "network_intervals": "graph.intervals",
+            "networks": "graph.topology",
             "node_scores": "scores",
             "null_test": "nulls",
             "persistence_reference": "persistence",
+            "plot_network": "graph.drawing",
         },
     )

@@ -31,8 +31,8 @@ def plot_network(
 
     Springs along the drawn edges pull together what is connected (Fruchterman and Reingold 1991);
     then the nodes are spread evenly over the disc, in the order of their distance from its centre.
-    So near means connected, and central connected to much; distances mean nothing. The size of a node is
-    its strength. Nodes without a drawn edge are counted in the caption and drawn as small rings.
+    So near means connected, and central connected to much; distances mean nothing. The size of a
+    node is its strength. Nodes without a drawn edge are counted in the caption and drawn as small rings.
     Published of one model (arXiv:2601.06851, figure 3b) with the strongest 10 %.
 
     Args:
@@ -64,12 +64,12 @@ def plot_network(
     rows, columns = np.nonzero(np.triu(kept))
     weight = kept[rows, columns]
     order = np.argsort(weight)  # the strongest on top
-    share = (weight[order] - weight.min()) / (np.ptp(weight) or 1.0)
+    share = (weight[order] - weight.min()) / (weight.max() - weight.min() or 1.0)
     mapped = colours.ScalarMappable(norms.Normalize(layer.min(), layer.max()), "viridis")
     # An edge has the colour of the layer half way.
     edge_colours = mapped.to_rgba((layer[rows] + layer[columns])[order] / 2)
     edge_colours[:, 3] = _FAINTEST + (_BOLDEST - _FAINTEST) * share
-    figure = figures.Figure(figsize=(6, 5.4), dpi=120, layout="constrained")
+    figure: Figure = figures.Figure(figsize=(6, 5.4), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.add_collection(
         lines(

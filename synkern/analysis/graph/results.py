@@ -128,9 +128,7 @@ class Network:
         mean, sd = drawn.mean(0), drawn.std(0, ddof=1)
         # What differs by rounding alone counts as equal.
         slack = 1e-12 * np.abs(observed)
-        beyond = np.minimum(
-            (drawn >= observed - slack).sum(0), (drawn <= observed + slack).sum(0)
-        )
+        beyond = np.minimum((drawn >= observed - slack).sum(0), (drawn <= observed + slack).sum(0))
         with np.errstate(divide="ignore", invalid="ignore"):
             return AgainstNull(
                 observed=observed,

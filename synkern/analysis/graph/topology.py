@@ -124,8 +124,10 @@ def networks(
     many = nodes > _MANY_NODES
     draws = (20 if many else 100) if draws is None else draws
     at = _shares("densities", densities)
-    null_at = (at if not many else (1.0,)) if null_densities is None else _shares(
-        "null_densities", null_densities
+    null_at = (
+        (at if not many else (1.0,))
+        if null_densities is None
+        else _shares("null_densities", null_densities)
     )
     if not set(null_at) <= set(at):
         raise ValueError(f"null_densities = {null_at}: choose from densities, {at}")
@@ -151,9 +153,7 @@ def networks(
         done[name].setdefault(said, []).append(answer)
         progress(f"{said} of {name}")
     checked = layers_checked(layers, nodes)
-    found = {
-        name: plan.network(graph, checked, done[name]) for name, graph in graphs.items()
-    }
+    found = {name: plan.network(graph, checked, done[name]) for name, graph in graphs.items()}
     spearman, pearson = correlation(to_numpy(sts), to_numpy(rtr))
     return Networks(
         **found,
@@ -238,9 +238,7 @@ class _Plan:
         """Seeds of so many runs of Louvain."""
         return [(self.seed, stream, *key, run) for run in range(count)]
 
-    def tasks(
-        self, graph: WeightedGraph, distances: NDArray[np.int64]
-    ) -> list[tuple[str, _Task]]:
+    def tasks(self, graph: WeightedGraph, distances: NDArray[np.int64]) -> list[tuple[str, _Task]]:
         """Name and task of all there is to do for a graph."""
         weights = graph.weights
         aside = min(self.runs, _RUNS_ASIDE)
@@ -310,7 +308,9 @@ class _Plan:
             resolutions=np.array(self.resolutions),
             swept_modularity=np.array([one.modularity.max() for one in swept]),
             swept_communities=np.array([one.best.max() + 1 for one in swept]),
-            swept_agreement=np.array([communities.adjusted_rand(one.best, layers) for one in swept]),
+            swept_agreement=np.array(
+                [communities.adjusted_rand(one.best, layers) for one in swept]
+            ),
             layer_modularity=measures.modularity(graph.weights, layers),
             layer_agreement=communities.adjusted_rand(agreed, layers) if known else float("nan"),
             run_agreement=float(

@@ -98,9 +98,7 @@ class WeightedGraph:
         missing, negative = np.argwhere(upper & ~valued), np.argwhere(upper & (values < 0))
         pairs = nodes * (nodes - 1) // 2
         _refuse_many(name, len(missing), pairs, "have no value", MISSING_TOLERATED)
-        _refuse_many(
-            name, len(negative), pairs - len(missing), "are negative", NEGATIVE_TOLERATED
-        )
+        _refuse_many(name, len(negative), pairs - len(missing), "are negative", NEGATIVE_TOLERATED)
         weights = np.where(valued & (values > 0), values, 0.0)
         if not weights.any():
             raise ValueError(f"no pair of {name} is above 0, so the graph has no edge; check it")
@@ -135,7 +133,7 @@ def layer_distances(layers: Any, nodes: int) -> NDArray[np.int64]:
         ValueError: not one whole number for each node.
     """
     checked = layers_checked(layers, nodes)
-    return np.abs(checked[:, None] - checked)
+    return np.asarray(np.abs(checked[:, None] - checked))
 
 
 def layers_checked(layers: Any, nodes: int) -> NDArray[np.int64]:
