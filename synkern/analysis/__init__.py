@@ -5,14 +5,9 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
+    from synkern.analysis.activation import ActivationSlopes, activation_slopes, mean_activation
     from synkern.analysis.averages import Averages, NodeAverages, PooledAverages, TrialAverages
-    from synkern.analysis.categories import (
-        ActivationSlopes,
-        GroupComparison,
-        activation_slopes,
-        compare_groups,
-        mean_activation,
-    )
+    from synkern.analysis.categories import GroupComparison, compare_groups
     from synkern.analysis.graph.drawing import plot_network
     from synkern.analysis.graph.intervals import NetworkIntervals, network_intervals
     from synkern.analysis.graph.null_graphs import NULL_GRAPHS
@@ -60,7 +55,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
         __name__,
         {
-            "ActivationSlopes": "categories",
+            "ActivationSlopes": "activation",
             "Averages": "averages",
             "GroupComparison": "categories",
             "LayerProfile": "profile",
@@ -77,11 +72,11 @@ if not TYPE_CHECKING:
             "RANKINGS": "scores",
             "TrialAverages": "averages",
             "WeightedGraph": "graph.weights",
-            "activation_slopes": "categories",
+            "activation_slopes": "activation",
             "benjamini_hochberg": "nulls",
             "compare_groups": "categories",
             "layer_profiles": "profile",
-            "mean_activation": "categories",
+            "mean_activation": "activation",
             "network_intervals": "graph.intervals",
             "networks": "graph.topology",
             "node_scores": "scores",

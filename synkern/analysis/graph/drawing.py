@@ -32,7 +32,8 @@ def plot_network(
     Springs along the drawn edges pull together what is connected (Fruchterman and Reingold 1991);
     then the nodes are spread evenly over the disc, in the order of their distance from its centre.
     So near means connected, and central connected to much; distances mean nothing. The size of a
-    node is its strength. Nodes without a drawn edge are counted in the caption and drawn as small rings.
+    node is its strength. Nodes without a drawn edge are
+    counted in the caption and drawn as small rings.
     Published of one model (arXiv:2601.06851, figure 3b) with the strongest 10 %.
 
     Args:
@@ -81,8 +82,22 @@ def plot_network(
     )
     strength = graph.strengths / graph.strengths.max()
     face = mapped.to_rgba(layer)
-    axes.scatter(*place[linked].T, s=6 + 54 * strength[linked], c=face[linked], zorder=2, lw=0)
-    axes.scatter(*place[~linked].T, s=6, facecolors="none", edgecolors=face[~linked], zorder=2)
+    axes.scatter(
+        place[linked, 0],
+        place[linked, 1],
+        s=6 + 54 * strength[linked],
+        c=face[linked],
+        zorder=2,
+        lw=0,
+    )
+    axes.scatter(
+        place[~linked, 0],
+        place[~linked, 1],
+        s=6,
+        facecolors="none",
+        edgecolors=face[~linked],
+        zorder=2,
+    )
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.margins(0.04)

@@ -116,7 +116,7 @@ def _scaled(matrix: Floats, strengths: Floats) -> Floats:
         if not np.isfinite(ratio).all():
             break
         if np.abs(ratio - 1).max() <= _CLOSE:
-            return np.asarray(factors[:, None] * matrix * factors)
+            return np.asarray(matrix * np.outer(factors, factors))  # symmetric to the last bit
         factors = factors * np.sqrt(ratio)
     raise ValueError(
         "null 'strengths': no scaling of shuffled weights keeps the strengths of the nodes; one "

@@ -91,7 +91,6 @@ class WeightedGraph:
         """
         values = _checked(np.array(to_numpy(matrix), np.float64), name)
         nodes = len(values)
-        np.fill_diagonal(values, np.nan)
         values = (values + values.T) / 2  # up to rounding, so that no order of nodes shows
         valued = np.isfinite(values)
         upper = np.triu(np.ones((nodes, nodes), bool), 1)
@@ -148,25 +147,25 @@ def layers_checked(layers: Any, nodes: int) -> NDArray[np.int64]:
 
 
 def _checked(values: Floats, name: str) -> Floats:
+    """The values (nodes, nodes), NaN on the diagonal; raises ValueError if they make no graph."""
     if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) < 3:
         raise ValueError(
             f"{name} has shape {values.shape}; give (nodes, nodes), at least 3 nodes: an atom of "
             "all pairs, averaged over trials"
         )
-    off = ~np.eye(len(values), dtype=bool)
-    infinite = off & np.isinf(values)
+    np.fill_diagonal(values, np.nan)
+    infinite = np.isinf(values)
     if infinite.any():
         pair = np.argwhere(infinite)[0].tolist()
         raise ValueError(
             f"{name} has {int(infinite.sum())} infinite values, the first at {pair}; nodes that "
             "are copies of each other give them: leave one of each out"
         )
-    same = np.isnan(values) == np.isnan(values.T)
-    both = off & np.isfinite(values) & np.isfinite(values.T)
-    apart = np.where(both, np.abs(values - values.T), 0.0)
-    scale = np.abs(values[both]).max(initial=0.0)
-    if not same[off].all() or apart.max() > _SYMMETRIC * scale:
-        pair = np.argwhere(off & ~same | (apart == apart.max()))[0].tolist()
+    apart = np.nan_to_num(np.abs(values - values.T))
+    scale = np.nan_to_num(np.abs(values)).max()
+    wrong = (np.isnan(values) != np.isnan(values.T)) | (apart > _SYMMETRIC * scale)
+    if wrong.any():
+        pair = np.argwhere(wrong)[0].tolist()
         raise ValueError(
             f"{name} is not symmetric, see entry {pair} and its mirror image; these graphs have no "
             "direction: give an atom such as sts or rtr, or (matrix + matrix.T) / 2"
