@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import synkern._checks as check
 from synkern._arrays import to_numpy
 from synkern.analysis.categories import dealt, resampled
 
@@ -78,10 +79,8 @@ def activation_slopes(
             f"activation has {int((~np.isfinite(values)).sum())} values that are not finite; leave "
             "out samples beyond the end of a trial by mean_activation(series, mask)"
         )
-    if permutations < 19 or bootstrap < 100:
-        raise ValueError(
-            f"permutations = {permutations}, bootstrap = {bootstrap}; give at least 19 and 100"
-        )
+    check.whole("permutations", permutations, 19)
+    check.whole("bootstrap", bootstrap, 100)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
     names, member = dealt(groups, len(values))

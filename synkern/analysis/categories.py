@@ -161,8 +161,7 @@ def compare_groups(
         ("splits", splits, 1),
         ("bootstrap", bootstrap, 100),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{argument} = {value!r}; give a whole number of at least {least}")
+        check.whole(argument, value, least)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
     scoring = _Scoring(_by_node(averages, ranking), ranking, Axis.of(layers, averages.nodes))

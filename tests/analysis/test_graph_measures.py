@@ -1,9 +1,12 @@
 """Measures of graphs: by hand on a chain, a star and two cliques, and as networkx has them."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from synkern.analysis.graph import measures
+from synkern.analysis.graph.libraries import library
 from synkern.analysis.graph.weights import WeightedGraph, layer_distances, strongest
 
 pytest.importorskip("scipy", reason="the extra networks is not installed")
@@ -189,6 +192,20 @@ def test_the_strongest_edges_are_kept(rng):
         [0, 1],
         [0, 2],
     ]
+
+
+def test_a_share_of_the_pairs_is_at_least_one_of_them():
+    with pytest.raises(ValueError, match=r"density 0.01 of 6 pairs is none"):
+        strongest(chain(4), 0.01)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("sknetwork.clustering", "networks"), ("matplotlib.figure", "plot")]
+)
+def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"networks needs .*pip install 'synkern\[{extra}\]'"):
+        library(module, "networks")
 
 
 def test_layers_are_one_whole_number_for_each_node():

@@ -122,6 +122,18 @@ def test_small_world_is_clustering_by_path_length(found):
     assert np.isnan(without.synergy.small_world)
 
 
+def test_many_nodes_have_fewer_nulls(planted, monkeypatch):
+    monkeypatch.setattr("synkern.analysis.graph.topology._MANY_NODES", NODES - 1)
+    few = {"runs": 2, "densities": (0.3,), "resolutions": (), "nulls": ("weights",)}
+    found = networks(*planted, LAYERS, **few)
+    assert found.draws == 20
+    assert found.synergy.null_densities.tolist() == [1.0]
+    assert found.synergy.densities.tolist() == [0.3, 1.0]
+    assert found.synergy.against("weights", "modularity").observed == found.synergy.whole(
+        "modularity"
+    )
+
+
 def same(one, other):
     for graph in ("synergy", "redundancy"):
         a, b = getattr(one, graph), getattr(other, graph)

@@ -97,8 +97,8 @@ def network_intervals(
         )
     if averages.trials < 2:
         raise ValueError(f"averages has {averages.trials} trial(s); a bootstrap needs at least 2")
-    if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < 20:
-        raise ValueError(f"bootstrap = {bootstrap!r}; give a whole number of at least 20")
+    check.whole("bootstrap", bootstrap, 20)
+    check.whole("workers", workers, 1)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
     for name in nulls:

@@ -140,8 +140,7 @@ def networks(
         ("workers", workers, 1),
         ("seed", seed, 0),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{argument} = {value!r}; give a whole number of at least {least}")
+        check.whole(argument, value, least)
     swept = _swept(resolutions)
     distances = layer_distances(layers, nodes)
     plan = _Plan(at, swept, null_at, runs, tuple(nulls), draws, null_runs, seed)

@@ -115,11 +115,19 @@ def strongest(weights: Floats, density: float) -> Floats:
 
     Returns:
         (nodes, nodes) float64, symmetric.
+
+    Raises:
+        ValueError: the share of the pairs is less than one of them.
     """
     if density == 1:
         return weights
     rows, columns = np.triu_indices(len(weights), 1)
-    kept = np.argsort(-weights[rows, columns], kind="stable")[: round(density * len(rows))]
+    count = round(density * len(rows))
+    if count < 1:
+        raise ValueError(
+            f"density {density} of {len(rows)} pairs is none of them; give a larger one"
+        )
+    kept = np.argsort(-weights[rows, columns], kind="stable")[:count]
     out = np.zeros_like(weights)
     out[rows[kept], columns[kept]] = weights[rows[kept], columns[kept]]
     return out + out.T
