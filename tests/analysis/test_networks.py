@@ -244,6 +244,7 @@ def test_intervals_need_single_pairs_and_trials(rng, planted):
 
 
 def test_the_drawing_has_the_strongest_edges(planted):
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
     figure = plot_network(planted[1], LAYERS, density=0.1, title="50 % of $x$")
     axes, bar = figure.axes
     assert axes.get_title() == "50 % of $x$"
@@ -264,5 +265,6 @@ def test_the_drawing_has_the_strongest_edges(planted):
 
 
 def test_a_drawing_needs_a_density(planted):
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
     with pytest.raises(ValueError, match="density = 0"):
         plot_network(planted[0], LAYERS, density=0)
