@@ -110,6 +110,7 @@ def test_arrays_by_dlpack_need_no_torch():
     [
         ("synkern.record", "synkern.recording.record", "llm"),
         ("synkern.replay", "synkern.recording.replay", "llm"),
+        ("synkern.ablate", "synkern.interventions.ablate", "llm"),
         ("synkern.models.load", "synkern.models.load", "llm"),
         ("synkern.phiid(series, backend='torch')", "backend='torch'", "torch"),
         ("synkern.phiid(series, backend='triton')", "backend='triton'", "triton"),

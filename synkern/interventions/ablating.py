@@ -19,7 +19,6 @@ from synkern.interventions.resampling import Resample
 from synkern.models.language_model import UnsupportedModelError, causal_lm
 from synkern.models.nodes import Kinds, Node, find_sites, nodes_of
 from synkern.models.upstream import is_split_over_devices
-from synkern.recording.responses import responses_of
 
 ABLATIONS = ("zero", "mean", "resample")
 """The kinds of ablation that have a word."""
@@ -202,5 +201,4 @@ def _edit(kind: str | Edit, texts: Any) -> Edit:
             f"texts: missing for kind={kind!r}, which is read from texts; give a recording, "
             "answers, or synkern.recording.Responses(prompts, responses)"
         )
-    found = responses_of(texts)
-    return Mean(found) if kind == "mean" else Resample(found)
+    return Mean(texts) if kind == "mean" else Resample(texts)

@@ -14,7 +14,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -164,7 +164,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def digest(parts: Iterator[bytes] | list[bytes]) -> str:
+def digest(parts: Iterable[bytes | memoryview]) -> str:
     """The beginning of the SHA-256 of bytes, 16 hexadecimal digits."""
     found = hashlib.sha256()
     for part in parts:

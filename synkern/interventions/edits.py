@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from synkern.interventions.calls import Calls, InterventionError
-from synkern.models.sites import Site
+from synkern.models.sites import Site, With
 
 
 class Edit(ABC):
@@ -48,14 +48,16 @@ class Here:
         self.texts: int | None = None if mask.ndim == 1 else len(mask)
         """How many texts a call has to have; None where that is all the same."""
         # (texts, 1, nodes, 1): of every position, and of all numbers of a node.
-        self._mask = torch.from_numpy(rows[:, None, self.nodes, None])
+        with torch.inference_mode(False):
+            self._mask = torch.from_numpy(rows[:, None, self.nodes, None])
 
-    def among(self, new: float | Tensor, own: Tensor) -> float | Tensor:
+    def among(self, new: Tensor, own: Tensor) -> Tensor:
         """The new in the texts in which a node is edited, and the nodes' own in others."""
         if self.texts is None:
             return new
         if self._mask.device != own.device:
-            self._mask = self._mask.to(own.device)
+            with torch.inference_mode(False):  # gradients may be wanted in another call
+                self._mask = self._mask.to(own.device)
         return torch.where(self._mask, new, own)
 
 
@@ -68,7 +70,7 @@ class SiteEdit(ABC):
     """Whether no other edit of the same nodes can be in force beside it."""
 
     @abstractmethod
-    def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> float | Tensor:
+    def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> Tensor:
         """What comes in place of the nodes' own (texts, positions, nodes, numbers of a node)."""
 
     def attach(self, here: Here, calls: Calls) -> RemovableHandle:
@@ -77,8 +79,8 @@ class SiteEdit(ABC):
             here, calls, lambda own: here.among(self.new(own, here.nodes, calls), own)
         )
 
-    def written(self, here: Here, calls: Calls, with_: Callable[[Tensor], Any]) -> RemovableHandle:
-        """Write `with_` of the nodes' own in every call, until the handle is removed."""
+    def written(self, here: Here, calls: Calls, with_: With) -> RemovableHandle:
+        """Write this in place of the nodes in every call, until the handle is removed."""
         site = self.site
 
         def change(values: Tensor) -> Tensor:
@@ -173,6 +175,11 @@ class Zero(Edit):
 
 @dataclass(frozen=True, eq=False)
 class _Zeroed(SiteEdit):
+    # Not 0 times its own, which is NaN where that is infinite.
+
     def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> Tensor:
-        # Not 0 times its own, which is NaN where that is infinite.
         return torch.zeros_like(own)
+
+    def attach(self, here: Here, calls: Calls) -> RemovableHandle:
+        """See `SiteEdit.attach`; their own is not looked at where it goes in all texts."""
+        return self.written(here, calls, 0.0) if here.texts is None else super().attach(here, calls)

@@ -16,9 +16,9 @@ from synkern.interventions.reading import at_responses, read_texts
 from synkern.models.experts import ExpertsSite
 from synkern.models.language_model import UnsupportedModelError
 from synkern.models.routing import own_outputs
-from synkern.models.sites import Handles, SideBySideSite, Site
+from synkern.models.sites import Handles, SideBySideSite, Site, index_on
 from synkern.models.upstream_torch import outside_graphs
-from synkern.recording.responses import Responses
+from synkern.recording.responses import Responses, responses_of
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,14 @@ class Mean(Edit):
     mean of an expert that was chosen at none of the tokens is over all of them, as if it had been.
 
     Attributes:
-        texts: prompts and responses.
+        texts: prompts and responses, or a recording or answers, which have some.
     """
 
     texts: Responses
+
+    def __post_init__(self) -> None:
+        """Take the tokens of what holds some."""
+        object.__setattr__(self, "texts", responses_of(self.texts))
 
     def prepared(self, model: Any, sites: Sequence[Site], batch_size: int) -> tuple[SiteEdit, ...]:
         """See `Edit.prepared`; the model reads the texts, with experts never chosen twice.
@@ -156,7 +160,7 @@ class _MeanVectors(SiteEdit):
     """(count, width)."""
 
     def new(self, own: Tensor, nodes: Sequence[int], calls: Calls) -> Tensor:
-        return self.means[nodes].to(own)
+        return self.means[index_on(tuple(nodes), self.means.device)].to(own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,14 +179,14 @@ class _MeanExperts(SiteEdit):
         site = self.site
         taken: list[Tensor] = []  # the routing weights that were, of the call that is running
 
-        def with_(own: Tensor) -> Any:
+        def with_(own: Tensor) -> Tensor:
             new = here.among(torch.zeros_like(own), own)
             taken[:] = [own - new]
             return new
 
         def returned(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             weights = taken.pop()
-            means = self.means[here.nodes].to(weights)
+            means = self.means[index_on(tuple(here.nodes), self.means.device)].to(weights)
             added = weights.flatten(0, -3).squeeze(-1) @ means
             return (output + added.reshape(output.shape)).to(output.dtype)
 

@@ -21,7 +21,7 @@ from synkern.interventions.edits import Edit
 from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean_activity
 from synkern.interventions.orders import ORDERS, Order, of_scores, orders_of
 from synkern.models.language_model import causal_lm
-from synkern.models.nodes import Kinds, Node, find_sites
+from synkern.models.nodes import Kinds, find_sites
 from synkern.recording.responses import Responses, responses_of
 
 Masks = NDArray[np.bool_]
@@ -96,41 +96,49 @@ def ablation_curve(
         UserWarning: the intact model does not repeat itself bit for bit.
     """
     texts = responses_of(texts)
+    names = (orders,) if isinstance(orders, str) else tuple(orders)
+    words = _groups(groups, len(texts))
     ablation = Ablation(model, of=of, kind=kind, texts=texts, batch_size=batch_size, among=among)
-    reader = TeacherForced(model, texts, batch_size=batch_size)
     labels = tuple(node.label for node in ablation.nodes)
-    allowed = _among(among, ablation.nodes)
-    if activity is None and any(name.startswith("norm") for name in orders):
-        activity = mean_activity(reader, find_sites(model, of))
-    rankings = _rankings(scores, labels)
     layers = np.array([node.layer for node in ablation.nodes])
+    allowed = np.ones(len(labels), bool) if among is None else chosen_nodes(among, ablation.nodes)
+    counts = _counts(int(allowed.sum()), step, to)
+    rankings = _rankings(scores, labels)
     options: dict[str, Any] = {"seed": seed, "among": allowed}
-    found = orders_of(
-        next(iter(rankings.values())),
-        layers,
-        names=orders,
-        draws=draws,
-        activity=activity,
-        **options,
-    )
-    for name in [*rankings][1:]:
-        found += (of_scores(f"synergy by {name}", rankings[name], **options),)
+    further = [
+        of_scores(f"synergy by {name}", rankings[name], **options) for name in [*rankings][1:]
+    ]
     halves = None
     if split is not None:
         order, halves = _halves(split, labels, len(texts), options)
-        found += (order,)
-    counts = _counts(int(allowed.sum()), step, to)
+        further.append(order)
+    reader = TeacherForced(model, texts, batch_size=batch_size)
+    if activity is None and any(name.startswith("norm") for name in names):
+        activity = mean_activity(reader, find_sites(model, of))
+    first = next(iter(rankings))
+    options |= {"names": names, "draws": draws, "activity": activity}
+    found = (*orders_of(rankings[first], layers, **options), *further)
     masks, sets = _distinct(found, counts, len(labels))
-    run = _Run(ablation, reader, masks, halves)
+    about = {
+        "model": type(causal_lm(model)).__name__,
+        "of": of if isinstance(of, str) else " and ".join(of),
+        "kind": kind if isinstance(kind, str) else repr(kind),
+        "ranking": first,
+        "step": int(counts[1]),
+        "to": to,
+        "seed": seed,
+        "batch_size": batch_size,
+    }
     call: dict[str, Any] = {}
     if file is not None:  # to read all weights takes a while
-        call = _call(model, texts, ablation, found, counts, kind, of, batch_size, halves)
+        call = _call(model, texts, ablation, kind, halves)
+        call |= {name: about[name] for name in ("model", "of", "batch_size")}
+        call["nodes out at each point"] = counts.tolist()
+        for order in found:
+            call[f"order {order.name}, draw {order.draw}"] = digest([order.nodes.tobytes()])
+    run = _Run(ablation, reader, masks, halves)
     values = run.measured(file, call, progress or _silent)
-    if values["kl"][sets[0, 0]].any():
-        warn(
-            "the model does not repeat itself: with nothing taken out, KL is up to "
-            f"{values['kl'][sets[0, 0]].max():.2g} nats at a token; smaller values mean nothing"
-        )
+    _warn_of_noise(values["kl"][sets[0, 0]])
     return AblationCurve(
         nodes=labels,
         layers=layers,
@@ -138,23 +146,21 @@ def ablation_curve(
         orders=found,
         counts=counts,
         sets=sets,
-        token_kl=values["kl"],
-        token_loss=values["loss"],
-        token_agreement=values["agreement"],
+        **{f"token_{measure}": values[measure] for measure in MEASURES},
         tokens=reader.tokens,
         first_half=halves,
-        groups=_groups(groups, len(texts)),
-        about={
-            "model": type(causal_lm(model)).__name__,
-            "of": of if isinstance(of, str) else " and ".join(of),
-            "kind": _kind_name(kind),
-            "ranking": next(iter(rankings)),
-            "step": int(counts[1] - counts[0]) if len(counts) > 1 else 0,
-            "to": to,
-            "seed": seed,
-            "batch_size": batch_size,
-        },
+        groups=words,
+        about=about,
     )
+
+
+def _warn_of_noise(kl: NDArray[np.float32]) -> None:
+    """Warn unless the model has done twice the same with nothing taken out."""
+    if kl.any():
+        warn(
+            "the model does not repeat itself: with nothing taken out, KL is up to "
+            f"{np.abs(kl).max():.2g} nats at a token; smaller values mean nothing"
+        )
 
 
 def _silent(done: int, total: int) -> None:
@@ -243,12 +249,6 @@ def _rankings(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[Any]
     return found
 
 
-def _among(among: Chosen | None, nodes: tuple[Node, ...]) -> NDArray[np.bool_]:
-    if among is None:
-        return np.ones(len(nodes), bool)
-    return chosen_nodes(among, nodes)
-
-
 def _halves(
     split: tuple[Scores, Scores, ArrayLike],
     labels: tuple[str, ...],
@@ -317,40 +317,24 @@ def _groups(groups: Sequence[str] | None, texts: int) -> tuple[str, ...] | None:
     return None if groups is None else tuple(map(str, groups))
 
 
-def _kind_name(kind: str | Edit) -> str:
-    return kind if isinstance(kind, str) else repr(kind)
-
-
 def _call(
     model: Any,
     texts: Responses,
     ablation: Ablation,
-    orders: Sequence[Order],
-    counts: NDArray[np.int64],
     kind: str | Edit,
-    of: Kinds,
-    batch_size: int,
     halves: NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
-    """What makes one call another: of names, numbers and digests."""
-    inside = causal_lm(model)
-    found: dict[str, Any] = {
-        "model": type(inside).__name__,
-        "weights": digest(_weights(inside)),
+    """What makes a call another, beside its options: of texts and digests."""
+    return {
+        "weights": digest(_weights(causal_lm(model))),
         "texts": _content(texts),
-        "of": of if isinstance(of, str) else list(of),
         "nodes": digest([" ".join(node.label for node in ablation.nodes).encode()]),
         "kind": kind if isinstance(kind, str) else _content(kind),
-        "nodes out at each point": counts.tolist(),
-        "batch_size": batch_size,
         "halves": None if halves is None else digest([halves.tobytes()]),
     }
-    for order in orders:
-        found[f"order {order.name}, draw {order.draw}"] = digest([order.nodes.tobytes()])
-    return found
 
 
-def _weights(model: torch.nn.Module) -> Iterator[bytes]:
+def _weights(model: torch.nn.Module) -> Iterator[bytes | memoryview]:
     """All that a model has learned, as bytes."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         yield f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device.type}".encode()
@@ -360,7 +344,8 @@ def _weights(model: torch.nn.Module) -> Iterator[bytes]:
                 "from another one; load it without offloading, or measure without a file"
             )
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        yield flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+        if flat.numel():
+            yield flat.view(torch.uint8).numpy().data
 
 
 def _content(value: Any) -> str:

@@ -16,9 +16,9 @@ from synkern.interventions.calls import Calls, InterventionError
 from synkern.interventions.edits import Edit, SiteEdit
 from synkern.interventions.reading import fed, read_texts
 from synkern.models.language_model import UnsupportedModelError
-from synkern.models.sites import SideBySideSite, Site
+from synkern.models.sites import SideBySideSite, Site, index_on
 from synkern.models.upstream import cached_tokens
-from synkern.recording.responses import Responses
+from synkern.recording.responses import Responses, responses_of
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,17 @@ class Resample(Edit):
     texts stays in memory, on the model's device.
 
     Attributes:
-        texts: prompts and responses, all different, at least two.
+        texts: prompts and responses, all different, at least two; or a recording or answers, which
+            have some.
         seed: for who is whose donor.
     """
 
     texts: Responses
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Take the tokens of what holds some."""
+        object.__setattr__(self, "texts", responses_of(self.texts))
 
     def prepared(self, model: Any, sites: Sequence[Site], batch_size: int) -> tuple[SiteEdit, ...]:
         """See `Edit.prepared`; the model reads the texts.
@@ -196,5 +201,5 @@ class _Resampled(SiteEdit):
                 f"and positions in a call with {tuple(where.shape)}, so that places cannot be told"
             )
         vectors = self.values.unflatten(-1, (self.site.count, -1))
-        new: Tensor = vectors[where[..., None], torch.tensor(nodes, device=where.device)]
+        new: Tensor = vectors[where[..., None], index_on(tuple(nodes), where.device)]
         return new

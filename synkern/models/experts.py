@@ -28,7 +28,7 @@ from synkern.models.routing import (
     own_outputs,
 )
 from synkern.models.signals import Signal
-from synkern.models.sites import Handles, Site, With, checked_nodes, fitting
+from synkern.models.sites import Handles, Site, With, checked_nodes, fitting, index_on
 from synkern.models.upstream_torch import outside_graphs, weight_versions
 
 EXPERT_SIGNALS = {
@@ -117,7 +117,7 @@ class ExpertsSite(Site):
         if not chosen:
             return values
         indices, weights = self._split(values)
-        its = indices[..., None, :] == torch.tensor(chosen, device=values.device)[:, None]
+        its = indices[..., None, :] == index_on(tuple(chosen), values.device)[:, None]
         new: Any = with_
         if callable(with_) or isinstance(with_, Tensor):
             own = torch.where(its, weights[..., None, :], 0).sum(-1, keepdim=True)

@@ -8,6 +8,7 @@ serves all nodes of a site. What reads or changes nodes works on sites and knows
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -126,13 +127,15 @@ class SideBySideSite(Site):
         indices = checked_nodes(nodes, self)
         if not indices:
             return values
+        place = index_on(tuple(indices), values.device)
         written = values.clone()
         vectors = written.unflatten(-1, (self.count, self.width))
-        own = vectors[..., indices, :]
-        new = with_(own) if callable(with_) else with_
-        if isinstance(new, Tensor):
-            new = fitting(new, own, self)
-        vectors[..., indices, :] = new
+        new = with_
+        if callable(with_) or isinstance(with_, Tensor):
+            own = vectors[..., place, :]
+            new = with_(own) if callable(with_) else with_
+            new = fitting(new, own, self) if isinstance(new, Tensor) else new
+        vectors[..., place, :] = new
         return written
 
 
@@ -191,6 +194,13 @@ def vector_norms(values: Tensor, width: int) -> Tensor:
     dtype = torch.promote_types(vectors.dtype, torch.float32)
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=dtype)
     return norms.float()
+
+
+@functools.lru_cache(maxsize=1024)
+def index_on(nodes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Indices as a tensor on a device, kept: a copy to an accelerator has the model wait for it."""
+    with torch.inference_mode(False):  # else it could not be used where gradients are wanted
+        return torch.tensor(nodes, device=device)
 
 
 def _fits(shape: torch.Size, place: torch.Size) -> bool:

@@ -401,6 +401,9 @@ def soft_prompt(model: nn.Module) -> str | None:
     return None
 
 
+# --- transformers: models on several devices -----------------------------------------------------
+
+
 def is_split_over_devices(model: nn.Module) -> bool:
     """Whether single layers are split over devices, so that a module sees some of its nodes only.
 

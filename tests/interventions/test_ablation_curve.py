@@ -106,6 +106,8 @@ def test_norm_is_the_activity_that_replay_reads():
     assert curve.orders[0].nodes.tolist() == np.argsort(-series).tolist()
     given = ablation_curve(model, text, SCORES, orders=["norm"], to=1, activity=np.arange(9))
     assert given.orders[0].nodes.tolist() == [*range(9)][::-1]
+    alone = ablation_curve(model, text, SCORES, orders="norm_reversed", to=1)
+    assert alone.orders[0].nodes.tolist() == curve.orders[0].nodes.tolist()[::-1]
 
 
 def test_further_rankings_are_orders_of_their_own():

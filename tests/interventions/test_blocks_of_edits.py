@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from support.ablations import IDS, close, logits
 from support.tiny_models import build, build_experts, generate, hooks
 from synkern.interventions import Ablation, InterventionError, Scale, Zero, ablate
 from synkern.models import UnsupportedModelError, find_sites, nodes_of
-from synkern.recording import record
+from synkern.recording import Responses, record
 
 
 @pytest.fixture
@@ -343,6 +344,16 @@ def test_quantised_layers(model):
         kept = model.model.layers[layer].self_attn.o_proj.kept
         kept[:, head * 16 : (head + 1) * 16] = 0
     close(found, logits(model))
+
+
+@pytest.mark.parametrize("kind", ["zero", "mean", "resample"])
+def test_weights_that_are_elsewhere(model, tmp_path, kind):
+    texts = Responses(IDS[:, :4], IDS[:, 4:])
+    with ablate(model, ["L0H1", "L2H2"], kind=kind, texts=texts):
+        expected = logits(model)
+    accelerate.disk_offload(model, tmp_path, execution_device="cpu")
+    with ablate(model, ["L0H1", "L2H2"], kind=kind, texts=texts):
+        assert torch.equal(logits(model), expected)
 
 
 def test_what_is_recorded_of_a_model_without_nodes(model):

@@ -349,6 +349,20 @@ def test_modes_and_hooks_are_as_before():
     assert all(module.training for module in model.modules())
 
 
+def test_compiled_models_are_read_as_they_were_written():
+    """As when edited: compiled code rounds otherwise, and does not notice edits."""
+    model, text = build("llama"), texts()
+    ablation = Ablation(model)
+    expected = TeacherForced(model, text).effects(lambda rows: ablation.applied([4]))
+    model.compile(backend="eager")
+    model(torch.tensor([text.prompts[0]]))
+    reader = TeacherForced(model, text)
+    np.testing.assert_array_equal(
+        reader.effects(lambda rows: ablation.applied([4])).kl, expected.kl
+    )
+    assert np.nanmax(np.abs(reader.effects().kl)) == 0
+
+
 @pytest.mark.parametrize("of", ["heads", "mlps", "layers"])
 def test_activity_is_the_mean_of_what_replay_reads(of):
     """Of texts of different lengths, every token of a response counts the same."""

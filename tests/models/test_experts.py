@@ -264,11 +264,11 @@ def test_weights_are_written_where_an_expert_was_chosen():
         run(model)
     (values,) = values
     before = values.clone()
-    gates, chosen = site._gates(values.flatten(0, 1))
+    gates, chosen = site.gates(values.flatten(0, 1))
     gates, chosen = gates.view(3, 7, 8), chosen.view(3, 7, 8)
 
     def after(with_, nodes=(5, 2)):
-        return site._gates(site.write(values, nodes, with_).flatten(0, 1))[0].view(3, 7, 8)
+        return site.gates(site.write(values, nodes, with_).flatten(0, 1))[0].view(3, 7, 8)
 
     others = [e for e in range(8) if e not in (5, 2)]
     number = after(0.25)

@@ -89,6 +89,20 @@ def test_a_norm_of_the_sum_is_no_shared_expert():
         find_shared_experts(model)
 
 
+@pytest.mark.parametrize("name", ["qwen2_moe", "deepseek_v3"])
+@torch.no_grad()
+def test_where_nothing_is_written_nothing_changes(name):
+    """In texts in which the values are left as they are, with a gate too."""
+    model = build_experts(name)
+    site = find_shared_experts(model)[-1]
+    intact = run(model).logits
+    first = torch.arange(len(intact))[:, None, None] == 0
+    with site.edit(lambda values: torch.where(first, 0, values)):
+        edited = run(model).logits
+    assert not torch.equal(edited[0], intact[0])
+    assert torch.equal(edited[1:], intact[1:])
+
+
 @pytest.mark.parametrize("name", ["mixtral", "gemma4"])
 def test_a_model_without_shared_experts_is_refused(name):
     message = "has no shared experts that synkern can see: beside the experts in model.layers"

@@ -314,6 +314,25 @@ def test_where_accelerate_computes(model):
 # triton and its compiler (kernels/triton_backend/ahead.py)
 
 
+def test_layers_that_are_split_over_devices(model):
+    assert model.tp_size is None
+    assert not upstream.is_split_over_devices(model)
+    model._tp_size = 1
+    assert not upstream.is_split_over_devices(model)
+    model._tp_size = 2
+    assert upstream.is_split_over_devices(model)
+
+
+def test_experts_that_are_split_over_devices(model):
+    """Before transformers 5.21 that was tensor parallelism with another plan."""
+    plan = importlib.import_module("transformers.distributed").DistributedConfig
+    if "ep_size" in inspect.signature(plan).parameters:
+        model.config.distributed_config = plan(tp_size=1, ep_size=1)
+        assert not upstream.is_split_over_devices(model)
+        model.config.distributed_config.ep_size = 2
+        assert upstream.is_split_over_devices(model)
+
+
 def test_what_is_read_of_triton():
     target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
     assert (target.backend, target.arch, target.warp_size) == ("cuda", 90, 32)
