@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
     from synkern.study.experiments.ablation import run_ablation
     from synkern.study.experiments.carrying import Outcome
+    from synkern.study.experiments.categories import run_categories
     from synkern.study.experiments.commands import COMMANDS
+    from synkern.study.experiments.networks import run_networks
     from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
     from synkern.study.settings import StudyOptions
@@ -31,6 +33,8 @@ __all__ = [
     "compare",
     "published_profiles",
     "run_ablation",
+    "run_categories",
+    "run_networks",
     "run_study",
 ]
 
@@ -52,6 +56,8 @@ if not TYPE_CHECKING:
             "compare": "comparison.comparing",
             "published_profiles": "comparison.published_profiles",
             "run_ablation": "experiments.ablation",
+            "run_categories": "experiments.categories",
+            "run_networks": "experiments.networks",
             "run_study": "run",
         },
     )

@@ -97,7 +97,14 @@ def environment_of(settings: Settings, also: Iterable[str] = ()) -> Facts:
     """
     torch = importlib.import_module("torch")
     device, on_gpu = settings.device, settings.on_gpu
-    packages = ("transformers", "tokenizers", "accelerate", "gguf", *model_packages(settings), *also)
+    packages = (
+        "transformers",
+        "tokenizers",
+        "accelerate",
+        "gguf",
+        *model_packages(settings),
+        *also,
+    )
     return {
         "synkern": VERSION,
         "python": platform.python_version(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from synkern.study.errors import StudyError, checks_of_arguments
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.keys import key_of, stated_of
-from synkern.study.experiments.options import RecordedOptions
+from synkern.study.experiments.options import ExperimentOptions, RecordedOptions
 from synkern.study.experiments.partial import partial_file, remove_partial_files
 from synkern.study.folder import StudyFolder
 from synkern.study.models import explained
@@ -67,7 +69,8 @@ def carried_out(experiment: Experiment, options: RecordedOptions) -> Outcome:
 
     Raises:
         ArgumentError: an option that cannot be used, by itself, with others, or with this study.
-        MissingPackageError: a package of the extras `llm` or `plot`, or of the experiment's, is missing.
+        MissingPackageError: a package of the extras `llm` or `plot`, or of the experiment's, is
+            missing.
         StudyError: there is no finished study, or another process is at work in its folder; the
             model cannot be loaded, or is not the one that was studied; there is not enough memory;
             it cannot be done.
@@ -119,8 +122,28 @@ def _computed(
     experiment: Experiment, study: FinishedStudy, options: RecordedOptions, partial: Path
 ) -> tuple[Arrays, Facts]:
     study.settings.say(f"plan: {experiment.plan(study, options)}")
-    with explained(study.settings, experiment.done, experiment.too_large):
+    reading = isinstance(options, ExperimentOptions)
+    with (
+        explained(study.settings, experiment.done, experiment.too_large)
+        if reading
+        else _short_of_memory(experiment)
+    ):
         arrays, facts = experiment.run(study, options, partial)
     for warning in facts.get("warnings", ()):
         study.settings.say(f"{experiment.name}: {warning}")
     return arrays, facts
+
+
+@contextmanager
+def _short_of_memory(experiment: Experiment) -> Iterator[None]:
+    """Say what would help an experiment without a model.
+
+    Raises:
+        StudyError: in the place of a MemoryError.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise StudyError(
+            f"{experiment.name}: there is not enough memory ({error}); {experiment.too_large}"
+        ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from synkern.study.experiments.ablation import Ablation
+from synkern.study.experiments.categories import Categories
 from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.networks import Networks
 
-EXPERIMENTS: tuple[Experiment, ...] = (Ablation(),)
+EXPERIMENTS: tuple[Experiment, ...] = (Ablation(), Networks(), Categories())
