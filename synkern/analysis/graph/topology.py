@@ -84,7 +84,7 @@ def networks(
     null_densities: Sequence[float] | None = None,
     seed: int = 0,
     workers: int = 1,
-    progress: Callable[[str], None] = lambda done: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Networks:
     """Measure the graphs of synergy and redundancy, and null graphs of either.
 
@@ -105,7 +105,8 @@ def networks(
         seed: of all that is drawn, a whole number from 0.
         workers: number of processes to share the work; the results are the same for any. Above 1,
             a script has to start its own work under `if __name__ == "__main__":`.
-        progress: called with a word for each piece of work when it is done.
+        progress: called with the number of pieces of work that are done, and of all: before the
+            first, and after each.
 
     Returns:
         `Networks`.
@@ -147,10 +148,11 @@ def networks(
     tasks = {name: plan.tasks(graph, distances) for name, graph in graphs.items()}
     flat = [(name, said, task) for name, named in tasks.items() for said, task in named]
     done: dict[str, dict[str, list[_Done]]] = {name: {} for name in graphs}
+    progress(0, len(flat))
     answers = each(_done, [task for _, _, task in flat], workers)
-    for (name, said, _), answer in zip(flat, answers, strict=True):
+    for count, ((name, said, _), answer) in enumerate(zip(flat, answers, strict=True), 1):
         done[name].setdefault(said, []).append(answer)
-        progress(f"{said} of {name}")
+        progress(count, len(flat))
     checked = layers_checked(layers, nodes)
     found = {name: plan.network(graph, checked, done[name]) for name, graph in graphs.items()}
     spearman, pearson = correlation(to_numpy(sts), to_numpy(rtr))

@@ -153,17 +153,7 @@ class Networks(Experiment):
         }, facts
 
     def _measured(self, study: FinishedStudy, options: Decided) -> analysis.Networks:
-        total = 2 * len(options.nulls) * options.draws
-        done = 0
-
-        def progress(said: str) -> None:
-            nonlocal done
-            if said.startswith("null"):
-                done += 1
-                pace(done, total)
-
-        with Pace(study.settings, "networks: null graphs") as pace:
-            pace(0, total)
+        with Pace(study.settings, "networks: graphs and nulls") as pace:
             return analysis.networks(
                 study.trained["sts"],
                 study.trained["rtr"],
@@ -174,7 +164,7 @@ class Networks(Experiment):
                 draws=options.draws,
                 seed=options.seed,
                 workers=options.workers,
-                progress=progress,
+                progress=pace,
             )
 
     def _intervals(self, study: FinishedStudy, options: Decided) -> analysis.NetworkIntervals:

@@ -25,8 +25,8 @@ Floats = NDArray[np.float64]
 GRAPHS = ("synergy", "redundancy")
 
 CALLED = {
-    "efficiency": "global efficiency",
-    "path_length": "mean path length",
+    "efficiency": "efficiency",
+    "path_length": "path length",
     "clustering": "clustering",
     "modularity": "modularity",
 }
@@ -42,7 +42,9 @@ KEEPS = {
 CLAIMS = {"efficiency": ("synergy", "the more efficient"), "modularity": ("redundancy", "modular")}
 """What is published of them: which graph has more of each."""
 
-HOLDS, REVERSED, OPEN = "holds", "is reversed", "is not decided"
+HOLDS, REVERSED, OPEN = "holds", "reversed", "open"
+_VERDICTS = {HOLDS: "holds", REVERSED: "is reversed", OPEN: "is not decided"}
+_KEPT = {"weights": "the weights alone", "strengths": "strengths", "layers": "distances of layers"}
 
 _BRAINS = "about −0.4 is reported of brains"
 _TOP = 5
@@ -124,6 +126,7 @@ def _of_graph(
         },
         "densities": _by_density(graph),
         "area": {measure: rounded(value) for measure, value in graph.area.items()},
+        "area_ratio": _area_ratios(graph),
         "best_modularity": rounded(graph.run_modularity.max()),
         "sd_of_runs": rounded(graph.run_modularity.std(ddof=1)),
         "communities": len(np.unique(graph.consensus)) if known else None,
@@ -182,6 +185,23 @@ def _by_density(graph: Network) -> list[Facts]:
         }
         rows.append(row)
     return rows
+
+
+def _area_ratios(graph: Network) -> Facts:
+    """Area under a measure over densities, divided by that under the means of a null, by null."""
+    if not np.array_equal(graph.null_densities, graph.densities):
+        return {}
+    at = graph.densities[:-1]
+    if len(at) < 2:
+        return {}
+    out: Facts = {}
+    for null in graph.nulls:
+        means = {m: graph.against(null, m).null_mean[:-1] for m in MEASURES}
+        width = at[-1] - at[0]
+        out[null] = {
+            m: rounded(graph.area[m] * width / np.trapezoid(means[m], at)) for m in MEASURES
+        }
+    return out
 
 
 def _participation(study: FinishedStudy, participation: Floats) -> Facts:
@@ -287,7 +307,7 @@ def _of_claim(facts: Facts, measure: str) -> str:
         return f"{beginning}; beside nulls nothing is said without intervals."
     ordered = sorted(claims, key=lambda null: (HOLDS, REVERSED, OPEN).index(claims[null]))
     parts = [
-        f"{verdict} beside those that keep {_listed([*nulls])}"
+        f"{_VERDICTS[verdict]} beside those that keep {_listed([_KEPT[null] for null in nulls])}"
         for verdict, nulls in groupby(ordered, key=lambda null: claims[null])
     ]
     return f"{beginning}; normalised by null graphs it {', and '.join(parts)}."
