@@ -5,6 +5,7 @@ import pytest
 
 import synkern
 from synkern.analysis import (
+    NetworkIntervals,
     NodeAverages,
     TrialAverages,
     WeightedGraph,
@@ -12,7 +13,7 @@ from synkern.analysis import (
     networks,
     plot_network,
 )
-from synkern.analysis.graph import measures
+from synkern.analysis.graph import intervals, measures
 from synkern.analysis.graph.communities import adjusted_rand
 
 pytest.importorskip("sknetwork", reason="the extra networks is not installed")
@@ -227,6 +228,21 @@ def test_intervals_over_trials(rng, planted):
     np.testing.assert_array_equal(
         found.ratio["strengths"]["modularity"], again.ratio["strengths"]["modularity"]
     )
+
+
+def test_a_ratio_to_a_null_in_one_piece_is_not_there():
+    values, null = np.array([[0.1, 0.2], [0.1, 0.2]]), np.array([[0.05, 0.0], [0.05, -1e-17]])
+    found = intervals._ratio("modularity", values, null)
+    np.testing.assert_array_equal(found, [[2, np.nan], [2, np.nan]])
+    one = NetworkIntervals({}, {}, np.zeros(2), 0.95, 2)
+    np.testing.assert_array_equal(one.interval(found), [[2, np.nan], [2, np.nan]])
+    assert one.interval(np.array([1.0, 1.0])).tolist() == [1, 1]
+    # Few that are missing are left out, more are not.
+    many = np.arange(100.0)
+    many[:5] = np.nan
+    assert one.interval(many)[0] == np.percentile(many[5:], 2.5)
+    many[5] = np.nan
+    assert np.isnan(one.interval(many)).all()
 
 
 def test_intervals_need_single_pairs_and_trials(rng, planted):

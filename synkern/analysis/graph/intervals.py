@@ -22,8 +22,12 @@ from synkern.analysis.graph.results import MEASURES
 from synkern.analysis.graph.topology import correlation, measured
 from synkern.analysis.graph.weights import WeightedGraph, layer_distances
 from synkern.analysis.graph.workers import each
+from synkern.analysis.profile import MISSING_TOLERATED
 
 Floats = NDArray[np.float64]
+
+_ROUNDING = 1e-12
+"""Of a modularity, which is a difference of numbers up to 1."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,7 +36,8 @@ class NetworkIntervals:
 
     Attributes:
         raw: by `MEASURES`, (draws, 2), of synergy and of redundancy.
-        ratio: by null and measure, (draws, 2): raw by that of one null graph of the draw.
+        ratio: by null and measure, (draws, 2): raw by that of one null graph of the draw; NaN where
+            that is 0, as modularity is where no division into communities is better than none.
         spearman: (draws,) correlation over nodes of mean synergy and mean redundancy.
         confidence: coverage aimed at by the intervals.
         trials: that were drawn from.
@@ -49,9 +54,15 @@ class NetworkIntervals:
         return f"NetworkIntervals({len(self.spearman)} draws of {self.trials} trials)"
 
     def interval(self, values: Floats) -> Floats:
-        """Both ends of the interval of draws (draws, ...), as (2, ...)."""
-        tail = 50 * (1 - self.confidence)
-        return np.asarray(np.percentile(values, [tail, 100 - tail], axis=0))
+        """Both ends of the interval of draws (draws, ...), as (2, ...).
+
+        NaN where more than a few draws have no value: the rest are those that happen to have one.
+        """
+        tails = [50 * (1 - self.confidence), 50 * (1 + self.confidence)]
+        ends = np.full((2, *values.shape[1:]), np.nan)
+        most = np.isnan(values).mean(0) <= MISSING_TOLERATED
+        ends[:, most] = np.nanpercentile(values[:, most], tails, axis=0)
+        return ends
 
     def difference(self, measure: str, null: str | None = None) -> tuple[float, float]:
         """Interval of synergy minus redundancy, of a ratio to a null or (None) of raw values.
@@ -116,19 +127,26 @@ def network_intervals(
     for one in each(_measured, tasks, workers):
         found.append(one)
         progress(1)
+    by_null = {
+        null: {m: np.array([[g[null][m] for g in one] for one, _ in found]) for m in MEASURES}
+        for null in ("", *nulls)
+    }
     return NetworkIntervals(
-        raw={m: np.array([[g[""][m] for g in one] for one, _ in found]) for m in MEASURES},
+        raw=by_null[""],
         ratio={
-            null: {
-                m: np.array([[g[""][m] / g[null][m] for g in one] for one, _ in found])
-                for m in MEASURES
-            }
+            null: {m: _ratio(m, by_null[""][m], by_null[null][m]) for m in MEASURES}
             for null in nulls
         },
         spearman=np.array([rho for _, rho in found]),
         confidence=confidence,
         trials=trials,
     )
+
+
+def _ratio(measure: str, values: Floats, null: Floats) -> Floats:
+    """Their ratio, NaN where that of the null is 0: of a modularity, up to rounding."""
+    there = np.abs(null) > (_ROUNDING if measure == "modularity" else 0)
+    return np.where(there, values / np.where(there, null, 1.0), np.nan)
 
 
 @dataclass(frozen=True)

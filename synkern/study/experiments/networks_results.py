@@ -43,7 +43,12 @@ CLAIMS = {"efficiency": ("synergy", "the more efficient"), "modularity": ("redun
 """What is published of them: which graph has more of each."""
 
 HOLDS, REVERSED, OPEN = "holds", "reversed", "open"
-_VERDICTS = {HOLDS: "holds", REVERSED: "is reversed", OPEN: "is not decided"}
+_VERDICTS = {
+    HOLDS: "holds",
+    REVERSED: "is reversed",
+    OPEN: "is not decided",
+    None: "has no interval",
+}
 _KEPT = {"weights": "the weights alone", "strengths": "strengths", "layers": "distances of layers"}
 
 _BRAINS = "about −0.4 is reported of brains"
@@ -196,11 +201,11 @@ def _area_ratios(graph: Network) -> Facts:
         return {}
     out: Facts = {}
     for null in graph.nulls:
-        means = {m: graph.against(null, m).null_mean[:-1] for m in MEASURES}
-        width = at[-1] - at[0]
-        out[null] = {
-            m: rounded(graph.area[m] * width / np.trapezoid(means[m], at)) for m in MEASURES
-        }
+        out[null] = {}
+        for measure in MEASURES:
+            mean = graph.against(null, measure).null_mean[:-1]
+            area = float(np.trapezoid(mean, at) / (at[-1] - at[0]))
+            out[null][measure] = rounded(graph.area[measure] / area) if area else None
     return out
 
 
@@ -303,9 +308,9 @@ def _of_claim(facts: Facts, measure: str) -> str:
     raw = facts["differences"][""][measure]["value"] or 0.0
     as_published = raw * (1 if graph == "synergy" else -1) > 0
     beginning = f"That {what} {'holds' if as_published else 'does not even hold'} of raw values"
-    if not claims or None in claims.values():
+    if not claims or {*claims.values()} == {None}:
         return f"{beginning}; beside nulls nothing is said without intervals."
-    ordered = sorted(claims, key=lambda null: (HOLDS, REVERSED, OPEN).index(claims[null]))
+    ordered = sorted(claims, key=lambda null: [*_VERDICTS].index(claims[null]))
     parts = [
         f"{_VERDICTS[verdict]} beside those that keep {_listed([_KEPT[null] for null in nulls])}"
         for verdict, nulls in groupby(ordered, key=lambda null: claims[null])
