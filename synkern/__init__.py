@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         phiid_nodes,
         stack_trials,
     )
-    from synkern.interventions import AblationCurve, ablate, ablation_curve
+    from synkern.interventions import AblationCurve, ablate, ablation_curve, perturb
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
@@ -73,6 +73,7 @@ __all__ = [
     "node_scores",
     "null_test",
     "persistence_reference",
+    "perturb",
     "phiid",
     "phiid_lags",
     "phiid_local",
@@ -106,6 +107,7 @@ _HOMES = {
     "node_scores": "analysis",
     "null_test": "analysis",
     "persistence_reference": "analysis",
+    "perturb": "interventions",
     "phiid": "decomposition",
     "phiid_lags": "decomposition",
     "phiid_local": "decomposition",

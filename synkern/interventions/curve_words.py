@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from synkern.interventions.curve_statistics import Interval
 
+_SIGNIFICANT = 0.05
+
 _CONTROLS = {
     "random": "in random order",
     "layer_matched": "of the same layers, drawn at random",
@@ -27,7 +29,8 @@ def finding(
     """Does the order of synergy do more harm than random ones, than layers, than norm?
 
     It does more if the 95 % interval over texts of the gap lies above 0 and, where chance made the
-    control, p is 0.05 at most; less if the interval lies below 0.
+    control, p is 0.05 at most; less if the interval lies below 0 and, likewise, no more than 0.05
+    of what chance made does so little harm.
 
     Args:
         nodes: what they are.
@@ -55,13 +58,14 @@ def finding(
         p, draws = chance.get(name, (None, 1))
         if p is not None:
             numbers += f"; p = {p:.2g} of {draws} draws"
-        parts.append(f"It {_verdict(gap, p)} taking out {nodes} {words} ({numbers}).")
+        parts.append(f"It {_verdict(gap, p, draws)} taking out {nodes} {words} ({numbers}).")
     return " ".join(parts)
 
 
-def _verdict(gap: Interval, p: float | None) -> str:
-    if gap.low > 0 and (p is None or p <= 0.05):
+def _verdict(gap: Interval, p: float | None, draws: int) -> str:
+    if gap.low > 0 and (p is None or p <= _SIGNIFICANT):
         return "does more harm than"
-    if gap.high < 0:
+    # The same p from the other side: the order itself is among the `draws` + 1.
+    if gap.high < 0 and (p is None or 1 - p + 1 / (draws + 1) <= _SIGNIFICANT):
         return "does less harm than"
     return "does not clearly do more harm than"

@@ -145,7 +145,7 @@ def _attention_watched(model: nn.Module) -> Iterator[list[Attention]]:
         stack.enter_context(observed_attention(attention_ran))
         for module in inside:
             stack.callback(module.register_forward_hook(returned).remove)
-            if _has_weight_matrix(module):
+            if has_weight_matrix(module):
                 handle = module.register_forward_pre_hook(layer_entered)
                 stack.callback(handle.remove)
         yield calls
@@ -154,7 +154,7 @@ def _attention_watched(model: nn.Module) -> Iterator[list[Attention]]:
             call.projection = None
 
 
-def _has_weight_matrix(module: nn.Module) -> bool:
+def has_weight_matrix(module: nn.Module) -> bool:
     """Whether this is a leaf with a matrix: a linear layer, quantised or not, but not a norm."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     return next(module.children(), None) is None and any(t.dim() > 1 for t in tensors)

@@ -313,13 +313,21 @@ def _token_embedding(model: Any) -> Any:
 
 
 @contextmanager
-def observed_attention(seen: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
+def observed_attention(
+    seen: Callable[[nn.Module, Any, Any], None],
+    asked: Callable[[nn.Module, Sequence[Any]], None] | None = None,
+) -> Iterator[None]:
     """Call `seen(module, output, weights)` after every call through transformers' interface.
 
     The weights (batch, heads, queries, keys) are there where the implementation gives them.
 
     Models ask the interface for a function at every call and hand it their own eager one as a
     fall-back, so this sees every implementation.
+
+    Args:
+        seen: is called after every call.
+        asked: is called before it with the module and what it hands to the function: queries, keys
+            and values, (batch, heads, positions, width) each.
     """
     interface = import_llm("transformers.modeling_utils").AttentionInterface
     get_interface = interface.get_interface
@@ -328,6 +336,8 @@ def observed_attention(seen: Callable[[nn.Module, Any, Any], None]) -> Iterator[
         attend = get_interface(self, *args, **kwargs)
 
         def attend_and_tell(module: nn.Module, *inputs: Any, **options: Any) -> Any:
+            if asked is not None:
+                asked(module, (*inputs, *(options[n] for n in _ATTENDED if n in options))[:3])
             result = attend(module, *inputs, **options)
             seen(module, *result[:2])
             return result
@@ -339,6 +349,10 @@ def observed_attention(seen: Callable[[nn.Module, Any, Any], None]) -> Iterator[
         yield
     finally:
         interface.get_interface = get_interface
+
+
+# The first arguments of an attention function behind the module, under their names.
+_ATTENDED = ("query", "key", "value")
 
 
 def layer_index(attention: nn.Module) -> int | None:

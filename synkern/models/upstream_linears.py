@@ -33,3 +33,37 @@ def adapter_around(model: nn.Module, linear: nn.Module) -> nn.Module | None:
             idle = getattr(module, "merged", False) or getattr(module, "disable_adapters", False)
             return None if idle else module
     return None
+
+
+def adapter_in(module: nn.Module) -> nn.Module | None:
+    """An adapter of peft in a module, itself included, that adds to what a layer's weight makes."""
+    for inner in module.modules():
+        base = inner.__dict__.get("_modules", {}).get("base_layer")
+        if base is not None and adapter_around(inner, base) is not None:
+            return inner
+    return None
+
+
+def why_not_editable(parameter: nn.Parameter) -> str | None:
+    """Why a change in place of a parameter would be lost, impossible or meaningless; else None."""
+    # The class is that of what a parameter was made of, where that has one of its own.
+    if type(parameter) is not nn.Parameter:
+        return (
+            f"is a {type(parameter).__name__}, as of a sharded or quantised model, and cannot be "
+            "changed in part; load the model whole, on one device, without quantization_config"
+        )
+    if parameter.is_meta:
+        return (
+            "is offloaded, so that a change would be lost; load the model where it fits into memory"
+        )
+    if not parameter.is_floating_point() or parameter.dtype.itemsize < 2:
+        return (
+            f"holds {str(parameter.dtype).removeprefix('torch.')}, as of a quantised model, whose "
+            "numbers mean nothing alone; load the model without quantization_config"
+        )
+    if parameter.is_inference():
+        return (
+            "was made in torch.inference_mode() and cannot be changed outside of it; load the "
+            "model outside of it"
+        )
+    return None

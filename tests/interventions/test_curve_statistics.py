@@ -211,6 +211,16 @@ def test_few_draws_are_not_enough_for_more():
     assert "Against heads that are most active it was not compared." in found
 
 
+def test_an_order_among_those_of_chance_does_neither_more_nor_less():
+    found = many(2.0, {"random": [3.0] * 15 + [1.0] * 4}).finding
+    assert "difference -0.289, 95 % interval over texts -0.3" in found
+    assert "p = 0.8 of 19 draws" in found
+    assert "It does not clearly do more harm than taking out heads in random order" in found
+    found = many(2.0, {"random": [3.0] * 18}).finding
+    assert "It does not clearly do more harm" in found
+    assert "It does less harm" in many(2.0, {"random": [3.0] * 19}).finding
+
+
 def test_a_curve_without_synergy_says_so():
     found = curve(orders=curve().orders[1:], sets=curve().sets[1:])
     assert found.finding.startswith("The order of synergy was not measured")

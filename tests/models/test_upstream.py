@@ -29,7 +29,12 @@ from support.tiny_models import (
     prompts,
 )
 from synkern.models import upstream
-from synkern.models.upstream_linears import adapter_around, plain_linear_weight
+from synkern.models.upstream_linears import (
+    adapter_around,
+    adapter_in,
+    plain_linear_weight,
+    why_not_editable,
+)
 
 
 @pytest.fixture
@@ -226,6 +231,21 @@ def test_the_attention_interface_is_asked_at_every_call(name, attention):
     assert tf.modeling_utils.AttentionInterface.get_interface is before
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_attention_interface_is_handed_queries_keys_and_values(name, attention):
+    model, asked = build(name, attention), []
+    with upstream.observed_attention(lambda *_: None, lambda *given: asked.append(given)):
+        model(prompts(2, 3))
+    _, layers, heads, width, _ = ARCHITECTURES[name]
+    assert [upstream.layer_index(module) for module, _ in asked] == list(range(layers))
+    for _, (query, key, value) in asked:
+        assert query.shape[:3] == (2, heads, 3)
+        assert key.shape[-1] == query.shape[-1]
+        assert value.shape[-1] == width
+        assert heads % key.shape[1] == heads % value.shape[1] == 0
+
+
 def test_what_from_pretrained_says_of_weights(model, tmp_path):
     model.save_pretrained(tmp_path)
     _, said = tf.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
@@ -388,3 +408,45 @@ def test_an_adapter_around_a_linear_layer():
         assert (found is adapter) is not (merged or disabled)
         assert found in (adapter, None)
     assert adapter_around(linear, linear) is None
+
+
+def test_an_adapter_inside_a_module():
+    inside, layer = torch.nn.Module(), torch.nn.Module()
+    inside.base_layer, layer.projection = torch.nn.Linear(6, 4), inside
+    assert adapter_in(layer) is inside
+    assert adapter_in(inside) is inside
+    assert adapter_in(inside.base_layer) is None
+    inside.merged = True
+    assert adapter_in(layer) is None
+
+
+def test_parameters_that_are_changed_in_place():
+    """Those of sharded and quantised models are of another class, or hold no numbers alone."""
+    weight = torch.nn.Parameter(torch.zeros(4, 6))
+    assert why_not_editable(weight) is None
+    for dtype in (torch.float64, torch.bfloat16, torch.float16):
+        assert why_not_editable(torch.nn.Parameter(weight.detach().to(dtype))) is None
+    with torch.inference_mode():
+        made_there = torch.nn.Parameter(torch.zeros(4, 6), requires_grad=False)
+    of_others = {
+        "is offloaded": torch.nn.Parameter(weight.detach().to("meta")),
+        "holds int8": torch.nn.Parameter(weight.detach().to(torch.int8), requires_grad=False),
+        "holds float8_e4m3fn": torch.nn.Parameter(
+            weight.detach().to(torch.float8_e4m3fn), requires_grad=False
+        ),
+        "inference_mode": made_there,
+        "is a DTensor": sharded(weight.detach()),
+    }
+    for why, parameter in of_others.items():
+        assert why in why_not_editable(parameter)
+
+
+def sharded(values):
+    """A parameter as FSDP and tensor parallelism make them, in a group of one process."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (1,))
+        return torch.nn.Parameter(torch.distributed.tensor.distribute_tensor(values, mesh))
+    finally:
+        torch.distributed.destroy_process_group()
