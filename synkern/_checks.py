@@ -36,6 +36,12 @@ def choice(argument: str, value: Any, allowed: Sequence[Any]) -> None:
         raise ValueError(f"{argument} must be one of {options}; got {value!r}")
 
 
+def whole(argument: str, value: Any, least: int) -> None:
+    """Raise ValueError unless value is a whole number of at least so many."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{argument} = {value!r}; give a whole number of at least {least}")
+
+
 def atom_names(atoms: str | Sequence[str]) -> tuple[str, ...]:
     """Names asked for, in the order asked for; "all" stands for the 16."""
     if isinstance(atoms, str):

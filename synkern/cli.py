@@ -87,9 +87,10 @@ def _parser() -> argparse.ArgumentParser:
             command.name,
             help=command.help,
             description=command.description,
-            epilog="Started again with the same options, it goes on where it stopped.",
+            epilog="Started again with the same options, it "
+            + ("goes on where it stopped." if command.resumed else "takes what is there already."),
         )
-        kept = "what is done so far is"
+        kept = "what is done so far is" if command.resumed else ""
         further.set_defaults(run=_carry_out, function=command.function, kept=kept)
         study.add_arguments(further, command.options)
 

@@ -12,3 +12,6 @@ NULL_NAMES: tuple[Null, ...] = get_args(Null)
 RANKING_NAMES = ("mean_difference", "rank_difference", "balance")
 """The rankings of `scores.RANKINGS`, which says what they are; the first is that of the published
 figures."""
+
+NULL_GRAPH_NAMES = ("weights", "strengths", "layers")
+"""The null graphs of `graph.null_graphs.NULL_GRAPHS`, which says what each keeps."""

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
     from synkern.study.experiments.ablation.experiment import run_ablation
     from synkern.study.experiments.carrying import Outcome
+    from synkern.study.experiments.categories import run_categories
     from synkern.study.experiments.commands import COMMANDS
     from synkern.study.experiments.compression.experiment import run_compression
     from synkern.study.experiments.perturbation.experiment import run_perturbation
+    from synkern.study.experiments.networks import run_networks
     from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
     from synkern.study.settings import StudyOptions
@@ -35,6 +37,8 @@ __all__ = [
     "run_ablation",
     "run_compression",
     "run_perturbation",
+    "run_categories",
+    "run_networks",
     "run_study",
 ]
 
@@ -58,6 +62,8 @@ if not TYPE_CHECKING:
             "run_perturbation": "experiments.perturbation.experiment",
             "compare": "comparison.comparing",
             "published_profiles": "comparison.published_profiles",
+            "run_categories": "experiments.categories",
+            "run_networks": "experiments.networks",
             "run_study": "run",
         },
     )

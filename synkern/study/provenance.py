@@ -33,12 +33,18 @@ _EXTRAS = {
     "matplotlib": "plot",
     "jinja2": "plot",
 }
+_EXTRA_OF_EXPERIMENTS = {"scipy": "networks", "scikit-network": "networks"}
+# Distributions that are imported by another name.
+_MODULES = {"scikit-network": "sknetwork"}
 # Elements of each parameter that enter the fingerprint of a model's weights.
 _SAMPLED = 4096
 
 
-def check_packages() -> None:
-    """Refuse to begin a study that could not be finished.
+def check_packages(also: Iterable[str] = ()) -> None:
+    """Refuse to begin a study, or an experiment on one, that could not be finished.
+
+    Args:
+        also: distributions that an experiment needs beside those of any study.
 
     Raises:
         MissingPackageError: a package of an extra is not installed.
@@ -48,6 +54,13 @@ def check_packages() -> None:
             raise MissingPackageError(
                 f"a study needs the package {package!r}, of the extra {extra!r}: "
                 'pip install "synkern[llm,plot]"'
+            )
+    for package in also:
+        if importlib.util.find_spec(_MODULES.get(package, package)) is None:
+            extra = _EXTRA_OF_EXPERIMENTS[package]
+            raise MissingPackageError(
+                f"this experiment needs the package {package!r}, of the extra {extra!r}: "
+                f'pip install "synkern[{extra}]"'
             )
 
 
@@ -75,11 +88,23 @@ def keys(
     return found
 
 
-def environment_of(settings: Settings) -> Facts:
-    """Return the versions of what computes, and the machine."""
+def environment_of(settings: Settings, also: Iterable[str] = ()) -> Facts:
+    """Return the versions of what computes, and the machine.
+
+    Args:
+        settings: of the study.
+        also: distributions that an experiment needs beside those of any study.
+    """
     torch = importlib.import_module("torch")
     device, on_gpu = settings.device, settings.on_gpu
-    packages = ("transformers", "tokenizers", "accelerate", "gguf", *model_packages(settings))
+    packages = (
+        "transformers",
+        "tokenizers",
+        "accelerate",
+        "gguf",
+        *model_packages(settings),
+        *also,
+    )
     return {
         "synkern": VERSION,
         "python": platform.python_version(),

@@ -103,7 +103,7 @@ def test_it_takes_up_texts_and_scores_and_adds_to_folder_and_report(copy, finish
     assert "<li>Counting: 180 tokens.</li>" in before
     assert section.index("<p>180 tokens in ones</p>") < section.index("<p>that is all</p>")
     assert '<p class="warning">they were many</p>' in section
-    options = {"batch_size": 16, "seed": 0, "device": "cpu", "times": 1, "shares": "0.5 1.0"}
+    options = {"seed": 0, "device": "cpu", "batch_size": 16, "times": 1, "shares": "0.5 1.0"}
     assert ",\n".join(f"{name} <code>{value}</code>" for name, value in options.items()) in section
     assert "counting 0.2 s." in section
 

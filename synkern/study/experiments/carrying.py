@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from synkern.study.errors import StudyError, checks_of_arguments
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.keys import key_of, stated_of
-from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.options import ExperimentOptions, RecordedOptions
 from synkern.study.experiments.partial import partial_file, remove_partial_files
 from synkern.study.folder import StudyFolder
 from synkern.study.models import explained
@@ -62,19 +64,20 @@ class Outcome:
         return [*([finding] if finding else []), *self.experiment.summary(self.study)]
 
 
-def carried_out(experiment: Experiment, options: ExperimentOptions) -> Outcome:
+def carried_out(experiment: Experiment, options: RecordedOptions) -> Outcome:
     """Carry out an experiment on the finished study in `options.out`.
 
     Raises:
         ArgumentError: an option that cannot be used, by itself, with others, or with this study.
-        MissingPackageError: a package of the extras `llm` or `plot` is missing.
+        MissingPackageError: a package of the extras `llm` or `plot`, or of the experiment's, is
+            missing.
         StudyError: there is no finished study, or another process is at work in its folder; the
             model cannot be loaded, or is not the one that was studied; there is not enough memory;
             it cannot be done.
         OSError: a file that cannot be written.
     """
     check(options)
-    check_packages()
+    check_packages(experiment.extra)
     if not (Path(options.out) / "study.npz").is_file():
         raise StudyError(
             f"out = {str(options.out)!r}: there is no study; make one with "
@@ -89,10 +92,10 @@ def carried_out(experiment: Experiment, options: ExperimentOptions) -> Outcome:
 
 
 def _within(
-    folder: StudyFolder, study: FinishedStudy, experiment: Experiment, options: ExperimentOptions
+    folder: StudyFolder, study: FinishedStudy, experiment: Experiment, options: RecordedOptions
 ) -> Outcome:
     name, say = experiment.name, study.settings.say
-    environment = environment_of(study.settings)
+    environment = environment_of(study.settings, experiment.extra)
     key = key_of(experiment, study, options, environment)
     reason = folder.difference(name, key)
     about = dict(folder.description)
@@ -116,11 +119,31 @@ def _within(
 
 
 def _computed(
-    experiment: Experiment, study: FinishedStudy, options: ExperimentOptions, partial: Path
+    experiment: Experiment, study: FinishedStudy, options: RecordedOptions, partial: Path
 ) -> tuple[Arrays, Facts]:
     study.settings.say(f"plan: {experiment.plan(study, options)}")
-    with explained(study.settings, experiment.done, experiment.too_large):
+    reading = isinstance(options, ExperimentOptions)
+    with (
+        explained(study.settings, experiment.done, experiment.too_large)
+        if reading
+        else _short_of_memory(experiment)
+    ):
         arrays, facts = experiment.run(study, options, partial)
     for warning in facts.get("warnings", ()):
         study.settings.say(f"{experiment.name}: {warning}")
     return arrays, facts
+
+
+@contextmanager
+def _short_of_memory(experiment: Experiment) -> Iterator[None]:
+    """Say what would help an experiment without a model.
+
+    Raises:
+        StudyError: in the place of a MemoryError.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise StudyError(
+            f"{experiment.name}: there is not enough memory ({error}); {experiment.too_large}"
+        ) from error

@@ -1,7 +1,8 @@
 """An experiment on a finished study: what it depends on, what it does, and what it shows.
 
-It takes up texts and scores of the trained weights, lets the model read those texts under some
-change, and adds what it finds to the folder and to its report. An experiment is a class, a
+It takes up texts, series and scores of the trained weights, lets the model read those texts under
+some change or computes something else from what was recorded, and adds what it finds to the folder
+and to its report. An experiment is a class, a
 dataclass of options, a line in the list of experiments and one in the list of commands.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.options import RecordedOptions
 from synkern.study.stage import Arrays, Facts, Part
 
 
@@ -29,17 +30,19 @@ class Experiment(Part):
         done: what is done to the model, as a participle.
         title: of its section of the page.
         of_need: whether it asks if the model needs its nodes.
+        extra: the distributions it needs beside those of any study, see `synkern.study.provenance`.
     """
 
-    options: ClassVar[type[ExperimentOptions]]
+    options: ClassVar[type[RecordedOptions]]
     command: ClassVar[str]
     done: ClassVar[str]
     title: ClassVar[str]
     of_need: ClassVar[bool] = False
+    extra: ClassVar[tuple[str, ...]] = ()
     after = ("recording", "analysis")
 
     # Any: each experiment has its own options.
-    def resolved(self, study: FinishedStudy, options: Any) -> ExperimentOptions:
+    def resolved(self, study: FinishedStudy, options: Any) -> RecordedOptions:
         """Return the options as they will be used, defaults that depend on the study filled in.
 
         The model is not loaded yet.
@@ -48,7 +51,7 @@ class Experiment(Part):
             ArgumentError: options that cannot be used together, or with this study.
             StudyError: the study lacks what the experiment needs.
         """
-        given: ExperimentOptions = options
+        given: RecordedOptions = options
         return given
 
     def ingredients(self, study: FinishedStudy, options: Any) -> Facts:
@@ -60,7 +63,7 @@ class Experiment(Part):
 
     @abstractmethod
     def plan(self, study: FinishedStudy, options: Any) -> str:
-        """Say in a phrase what is going to be done; the model is loaded by now."""
+        """Say in a phrase what is going to be done; the model is loaded by now, if it is used."""
 
     @abstractmethod
     def run(self, study: FinishedStudy, options: Any, partial: Path) -> tuple[Arrays, Facts]:

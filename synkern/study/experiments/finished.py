@@ -18,7 +18,7 @@ from synkern.analysis.profile import MEANS, LayerProfile
 from synkern.study import series_file, stages
 from synkern.study.checks import on_device
 from synkern.study.errors import ArgumentError, StudyError
-from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.options import ExperimentOptions, RecordedOptions
 from synkern.study.folder import StudyFolder
 from synkern.study.models import Models, explained
 from synkern.study.prompts import Prompt
@@ -55,7 +55,7 @@ class FinishedStudy:
     path: Path
 
     @classmethod
-    def taken_up(cls, folder: StudyFolder, options: ExperimentOptions) -> FinishedStudy:
+    def taken_up(cls, folder: StudyFolder, options: RecordedOptions) -> FinishedStudy:
         """Read the study of a folder back.
 
         Raises:
@@ -190,10 +190,11 @@ class FinishedStudy:
         return recording.Responses(prompts, self.trained["tokens"].tolist())
 
 
-def _settings(folder: StudyFolder, options: ExperimentOptions) -> Settings:
+def _settings(folder: StudyFolder, options: RecordedOptions) -> Settings:
     """The settings of the study, with what the experiment decides about the machine."""
     parameters = dict(folder.description["parameters"])
-    if parameters["trust_remote_code"] and not options.trust_remote_code:
+    reading = options if isinstance(options, ExperimentOptions) else None
+    if reading and parameters["trust_remote_code"] and not reading.trust_remote_code:
         raise ArgumentError(
             f"the study in {str(folder.path)!r} let Python code that comes with the model run, and "
             "so would this experiment; allow it with --trust-remote-code (trust_remote_code=True)"
@@ -201,8 +202,9 @@ def _settings(folder: StudyFolder, options: ExperimentOptions) -> Settings:
     known = {one.name for one in fields(Settings)}
     given = {name: value for name, value in parameters.items() if name in known}
     given |= {"out": folder.path, "progress": options.progress, "control": False}
-    given |= {"batch_size": options.batch_size, "device": options.device or given["device"]}
-    given |= {"model": options.model or given["model"], "asked": _prompts(folder)}
+    given |= {"device": options.device or given["device"], "asked": _prompts(folder)}
+    if reading:
+        given |= {"batch_size": reading.batch_size, "model": reading.model or given["model"]}
     return on_device(Settings(**given))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from synkern.study import experiments
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.options import RecordedOptions
 from synkern.study.folder import StudyFolder
 from synkern.study.options import stated
 from synkern.study.provenance import digest
@@ -19,7 +19,7 @@ from synkern.study.stage import Facts, step_name
 def key_of(
     experiment: Experiment,
     study: FinishedStudy,
-    options: ExperimentOptions,
+    options: RecordedOptions,
     environment: Mapping[str, Any],
 ) -> Facts:
     """Return all that the results of an experiment depend on.
@@ -41,7 +41,7 @@ def key_of(
     }
 
 
-def stated_of(experiment: Experiment, options: ExperimentOptions) -> Facts:
+def stated_of(experiment: Experiment, options: RecordedOptions) -> Facts:
     """Return the options that results depend on, by name."""
     return {name: getattr(options, name) for name in stated(experiment.options)}
 

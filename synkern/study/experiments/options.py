@@ -9,11 +9,11 @@ from synkern.study.options import Option
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentOptions:
-    """What a user may decide about any experiment, as given.
+class RecordedOptions:
+    """What a user may decide about an experiment that takes what was recorded, and no model.
 
     An option is a field, as in `synkern.study.settings.StudyOptions`; results depend on those that
-    are `stated`. An experiment has a dataclass of its own, derived from this one.
+    are `stated`. An experiment has a dataclass of its own, derived from this one or the next.
     """
 
     out: str | Path = field(
@@ -25,9 +25,6 @@ class ExperimentOptions:
             stated=False,
         ).described
     )
-    batch_size: int = field(
-        default=16, metadata=Option(help="texts that the model reads at once", least=1).described
-    )
     seed: int = field(
         default=0,
         metadata=Option(
@@ -37,8 +34,26 @@ class ExperimentOptions:
     device: str | None = field(
         default=None,
         metadata=Option(
-            help="where the model runs: cpu, cuda, ..., by default as in the study"
+            help="where it is computed: cpu, cuda, ..., by default as in the study"
         ).described,
+    )
+    progress: bool = field(
+        default=True,
+        metadata=Option(
+            help="show progress bars, and say on standard error what is planned, done and reused",
+            off="no progress bars or messages",
+            flag="--quiet",
+            stated=False,
+        ).described,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentOptions(RecordedOptions):
+    """What a user may decide about an experiment that lets the model read, as given."""
+
+    batch_size: int = field(
+        default=16, metadata=Option(help="texts that the model reads at once", least=1).described
     )
     model: str | None = field(
         default=None,
@@ -53,15 +68,6 @@ class ExperimentOptions:
         metadata=Option(
             help="let Python code that comes with the model run here, with all your rights",
             more="Has to be allowed again where the study allowed it.",
-            stated=False,
-        ).described,
-    )
-    progress: bool = field(
-        default=True,
-        metadata=Option(
-            help="show progress bars, and say on standard error what is planned, done and reused",
-            off="no progress bars or messages",
-            flag="--quiet",
             stated=False,
         ).described,
     )

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from synkern.study.experiments.ablation.experiment import Ablation
+from synkern.study.experiments.categories import Categories
 from synkern.study.experiments.compression.experiment import Compression
 from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.networks import Networks
 from synkern.study.experiments.perturbation.experiment import Perturbation
 
-EXPERIMENTS: tuple[Experiment, ...] = (Ablation(), Perturbation(), Compression())
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Ablation(),
+    Perturbation(),
+    Compression(),
+    Networks(),
+    Categories(),
+)
