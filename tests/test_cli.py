@@ -320,7 +320,13 @@ def test_help_and_mistakes_do_not_wait_for_torch(environment):
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "print({'torch', 'numpy'} & set(sys.modules), file=sys.stderr)"
     )
-    for arguments in (["--help"], ["study", "--help"], ["study"], ["--version"]):
+    for arguments in (
+        ["--help"],
+        ["study", "--help"],
+        ["study"],
+        ["ablate", "--help"],
+        ["--version"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
             capture_output=True,

@@ -32,8 +32,6 @@ else:
 FEWEST_LAYERS = 3
 """A parabola over depth needs as many."""
 
-_FEWER_RECORDED = "lower new_tokens, use fewer prompts, or leave the control out"
-
 
 class Models:
     """The model of a study with its own and with random weights, loaded when first asked for."""
@@ -138,19 +136,22 @@ class Models:
 
 @contextmanager
 def explained(
-    settings: Settings, done: str = "recorded", fewer: str = _FEWER_RECORDED
+    settings: Settings, done: str = "recorded", fewer: str | None = None
 ) -> Iterator[None]:
     """Say of what a model or its tokenizer raises whose fault it is, and what would help.
 
     Args:
         settings: of the study.
         done: what is done with the model.
-        fewer: what takes less memory beside a lower batch_size.
+        fewer: what takes less memory beside a lower batch_size; of a recording by default.
 
     Raises:
         StudyError: in the place of what the model, its template or the lack of memory explains.
     """
     jinja2 = importlib.import_module("jinja2")
+    less = fewer or (
+        f"new_tokens (now {settings.new_tokens}), use fewer prompts, or leave the control out"
+    )
     try:
         yield
     except (models.UnsupportedModelError, recording.RecordingError) as error:
@@ -170,7 +171,7 @@ def explained(
             raise
         raise StudyError(
             f"model {settings.model!r} cannot be {done}: there is not enough memory "
-            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}), {fewer}"
+            f"({_shortened(error)}); lower batch_size (now {settings.batch_size}) or {less}"
         ) from error
 
 

@@ -218,9 +218,9 @@ def test_memory_that_is_not_enough_is_told_with_its_remedy(copy, monkeypatch):
         raise MemoryError("9 TB")
 
     monkeypatch.setattr(Counting, "run", burst)
-    monkeypatch.setattr(Counting, "too_large", "or count fewer")
+    monkeypatch.setattr(Counting, "too_large", "count fewer")
     message = r"cannot be counted: there is not enough memory \(9 TB\); lower batch_size \(now 16\)"
-    with pytest.raises(StudyError, match=message + ", or count fewer"):
+    with pytest.raises(StudyError, match=message + " or count fewer"):
         count(copy)
 
 
