@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from synkern.study.experiments.ablation import run_ablation
     from synkern.study.experiments.carrying import Outcome
     from synkern.study.experiments.commands import COMMANDS
+    from synkern.study.experiments.robustness import run_robustness
     from synkern.study.options import add_arguments
     from synkern.study.run import Study, run_study
     from synkern.study.settings import StudyOptions
@@ -31,6 +32,7 @@ __all__ = [
     "compare",
     "published_profiles",
     "run_ablation",
+    "run_robustness",
     "run_study",
 ]
 
@@ -52,6 +54,7 @@ if not TYPE_CHECKING:
             "compare": "comparison.comparing",
             "published_profiles": "comparison.published_profiles",
             "run_ablation": "experiments.ablation",
+            "run_robustness": "experiments.robustness",
             "run_study": "run",
         },
     )

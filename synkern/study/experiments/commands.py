@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from synkern.study.experiments.ablation_options import AblationOptions
 from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.robustness_options import RobustnessOptions
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,15 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command(
+        "robustness",
+        "run_robustness",
+        RobustnessOptions,
+        "take the recording of a study apart in other ways",
+        "Decompose the recorded series of a finished study again with one option changed at a "
+        "time (lag, estimator, preparation, redundancy, pooling; less persistence too), and add "
+        "to the report what remains of its profile.",
+    ),
     Command(
         "ablate",
         "run_ablation",

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from synkern.study.experiments.ablation import Ablation
 from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.robustness import Robustness
 
-EXPERIMENTS: tuple[Experiment, ...] = (Ablation(),)
+EXPERIMENTS: tuple[Experiment, ...] = (Robustness(), Ablation())
