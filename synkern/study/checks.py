@@ -42,7 +42,8 @@ def checked(given: StudyOptions) -> Settings:
         TypeError: prompts that are not strings.
         OSError: no such file of prompts.
     """
-    given = replace(given, model=str(given.model))
+    texts_of = None if given.texts_of is None else str(given.texts_of)
+    given = replace(given, model=str(given.model), texts_of=texts_of)
     check(given)
     with checks_of_arguments():
         asked = _chosen(load_prompts(given.prompts), given.max_prompts)
