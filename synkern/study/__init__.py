@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from synkern.study.experiments.commands import COMMANDS
     from synkern.study.experiments.robustness import run_robustness
     from synkern.study.options import add_arguments
+    from synkern.study.over_training.emerging import emergence
+    from synkern.study.over_training.options import EmergenceOptions
+    from synkern.study.over_training.result import Emergence
     from synkern.study.run import Study, run_study
     from synkern.study.settings import StudyOptions
 
@@ -23,6 +26,8 @@ __all__ = [
     "ArgumentError",
     "CompareOptions",
     "Comparison",
+    "Emergence",
+    "EmergenceOptions",
     "MissingPackageError",
     "Outcome",
     "Study",
@@ -30,6 +35,7 @@ __all__ = [
     "StudyOptions",
     "add_arguments",
     "compare",
+    "emergence",
     "published_profiles",
     "run_ablation",
     "run_robustness",
@@ -45,6 +51,8 @@ if not TYPE_CHECKING:
             "COMMANDS": "experiments.commands",
             "CompareOptions": "comparison.options",
             "Comparison": "comparison.result",
+            "Emergence": "over_training.result",
+            "EmergenceOptions": "over_training.options",
             "MissingPackageError": "errors",
             "Outcome": "experiments.carrying",
             "Study": "run",
@@ -52,6 +60,7 @@ if not TYPE_CHECKING:
             "StudyOptions": "settings",
             "add_arguments": "options",
             "compare": "comparison.comparing",
+            "emergence": "over_training.emerging",
             "published_profiles": "comparison.published_profiles",
             "run_ablation": "experiments.ablation",
             "run_robustness": "experiments.robustness",

@@ -27,7 +27,7 @@ from synkern.study.experiments.robustness_variants import (
     rows_of,
     variants_of,
 )
-from synkern.study.numerals import interval, number, rounded
+from synkern.study.numerals import digits, interval, number, rounded
 from synkern.study.options import called_with
 from synkern.study.plan import duration
 from synkern.study.report import called
@@ -183,8 +183,10 @@ def _cells(row: Mapping[str, Any], ranking: str) -> str:
         "undefined" if found[over] is None else number(found[over], 2, signed=True)
         for over in ("nodes", "layers")
     )
+    decimals = max(3, digits(found["quadratic_term"], low, high))
     return (
-        f"{number(found['quadratic_term'], 3, signed=True)} {interval((low, high), 3)}  "
+        f"{number(found['quadratic_term'], decimals, signed=True)} "
+        f"{interval((low, high), decimals)}  "
         f"{verdict(found):13}  {correlations}"
     )
 

@@ -54,7 +54,7 @@ def table(facts: Mapping[str, Any], title: str) -> Figure:
             Line2D([], [], color=colour, marker="o", linestyle="", label=called(ranking))
             for ranking, colour in zip(rankings, _COLOURS, strict=False)
         ]
-        filled = {"color": "#444444", "marker": "o", "linestyle": ""}
+        filled: Any = {"color": "#444444", "marker": "o", "linestyle": ""}
         handles.append(Line2D([], [], **filled, label="filled: inverted U"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     return figure

@@ -145,11 +145,12 @@ class _Work:
         rankings: Sequence[str],
         absent: Mapping[str, str],
     ) -> Row:
+        missing: dict[str, str] = {}
         try:
-            found, missing = self._profiles(averages, rankings), {}
+            found = self._profiles(averages, rankings)
         except ValueError:
             # One ranking may fail where others do not.
-            found, missing = {}, {}
+            found = {}
             for ranking in rankings:
                 try:
                     found |= self._profiles(averages, [ranking])
