@@ -126,6 +126,11 @@ def _of_loss(points: Sequence[Point]) -> str:
     bent = _stays(studied, lambda profile: profile.quadratic_interval[1] < 0)
     if bent is None:
         return f"{said}; with one text for all no bend has come about with it."
+    if bent is studied[0][0]:
+        return (
+            f"{said}; with one text for all the bend is there at {bent.checkpoint.label} already, "
+            "and is none that this training has brought about."
+        )
     places = [point.checkpoint for point in points]
     order = places.index(bent.checkpoint) - places.index(half.checkpoint)
     when = "at the same checkpoint" if order == 0 else ("before" if order < 0 else "after")
