@@ -12,8 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from synkern.study.over_training.course import TEXTS, Course
 from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
-from synkern.study.over_training.result import TEXTS, Emergence
 from synkern.study.published import published
 from synkern.study.report import called
 from synkern.study.report.drawing import STYLE
@@ -33,7 +33,7 @@ Known = Sequence[tuple[float, Point, Measured]]
 _FROM_FIGURE = {"pythia_1b_step1": ":", "pythia_1b_final": "--"}
 
 
-def emergence_figure(found: Emergence, ranking: str) -> Figure:
+def emergence_figure(found: Course, ranking: str) -> Figure:
     """Draw profiles over depth by step under two normalisations and both texts, and trends.
 
     Args:
@@ -50,7 +50,7 @@ def emergence_figure(found: Emergence, ranking: str) -> Figure:
     return figure
 
 
-def _profiles(figure: Any, found: Emergence, ranking: str) -> None:
+def _profiles(figure: Any, found: Course, ranking: str) -> None:
     panels = figure.subplots(len(TEXTS), len(_SHOWN), sharex=True, sharey="col")
     places = positions(found.points)
     colour: Any = ScalarMappable(Normalize(min(places), max(places)), "viridis")
@@ -88,7 +88,7 @@ def _published(axes: Any, ranking: str) -> None:
     axes.legend(frameon=False, fontsize=7, title="published, step", title_fontsize=7)
 
 
-def _trends(figure: Any, found: Emergence, ranking: str) -> None:
+def _trends(figure: Any, found: Course, ranking: str) -> None:
     panels = figure.subplots(3, 2, sharex=True)
     places = positions(found.points)
     bend, alike, loss, atoms, still, distinct = panels.flat

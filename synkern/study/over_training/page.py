@@ -14,10 +14,11 @@ import matplotlib as mpl
 
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import interval, number, percent
+from synkern.study.over_training.course import TEXTS
 from synkern.study.over_training.figures import emergence_figure
 from synkern.study.over_training.findings import ALIKE
 from synkern.study.over_training.measured import NEARLY, Point
-from synkern.study.over_training.result import TEXTS, Emergence
+from synkern.study.over_training.result import Emergence
 from synkern.study.published import published
 from synkern.study.report import called
 from synkern.study.report.drawing import STYLE

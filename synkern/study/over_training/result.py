@@ -9,36 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synkern.analysis.scores import PUBLISHED, RANKINGS
+from synkern.analysis.scores import PUBLISHED
 from synkern.study.numerals import interval, number, rounded
 from synkern.study.options import stated
-from synkern.study.over_training.checkpoints import Checkpoint
+from synkern.study.over_training.course import TEXTS, Course
 from synkern.study.over_training.findings import findings_of
-from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
+from synkern.study.over_training.measured import Point
 from synkern.study.over_training.options import EmergenceOptions
 from synkern.study.report import called
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEXTS = (OWN, FORCED)
-"""The texts that a checkpoint is studied with."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Emergence:
+class Emergence(Course):
     """The checkpoints of one training.
 
     Attributes:
-        points: of every checkpoint, in the order of training.
-        source: the checkpoint whose answers the forced text is: the last that could be studied.
+        points, source: as in `synkern.study.over_training.course.Course`.
         notes: what else a reader has to know.
         options: as they were used.
         report: the HTML page that was written, None if none was.
     """
 
-    points: tuple[Point, ...]
-    source: Checkpoint
     notes: tuple[str, ...]
     options: EmergenceOptions
     report: Path | None = None
@@ -49,32 +43,9 @@ class Emergence:
         return f"Emergence({len(self.points)} checkpoints, {first!r} to {last!r})"
 
     @property
-    def rankings(self) -> tuple[str, ...]:
-        """The rankings that some checkpoint has a profile by, the published one first."""
-        known = {name for point in self.points for one in _studied(point) for name in one.profiles}
-        return tuple(ranking for ranking in RANKINGS if ranking in known)
-
-    @property
     def finding(self) -> str:
         """What came about and when, in one paragraph."""
         return findings_of(self.points, self.source)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Why something is missing, of all checkpoints."""
-        return tuple(problem for point in self.points for problem in point.problems)
-
-    def last(self, text: str) -> Measured | None:
-        """What the others are compared with under a text: the checkpoint that the text is from."""
-        (point,) = [point for point in self.points if point.checkpoint == self.source]
-        return point.under(text)
-
-    def likeness(self, point: Point, text: str, ranking: str) -> tuple[float | None, float | None]:
-        """Spearman's correlation with the last checkpoint, over layers and over nodes."""
-        one, last = point.under(text), self.last(text)
-        if one is None or last is None or not {ranking} <= {*one.profiles} & {*last.profiles}:
-            return None, None
-        return one.likeness(last, ranking)
 
     def plot(self, ranking: str = PUBLISHED) -> Figure:
         """Draw profiles by step, and the trend beside the loss.
@@ -165,10 +136,6 @@ class Emergence:
 
 SHARED = ("synergy", "redundancy", "constant", "nearly_constant", "degenerate", "distinct")
 """What is known of a checkpoint with a text whatever the ranking; see `Measured`."""
-
-
-def _studied(point: Point) -> list[Measured]:
-    return [one for one in (point.own, point.forced) if one is not None]
 
 
 def _cells(found: Emergence, point: Point, text: str) -> str:
