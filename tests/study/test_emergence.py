@@ -30,7 +30,7 @@ QUICK = {**tiny_study.ARGUMENTS, "new_tokens": 24}
 def models(tmp_path_factory):
     """Four states of a model in training, the third of them damaged."""
     folder = tmp_path_factory.mktemp("models")
-    for step, size in ((0, 0.05), (2, 0.2), (10, 0.2), (16, 0.3)):
+    for step, size in ((0, 0.25), (2, 0.2), (10, 0.2), (16, 0.3)):
         tiny_study.save_model(folder / f"step-{step}", initializer_range=size)
     weights = folder / "step-10" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -69,6 +69,20 @@ def test_a_broken_checkpoint_is_reported_and_the_rest_goes_on(found):
     assert "step-10, own text" in found.report.read_text("utf-8")
     assert any(line.startswith("problem: step-10") for line in found.summary())
     assert "Of 1 checkpoints something is missing" in found.finding
+
+
+def test_a_text_that_gives_no_profile_does_not_keep_the_other_one_from_it(tmp_path):
+    """A model that repeats one token varies so little that its own text says nothing."""
+    given = [(0, 0.05), (16, 0.3)]
+    models = [
+        tiny_study.save_model(tmp_path / f"step-{step}", initializer_range=size)
+        for step, size in given
+    ]
+    found = emergence(models, out=tmp_path / "out", **QUICK)
+    first = found.points[0]
+    assert first.own is None
+    assert first.problems[0].startswith("step-0, own text: the model with trained weights gives no")
+    assert first.loss is not None
 
 
 def test_numbers_are_those_of_the_studies(found, models):

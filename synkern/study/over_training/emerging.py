@@ -106,7 +106,9 @@ class _Run:
         points = []
         for one in found:
             forced = loss = None
-            if one in alive:  # else it is broken, which has been said
+            # A text of one token again and again gives no profile, and another text may; where not
+            # even a recording is there the checkpoint is broken, which has been said.
+            if (self.out / OWN / one.folder / "study.npz").is_file():
                 forced = self._study(one, FORCED, problems, found, texts_of)
                 measure = partial(losses.of, self._settings(one), texts)
                 loss = self._guarded(one, "loss", problems, measure)
