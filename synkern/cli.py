@@ -106,6 +106,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     study.add_arguments(several, study.CompareOptions)
 
+    training = commands.add_parser(
+        "emergence",
+        help="study the checkpoints of a training",
+        description="Study the checkpoints of a training one after the other, with the text that "
+        "each writes and with that of the last one, and show what came about when.",
+        epilog="Started again with the same folder, it goes on where it stopped; a checkpoint that "
+        "cannot be studied is reported, and the rest goes on.",
+    )
+    kept = "checkpoints that are done are"
+    training.set_defaults(run=_carry_out, function="emergence", kept=kept)
+    training.add_argument(
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="model folders in the order of training, or revisions on the hub (NAME@step1000)",
+    )
+    study.add_arguments(training, study.EmergenceOptions)
+
     backends = commands.add_parser(
         "backends",
         help="list the backends and whether they can run here",

@@ -34,11 +34,13 @@ def located(name: str | os.PathLike[str]) -> str | Path:
     """Find where the model that a user names is to be read.
 
     Returns:
-        A folder or a GGUF file as a path; a string for what must be a name on the hub.
+        A folder or a GGUF file as a path; a string for what must be a name on the hub, or a name
+        and a revision: `NAME@REVISION`.
 
     Raises:
         FileNotFoundError: a path that leads nowhere.
-        ValueError: a file that is not GGUF, or a folder of several GGUF files and no other model.
+        ValueError: a file that is not GGUF, a folder of several GGUF files and no other model, or
+            an "@" without a name before and a revision behind it.
     """
     path = Path(os.path.expanduser(name))  # that of pathlib raises where there is no home
     if path.is_dir():
@@ -51,8 +53,11 @@ def located(name: str | os.PathLike[str]) -> str | Path:
             )
         return _whole_gguf(path)
     text = os.fspath(name)
-    if isinstance(name, os.PathLike) or _looks_like_a_path(text) or _is_gguf(path):
+    of_hub, at, revision = text.partition("@")
+    if isinstance(name, os.PathLike) or _looks_like_a_path(of_hub) or _is_gguf(path):
         raise FileNotFoundError(f"name: there is no folder or file {path}")
+    if at and not (of_hub and revision):
+        raise ValueError(f"name: {text!r}; give a revision on the hub as NAME@REVISION")
     return text
 
 
@@ -290,6 +295,9 @@ def _named(source: str | Path) -> dict[str, Any]:
     """The arguments that tell transformers what to read."""
     if isinstance(source, Path) and _is_gguf(source):
         return {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
+    if isinstance(source, str) and "@" in source:
+        name, _, revision = source.partition("@")
+        return {"pretrained_model_name_or_path": name, "revision": revision}
     return {"pretrained_model_name_or_path": os.fspath(source)}
 
 

@@ -80,7 +80,8 @@ def load(
 
     Args:
         name: one of these names, a model folder, a GGUF file or a folder with one, or a name on
-            the Hugging Face hub. "~" at its beginning is the user's home.
+            the Hugging Face hub, `NAME@REVISION` for a revision of it such as a checkpoint of its
+            training. "~" at its beginning is the user's home.
         dtype: a floating-point type or its name.
         device: a torch device; "auto": a CUDA GPU if there is one, else the CPU.
         trust_remote_code: whether Python code that comes with the model may run. It can do

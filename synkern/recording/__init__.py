@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.recording.answers import Answers, PromptError, record_answers
+    from synkern.recording.answers import Answers, PromptError, read_answers, record_answers
     from synkern.recording.recorder import record
     from synkern.recording.recording import Recording, RecordingError
     from synkern.recording.replayer import replay
@@ -17,6 +17,7 @@ __all__ = [
     "Recording",
     "RecordingError",
     "Responses",
+    "read_answers",
     "record",
     "record_answers",
     "replay",
@@ -32,6 +33,7 @@ if not TYPE_CHECKING:
             "Recording": "recording",
             "RecordingError": "recording",
             "Responses": "responses",
+            "read_answers": "answers",
             "record": "recorder",
             "record_answers": "answers",
             "replay": "replayer",

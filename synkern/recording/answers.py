@@ -18,8 +18,9 @@ from synkern.models.upstream import context_length, inputs_device, vocabulary_si
 from synkern.recording.decoding import token_ids, too_long
 from synkern.recording.recorder import record
 from synkern.recording.recording import Recording, RecordingError
+from synkern.recording.replayer import replay
 from synkern.recording.responses import Responses
-from synkern.recording.store import opened
+from synkern.recording.store import Store, opened
 
 
 class PromptError(RecordingError, ValueError):
@@ -147,11 +148,120 @@ def record_answers(
                 kept.add(torch.from_numpy(batch.series))
                 batch = replace(batch, series=batch.series[..., :0].copy())
             batches.append(batch)
-        if kept is None:
-            series = np.concatenate([batch.series for batch in batches])
-        else:
-            kept.finish()
-            series = kept.mapped()
+        series = _series_of(batches, kept)
+    return _joined(batches, series, tokenizer, inputs)
+
+
+def read_answers(
+    model: Any,
+    tokenizer: Any,
+    inputs: Sequence[str],
+    tokens: NDArray[np.int64],
+    *,
+    batch_size: int,
+    nodes: Kinds = "heads",
+    signal: Signals = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: Callable[[int], None] = lambda tokens: None,
+    batch_done: Callable[[NDArray[np.float32]], None] = lambda series: None,
+) -> Answers:
+    """Let a model read answers that are there already, its own or another's, and record its nodes.
+
+    What `record_answers` gives if the model had written these tokens (see `synkern.replay`), but
+    for `Answers.natural_end`, which is not asked: `NEVER` everywhere.
+
+    Args:
+        model: a transformers causal language model.
+        tokenizer: its tokenizer, padding on the left.
+        inputs: what is given before each answer, the chat template in it, as `Answers.inputs`.
+        tokens: (trials, time), the answers.
+        batch_size: texts that are read at once.
+        nodes: what to record, see `synkern.record`.
+        signal: what to read of a node, see `synkern.record`.
+        store: a .npy file that takes the series batch by batch, as in `record_answers`.
+        progress: called with the number of tokens read since the last call.
+        batch_done: called with the series of every batch, (trials, time, nodes).
+
+    Returns:
+        `Answers`, one trial per text.
+
+    Raises:
+        PromptError: as `record_answers`, and of tokens that the model does not have.
+        ValueError: a kind of node or a signal that there is not.
+        MemoryError, FileExistsError, OSError: as `synkern.record`, also for `store`.
+    """
+    batches: list[_Batch] = []
+    model.eval()
+    with ExitStack() as stack:
+        kept = opened(stack, store)
+        for first in range(0, len(inputs), batch_size):
+            some = slice(first, first + batch_size)
+            batch = _read(model, tokenizer, inputs[some], tokens[some], first, nodes, signal)
+            batch_done(batch.series)
+            progress(batch.tokens.size)
+            if kept is not None:
+                kept.add(torch.from_numpy(batch.series))
+                batch = replace(batch, series=batch.series[..., :0].copy())
+            batches.append(batch)
+        series = _series_of(batches, kept)
+    return _joined(batches, series, tokenizer, inputs)
+
+
+def _read(
+    model: Any,
+    tokenizer: Any,
+    inputs: Sequence[str],
+    tokens: NDArray[np.int64],
+    first: int,
+    nodes: Kinds,
+    signal: Signals,
+) -> _Batch:
+    """Let the model read one batch of answers, the first of which is number `first`."""
+    encoded = _encoded(model, tokenizer, inputs)
+    steps = tokens.shape[1]
+    _refuse_unreadable(model, encoded, first, steps)
+    if int(tokens.max()) >= vocabulary_size(model):
+        raise PromptError(
+            f"the answers hold token {int(tokens.max())}, but {type(model).__name__} has tokens 0 "
+            f"to {vocabulary_size(model) - 1} only: they were written by a model of another "
+            "vocabulary"
+        )
+    written = torch.from_numpy(np.ascontiguousarray(tokens)).to(encoded["input_ids"].device)
+    recording = replay(
+        model,
+        torch.cat([encoded["input_ids"], written], dim=1),
+        new_tokens=steps,
+        nodes=nodes,
+        signal=signal,
+        attention_mask=encoded["attention_mask"],
+        # They have one length, whatever is in them.
+        eos_token_id=[],
+    )
+    routed = recording.routed
+    return _Batch(
+        series=_checked_series(recording, len(inputs), steps),
+        nodes=recording.nodes,
+        routed=None if routed is None else routed.cpu().numpy(),
+        tokens=np.asarray(tokens, np.int64),
+        natural_end=np.full(len(inputs), NEVER, dtype=np.int64),
+    )
+
+
+def _series_of(batches: Sequence[_Batch], kept: Store | None) -> NDArray[np.float32]:
+    """The series of all batches, in memory or mapped from the file that has taken them."""
+    if kept is None:
+        return np.concatenate([batch.series for batch in batches])
+    kept.finish()
+    return kept.mapped()
+
+
+def _joined(
+    batches: Sequence[_Batch],
+    series: NDArray[np.float32],
+    tokenizer: Any,
+    inputs: Sequence[str],
+) -> Answers:
+    """The answers of all batches, in the order of the inputs."""
     generated = np.concatenate([batch.tokens for batch in batches])
     routed = [batch.routed for batch in batches if batch.routed is not None]
     return Answers(
@@ -192,12 +302,7 @@ class _Answering:
     def answer(self, inputs: Sequence[str], first: int) -> _Batch:
         """Let the model answer one batch of inputs, the first of which is number `first`."""
         model, tokenizer = self.model, self.tokenizer
-        encoded = tokenizer(
-            inputs,
-            return_tensors="pt",
-            padding=True,
-            add_special_tokens=_adds_special_tokens(tokenizer),
-        ).to(inputs_device(model))
+        encoded = _encoded(model, tokenizer, inputs)
         _refuse_unreadable(model, encoded, first, self.new_tokens)
         suppressed = _EndSuppressed(self.end_tokens, len(inputs), self.progress)
         with record(model, nodes=self.nodes, signal=self.signal) as recording:
@@ -214,6 +319,16 @@ class _Answering:
             tokens=output[:, encoded["input_ids"].shape[1] :].cpu().numpy(),
             natural_end=suppressed.natural_end,
         )
+
+
+def _encoded(model: Any, tokenizer: Any, inputs: Sequence[str]) -> Any:
+    """The tokens of inputs, padded on the left, and their mask, where the model takes them."""
+    return tokenizer(
+        list(inputs),
+        return_tensors="pt",
+        padding=True,
+        add_special_tokens=_adds_special_tokens(tokenizer),
+    ).to(inputs_device(model))
 
 
 def _checked_series(recording: Recording, texts: int, steps: int) -> NDArray[np.float32]:

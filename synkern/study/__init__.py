@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from synkern.study.experiments.compression.experiment import run_compression
     from synkern.study.experiments.perturbation.experiment import run_perturbation
     from synkern.study.experiments.networks import run_networks
+    from synkern.study.experiments.robustness import run_robustness
     from synkern.study.options import add_arguments
+    from synkern.study.over_training.emerging import emergence
+    from synkern.study.over_training.options import EmergenceOptions
+    from synkern.study.over_training.result import Emergence
     from synkern.study.run import Study, run_study
     from synkern.study.settings import StudyOptions
 
@@ -26,6 +30,8 @@ __all__ = [
     "ArgumentError",
     "CompareOptions",
     "Comparison",
+    "Emergence",
+    "EmergenceOptions",
     "MissingPackageError",
     "Outcome",
     "Study",
@@ -33,12 +39,14 @@ __all__ = [
     "StudyOptions",
     "add_arguments",
     "compare",
+    "emergence",
     "published_profiles",
     "run_ablation",
     "run_compression",
     "run_perturbation",
     "run_categories",
     "run_networks",
+    "run_robustness",
     "run_study",
 ]
 
@@ -51,6 +59,8 @@ if not TYPE_CHECKING:
             "COMMANDS": "experiments.commands",
             "CompareOptions": "comparison.options",
             "Comparison": "comparison.result",
+            "Emergence": "over_training.result",
+            "EmergenceOptions": "over_training.options",
             "MissingPackageError": "errors",
             "Outcome": "experiments.carrying",
             "Study": "run",
@@ -61,9 +71,11 @@ if not TYPE_CHECKING:
             "run_compression": "experiments.compression.experiment",
             "run_perturbation": "experiments.perturbation.experiment",
             "compare": "comparison.comparing",
+            "emergence": "over_training.emerging",
             "published_profiles": "comparison.published_profiles",
             "run_categories": "experiments.categories",
             "run_networks": "experiments.networks",
+            "run_robustness": "experiments.robustness",
             "run_study": "run",
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from synkern._faces import Later
 from synkern.models.options import IN_MULTITUDES, NODE_SIGNALS, ZERO_FILLED
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 else:
     torch = Later("torch")
 
+Given = TypeVar("Given", bound=StudyOptions)
+
 # phiid refuses shorter series; better found out before the recording than after it.
 _FEWEST_SAMPLES = 5
 # Steps of `detrend` after which equal samples of a series may differ.
@@ -40,16 +42,27 @@ def checked(given: StudyOptions) -> Settings:
         TypeError: prompts that are not strings.
         OSError: no such file of prompts.
     """
-    given = replace(given, model=str(given.model))
+    texts_of = None if given.texts_of is None else str(given.texts_of)
+    given = replace(given, model=str(given.model), texts_of=texts_of)
     check(given)
     with checks_of_arguments():
         asked = _chosen(load_prompts(given.prompts), given.max_prompts)
+    given = fitting(given)
+    null_draws = given.null_draws or (None if given.null == NONE else SURROGATES)
+    return Settings(**vars(given) | {"asked": asked, "null_draws": null_draws})
+
+
+def fitting(given: Given) -> Given:
+    """Return options that go together, with signal, estimator and pairs as they will be used.
+
+    Raises:
+        ArgumentError: values that cannot be used together.
+    """
     given = _resolved(given)
     _check_samples(given)
     _check_null(given)
     _check_averaged(given)
-    null_draws = given.null_draws or (None if given.null == NONE else SURROGATES)
-    return Settings(**vars(given) | {"asked": asked, "null_draws": null_draws})
+    return given
 
 
 def on_device(settings: Settings) -> Settings:
@@ -88,7 +101,7 @@ def _chosen(prompts: tuple[Prompt, ...], most: int | None) -> tuple[Prompt, ...]
     return prompts
 
 
-def _resolved(given: StudyOptions) -> StudyOptions:
+def _resolved(given: Given) -> Given:
     """The options with signal, estimator and treatment of pairs as they will be used."""
     nodes, signals = given.nodes, NODE_SIGNALS[given.nodes]
     signal = signals[0] if given.signal is None else given.signal

@@ -131,6 +131,17 @@ class StudyOptions:
             stages=("recording",),
         ).described,
     )
+    # The texts are an ingredient of a recording, not where they are.
+    texts_of: str | Path | None = field(
+        default=None,
+        metadata=Option(
+            help="folder of a finished study whose answers the model reads, instead of writing its "
+            "own",
+            more="That study must have asked the same prompts, and its model must have the same "
+            "tokenizer. So two models, or checkpoints of one, are studied on one text.",
+            metavar="DIR",
+        ).described,
+    )
     tau: int = field(
         default=1, metadata=Option(help="lag in tokens", least=1, stages=_DECOMPOSING).described
     )

@@ -172,7 +172,8 @@ def _about(study: FinishedStudy, weights: str) -> dict[str, str | None]:
         "prompts combined": used.average,
         "preparation": used.detrend,
         "prompts": f"{prompts['count']}, SHA-256 {prompts['sha256'][:8]}",
-        "answer": f"{used.new_tokens} tokens",
+        "answer": f"{used.new_tokens} tokens"
+        + ("" if used.texts_of is None else f", read, of {used.texts_of}"),
         "template": "none" if recorded["chat_template"] is None else "chat template",
         "dtype": used.dtype,
         "computed by": f"synkern {recorded['environment']['synkern']}",

@@ -10,6 +10,7 @@ from synkern.study.experiments.categories_options import CategoriesOptions
 from synkern.study.experiments.networks_options import NetworksOptions
 from synkern.study.experiments.options import RecordedOptions
 from synkern.study.experiments.perturbation.options import PerturbationOptions
+from synkern.study.experiments.robustness_options import RobustnessOptions
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command(
+        "robustness",
+        "run_robustness",
+        RobustnessOptions,
+        "take the recording of a study apart in other ways",
+        "Decompose the recorded series of a finished study again with one option changed at a "
+        "time (lag, estimator, preparation, redundancy, pooling; less persistence too), and add "
+        "to the report what remains of its profile.",
+    ),
     Command(
         "ablate",
         "run_ablation",

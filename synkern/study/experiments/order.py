@@ -8,11 +8,13 @@ from synkern.study.experiments.compression.experiment import Compression
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.networks import Networks
 from synkern.study.experiments.perturbation.experiment import Perturbation
+from synkern.study.experiments.robustness import Robustness
 
 EXPERIMENTS: tuple[Experiment, ...] = (
+    Robustness(),
+    Networks(),
+    Categories(),
     Ablation(),
     Perturbation(),
     Compression(),
-    Networks(),
-    Categories(),
 )

@@ -6,6 +6,7 @@ They are made from the numbers of the run, whatever those say, for a reader who 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED, RANKINGS
@@ -63,7 +64,7 @@ def _studied(results: Results) -> str:
     prepared = f", each series {_PREPARED[detrend]}" if detrend != NONE else ""
     pooled = "" if parameters["average"] == "trials" else ", all prompts pooled"
     return (
-        f"Studied: while {results.name} answered {analysis['trials']} prompts with "
+        f"Studied: while {results.name} {_did(parameters, analysis['trials'])} with "
         f"{parameters['new_tokens']} tokens each, all "
         f"{analysis['pairs']:,} pairs of its {analysis['nodes']} {words.full} were decomposed "
         f"({_ESTIMATORS[parameters['kind']]}, {parameters['redundancy']} redundancy, lag {tau} "
@@ -71,6 +72,13 @@ def _studied(results: Results) -> str:
         "redundancy most in the middle layers, by mean difference (sts − rtr), the ranking of the "
         "published figures."
     )
+
+
+def _did(parameters: Mapping[str, Any], trials: int) -> str:
+    # A study of an earlier version had no such parameter.
+    if parameters.get("texts_of") is None:
+        return f"answered {trials} prompts"
+    return f"read the answers of another study to {trials} prompts"
 
 
 def _verdict(profile: LayerProfile) -> str:

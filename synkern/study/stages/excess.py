@@ -17,6 +17,9 @@ from synkern.study.stage import BASELINE, EXCESS, Facts
 from synkern.study.stages.series import for_backend
 from synkern.study.stages.statistics import correlation
 
+EXCESS_SYNERGY = {"sts": "excess"}
+"""The atom that a study asks for beyond persistence, and what it is called then."""
+
 # Atoms, reference and temporaries of one chunk of trials, in bytes.
 CHUNK_BYTES = 256 * 2**20
 _MATRICES_PER_TRIAL = 4
@@ -34,9 +37,12 @@ def excess_of(
 
 
 def excess_averages(
-    settings: Settings, series: NDArray[Any], chunk_bytes: int = CHUNK_BYTES
+    settings: Settings,
+    series: NDArray[Any],
+    chunk_bytes: int = CHUNK_BYTES,
+    names: Mapping[str, str] = EXCESS_SYNERGY,
 ) -> analysis.TrialAverages:
-    """Return the excess synergy of every trial, as the atom `excess`; NaN without a reference.
+    """Return what atoms of every trial have beyond persistence; NaN without a reference.
 
     A chunk of trials at a time: trials do not know of each other, so chunks joined are what one
     call would give, while no more than a chunk of full matrices is alive.
@@ -45,21 +51,24 @@ def excess_averages(
         settings: Gaussian, MMI, average over trials.
         series: (trials, time, nodes).
         chunk_bytes: what the matrices of a chunk may take.
+        names: by atom, what its excess is called: synergy alone, as `excess`, by default.
 
     Raises:
         ValueError: no pair has a reference in any trial.
     """
     trials, _, nodes = series.shape
-    depth = max(1, chunk_bytes // (8 * _MATRICES_PER_TRIAL * nodes * nodes))
+    atoms = tuple(names)
+    depth = max(1, chunk_bytes // (8 * _MATRICES_PER_TRIAL * len(atoms) * nodes * nodes))
 
     def chunks() -> Iterator[Mapping[str, Any]]:
         for start in range(0, trials, depth):
             chunk = for_backend(settings, series[start : start + depth])
-            result = decomposition.phiid(chunk, atoms="sts", average=None, **settings.estimator)
+            result = decomposition.phiid(chunk, atoms=atoms, average=None, **settings.estimator)
             reference = analysis.persistence_reference(
-                chunk, tau=settings.tau, atoms="sts", average=None
+                chunk, tau=settings.tau, atoms=atoms, average=None
             )
-            yield {"excess": result.excess(reference)["sts"]}
+            beyond = result.excess(reference)
+            yield {name: beyond[atom] for atom, name in names.items()}
 
     # The series have been warned of; the missing references are counted by who calls.
     with collected():

@@ -27,6 +27,7 @@ from synkern.study.provenance import (
 )
 from synkern.study.settings import CONTROL, WEIGHTS, Settings
 from synkern.study.stage import Arrays, Facts, Sources, Stage, own
+from synkern.study.texts import FinishedTexts
 
 # Bytes from which on the plan says how large the series are.
 _WORTH_SAYING = 10**8
@@ -50,18 +51,34 @@ class RecordingStage(Stage):
         return ("synkern", "torch", "transformers", "tokenizers", *model_packages(settings))
 
     def ingredients(self, settings: Settings) -> Facts:
-        """Return digests of the model's files and of the prompts."""
-        return {
+        """Return digests of the model's files, of the prompts, and of answers that are read."""
+        found = {
             "model files": files_fingerprint(settings.model),
             "prompts": prompts_digest(settings.asked),
         }
+        if settings.texts_of is not None:
+            found["texts read"] = FinishedTexts.of(settings.texts_of).sha256
+        return found
+
+    def try_out(self, settings: Settings) -> None:
+        """Look at the answers that are to be read.
+
+        Raises:
+            ValueError: they are to other prompts, or of another length.
+            StudyError: there are none.
+        """
+        if settings.texts_of is not None:
+            FinishedTexts.of(settings.texts_of).check(settings)
 
     def plan(self, settings: Settings, nodes: int, layers: int) -> str:
         """Say how much is recorded."""
         taken = room.series_bytes(settings, nodes)
+        answered = "prompts are answered with"
+        if settings.texts_of is not None:
+            answered = f"answers of {settings.texts_of} are read,"
         return (
             f"record {nodes} {settings.words.many}{_in(layers, settings)} while "
-            f"{len(settings.asked)} prompts are answered with {settings.new_tokens} tokens each"
+            f"{len(settings.asked)} {answered} {settings.new_tokens} tokens each"
             f"{', ' + size(taken) + ' of series' if taken >= _WORTH_SAYING else ''}"
         )
 
@@ -93,11 +110,10 @@ class RecordingStage(Stage):
             settings.bar(f"{weights}: answering", total, "token") as bar,
             explained(settings),
         ):
-            answers = recording.record_answers(
+            answers = _answers(
+                settings,
                 model,
                 tokenizer,
-                [prompt.text for prompt in settings.asked],
-                new_tokens=settings.new_tokens,
                 nodes=settings.nodes,
                 signal=settings.signal,
                 store=store,
@@ -119,7 +135,10 @@ class RecordingStage(Stage):
             "model": model_facts(model),
             "layers": layers,
             "chat_template": None if template is None else sha256(str(template).encode()),
-            "answers_ended_early": int((arrays["natural_end"] != NEVER).sum()),
+            # Of a text that is read nobody knows where this model would have ended it.
+            "answers_ended_early": None
+            if settings.texts_of is not None
+            else int((arrays["natural_end"] != NEVER).sum()),
         }
         return arrays, facts
 
@@ -145,10 +164,29 @@ class RecordingStage(Stage):
 
     def method(self, settings: Settings) -> Facts:
         """Return how the series come about."""
+        decoding = "greedy, no penalties, end token suppressed: new_tokens tokens each"
+        if settings.texts_of is not None:
+            decoding = f"none: the answers of the study {settings.texts_of} were read"
         return {
-            "decoding": "greedy, no penalties, end token suppressed: new_tokens tokens each",
+            "decoding": decoding,
             "series": f"{settings.words.said}, at the step producing each token",
         }
+
+
+def _answers(settings: Settings, model: Any, tokenizer: Any, **how: Any) -> recording.Answers:
+    """What the model writes, or what it reads where it is given the answers of another study.
+
+    Raises:
+        StudyError: these cannot be read, or are other texts to this tokenizer.
+    """
+    if settings.texts_of is None:
+        asked = [prompt.text for prompt in settings.asked]
+        return recording.record_answers(
+            model, tokenizer, asked, new_tokens=settings.new_tokens, **how
+        )
+    texts = FinishedTexts.of(settings.texts_of)
+    texts.check_tokenizer(tokenizer, settings.model)
+    return recording.read_answers(model, tokenizer, texts.inputs, texts.tokens, **how)
 
 
 def _in(layers: int, settings: Settings) -> str:

@@ -1,0 +1,153 @@
+"""Carrying out a series of checkpoints: a study of each with either text, a loss, and one page."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from synkern.study.checks import checked, on_device
+from synkern.study.errors import ArgumentError, StudyError
+from synkern.study.options import called_with, check
+from synkern.study.over_training.checkpoints import Checkpoint, checkpoints_of
+from synkern.study.over_training.losses import Losses, passages
+from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
+from synkern.study.over_training.options import EmergenceOptions
+from synkern.study.over_training.result import Emergence
+from synkern.study.provenance import check_packages
+from synkern.study.run import run_study
+from synkern.study.settings import Settings, StudyOptions
+from synkern.study.texts import FinishedTexts
+
+T = TypeVar("T")
+
+
+@called_with(EmergenceOptions)
+def emergence(options: EmergenceOptions) -> Emergence:
+    """Study the checkpoints of a training one after the other: what comes about, and when.
+
+    `checkpoints` is a list of model folders, or of `NAME@REVISION`. Each is studied twice: while it
+    answers the prompts itself (`own`, as published), and while it reads the answers of the last
+    checkpoint (`forced`), so that only the network changes and not the text as well. The studies
+    are those of `synkern.study.run_study`, without a control, in the folders own/ and forced/ of
+    `out`. A checkpoint that cannot be studied is reported, and the others go on. The page
+    emergence.html shows profile, quadratic term and slopes, mean synergy and redundancy, likeness
+    to the last checkpoint, degenerate series and loss by step; emergence.json has the numbers.
+
+    Raises:
+        ArgumentError: a ValueError: fewer than two checkpoints, one given twice, an option that
+            cannot be used, or an `out` that holds a study.
+        TypeError: prompts that are not strings.
+        OSError: no such file of prompts or of text, or a file that cannot be written.
+        MissingPackageError: an ImportError: a package of the extras `llm` or `plot` is missing.
+        StudyError: no checkpoint can be studied; the reason is that of the last one.
+    """
+    check(options)
+    found, notes = checkpoints_of(options)
+    out = Path(options.out)
+    _check_out(out)
+    # What is wrong with the options is wrong for every checkpoint.
+    settings = on_device(checked(_of(options, found[-1], out / OWN)))
+    check_packages()
+    if options.text is not None:
+        passages(options)
+    run = _Run(options, settings, out)
+    for note in notes:
+        settings.say(f"emergence: {note}")
+    points, source = run.points(found)
+    result = Emergence(tuple(points), source, tuple(notes), options)
+    page = importlib.import_module("synkern.study.over_training.page")
+    return replace(result, report=page.write_page(result, out))
+
+
+def _of(options: EmergenceOptions, one: Checkpoint, folder: Path) -> StudyOptions:
+    """The options of the study of a checkpoint with its own text."""
+    return StudyOptions(one.model, out=folder / one.folder, **options.of_study)
+
+
+def _check_out(out: Path) -> None:
+    if (out / "study.npz").exists():
+        raise ArgumentError(
+            f"out = {str(out)!r} is the folder of a study; name another one, in which every "
+            "checkpoint gets a study of its own"
+        )
+    if out.exists() and not out.is_dir():
+        raise StudyError(f"out = {str(out)!r} is a file; name a folder")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class _Run:
+    options: EmergenceOptions
+    settings: Settings
+    out: Path
+
+    def points(self, found: tuple[Checkpoint, ...]) -> tuple[list[Point], Checkpoint]:
+        """Study all of them; and the checkpoint whose text the others read.
+
+        Raises:
+            StudyError: none can be studied.
+        """
+        problems: dict[str, list[str]] = {one.label: [] for one in found}
+        own = {one.label: self._study(one, OWN, problems, found) for one in found}
+        alive = [one for one in found if own[one.label] is not None]
+        if not alive:
+            raise StudyError(
+                f"none of the {len(found)} checkpoints can be studied; "
+                f"{problems[found[-1].label][0]}"
+            )
+        source = alive[-1]
+        texts_of = self.out / OWN / source.folder
+        texts = FinishedTexts.of(texts_of)
+        losses = Losses(self.out, self.options)
+        points = []
+        for one in found:
+            forced = loss = None
+            # A text of one token again and again gives no profile, and another text may; where not
+            # even a recording is there the checkpoint is broken, which has been said.
+            if (self.out / OWN / one.folder / "study.npz").is_file():
+                forced = self._study(one, FORCED, problems, found, texts_of)
+                measure = partial(losses.of, self._settings(one), texts)
+                loss = self._guarded(one, "loss", problems, measure)
+            told = tuple(problems[one.label])
+            points.append(Point(one, own[one.label], forced, loss, told))
+        return points, source
+
+    def _settings(self, one: Checkpoint) -> Settings:
+        return replace(self.settings, model=one.model, out=self.out / OWN / one.folder)
+
+    def _study(
+        self,
+        one: Checkpoint,
+        text: str,
+        problems: dict[str, list[str]],
+        found: tuple[Checkpoint, ...],
+        texts_of: Path | None = None,
+    ) -> Measured | None:
+        options = replace(_of(self.options, one, self.out / text), texts_of=texts_of)
+        self.settings.say(
+            f"emergence: {one.label}, {text} text ({found.index(one) + 1} of {len(found)})"
+        )
+        return self._guarded(
+            one, f"{text} text", problems, lambda: Measured.of(run_study(**vars(options)))
+        )
+
+    def _guarded(
+        self,
+        one: Checkpoint,
+        what: str,
+        problems: dict[str, list[str]],
+        work: Callable[[], T],
+    ) -> T | None:
+        """Do it, or note why it cannot be done: a broken checkpoint does not stop the others."""
+        try:
+            return work()
+        except (StudyError, ArgumentError, OSError) as error:
+            if isinstance(error, ImportError):
+                raise
+            problems[one.label].append(f"{one.label}, {what}: {' '.join(str(error).split())}")
+            self.settings.say(f"emergence: {problems[one.label][-1]}")
+            return None

@@ -1,0 +1,167 @@
+"""What a series of checkpoints says, in one paragraph, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from synkern.analysis.profile import LayerProfile
+from synkern.analysis.scores import PUBLISHED
+from synkern.study.numerals import interval, number, percent
+from synkern.study.over_training.checkpoints import Checkpoint
+from synkern.study.over_training.measured import FORCED, OWN, Point
+
+ALIKE = 0.7
+"""From this rank correlation on, a profile is said to be like the last one; any limit would do."""
+
+_MANY = 0.05
+_SAID = {OWN: "With its own text", FORCED: "With one text for all, the answers of {source}"}
+
+
+def findings_of(points: Sequence[Point], source: Checkpoint) -> str:
+    """Say what became of the profile by the published ranking, and of the loss, and what is open.
+
+    Args:
+        points: of all checkpoints, in order.
+        source: the one that the forced text is from.
+    """
+    first, last = points[0].checkpoint.label, points[-1].checkpoint.label
+    said = [
+        f"{len(points)} checkpoints from {first} to {last} were studied by mean difference, the "
+        "ranking of the published figures."
+    ]
+    said += [
+        f"{words.format(source=source.label)}, {_of_text(points, text, source)}."
+        for text, words in _SAID.items()
+    ]
+    said += [_of_loss(points), _of_degenerate(points)]
+    missing = sum(bool(point.problems) for point in points)
+    if missing:
+        said.append(f"Of {missing} checkpoints something is missing; the page says what and why.")
+    said.append(
+        "It is one training run: what another seed would give, and whether the model needs these "
+        "nodes at any step, is not shown."
+    )
+    return " ".join(part for part in said if part)
+
+
+def _profile(point: Point, text: str) -> LayerProfile | None:
+    one = point.under(text)
+    return None if one is None else one.profiles.get(PUBLISHED)
+
+
+def _of_text(points: Sequence[Point], text: str, source: Checkpoint) -> str:
+    known = [(point, _profile(point, text)) for point in points]
+    studied = [(point, profile) for point, profile in known if profile is not None]
+    if not studied:
+        return "no checkpoint could be studied"
+    (first, begin), (last, end) = studied[0], studied[-1]
+    parts = [
+        f"the quadratic term is {_term(begin)} at {first.checkpoint.label} and {_term(end)} at "
+        f"{last.checkpoint.label}"
+    ]
+    bent = _stays(studied, lambda profile: profile.quadratic_interval[1] < 0)
+    if bent is None:
+        parts.append("it is not surely below 0 at the end")
+    elif bent is first:
+        parts.append("it is surely below 0 from the first checkpoint on")
+    else:
+        parts.append(f"it is surely below 0 from {bent.checkpoint.label} on")
+    shaped = [point.checkpoint.label for point, profile in studied if profile.inverted_u]
+    if shaped:
+        parts.append(f"{len(shaped)} of {len(studied)} profiles are inverted Us")
+    else:
+        parts.append("no profile passes the test of an inverted U")
+    parts.append(_of_likeness(points, text, source))
+    return "; ".join(part for part in parts if part)
+
+
+def _of_likeness(points: Sequence[Point], text: str, source: Checkpoint) -> str:
+    (final,) = [point.under(text) for point in points if point.checkpoint == source]
+    if final is None:
+        return ""
+    alike = []
+    for point in points:
+        one = point.under(text)
+        if point.checkpoint == source or one is None or PUBLISHED not in one.profiles:
+            continue
+        alike.append((point, one.likeness(final, PUBLISHED)[0]))
+    known = [(point, value) for point, value in alike if value is not None]
+    if not known:
+        return ""
+    start = None
+    for point, value in reversed(known):
+        if value < ALIKE:
+            break
+        start = point
+    ends = f"{number(known[0][1], 2, signed=True)} at {known[0][0].checkpoint.label}"
+    if start is None:
+        return (
+            f"no checkpoint before {source.label} stays like it over the layers (rank correlation "
+            f"{ALIKE} or more; {ends})"
+        )
+    return (
+        f"over the layers, profiles are like that of {source.label} (rank correlation {ALIKE} or "
+        f"more) from {start.checkpoint.label} on ({ends})"
+    )
+
+
+def _of_loss(points: Sequence[Point]) -> str:
+    known = [(point, point.loss) for point in points if point.loss is not None]
+    if len(known) < 2:
+        return "The loss on the fixed text could not be followed."
+    (first, high), (last, low) = known[0], known[-1]
+    text = (
+        f"The loss on the fixed text goes from {number(high, 2)} nats at {first.checkpoint.label} "
+        f"to {number(low, 2)} at {last.checkpoint.label}"
+    )
+    if low >= high:
+        return f"{text}: it does not fall."
+    half = next(point for point, loss in known if loss <= (high + low) / 2)
+    said = f"{text}, half of that by {half.checkpoint.label}"
+    studied = [
+        (point, profile)
+        for point, profile in ((point, _profile(point, FORCED)) for point in points)
+        if profile is not None
+    ]
+    bent = _stays(studied, lambda profile: profile.quadratic_interval[1] < 0)
+    if bent is None:
+        return f"{said}; with one text for all no bend has come about with it."
+    if bent is studied[0][0]:
+        return (
+            f"{said}; with one text for all the bend is there at {bent.checkpoint.label} already, "
+            "and is none that this training has brought about."
+        )
+    places = [point.checkpoint for point in points]
+    order = places.index(bent.checkpoint) - places.index(half.checkpoint)
+    when = "at the same checkpoint" if order == 0 else ("before" if order < 0 else "after")
+    there = "that" if order else "as that"
+    return f"{said}; with one text for all the bend is there {when} {there}."
+
+
+def _of_degenerate(points: Sequence[Point]) -> str:
+    found = []
+    for text, words in ((OWN, "own"), (FORCED, "forced")):
+        known = [(p, one) for p in points for one in [p.under(text)] if one is not None]
+        most = max(known, key=lambda pair: pair[1].nearly_constant, default=None)
+        if most is not None and most[1].nearly_constant > _MANY:
+            share = percent(most[1].nearly_constant)
+            found.append(f"{share} with {words} text at {most[0].checkpoint.label}")
+    if not found:
+        return ""
+    return f"Series that hardly vary make estimates unsafe: they are up to {' and '.join(found)}."
+
+
+def _stays(
+    studied: Sequence[tuple[Point, LayerProfile]], holds: Callable[[LayerProfile], bool]
+) -> Point | None:
+    """The first point from which on it holds to the end; None if it does not at the end."""
+    start = None
+    for point, profile in reversed(studied):
+        if not holds(profile):
+            break
+        start = point
+    return start
+
+
+def _term(profile: LayerProfile) -> str:
+    return f"{number(profile.quadratic, 2, signed=True)} {interval(profile.quadratic_interval)}"

@@ -1,0 +1,145 @@
+"""The page of a series of checkpoints: one HTML file with its figures, and the numbers beside."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+
+from synkern.study.folder import StudyFolder
+from synkern.study.numerals import interval, number, percent
+from synkern.study.over_training.course import TEXTS
+from synkern.study.over_training.figures import emergence_figure
+from synkern.study.over_training.findings import ALIKE
+from synkern.study.over_training.measured import NEARLY, Point
+from synkern.study.over_training.result import Emergence
+from synkern.study.published import published
+from synkern.study.report import called
+from synkern.study.report.drawing import STYLE
+
+PAGE, NUMBERS = "emergence.html", "emergence.json"
+
+
+def write_page(found: Emergence, out: Path) -> Path:
+    """Write `emergence.html`, `emergence.json` and the figures, each in one step.
+
+    Returns:
+        The path of the page, which needs no other file, and links to those of the studies.
+    """
+    folder = StudyFolder(out)
+    figures = {}
+    for ranking in found.rankings:
+        buffer = io.BytesIO()
+        figure = emergence_figure(found, ranking)
+        with mpl.rc_context(STYLE):  # ticks and their labels come about here
+            figure.savefig(buffer, format="png")
+        folder.write(f"emergence_{ranking}.png", buffer.getvalue())
+        figures[ranking] = base64.b64encode(buffer.getvalue()).decode("ascii")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("synkern.study.over_training"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("emergence.html.jinja").render(
+        finding=found.finding,
+        source=found.source,
+        points=[_point(point) for point in found.points],
+        sections=[
+            {
+                "called": called(ranking),
+                "figure": figures[ranking],
+                "rows": [_row(found, point, ranking) for point in found.points],
+            }
+            for ranking in found.rankings
+        ],
+        published=[_published(row) for row in published("emergence")["rows"]],
+        told=published("emergence"),
+        problems=found.problems,
+        notes=found.notes,
+        options=found.options,
+        texts=TEXTS,
+        alike=ALIKE,
+        nearly=percent(NEARLY),
+    )
+    numbers = json.dumps(found.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    folder.write(NUMBERS, f"{numbers}\n")
+    folder.write(PAGE, page)
+    return out / PAGE
+
+
+def _point(point: Point) -> dict[str, Any]:
+    """What does not depend on a ranking."""
+    cells: dict[str, Any] = {}
+    for text in TEXTS:
+        one = point.under(text)
+        cells[text] = (
+            None
+            if one is None
+            else {
+                "atoms": [number(value, 4) for value in (one.synergy, one.redundancy)],
+                "unit": one.unit,
+                "constant": percent(one.constant),
+                "nearly": percent(one.nearly_constant),
+                "degenerate": percent(one.degenerate),
+                "distinct": percent(one.distinct),
+                "link": f"{text}/{point.checkpoint.folder}/report.html",
+            }
+        )
+    return {
+        "label": point.checkpoint.label,
+        "model": point.checkpoint.model,
+        "loss": "not measured" if point.loss is None else number(point.loss, 3),
+        "cells": cells,
+    }
+
+
+def _row(found: Emergence, point: Point, ranking: str) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for text in TEXTS:
+        one = point.under(text)
+        if one is None or ranking not in one.profiles:
+            cells[text] = None
+            continue
+        profile = one.profiles[ranking]
+        cells[text] = {
+            "quadratic": f"{number(profile.quadratic, 3, signed=True)} "
+            + interval(profile.quadratic_interval, 3),
+            "minmax": _or_undefined(one.bend(ranking, "minmax")),
+            "rise": interval(profile.rise_interval),
+            "fall": interval(profile.fall_interval),
+            "verdict": _verdict(profile.complete, profile.inverted_u),
+            "alike": [_or_undefined(v) for v in found.likeness(point, text, ranking)],
+        }
+    return {"label": point.checkpoint.label, "cells": cells}
+
+
+def _verdict(complete: bool, inverted_u: bool) -> str:
+    if not complete:
+        return "incomplete"
+    return "inverted U" if inverted_u else "no inverted U"
+
+
+def _or_undefined(value: float | None) -> str:
+    return "undefined" if value is None or math.isnan(value) else number(value, 2, signed=True)
+
+
+def _published(row: dict[str, Any]) -> dict[str, str]:
+    """A row of the published trend, ranges where several steps are told together."""
+
+    def said(ends: list[float], decimals: int) -> str:
+        low, high = (number(end, decimals, signed=decimals > 0) for end in ends)
+        return low if low == high else f"{low} to {high}"
+
+    return {
+        "steps": said(row["steps"], 0),
+        "bend": said(row["quadratic_term"], 2),
+        "alike": said(row["spearman"], 2),
+    }
