@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
     from synkern.study.experiments.ablation.experiment import run_ablation
     from synkern.study.experiments.carrying import Outcome
-    from synkern.study.experiments.categories import run_categories
+    from synkern.study.experiments.categories.experiment import run_categories
     from synkern.study.experiments.commands import COMMANDS
     from synkern.study.experiments.compression.experiment import run_compression
+    from synkern.study.experiments.networks.experiment import run_networks
     from synkern.study.experiments.perturbation.experiment import run_perturbation
-    from synkern.study.experiments.networks import run_networks
-    from synkern.study.experiments.robustness import run_robustness
+    from synkern.study.experiments.robustness.experiment import run_robustness
     from synkern.study.options import add_arguments
     from synkern.study.over_training.emerging import emergence
     from synkern.study.over_training.options import EmergenceOptions
@@ -42,10 +42,10 @@ __all__ = [
     "emergence",
     "published_profiles",
     "run_ablation",
-    "run_compression",
-    "run_perturbation",
     "run_categories",
+    "run_compression",
     "run_networks",
+    "run_perturbation",
     "run_robustness",
     "run_study",
 ]
@@ -73,9 +73,9 @@ if not TYPE_CHECKING:
             "compare": "comparison.comparing",
             "emergence": "over_training.emerging",
             "published_profiles": "comparison.published_profiles",
-            "run_categories": "experiments.categories",
-            "run_networks": "experiments.networks",
-            "run_robustness": "experiments.robustness",
+            "run_categories": "experiments.categories.experiment",
+            "run_networks": "experiments.networks.experiment",
+            "run_robustness": "experiments.robustness.experiment",
             "run_study": "run",
         },
     )

@@ -19,7 +19,7 @@ from synkern.analysis import (
 )
 from synkern.cli import main
 from synkern.study import ArgumentError, run_categories
-from synkern.study.experiments.categories_options import CategoriesOptions
+from synkern.study.experiments.categories.options import CategoriesOptions
 from synkern.study.options import documented
 
 QUICK = {"permutations": 19, "bootstrap": 100, "splits": 2, "progress": False}

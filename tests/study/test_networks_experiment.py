@@ -16,8 +16,8 @@ from synkern.analysis.graph.results import MEASURES
 from synkern.analysis.options import NULL_GRAPH_NAMES
 from synkern.cli import main
 from synkern.study import ArgumentError, MissingPackageError, StudyError, run_networks
-from synkern.study.experiments import networks_results
-from synkern.study.experiments.networks_options import NetworksOptions
+from synkern.study.experiments.networks import results as networks_results
+from synkern.study.experiments.networks.options import NetworksOptions
 from synkern.study.options import documented
 from synkern.study.published import published
 

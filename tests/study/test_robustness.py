@@ -13,8 +13,8 @@ from synkern.analysis.averages import PooledAverages
 from synkern.cli import main
 from synkern.decomposition import PREPROCESSING
 from synkern.study import ArgumentError, run_robustness
-from synkern.study.experiments import robustness_variants
-from synkern.study.experiments.robustness import Robustness
+from synkern.study.experiments.robustness import variants as robustness_variants
+from synkern.study.experiments.robustness.experiment import Robustness
 from synkern.study.stages.statistics import rank_correlation
 
 QUICK = {"bootstrap": 100, "progress": False}
@@ -163,11 +163,11 @@ def test_an_interrupted_table_goes_on_with_the_next_variant(copy, monkeypatch, m
         began.append(variant.name)
         yield from rows_of(study, variant, options)
 
-    monkeypatch.setattr("synkern.study.experiments.robustness.rows_of", stopping)
+    monkeypatch.setattr("synkern.study.experiments.robustness.experiment.rows_of", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_robustness(out=copy, **QUICK)
     assert list(copy.glob(".partial-robustness-*"))
-    monkeypatch.setattr("synkern.study.experiments.robustness.rows_of", rows_of)
+    monkeypatch.setattr("synkern.study.experiments.robustness.experiment.rows_of", rows_of)
     monkeypatch.setattr(Robustness, "plan", lambda *given: began.clear() or "go on")
     again = run_robustness(out=copy, **QUICK)
     assert not list(copy.glob(".partial-*"))

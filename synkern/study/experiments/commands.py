@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synkern.study.experiments.ablation.options import AblationOptions
+from synkern.study.experiments.categories.options import CategoriesOptions
 from synkern.study.experiments.compression.options import CompressionOptions
-from synkern.study.experiments.categories_options import CategoriesOptions
-from synkern.study.experiments.networks_options import NetworksOptions
+from synkern.study.experiments.networks.options import NetworksOptions
 from synkern.study.experiments.options import RecordedOptions
 from synkern.study.experiments.perturbation.options import PerturbationOptions
-from synkern.study.experiments.robustness_options import RobustnessOptions
+from synkern.study.experiments.robustness.options import RobustnessOptions
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,26 @@ COMMANDS: tuple[Command, ...] = (
         "to the report what remains of its profile.",
     ),
     Command(
+        "networks",
+        "run_networks",
+        NetworksOptions,
+        "look at synergy and redundancy of a study as networks, beside null networks",
+        "Measure the graphs whose weights are synergy and redundancy of all pairs of nodes of a "
+        "finished study: efficiency and modularity raw as published and beside null graphs, "
+        "communities against layers, participation; and add them to the report.",
+        resumed=False,
+    ),
+    Command(
+        "categories",
+        "run_categories",
+        CategoriesOptions,
+        "compare the rankings and profiles of a study by category of its prompts",
+        "Decompose the recorded series of a finished study by category of its prompts, or by other "
+        "groups of them, such as levels of difficulty; compare rankings and profiles with what "
+        "prompts dealt at random give; and add them to the report. The model is not needed.",
+        resumed=False,
+    ),
+    Command(
         "ablate",
         "run_ablation",
         AblationOptions,
@@ -70,26 +90,6 @@ COMMANDS: tuple[Command, ...] = (
         "Keep the most synergistic nodes of the model of a finished study at more bits than the "
         "rest, against the reverse, random ones and random ones of the same layers, all at equal "
         "bits; let it read its own answers, and add to the report how far its predictions change.",
-    ),
-    Command(
-        "networks",
-        "run_networks",
-        NetworksOptions,
-        "look at synergy and redundancy of a study as networks, beside null networks",
-        "Measure the graphs whose weights are synergy and redundancy of all pairs of nodes of a "
-        "finished study: efficiency and modularity raw as published and beside null graphs, "
-        "communities against layers, participation; and add them to the report.",
-        resumed=False,
-    ),
-    Command(
-        "categories",
-        "run_categories",
-        CategoriesOptions,
-        "compare the rankings and profiles of a study by category of its prompts",
-        "Decompose the recorded series of a finished study by category of its prompts, or by other "
-        "groups of them, such as levels of difficulty; compare rankings and profiles with what "
-        "prompts dealt at random give; and add them to the report. The model is not needed.",
-        resumed=False,
     ),
 )
 """All of them, in the order of the experiments in the report."""

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from synkern.study.experiments.categories_results import SIGNIFICANT
+from synkern.study.experiments.categories.results import SIGNIFICANT
 from synkern.study.report.drawing import STYLE, colours
 from synkern.study.report.words import called
 from synkern.study.stage import Arrays, Facts

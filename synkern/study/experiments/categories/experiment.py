@@ -15,9 +15,10 @@ from synkern import analysis
 from synkern._warnings import collected
 from synkern.analysis.scores import tied_rank
 from synkern.study.errors import ArgumentError, StudyError, checks_of_arguments
-from synkern.study.experiments import categories_figures, categories_results
 from synkern.study.experiments.carrying import Outcome, carried_out
-from synkern.study.experiments.categories_options import (
+from synkern.study.experiments.categories import figures as categories_figures
+from synkern.study.experiments.categories import results as categories_results
+from synkern.study.experiments.categories.options import (
     DRAWN,
     POOLED,
     CategoriesOptions,
@@ -196,7 +197,8 @@ def run_categories(options: CategoriesOptions) -> Outcome:
     beside what prompts dealt at random give, and beside the reliability of each, by
     `synkern.analysis.compare_groups`; the activation of nodes in each category is regressed on
     their rank by `synkern.analysis.activation_slopes`. What is found goes to the folder and the
-    report of the study; see `synkern.study.experiments.categories.Categories` for the arrays.
+    report of the study; see `synkern.study.experiments.categories.experiment.Categories` for the
+    arrays.
 
     Raises:
         ArgumentError: a ValueError: an option that cannot be used, or not with this study.

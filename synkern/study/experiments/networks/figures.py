@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synkern.analysis.graph.communities import NO_COMMUNITY
 from synkern.analysis.graph.drawing import draw_network
 from synkern.analysis.graph.weights import WeightedGraph
-from synkern.study.experiments.networks_results import GRAPHS
+from synkern.study.experiments.networks.results import GRAPHS
 from synkern.study.report.drawing import STYLE
 from synkern.study.stage import Arrays, Facts
 

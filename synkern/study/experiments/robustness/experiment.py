@@ -13,12 +13,12 @@ import numpy as np
 from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED
 from synkern.decomposition.options import OWN_UNIT
-from synkern.study.experiments import robustness_figures
 from synkern.study.experiments.carrying import Outcome, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.robustness_options import RobustnessOptions
-from synkern.study.experiments.robustness_variants import (
+from synkern.study.experiments.robustness import figures as robustness_figures
+from synkern.study.experiments.robustness.options import RobustnessOptions
+from synkern.study.experiments.robustness.variants import (
     AS_STUDIED,
     Kept,
     Row,
@@ -242,8 +242,8 @@ def run_robustness(options: RobustnessOptions) -> Outcome:
     less what persistence alone would give, where there is such a reference. By every ranking, a
     row has quadratic term and verdict of its profile, and how it correlates with the study's own.
     What cannot be computed is a row that says why. See
-    `synkern.study.experiments.robustness.Robustness` for the arrays. Interrupted, it goes on with
-    the variant it was at when it is called again. The model is not needed.
+    `synkern.study.experiments.robustness.experiment.Robustness` for the arrays. Interrupted, it
+    goes on with the variant it was at when it is called again. The model is not needed.
 
     Raises:
         ArgumentError: a ValueError: an option that cannot be used, or not with this study.

@@ -17,7 +17,7 @@ from synkern.decomposition.options import AVERAGES, KINDS, REDUNDANCIES, STEPS
 from synkern.study.checks import fitting
 from synkern.study.errors import ArgumentError
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.robustness_options import RobustnessOptions
+from synkern.study.experiments.robustness.options import RobustnessOptions
 from synkern.study.settings import NONE, Settings
 from synkern.study.stage import RAW
 from synkern.study.stages.decomposing import averages_of

@@ -14,11 +14,12 @@ from synkern._warnings import collected
 from synkern.analysis.graph.drawing import network_places
 from synkern.analysis.graph.topology import DENSITIES
 from synkern.study.errors import ArgumentError, StudyError
-from synkern.study.experiments import networks_figures, networks_results
 from synkern.study.experiments.carrying import Outcome, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.networks_options import (
+from synkern.study.experiments.networks import figures as networks_figures
+from synkern.study.experiments.networks import results as networks_results
+from synkern.study.experiments.networks.options import (
     FEWEST_DRAWS,
     MANY_NODES,
     Decided,
@@ -217,7 +218,7 @@ def run_networks(options: NetworksOptions) -> Outcome:
     Both graphs are measured raw, as published, and beside null graphs that keep their weights,
     their strengths, or what the distance of layers gives, by `synkern.analysis.networks`. The model
     is not needed. What is found goes to the folder and the report of the study; see
-    `synkern.study.experiments.networks.Networks` for the arrays.
+    `synkern.study.experiments.networks.experiment.Networks` for the arrays.
 
     Raises:
         ArgumentError: a ValueError: an option that cannot be used, or not with this study.
