@@ -20,8 +20,10 @@ RANKINGS = RANKING_NAMES
 """Three ways in use to say how synergistic a node is; they differ (Spearman 0.25 between two of
 them), so a result names the one it used.
 
-`mean_difference`: mean over its pairs of sts - rtr, nats; the code and the figures of
-arXiv:2601.06851.
+`mean_difference`: mean over its pairs of sts - rtr, nats. First, and the default: the text of
+arXiv:2601.06851 tells of the next one, but its code and its figures are of this one. The ranks that
+can be read off its map of heads agree with those of a replication's recordings of the same model
+with rank correlation 0.81 by this ranking and 0.48 by the next.
 `rank_difference`: tied rank of the node's mean synergy minus that of its mean redundancy, as in
 Luppi et al., Nat. Neurosci. 2022, and the text of the former.
 `balance`: mean over its pairs of sts / (sts + rtr), pairs where the sum is not positive left out;
@@ -63,14 +65,14 @@ class NodeScores:
         return f"NodeScores({self.ranking!r} of {shape} nodes)"
 
 
-def node_scores(result: PhiIDResult | NodeMeans, ranking: str = "rank_difference") -> NodeScores:
+def node_scores(result: PhiIDResult | NodeMeans, ranking: str = PUBLISHED) -> NodeScores:
     """Mean synergy and redundancy of each node, and its place between the two.
 
     Pairs without a value are left out of every mean; a node without any gets NaN.
 
     Args:
         result: holds `sts` and `rtr`; all pairs, or their means by node.
-        ranking: one of `RANKINGS`.
+        ranking: one of `RANKINGS`; by default that of the published figures, `mean_difference`.
 
     Raises:
         KeyError: the result lacks `sts` or `rtr`.
