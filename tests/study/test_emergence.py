@@ -251,3 +251,51 @@ def test_the_command(models, found, capsys):
     assert "give two or more" in capsys.readouterr().err
     assert "emergence" in synkern.study.__all__
     assert isinstance(points(found)["step-0"].own, Measured)
+
+
+def test_other_trainings_stand_beside(models, found, tmp_path):
+    other = str(found.report.parent)
+    given = {**QUICK, "tau": 2, "beside": (other,)}
+    both = emergence([models[0], models[-1]], out=tmp_path / "seed1", **given)
+    last = points(found)["step-16"].own.profiles["mean_difference"]
+    (beside,) = both.others
+    assert beside.steps == (0, 2, 10, 16)
+    terms = beside.of_ranking("own", "mean_difference", "quadratic_term")
+    assert terms[2] is None  # the damaged one
+    assert terms[3] == pytest.approx(last.quadratic, rel=1e-5)
+    assert "Of 2 trainings, this one first, with own text the quadratic terms" in both.finding
+    assert f"{last.quadratic:+.2f}".replace("-", "−") in both.finding
+    assert any("tau (1 there, 2 here)" in note for note in both.notes)
+    assert any("give all of them one text" in note for note in both.notes)
+    page = both.report.read_text("utf-8")
+    assert "Other trainings, at their ends" in page
+    assert "thin lines" in page.lower()
+    assert "Other trainings" not in found.report.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("{", "Expecting property name"),
+        ('{"format": "synkern study"}', "of other kind"),
+        ('{"format": "synkern emergence", "format_version": 0}', "format version 0"),
+        (
+            '{"format": "synkern emergence", "format_version": 1, "checkpoints": '
+            '[{"step": null}], "options": {}}',
+            "checkpoints without a step",
+        ),
+    ],
+)
+def test_what_cannot_stand_beside_is_refused(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "emergence.json").write_text(content, "utf-8")
+    with pytest.raises(ArgumentError, match=f"beside: .*{message}"):
+        emergence(["a/x-1", "b/x-2"], out=tmp_path / "out", beside=(str(tmp_path),), **QUICK)
+
+
+def test_others_need_steps_and_are_not_this_one(tmp_path):
+    with pytest.raises(ArgumentError, match="beside needs checkpoints with steps"):
+        emergence(["a/x", "b/y"], out=tmp_path, beside=("c",), **QUICK)
+    with pytest.raises(ArgumentError, match="beside has out itself"):
+        emergence(["a/x-1", "b/x-2"], out=tmp_path, beside=(str(tmp_path),), **QUICK)

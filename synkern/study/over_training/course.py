@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from synkern.analysis.scores import RANKINGS
 from synkern.study.over_training.checkpoints import Checkpoint
 from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
+from synkern.study.over_training.others import Other
 
 TEXTS = (OWN, FORCED)
 """The texts that a checkpoint is studied with."""
@@ -14,15 +15,17 @@ TEXTS = (OWN, FORCED)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Course:
-    """What was found of the checkpoints of one training.
+    """What was found of the checkpoints of one training, and of others that stand beside.
 
     Attributes:
         points: of every checkpoint, in the order of training.
         source: the checkpoint whose answers the forced text is: the last that could be studied.
+        others: other trainings, such as other seeds.
     """
 
     points: tuple[Point, ...]
     source: Checkpoint
+    others: tuple[Other, ...]
 
     @property
     def rankings(self) -> tuple[str, ...]:

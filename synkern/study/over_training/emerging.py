@@ -16,6 +16,7 @@ from synkern.study.over_training.checkpoints import Checkpoint, checkpoints_of
 from synkern.study.over_training.losses import Losses, passages
 from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
 from synkern.study.over_training.options import EmergenceOptions
+from synkern.study.over_training.others import others_of
 from synkern.study.over_training.result import Emergence
 from synkern.study.provenance import check_packages
 from synkern.study.run import run_study
@@ -36,10 +37,12 @@ def emergence(options: EmergenceOptions) -> Emergence:
     `out`. A checkpoint that cannot be studied is reported, and the others go on. The page
     emergence.html shows profile, quadratic term and slopes, mean synergy and redundancy, likeness
     to the last checkpoint, degenerate series and loss by step; emergence.json has the numbers.
+    Other trainings of which this was called before, such as other seeds, stand `beside`.
 
     Raises:
         ArgumentError: a ValueError: fewer than two checkpoints, one given twice, an option that
-            cannot be used, or an `out` that holds a study.
+            cannot be used, a folder to stand beside that cannot be read, or an `out` that holds a
+            study.
         TypeError: prompts that are not strings.
         OSError: no such file of prompts or of text, or a file that cannot be written.
         MissingPackageError: an ImportError: a package of the extras `llm` or `plot` is missing.
@@ -47,6 +50,8 @@ def emergence(options: EmergenceOptions) -> Emergence:
     """
     check(options)
     found, notes = checkpoints_of(options)
+    others, differing = others_of(options, found)
+    notes += differing
     out = Path(options.out)
     _check_out(out)
     # What is wrong with the options is wrong for every checkpoint.
@@ -58,7 +63,7 @@ def emergence(options: EmergenceOptions) -> Emergence:
     for note in notes:
         settings.say(f"emergence: {note}")
     points, source = run.points(found)
-    result = Emergence(tuple(points), source, tuple(notes), options)
+    result = Emergence(tuple(points), source, others, tuple(notes), options)
     page = importlib.import_module("synkern.study.over_training.page")
     return replace(result, report=page.write_page(result, out))
 

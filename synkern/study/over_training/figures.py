@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from synkern.study.over_training.course import TEXTS, Course
 from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
+from synkern.study.over_training.others import Other
 from synkern.study.published import published
 from synkern.study.report import called
 from synkern.study.report.drawing import STYLE
@@ -108,6 +109,8 @@ def _trends(figure: Any, found: Course, ranking: str) -> None:
             _line(atoms, values, text, style, label=said)
         _line(still, _values(known, lambda one: 100 * one.nearly_constant), text)
         _line(distinct, _values(known, lambda one: 100 * one.distinct), text)
+    for other in found.others:
+        _beside(panels, other, ranking)
     losses = [(x, point.loss) for x, point in zip(places, found.points, strict=True)]
     _drawn(loss, losses, color=_DARK, marker="o")
     bend.axhline(0, color="#888888", linewidth=0.8)
@@ -127,6 +130,27 @@ def _trends(figure: Any, found: Course, ranking: str) -> None:
     for axes in panels[-1]:
         axes.set_xticks(at, labels=labels)
         axes.set_xlabel("step" if _by_step(found.points) else "checkpoint")
+
+
+def _beside(panels: Any, other: Other, ranking: str) -> None:
+    """The trends of another training, thin, in the colours of this one."""
+    bend, alike, loss, atoms, still, distinct = panels.flat
+    places = [place_of(step) for step in other.steps]
+
+    def thin(axes: Any, values: Sequence[float | None], style: str, **how: Any) -> None:
+        drawn = [math.nan if value is None else value for value in values]
+        axes.plot(places, drawn, style, linewidth=0.8, alpha=0.45, **how)
+
+    for text in TEXTS:
+        colour = _COLOURS[text]
+        thin(bend, other.of_ranking(text, ranking, "quadratic_term"), "-", color=colour)
+        thin(alike, other.of_ranking(text, ranking, "layers_with_last"), "-", color=colour)
+        thin(atoms, other.of_text(text, "synergy"), "-", color=colour)
+        thin(atoms, other.of_text(text, "redundancy"), ":", color=colour)
+        for axes, name in ((still, "nearly_constant"), (distinct, "distinct")):
+            shares = other.of_text(text, name)
+            thin(axes, [None if s is None else 100 * s for s in shares], "-", color=colour)
+    thin(loss, other.losses, "-", color=_DARK)
 
 
 def _bends(axes: Any, known: Known, ranking: str, text: str) -> None:
@@ -162,7 +186,12 @@ def positions(points: Sequence[Point]) -> list[float]:
     """Return where the checkpoints stand: by log(1 + step), or evenly apart without steps."""
     if not _by_step(points):
         return [float(place) for place in range(len(points))]
-    return [math.log2(1 + (point.checkpoint.step or 0)) for point in points]
+    return [place_of(point.checkpoint.step or 0) for point in points]
+
+
+def place_of(step: int) -> float:
+    """Return where a step stands on the axis of steps: log2(1 + step)."""
+    return math.log2(1 + step)
 
 
 def _by_step(points: Sequence[Point]) -> bool:

@@ -8,7 +8,9 @@ from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED
 from synkern.study.numerals import interval, number, percent
 from synkern.study.over_training.checkpoints import Checkpoint
+from synkern.study.over_training.course import Course
 from synkern.study.over_training.measured import FORCED, OWN, Point
+from synkern.study.over_training.others import last_bend
 
 ALIKE = 0.7
 """From this rank correlation on, a profile is said to be like the last one; any limit would do."""
@@ -17,13 +19,13 @@ _MANY = 0.05
 _SAID = {OWN: "With its own text", FORCED: "With one text for all, the answers of {source}"}
 
 
-def findings_of(points: Sequence[Point], source: Checkpoint) -> str:
+def findings_of(found: Course) -> str:
     """Say what became of the profile by the published ranking, and of the loss, and what is open.
 
     Args:
-        points: of all checkpoints, in order.
-        source: the one that the forced text is from.
+        found: of all checkpoints, in order, and of other trainings beside.
     """
+    points, source = found.points, found.source
     first, last = points[0].checkpoint.label, points[-1].checkpoint.label
     said = [
         f"{len(points)} checkpoints from {first} to {last} were studied by mean difference, the "
@@ -37,10 +39,7 @@ def findings_of(points: Sequence[Point], source: Checkpoint) -> str:
     missing = sum(bool(point.problems) for point in points)
     if missing:
         said.append(f"Of {missing} checkpoints something is missing; the page says what and why.")
-    said.append(
-        "It is one training run: what another seed would give, and whether the model needs these "
-        "nodes at any step, is not shown."
-    )
+    said.append(_of_others(found))
     return " ".join(part for part in said if part)
 
 
@@ -102,6 +101,33 @@ def _of_likeness(points: Sequence[Point], text: str, source: Checkpoint) -> str:
     return (
         f"over the layers, profiles are like that of {source.label} (rank correlation {ALIKE} or "
         f"more) from {start.checkpoint.label} on ({ends})"
+    )
+
+
+def _of_others(found: Course) -> str:
+    """How the last profiles of other trainings compare, and what is open."""
+    if not found.others:
+        return (
+            "It is one training run: what another seed would give, and whether the model needs "
+            "these nodes at any step, is not shown."
+        )
+    parts = []
+    for text, words in ((OWN, "own text"), (FORCED, "one text for all")):
+        profile = _profile(next(p for p in found.points if p.checkpoint == found.source), text)
+        here = [] if profile is None else [(profile.quadratic, profile.inverted_u)]
+        ends = here + [end for other in found.others if (end := last_bend(other, text)) is not None]
+        if not ends:
+            parts.append(f"with {words} none has a profile at its end")
+            continue
+        terms = ", ".join(number(term, 2, signed=True) for term, _ in ends)
+        shaped = sum(inverted_u for _, inverted_u in ends)
+        parts.append(
+            f"with {words} the quadratic terms at the ends are {terms}, {shaped} of {len(ends)} an "
+            "inverted U"
+        )
+    return (
+        f"Of {1 + len(found.others)} trainings, this one first, {'; '.join(parts)}. Whether the "
+        "model needs these nodes at any step is not shown."
     )
 
 

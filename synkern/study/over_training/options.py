@@ -53,6 +53,14 @@ class EmergenceOptions:
             metavar="FILE",
         ).described,
     )
+    beside: tuple[str, ...] | None = field(
+        default=None,
+        metadata=Option(
+            help="folders of other trainings, such as other seeds, whose trends stand beside",
+            more="That is, what this call has written of their checkpoints.",
+            metavar="DIR",
+        ).described,
+    )
     nodes: str = _as_in_study("nodes")
     signal: str | None = _as_in_study("signal")
     prompts: str | Path | Sequence[str] | None = _as_in_study("prompts")  # noqa: RUF009

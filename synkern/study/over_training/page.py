@@ -18,12 +18,13 @@ from synkern.study.over_training.course import TEXTS
 from synkern.study.over_training.figures import emergence_figure
 from synkern.study.over_training.findings import ALIKE
 from synkern.study.over_training.measured import NEARLY, Point
+from synkern.study.over_training.others import NUMBERS, Other
 from synkern.study.over_training.result import Emergence
 from synkern.study.published import published
 from synkern.study.report import called
 from synkern.study.report.drawing import STYLE
 
-PAGE, NUMBERS = "emergence.html", "emergence.json"
+PAGE = "emergence.html"
 
 
 def write_page(found: Emergence, out: Path) -> Path:
@@ -57,6 +58,7 @@ def write_page(found: Emergence, out: Path) -> Path:
                 "called": called(ranking),
                 "figure": figures[ranking],
                 "rows": [_row(found, point, ranking) for point in found.points],
+                "others": [_other(other, ranking) for other in found.others],
             }
             for ranking in found.rankings
         ],
@@ -64,6 +66,7 @@ def write_page(found: Emergence, out: Path) -> Path:
         told=published("emergence"),
         problems=found.problems,
         notes=found.notes,
+        others=found.others,
         options=found.options,
         texts=TEXTS,
         alike=ALIKE,
@@ -119,6 +122,37 @@ def _row(found: Emergence, point: Point, ranking: str) -> dict[str, Any]:
             "alike": [_or_undefined(v) for v in found.likeness(point, text, ranking)],
         }
     return {"label": point.checkpoint.label, "cells": cells}
+
+
+def _other(other: Other, ranking: str) -> dict[str, Any]:
+    """The end of another training, by a ranking."""
+    cells: dict[str, Any] = {}
+    for text in TEXTS:
+        term, ends, shaped, minmax = (
+            other.of_ranking(text, ranking, name)[-1]
+            for name in (
+                "quadratic_term",
+                "quadratic_term_interval",
+                "inverted_u",
+                "quadratic_term_minmax",
+            )
+        )
+        cells[text] = (
+            None
+            if term is None
+            else {
+                "quadratic": f"{number(term, 3, signed=True)} {interval(ends, 3)}",
+                "minmax": _or_undefined(minmax),
+                "verdict": _verdict(shaped is not None, bool(shaped)),
+            }
+        )
+    loss = other.losses[-1]
+    return {
+        "name": other.name,
+        "label": other.checkpoints[-1]["label"],
+        "loss": "not measured" if loss is None else number(loss, 3),
+        "cells": cells,
+    }
 
 
 def _verdict(complete: bool, inverted_u: bool) -> str:

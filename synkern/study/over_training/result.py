@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from synkern.analysis.scores import PUBLISHED
 from synkern.study.numerals import interval, number, rounded
-from synkern.study.options import stated
 from synkern.study.over_training.course import TEXTS, Course
 from synkern.study.over_training.findings import findings_of
 from synkern.study.over_training.measured import Point
 from synkern.study.over_training.options import EmergenceOptions
+from synkern.study.over_training.others import FORMAT, FORMAT_VERSION, as_stated
 from synkern.study.report import called
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Emergence(Course):
     """The checkpoints of one training.
 
     Attributes:
-        points, source: as in `synkern.study.over_training.course.Course`.
+        points, source, others: as in `synkern.study.over_training.course.Course`.
         notes: what else a reader has to know.
         options: as they were used.
         report: the HTML page that was written, None if none was.
@@ -45,7 +45,7 @@ class Emergence(Course):
     @property
     def finding(self) -> str:
         """What came about and when, in one paragraph."""
-        return findings_of(self.points, self.source)
+        return findings_of(self)
 
     def plot(self, ranking: str = PUBLISHED) -> Figure:
         """Draw profiles by step, and the trend beside the loss.
@@ -79,11 +79,10 @@ class Emergence(Course):
 
     def as_json(self) -> dict[str, Any]:
         """Return all numbers as JSON can hold them; what is not finite is null."""
-        options = {name: getattr(self.options, name) for name in stated(EmergenceOptions)}
         return {
-            "format": "synkern emergence",
-            "format_version": 1,
-            "options": {n: str(v) if isinstance(v, Path) else v for n, v in options.items()},
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "options": as_stated(self.options),
             "forced_text_of": self.source.label,
             "finding": self.finding,
             "notes": list(self.notes),
