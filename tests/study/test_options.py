@@ -24,6 +24,7 @@ GIVEN = {
     "prompts": (["--prompts", "file"], "file"),
     "max_prompts": (["--max-prompts", "3"], 3),
     "new_tokens": (["--new-tokens", "40"], 40),
+    "texts_of": (["--texts-of", "there"], "there"),
     "tau": (["--tau", "2"], 2),
     "kind": (["--kind", "discrete"], "discrete"),
     "redundancy": (["--redundancy", "CCS"], "CCS"),
