@@ -81,7 +81,7 @@ def _forced(path: str) -> Iterator[None]:
     from synkern.kernels.triton_backend import backend, op  # noqa: PLC0415
 
     kept = op.path_for, backend.path_for, torch.empty
-    op.path_for = backend.path_for = lambda *_: path
+    op.path_for = backend.path_for = lambda *_, **__: path
     torch.empty = _poisoned
     try:
         yield
@@ -172,7 +172,7 @@ def launches(_: float) -> dict[str, Any]:
 def timing(_: float) -> dict[str, Any]:
     if not GPU:
         raise NotRunError("no GPU: a time of the interpreter says nothing")
-    from synkern.kernels.triton_backend.launch import Area  # noqa: PLC0415
+    from synkern.kernels.triton_backend.launch import Area, capability  # noqa: PLC0415
     from synkern.kernels.triton_backend.mmi import fill, path_for  # noqa: PLC0415
     from synkern.kernels.triton_backend.plan import plan  # noqa: PLC0415
 
@@ -202,7 +202,14 @@ def timing(_: float) -> dict[str, Any]:
                     off = ~torch.eye(NODES, dtype=torch.bool, device=DEVICE)
                     error = float(((call() - exact) * off).abs().max())
                     found[f"{path} differs from eager by"] = error
-        found[f"chosen, {len(names)} atoms"] = path_for(Area(NODES), TIME - 1, False, plan(names))
+            found[f"chosen, {len(names)} atoms, {dtype}"] = path_for(
+                Area(NODES),
+                TIME - 1,
+                False,
+                plan(names),
+                dtype=dtype,
+                capability=capability(vectors.past),
+            )
 
     for backend in ("torch", "triton"):
         for atoms in (("rtr", "sts"), "all"):

@@ -3,7 +3,8 @@
     python -m bench.gpu.condense bench/results/h100.json COMMIT=FOLDER [COMMIT=FOLDER ...]
 
 COMMIT is that of the checkout which ran ("A or B" if that is not known), FOLDER what `--out` named;
-later folders come beside earlier ones, since a stage may have run twice. `python -m bench report` renders the result.
+later folders come beside earlier ones, since a stage may have run twice. `python -m bench report`
+renders the result.
 
 The rule: a stage is kept as it is, but for rows of correctness. Of these stay counts by backend,
 series and size, and of every group of the same backend, estimator, what was asked, path and dtype
