@@ -41,15 +41,12 @@ if TYPE_CHECKING:
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
     from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
     from kernels.registry import BACKENDS
-    from kernels.triton_backend.norms import NORM_TYPES, stacked_head_norms
-    from kernels.triton_backend.record import triton_computes_on
 
 __all__ = [
     "ATOMS",
     "BACKENDS",
     "ESTIMATORS",
     "LIMITS",
-    "NORM_TYPES",
     "NUMPY",
     "PERSISTENCE",
     "Array",
@@ -75,10 +72,8 @@ __all__ = [
     "pointwise",
     "quantities",
     "request_for",
-    "stacked_head_norms",
     "steady",
     "swap_nodes",
-    "triton_computes_on",
     "uncorrelated",
     "unit_vectors",
     "zeta_matrix",
@@ -100,7 +95,6 @@ if not TYPE_CHECKING:
             "Estimator": "contract",
             "LIMITS": "contract",
             "Limits": "contract",
-            "NORM_TYPES": "triton_backend.norms",
             "NUMPY": "engine.libraries",
             "Nodes": "contract",
             "Outcome": "contract",
@@ -118,9 +112,7 @@ if not TYPE_CHECKING:
             "narrowed": "engine.all_pairs",
             "quantities": "engine.marks",
             "request_for": "engine.all_pairs",
-            "stacked_head_norms": "triton_backend.norms",
             "swap_nodes": "lattice",
-            "triton_computes_on": "triton_backend.record",
             "zeta_matrix": "lattice",
         },
         {

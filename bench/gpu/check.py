@@ -9,7 +9,7 @@ Without a GPU the stages that can be rehearsed are, on small series; the others 
 not run.
 
 `--stages` takes names of stages, or what they begin with. All together need more than ten minutes:
-one call for `environment roofline triton`, one for `cupy`, one for `speed`.
+one call for `environment roofline triton`, one for `cupy`, one for `models speed`.
 
 | stage       | what                                                        |
 |-------------|-------------------------------------------------------------|
@@ -17,8 +17,9 @@ one call for `environment roofline triton`, one for `cupy`, one for `speed`.
 | roofline    | measured copy bandwidth and float64 products, and the floor |
 | speed       | the benchmarks of the GPU backends; their records go to     |
 |             | FOLDER/records.json, which bench/results/ takes as it is    |
-| triton-...  | see check_triton.py                                     |
-| cupy-...    | see check_cupy.py                                       |
+| triton-...  | see check_triton.py                                         |
+| cupy-...    | see check_cupy.py                                           |
+| models      | see check_models.py; needs transformers                     |
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ import torch
 import synkern
 from bench.cases import contenders, shapes
 from bench.cases.workloads import WORKLOADS
-from bench.gpu import check_cupy, check_triton
+from bench.gpu import check_cupy, check_models, check_triton
 from bench.gpu.truth import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
 from bench.harness import roofline as measured_roofline
 from bench.harness.measure import Case, Measurement, event_rounds, perf_counter_rounds
@@ -143,6 +144,7 @@ STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
     "speed": (speed, 300),
     **check_triton.STAGES,
     **check_cupy.STAGES,
+    **check_models.STAGES,
 }
 """Stages, with the seconds that each may take."""
 

@@ -301,6 +301,7 @@ def _rehearsal() -> Iterator[Any]:
 
         class OnCPU:
             multiprocessors = 4
+            capability = (9, 0)
 
             def launch(self, name: str, grid: int, block: int, arguments: Any) -> None:
                 kernels.launch(name, grid, block, [stand_in.unwrap(a) for a in arguments])

@@ -20,7 +20,7 @@ from bench.cases import shapes
 from bench.cases.workloads import WORKLOADS
 from bench.harness import compare
 from bench.harness.records import RESULTS, ROOT, Record, Run
-from bench.page import figures
+from bench.page import figures, gpu
 from bench.suites import scaling
 from synkern import ATOMS
 
@@ -125,6 +125,7 @@ def _environment() -> jinja2.Environment:
 def _helpers(results: Results) -> dict[str, Any]:
     return {
         "WORKLOADS": WORKLOADS,
+        "gpu": gpu,
         "ATOMS": ATOMS,
         "SHAPES": shapes.SHAPES,
         "first": _first(results),

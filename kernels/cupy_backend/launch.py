@@ -20,7 +20,25 @@ FEWEST_NODES = 3
 
 BLOCKS_PER_MULTIPROCESSOR = 8
 """Chunks of trials are cut until there are as many, so that the last wave, which is not full,
-costs little. Modelled, not yet measured."""
+costs little. Modelled; other numbers were not tried."""
+
+MEASURED: dict[bool, tuple[float, float]] = {True: (2.95, 3.67), False: (4.47, 5.07)}
+"""Milliseconds of Gaussian MMI in float64, by whether of `rtr` and `sts` alone: from the series and
+through moments in memory, the library's products among them. An H100, all pairs of 1152 nodes, 60
+trials, 99 pairs of samples (bench/results/h100.json). In float32: 6.15 and 4.41; 10.1 and 5.70."""
+
+MEASURED_ON = (9, 0)
+"""Compute capability of that GPU."""
+
+_MEASURED_SAMPLES = 99
+_MEASURED_PAIRS = 60 * 1152 * 1153 // 2
+"""Pairs of samples; (trial, pair), the diagonal included."""
+
+_RATE = 28.1
+"""Float64 multiply-adds a picosecond of matrix products of that GPU, measured."""
+
+_BANDWIDTH = 2.96
+"""Bytes a picosecond of a copy, measured."""
 
 CHUNK_TRIALS = 8
 """Trials of a chunk at least, so that the kernels can share logarithms between trials."""
@@ -46,17 +64,27 @@ class Device:
 
 
 def through_memory(
-    sides: tuple[int, int], samples: int, tile: int, workspace: int, *, rectangle: bool
+    sides: tuple[int, int],
+    samples: int,
+    tile: int,
+    workspace: int,
+    *,
+    rectangle: bool,
+    real: str = "double",
+    capability: tuple[int, int] = MEASURED_ON,
 ) -> bool:
     """Whether Gaussian MMI is faster from moments in memory than straight from the series.
 
-    By a model of an H200, not yet measured; picoseconds for a pair and a trial, float64. From the
-    series: four products of a pair at half of 33.5 T multiply-adds a second; tiles of 16, whose
-    operands cost twice the traffic, at a quarter. Through memory: six by the vendor's library at
-    85 %, then 48 bytes written and 32 read at 4.8 TB/s; of a rectangle, which has no mirror image
-    to be computed in vain, four, and 32 bytes written. So `rtr` and `sts` of all pairs and more
-    than some 600 samples go through memory, and all atoms of more than 60. Not where moments of one
-    trial exceed the workspace.
+    As measured on an H100 at 99 samples: float64 is not. To other numbers of samples by a model, in
+    picoseconds for a pair and a trial: from the series four products of a pair at half of the
+    measured rate; tiles of 16, whose operands cost twice the traffic, at a quarter. Through memory
+    six by the vendor's library at 85 %; of a rectangle, which has no mirror image to be computed in
+    vain, two products and 16 bytes less. So `rtr` and `sts` of all pairs and more than some 630
+    samples go through memory, all atoms of more than 140; of a rectangle from 140 and 100 on.
+
+    Float32 goes through memory on GPUs of that kind, and on no others: the products are the
+    library's in float64, on tensor cores, where others have one unit of float64 for 64 of float32.
+    Nothing goes there if moments of one trial exceed the workspace.
 
     Args:
         sides: rows and columns of the matrices.
@@ -64,11 +92,21 @@ def through_memory(
         tile: rows and columns of a tile.
         workspace: bytes.
         rectangle: whether the matrices are those of a rectangle.
+        real: "double" or "float", of the arithmetic.
+        capability: compute capability of the GPU.
     """
-    products, written = (4, 32) if rectangle else (6, 48)
-    fused = 4 * samples / 33.5 / (0.5 if tile >= TWO.tile else 0.25)
-    stored = products * samples / 33.5 / 0.85 + (written + 32) / 4.8
-    return _moments_size(sides, rectangle) <= workspace and stored < fused
+    if _moments_size(sides, rectangle) > workspace:
+        return False
+    if real == "float":
+        return capability == MEASURED_ON
+    two = tile >= TWO.tile
+    series, moments = MEASURED[two]
+    more, each = samples - _MEASURED_SAMPLES, 1e9 / _MEASURED_PAIRS
+    fused = series * each + 4 * more / _RATE / (0.5 if two else 0.25)
+    stored = moments * each + 6 * more / _RATE / 0.85
+    if rectangle:
+        stored -= 2 * samples / _RATE / 0.85 + 16 / _BANDWIDTH
+    return stored < fused
 
 
 def _moments_size(sides: tuple[int, int], rectangle: bool) -> int:
@@ -93,7 +131,13 @@ def matrices(
     """
     rectangle = given.rectangle is not None
     if given.kernel == "mmi_series" and through_memory(
-        given.sides, given.samples[0], given.shape.tile, limits.workspace, rectangle=rectangle
+        given.sides,
+        given.samples[0],
+        given.shape.tile,
+        limits.workspace,
+        rectangle=rectangle,
+        real=given.real,
+        capability=device.launcher.capability,
     ):
         return _marked(
             device, given, limits, lambda *marks: _in_parts(device, given, per_trial, limits, marks)

@@ -19,6 +19,10 @@ class Launcher(Protocol):
     def multiprocessors(self) -> int:
         """Number of multiprocessors of the device."""
 
+    @property
+    def capability(self) -> tuple[int, int]:
+        """Compute capability of the device."""
+
     def launch(self, name: str, grid: int, block: int, arguments: Sequence[Any]) -> None:
         """Start a kernel, without waiting for it.
 
@@ -43,6 +47,10 @@ class DeviceLauncher:
         self._functions: dict[str, Any] = {}
         attributes = self._cupy.cuda.Device(device).attributes
         self.multiprocessors = int(attributes["MultiProcessorCount"])
+        self.capability = (
+            int(attributes["ComputeCapabilityMajor"]),
+            int(attributes["ComputeCapabilityMinor"]),
+        )
 
     def launch(self, name: str, grid: int, block: int, arguments: Sequence[Any]) -> None:
         """Start a kernel; see `Launcher`."""

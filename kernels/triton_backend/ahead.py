@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import triton
-import triton.language as tl
 from triton.backends.compiler import GPUTarget
 
 from ..lattice import ATOMS
 from . import ccs, discrete, unit_vectors
-from . import norms as head_norms
 from .configurations import LAUNCHES, OPTIONS, Launch, launch_for, options
 from .device.ccs import ccs_kernel
 from .device.discrete import discrete_kernel
 from .device.mmi_moments import mmi_moments_kernel
 from .device.mmi_nodes import mmi_nodes_kernel
 from .device.mmi_series import mmi_series_kernel
-from .device.norms import head_norms_kernel
 from .device.unit_vectors import unit_vectors_kernel
 from .launch import atom_constants
 from .mmi import constants
@@ -46,19 +43,12 @@ _ADDING: dict[str, tuple[Any, Launch, dict[str, Any]]] = {
 
 # Kernels of one configuration each: constants and warps.
 _OTHERS: dict[str, tuple[Any, dict[str, Any], int]] = {
-    **{
-        f"float64 unit_vectors {time}": (
-            unit_vectors_kernel,
-            unit_vectors.block(time),
-            unit_vectors.WARPS,
-        )
-        for time in (100, unit_vectors.LONGEST)
-    },
-    "float32 head_norms 64": (
-        head_norms_kernel,
-        {"STORED": tl.bfloat16, "DTYPE": tl.float32, **head_norms.block(64)},
-        head_norms.WARPS,
-    ),
+    f"float64 unit_vectors {time}": (
+        unit_vectors_kernel,
+        unit_vectors.block(time),
+        unit_vectors.WARPS,
+    )
+    for time in (100, unit_vectors.LONGEST)
 }
 
 VARIANTS: tuple[str, ...] = (
@@ -85,7 +75,7 @@ VARIANTS: tuple[str, ...] = (
 """Every frozen launch configuration. Of Gaussian MMI: dtype, path, number of terms, what becomes of
 trials; the persistence reference is `alone`. Of CCS and discrete: dtype of the output, which,
 number of atoms. Of rectangles one for each kernel and dtype: they differ from all pairs in bounds
-and stores. Of the other kernels: dtype, name, and samples or width."""
+and stores. Of the other kernels: dtype, name, and samples."""
 
 _KERNELS = {
     "series": mmi_series_kernel,
@@ -96,7 +86,6 @@ _TYPES = {
     "constant": "*u8",
     "marked": "*i64",
     "count": "*i64",
-    "addresses": "*i64",
     "limit": "i64",
     "limit_double": "i64",
     "resolution": "i64",

@@ -18,7 +18,7 @@ from ..formulas.discrete import Bits
 from ..formulas.moments import Moments
 from ..formulas.unit_vectors import UnitVectors
 from . import ccs, discrete
-from .launch import Area
+from .launch import Area, capability
 from .mmi import fill, fill_from_moments, path_for
 from .node_means import decompose_nodes
 from .op import bounds_of, gaussian_mmi
@@ -78,9 +78,18 @@ def _persistence(vectors: UnitVectors, request: Request) -> Totals:
     chosen = plan(request.names)
     _, nodes, samples = vectors.past.shape
     area, workspace = Area(nodes, request.rectangle), request.limits.workspace
+    path = path_for(
+        area,
+        samples,
+        request.per_trial,
+        chosen,
+        workspace,
+        dtype=request.dtype,
+        capability=capability(vectors.past),
+    )
     kernel = functools.partial(
         fill,
-        path_for(area, samples, request.per_trial, chosen, workspace),
+        path,
         *vectors,
         plan=chosen,
         per_trial=request.per_trial,

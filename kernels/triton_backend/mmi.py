@@ -15,36 +15,82 @@ import triton.language as tl
 from ..contract import Limits, Rectangle
 from ..formulas.estimators import LOOSE, STRICT
 from ..formulas.moments import Moments
-from .configurations import FEW, Launch, Path, launch_for, options
+from .configurations import (
+    FEW,
+    MEASURED,
+    MEASURED_RECTANGLE,
+    Launch,
+    Path,
+    Size,
+    launch_for,
+    options,
+)
 from .device.mmi_moments import mmi_moments_kernel
 from .device.mmi_series import mmi_series_kernel
-from .launch import Area, empty, grid_for, least_trusted, multiprocessors, on_device, total
+from .launch import (
+    MEASURED_ON,
+    Area,
+    empty,
+    grid_for,
+    least_trusted,
+    multiprocessors,
+    on_device,
+    total,
+)
 from .plan import Plan, group, mirrors
+
+_MEASURED_SAMPLES = 99
+_MEASURED_PAIRS = 60 * 1152 * 1153 // 2
+"""Of `MEASURED`: pairs of samples; (trial, pair), the diagonal included."""
+
+_RATE = 28.1
+"""Float64 multiply-adds a picosecond of matrix products of that GPU, measured."""
+
+_BANDWIDTH = 2.96
+"""Bytes a picosecond of a copy, measured."""
 
 _MatricesOf = Callable[[slice], tuple[torch.Tensor, ...]]
 """Past, future, lagged and, of a rectangle, lagged back, of some trials."""
 
 
 def path_for(
-    area: Area, samples: int, per_trial: bool, plan: Plan, workspace: int = Limits.workspace
+    area: Area,
+    samples: int,
+    per_trial: bool,
+    plan: Plan,
+    workspace: int = Limits.workspace,
+    *,
+    dtype: str = "float64",
+    capability: tuple[int, int] = MEASURED_ON,
 ) -> Path:
-    """The faster of the two, by a model of an H200; picoseconds for a pair and a trial, float64.
+    """The faster of the two, as measured on an H100 at 99 samples.
 
-    From the series: four products of a pair, at half of 33.5 T fused multiply-adds a second.
-    Through memory: six products by the vendor's library at 85 %, 48 bytes written, 32 read at 4.8
-    TB/s; of a rectangle, whose matrices hold no pair twice, four products and 32 bytes written. So
-    series longer than some 500 samples (a rectangle's: 130) go through memory. Sums of more than a
-    few terms over trials do too: with two numbers a term and pair the registers leave only 16 x 16
-    tiles, whose operands cost twice the traffic. Not where moments of one trial exceed the
-    workspace, in bytes.
+    Float64 is taken from the series there; to other numbers of samples by a model, in picoseconds
+    for a pair and a trial: four products of a pair at half of the measured rate, at a quarter in
+    tiles of 16; through memory six products by the vendor's library at 85 %. Of a rectangle, whose
+    matrices hold no pair twice, it is two products and 16 bytes less. So `rtr` and `sts` of more
+    than some 500 samples go through memory, more atoms of more than 150, and rectangles of more
+    than 10 (`rtr` and `sts`) or 100. Trials apart were not timed through memory, and are taken for
+    ones that tiles of 32 suffice.
+
+    Float32 goes through memory, whatever the number of samples, on GPUs of that kind alone: its
+    products are the library's in float64, on tensor cores, and others have one unit of float64 for
+    64 of float32. Nothing goes there if moments of one trial exceed the workspace, in bytes.
     """
     if _moments_bytes(area) > workspace:
         return "series"
-    products = 6 if area.rectangle is None else 4
-    fused = 4 * samples / 33.5 / 0.5
-    if len(plan.terms) > FEW and not per_trial:
-        fused *= 2
-    through_memory = products * samples / 33.5 / 0.85 + (8 * products + 32) / 4.8
+    if dtype == "float32":
+        return "moments" if capability == MEASURED_ON else "series"
+    size: Size = "few" if len(plan.terms) <= FEW else "many"
+    series, moments = MEASURED[dtype, size]
+    part, share = area.rectangle is not None, 0.5
+    if not per_trial and (part or size == "many"):
+        series, share = MEASURED_RECTANGLE if size == "few" else series, 0.25
+    more, each = samples - _MEASURED_SAMPLES, 1e9 / _MEASURED_PAIRS
+    fused = series * each + 4 * more / _RATE / share
+    through_memory = moments * each + 6 * more / _RATE / 0.85
+    if part:
+        through_memory -= 2 * samples / _RATE / 0.85 + 16 / _BANDWIDTH
     return "series" if fused <= through_memory else "moments"
 
 

@@ -20,7 +20,7 @@ from ..engine.marks import unpack
 from ..formulas.estimators import GaussianMMI
 from ..formulas.unit_vectors import UnitVectors
 from .gradient import series_gradient
-from .launch import Area
+from .launch import Area, capability
 from .mmi import fill, path_for
 from .plan import plan
 
@@ -63,7 +63,15 @@ def gaussian_mmi(
     count = past.new_zeros(1, dtype=torch.int64)
     chosen = plan(wanted)
     rectangle = _rectangle(bounds)
-    path = path_for(Area(past.shape[1], rectangle), past.shape[2], per_trial, chosen, workspace)
+    path = path_for(
+        Area(past.shape[1], rectangle),
+        past.shape[2],
+        per_trial,
+        chosen,
+        workspace,
+        dtype=dtype,
+        capability=capability(past),
+    )
     out = fill(
         path,
         past,

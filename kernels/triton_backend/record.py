@@ -49,11 +49,6 @@ def status() -> Status:
     return Status((), of_torch.why, "a GPU of compute capability 8.0 or later, or CDNA 3")
 
 
-def triton_computes_on(device: str) -> bool:
-    """Whether a GPU of that kind is there and triton compiles for it."""
-    return device == "cuda" and device in status().devices
-
-
 def _refuses(wanted: Wanted) -> str | None:
     if wanted.by_node and (wanted.estimator, wanted.moments) not in BY_NODE:
         source = "moments" if wanted.moments else "a series"

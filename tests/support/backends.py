@@ -39,6 +39,7 @@ def cuda_kernels() -> Path:
 
 class _Launcher(cuda_shim.Launcher):
     multiprocessors = 4
+    capability = (9, 0)
     launches = 0
 
     def launch(self, *arguments: Any) -> None:

@@ -43,7 +43,11 @@ class Device:
     def __init__(self, number=None):
         devices = [entry for entry in entered if isinstance(entry, Device)]
         self.id = number if number is not None else devices[-1].id if devices else 0
-        self.attributes = {"MultiProcessorCount": 4}
+        self.attributes = {
+            "MultiProcessorCount": 4,
+            "ComputeCapabilityMajor": 9,
+            "ComputeCapabilityMinor": 0,
+        }
 
     def __enter__(self):
         entered.append(self)

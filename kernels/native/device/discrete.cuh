@@ -3,7 +3,7 @@
 // Roofline (see mmi.cuh), 2 words, a pair and trial: 36 counts of 32 bits, 16 a clock and
 // multiprocessor, 0.4 ms; some 90 sums in double precision, 0.2 ms; 64 look-ups in a table of 100
 // numbers, some 5 lines for the lanes of a warp, 1.7 ms of the cache of level 1. CCS: some 2,100
-// double-precision instructions for 16 states, 5 ms. Not yet measured.
+// double-precision instructions for 16 states, 5 ms. An H100 took 2.7 ms, and 23 ms for CCS.
 
 #pragma once
 

@@ -9,7 +9,7 @@ peak; zero and subnormal numbers count as the least exponent); centred twice; di
 divided by the norm. Sums run in another order, so results agree to rounding.
 
 Roofline, H200, N = 1152, 60 trials, T = 100: 55 MB read, 109 MB written: 34 us. In torch operations
-the same passes move some 25 times the series. Not yet measured.
+the same passes move some 25 times the series. An H100 took 0.39 ms, in torch operations 1.25.
 """
 
 import triton

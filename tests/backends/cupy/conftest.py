@@ -17,6 +17,7 @@ class Shim:
     """`Launcher` of the kernels compiled for the CPU."""
 
     multiprocessors = 4
+    capability = (9, 0)
 
     def __init__(self, library):
         self.library = library

@@ -208,6 +208,7 @@ def test_a_kernel_is_compiled_once_for_a_device(cupy):
     cupy.RawModule = RawModule
     launched = launcher.DeviceLauncher(0)
     assert launched.multiprocessors == 4
+    assert launched.capability == (9, 0)
     array = cupy.zeros((3,))
     for _ in range(2):
         launched.launch(NAMES[0], 5, 256, (array, 7, 0.5))

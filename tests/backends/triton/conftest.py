@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
@@ -12,26 +10,19 @@ from triton.runtime import interpreter
 from support.poison import poison_memory
 
 
-class Addresses(list):
-    """Start, end and element size of the memory that the last kernel may use.
-
-    `others` is what kernels get by address instead of as an argument.
-    """
-
-    others: Sequence[tuple[int, int, int]] = ()
-
-
 @pytest.fixture
-def addresses(monkeypatch: pytest.MonkeyPatch) -> Addresses:
-    """Every access of a kernel lies in one of its arguments, aligned to its elements."""
-    ranges = Addresses()
+def addresses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """Every access of a kernel lies in one of its arguments, aligned to its elements.
+
+    Start, end and element size of the memory that the last kernel may use.
+    """
+    ranges: list[tuple[int, int, int]] = []
     take_in = interpreter.GridExecutor._init_args_hst
 
     def recorded(self, *arguments):
         positional, named = take_in(self, *arguments)
         arguments = (v for v in (*positional, *named.values()) if isinstance(v, torch.Tensor))
-        own = ((v.data_ptr(), v.data_ptr() + v.nbytes, v.element_size()) for v in arguments)
-        ranges[:] = [*own, *ranges.others]
+        ranges[:] = ((v.data_ptr(), v.data_ptr() + v.nbytes, v.element_size()) for v in arguments)
         return positional, named
 
     def check(pointers, mask):

@@ -27,8 +27,15 @@ JOBS = [("sm_90", variant) for variant in TABLED] + [
     )
 ]
 
+FASTEST = (
+    "float64 series few summed",
+    "float64 series many summed",
+    "float64 moments many summed",
+)
+"""Variants that spill on sm_90 and were faster there than all that do not: see `LAUNCHES`."""
+
 SPILLED = {"3.7.1": {"float64 nodes few summed": 24}}
-"""Bytes by version and variant that do not fit into registers on sm_90: three numbers, once."""
+"""Bytes by version and variant that do not fit into registers on sm_90, besides: three numbers."""
 
 
 def compile_one(target, variant):
@@ -57,11 +64,17 @@ def test_table_is_of_the_frozen_variants():
 
 
 def test_nothing_spills_on_the_default_gpu(compiled):
-    found = {name: c.spills for (gpu, name), c in compiled.items() if gpu == "sm_90" and c.spills}
+    found = {
+        name: c.spills
+        for (gpu, name), c in compiled.items()
+        if gpu == "sm_90" and c.spills and name not in FASTEST
+    }
     assert found == SPILLED.get(version("triton"), {})
     # Nor in any version of the table, which this one may not be.
     for version_of_triton, rows in TABLE.items():
-        spilled = {name: spills for name, (_, spills, _) in rows["sm_90"].items() if spills}
+        all_spills = {name: spills for name, (_, spills, _) in rows["sm_90"].items() if spills}
+        assert set(FASTEST) <= set(all_spills)  # else the list is out of date
+        spilled = {name: spills for name, spills in all_spills.items() if name not in FASTEST}
         assert spilled == SPILLED.get(version_of_triton, {})
 
 
@@ -82,4 +95,4 @@ def test_no_float32_in_a_float64_kernel(compiled):
     """A Python float in a kernel is a float32: its digits would be lost in silence."""
     for (target, variant), found in compiled.items():
         assert ("f32" in found.ir) == variant.startswith("float32"), (target, variant)
-        assert ("f64" in found.ir) != ("head_norms" in variant)
+        assert "f64" in found.ir

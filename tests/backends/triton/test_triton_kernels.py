@@ -246,9 +246,19 @@ def test_plan_combines_logarithms_to_atoms(rng):
 def test_path_rule():
     study, large = Area(1152), Area(50_000)
     part = Area(50_000, Rectangle(slice(0, 1000), slice(7000, 8152)))
+    # As measured on an H100, bench/results/h100.json.
+    assert path_for(study, 99, False, plan(FEW)) == "series"
+    assert path_for(study, 99, False, plan(ATOMS)) == "series"
+    for atoms in (FEW, ATOMS):
+        assert path_for(study, 99, False, plan(atoms), dtype="float32") == "moments"
+    # Elsewhere float64 may take 64 times as long as float32.
+    consumer = {"dtype": "float32", "capability": (12, 0)}
+    assert path_for(study, 2000, False, plan(FEW), **consumer) == "series"
+    # By a model from there.
+    assert path_for(part, 99, False, plan(FEW)) == "moments"
+    assert path_for(part, 5, False, plan(FEW)) == "series"
     for area in (study, part):
-        assert path_for(area, 99, False, plan(FEW)) == "series"
         assert path_for(area, 2000, False, plan(FEW)) == "moments"
-        assert path_for(area, 99, False, plan(ATOMS)) == "moments"
+        assert path_for(area, 200, False, plan(ATOMS)) == "moments"
     assert path_for(large, 2000, False, plan(ATOMS)) == "series"
     assert path_for(study, 2000, False, plan(FEW), workspace=1 << 20) == "series"

@@ -219,8 +219,8 @@ def test_moments(rng, reference, average, dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_persistence_reference(rng, workspace, path, dtype):
     """By both kernels; with nodes of unequal persistence, which no AR(1) pair can be."""
-    series = rng.standard_normal((9, 80, 5)).cumsum(1)
-    series[..., 3] = series[..., 0] + 2 * rng.standard_normal((9, 80))
+    series = rng.standard_normal((9, 200, 5)).cumsum(1)
+    series[..., 3] = series[..., 0] + 2 * rng.standard_normal((9, 200))
     request = request_for(
         ATOMS,
         per_trial=False,
@@ -228,7 +228,7 @@ def test_persistence_reference(rng, workspace, path, dtype):
         estimator=PERSISTENCE,
         limits=Limits(workspace=workspace),
     )
-    assert path_for(Area(5), 79, False, plan(ATOMS), workspace) == path
+    assert path_for(Area(5), 199, False, plan(ATOMS), workspace, dtype=dtype) == path
     found = backend.run(torch.from_numpy(series), request)
     expected = numpy_backend.run(series, request)
     assert len(expected.flagged)
