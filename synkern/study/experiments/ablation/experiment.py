@@ -19,7 +19,7 @@ from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments.ablation import figures as ablation_figures
 from synkern.study.experiments.ablation import results as ablation_results
 from synkern.study.experiments.ablation.options import AS_PUBLISHED, DRAWS, AblationOptions, Decided
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.pace import Pace
@@ -284,7 +284,7 @@ def _half(study: FinishedStudy, seed: int) -> NDArray[np.bool_]:
 
 
 @called_with(AblationOptions)
-def run_ablation(options: AblationOptions) -> Outcome:
+def run_ablation(options: AblationOptions) -> ExperimentResult:
     """Take more and more nodes out of the model of a finished study, and see what it then expects.
 
     The model reads the prompts and its own recorded answers again (teacher forcing), with nodes

@@ -15,7 +15,7 @@ from synkern import analysis
 from synkern._warnings import collected
 from synkern.analysis.scores import tied_rank
 from synkern.study.errors import ArgumentError, StudyError, checks_of_arguments
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.categories import figures as categories_figures
 from synkern.study.experiments.categories import results as categories_results
 from synkern.study.experiments.categories.options import (
@@ -190,7 +190,7 @@ def _from_file(study: FinishedStudy, file: str | Path) -> list[str]:
 
 
 @called_with(CategoriesOptions)
-def run_categories(options: CategoriesOptions) -> Outcome:
+def run_categories(options: CategoriesOptions) -> ExperimentResult:
     """Compare the rankings and the profiles of a finished study by category of its prompts.
 
     The recorded series are decomposed again; the model is not needed. Every two categories are put

@@ -14,7 +14,7 @@ from synkern._warnings import collected
 from synkern.interventions.curves.orders import DRAWN
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments.asking import tasks_of
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.compression import results as compression_results
 from synkern.study.experiments.compression.options import CompressionOptions, Decided, pair_of
 from synkern.study.experiments.experiment import Experiment
@@ -186,7 +186,7 @@ def _scoring(options: Decided) -> interventions.Scoring:
 
 
 @called_with(CompressionOptions)
-def run_compression(options: CompressionOptions) -> Outcome:
+def run_compression(options: CompressionOptions) -> ExperimentResult:
     """Keep nodes of the model of a finished study at different numbers of bits, at equal bits.
 
     The most synergistic nodes are kept at more bits than the rest, against the least synergistic

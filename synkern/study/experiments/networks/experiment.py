@@ -14,7 +14,7 @@ from synkern._warnings import collected
 from synkern.analysis.graph.drawing import network_places
 from synkern.analysis.graph.topology import DENSITIES
 from synkern.study.errors import ArgumentError, StudyError
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.networks import figures as networks_figures
@@ -212,7 +212,7 @@ class Networks(Experiment):
 
 
 @called_with(NetworksOptions)
-def run_networks(options: NetworksOptions) -> Outcome:
+def run_networks(options: NetworksOptions) -> ExperimentResult:
     """Look at synergy and redundancy of a finished study as networks.
 
     Both graphs are measured raw, as published, and beside null graphs that keep their weights,

@@ -15,7 +15,7 @@ from synkern._warnings import collected
 from synkern.interventions.options import SCORING_NAMES
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments.asking import tasks_of
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.pace import Pace
@@ -191,7 +191,7 @@ class Perturbation(Experiment):
 
 
 @called_with(PerturbationOptions)
-def run_perturbation(options: PerturbationOptions) -> Outcome:
+def run_perturbation(options: PerturbationOptions) -> ExperimentResult:
     """Add noise to the weights of nodes of the model of a finished study, and ask it tasks.
 
     The most synergistic nodes get it, the most redundant ones, random ones, and random ones of the

@@ -13,7 +13,7 @@ import numpy as np
 from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED
 from synkern.decomposition.options import OWN_UNIT
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.robustness import figures as robustness_figures
@@ -234,7 +234,7 @@ def _of_rows(rows: Mapping[str, Mapping[str, Any]], words: str) -> str:
 
 
 @called_with(RobustnessOptions)
-def run_robustness(options: RobustnessOptions) -> Outcome:
+def run_robustness(options: RobustnessOptions) -> ExperimentResult:
     """Take the recording of a finished study apart in other ways, and see what remains.
 
     The recorded series are decomposed again with one option of the study changed at a time: lag,
