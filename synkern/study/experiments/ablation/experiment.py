@@ -95,7 +95,7 @@ class Ablation(Experiment):
                 f"to = {options.to!r} of {nodes} {study.settings.words.many} is none; give "
                 f"{1 / nodes:.2g} or more"
             )
-        check_texts(study, options.max_prompts, options.answer_tokens)
+        check_texts(study, options)
         if options.split_half and texts < 4:
             raise ArgumentError(
                 f"split_half = True with {texts} prompts; each half needs two: leave it out"
@@ -103,10 +103,7 @@ class Ablation(Experiment):
 
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how many points there are."""
-        many, texts = (
-            study.settings.words.many,
-            texts_of(study, options.max_prompts, options.answer_tokens),
-        )
+        many, texts = study.settings.words.many, texts_of(study, options)
         draws = sum(options.draws if order in DRAWN else 1 for order in options.orders)
         nodes = int(np.isfinite(study.scores(options.ranking)).sum())
         points = -(-round(options.to * nodes) // options.step)
@@ -128,12 +125,12 @@ class Ablation(Experiment):
         among = np.logical_and.reduce([np.isfinite(each) for each in scores.values()])
         split = _split(study, options) if options.split_half else None
         ranked = time.perf_counter()
-        places = places_of(study, options.max_prompts)
+        places = places_of(study, options)
         with collected() as warnings, Pace(study.settings, self.name) as pace:
             try:
                 curve = interventions.ablation_curve(
                     study.model,
-                    texts_of(study, options.max_prompts, options.answer_tokens),
+                    texts_of(study, options),
                     scores,
                     orders=options.orders,
                     of=study.settings.nodes,
@@ -247,7 +244,7 @@ def _split(
             judged by are all in one half.
     """
     first, series = _half(study, options.seed), study.series()
-    judged = first[places_of(study, options.max_prompts)]
+    judged = first[places_of(study, options)]
     if judged.all() or not judged.any():
         raise StudyError(
             f"max_prompts = {options.max_prompts}: these prompts are all in one half of those of "

@@ -68,7 +68,7 @@ class Compression(Experiment):
                 f"orders: of {words.many} each layer has one only, so that there is none to draw "
                 f"from; use orders = {kept!r}"
             )
-        check_texts(study, options.max_prompts, options.answer_tokens)
+        check_texts(study, options)
         asked = None
         if options.tasks is not None:
             asked = tasks_of(options.tasks, count=options.count, seed=options.seed)
@@ -81,7 +81,7 @@ class Compression(Experiment):
 
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how many points there are."""
-        many, texts = study.settings.words.many, texts_of(study, *_some(options))
+        many, texts = study.settings.words.many, texts_of(study, options)
         orders = sum(options.draws if order in DRAWN else 1 for order in options.orders)
         asked = "" if options.asked is None else f" and answer {len(options.asked)} tasks"
         return (
@@ -105,7 +105,7 @@ class Compression(Experiment):
             try:
                 found = interventions.compression(
                     study.model,
-                    texts_of(study, *_some(options)),
+                    texts_of(study, options),
                     {options.ranking: scores},
                     of=study.settings.nodes,
                     pairs=[pair_of("pairs", pair) for pair in options.pairs],
@@ -169,10 +169,6 @@ class Compression(Experiment):
 
     def _found(self, results: Results) -> interventions.Compression:
         return interventions.Compression.of_arrays(results.of(self.name))
-
-
-def _some(options: Decided) -> tuple[int | None, int | None]:
-    return options.max_prompts, options.answer_tokens
 
 
 def _scoring(options: Decided) -> interventions.Scoring:
