@@ -23,6 +23,7 @@ GIVEN = {
     "signal": (["--signal", "gate"], "gate"),
     "prompts": (["--prompts", "file"], "file"),
     "max_prompts": (["--max-prompts", "3"], 3),
+    "texts_of": (["--texts-of", "there"], "there"),
     "new_tokens": (["--new-tokens", "40"], 40),
     "texts_of": (["--texts-of", "there"], "there"),
     "tau": (["--tau", "2"], 2),

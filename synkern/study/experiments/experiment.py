@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.options import RecordedOptions
+from synkern.study.settings import Settings
 from synkern.study.stage import Arrays, Facts, Part
 
 
@@ -82,3 +83,13 @@ class Experiment(Part):
         Raises:
             StudyError: it cannot be done; the message says why and what would help.
         """
+
+
+class Intervention(Experiment):
+    """An experiment that changes the model and lets it read: does it need its nodes?"""
+
+    of_need = True
+
+    def packages(self, settings: Settings) -> tuple[str, ...]:
+        """Return what reads texts, and what computes."""
+        return ("synkern", "torch", "transformers", "tokenizers", "numpy")

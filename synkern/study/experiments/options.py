@@ -8,6 +8,9 @@ from pathlib import Path
 from synkern.study.options import Option, like
 from synkern.study.settings import StudyOptions
 
+REFERENCE = "synergy"
+"""The order of nodes that all others are compared with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedOptions:

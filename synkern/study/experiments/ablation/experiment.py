@@ -15,18 +15,19 @@ from synkern import interventions
 from synkern._warnings import collected
 from synkern.analysis.scores import PUBLISHED
 from synkern.interventions.curves.orders import DRAWN, ORDERS
-from synkern.study.errors import ArgumentError, StudyError
+from synkern.study.errors import ArgumentError, StudyError, refusals
 from synkern.study.experiments.ablation import figures as ablation_figures
 from synkern.study.experiments.ablation import results as ablation_results
 from synkern.study.experiments.ablation.options import AS_PUBLISHED, DRAWS, AblationOptions, Decided
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
-from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
+from synkern.study.experiments.options import REFERENCE
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.reading import check_texts, places_of, texts_of
 from synkern.study.options import called_with
 from synkern.study.published import published
-from synkern.study.settings import TRAINED, Settings
+from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import scores_of
 
@@ -36,15 +37,12 @@ if TYPE_CHECKING:
 _SECOND = "rank_difference"
 """The ranking whose order of synergy stands beside that of the published figures."""
 
-REFERENCE = "synergy"
-"""The order that the others are compared with."""
-
 _OF_LAYERS = ("layer_matched", "layer_only")
 # Of random numbers: orders have those from 0 on.
 _STREAM_OF_HALVES = 100
 
 
-class Ablation(Experiment):
+class Ablation(Intervention):
     """Takes out more and more nodes in several orders, and looks at what the model then expects.
 
     Its arrays, with the different sets of nodes that are out as entries: `kl`, `loss` and
@@ -63,11 +61,6 @@ class Ablation(Experiment):
     too_large = "use fewer prompts (max_prompts) or fewer tokens of each answer (answer_tokens)"
     pictures = ("ablation", "ablation_categories")
     words: ClassVar[Mapping[str, Any]] = {"published_ablations": published("ablation")}
-    of_need = True
-
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return what reads texts, and what computes."""
-        return ("synkern", "torch", "transformers", "tokenizers", "numpy")
 
     def resolved(self, study: FinishedStudy, options: AblationOptions) -> Decided:
         """Return the options with all that is left to the study filled in.
@@ -126,36 +119,31 @@ class Ablation(Experiment):
         split = _split(study, options) if options.split_half else None
         ranked = time.perf_counter()
         places = places_of(study, options)
-        with collected() as warnings, Pace(study.settings, self.name) as pace:
-            try:
-                curve = interventions.ablation_curve(
-                    study.model,
-                    texts_of(study, options),
-                    scores,
-                    orders=options.orders,
-                    of=study.settings.nodes,
-                    kind=options.kind,
-                    step=options.step,
-                    to=options.to,
-                    draws=options.draws,
-                    seed=options.seed,
-                    batch_size=options.batch_size,
-                    among=among,
-                    split=split,
-                    groups=[study.categories[place] for place in places],
-                    file=partial,
-                    progress=pace,
-                )
-            except ValueError as error:
-                raise StudyError(
-                    f"the {study.settings.words.many} of model {study.settings.model!r} cannot be "
-                    f"taken out: {error}"
-                ) from error
-        if not among.all():
-            warnings.append(
-                f"{int((~among).sum())} of {len(among)} {study.settings.words.many} have no score, "
-                "and are never taken out; shares are of the others"
+        what = f"{study.settings.words.many} of model {study.settings.model!r}"
+        with (
+            collected() as warnings,
+            Pace(study.settings, self.name) as pace,
+            refusals(f"the {what} cannot be taken out"),
+        ):
+            curve = interventions.ablation_curve(
+                study.model,
+                texts_of(study, options),
+                scores,
+                orders=options.orders,
+                of=study.settings.nodes,
+                kind=options.kind,
+                step=options.step,
+                to=options.to,
+                draws=options.draws,
+                seed=options.seed,
+                batch_size=options.batch_size,
+                among=among,
+                split=split,
+                groups=[study.categories[place] for place in places],
+                file=partial,
+                progress=pace,
             )
+        warnings += study.without_score(among, "are never taken out; shares are of the others")
         seconds = {"ranking": ranked - started, "ablating": time.perf_counter() - ranked}
         facts = ablation_results.facts_of(curve, options)
         facts["seconds"] = {name: round(taken, 3) for name, taken in seconds.items()}

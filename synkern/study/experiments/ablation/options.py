@@ -7,7 +7,7 @@ from typing import Any
 
 from synkern.analysis.options import RANKING_NAMES
 from synkern.interventions.options import ABLATION_NAMES, ORDER_NAMES
-from synkern.study.experiments.options import AnswersOptions
+from synkern.study.experiments.options import REFERENCE, AnswersOptions
 from synkern.study.options import Option
 
 DRAWS = 20
@@ -39,7 +39,7 @@ class AblationOptions(AnswersOptions):
         default=None,
         metadata=Option(
             help="orders in which nodes are taken out (default: all that these nodes have)",
-            more="See `synkern.interventions.curves.orders`; `synergy`, which the others are "
+            more=f"See `synkern.interventions.curves.orders`; `{REFERENCE}`, which the others are "
             "compared with, has to be among them.",
             choices=ORDER_NAMES,
             metavar="ORDER",

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synkern.analysis.options import RANKING_NAMES
-from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES, ORDER_NAMES
+from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES
 from synkern.study.errors import ArgumentError
+from synkern.study.experiments.ablation.options import DRAWS, AblationOptions
 from synkern.study.experiments.options import AnswersOptions
 from synkern.study.experiments.perturbation.options import BUILTIN, PerturbationOptions
 from synkern.study.options import Option, like
@@ -51,23 +51,18 @@ class CompressionOptions(AnswersOptions):
         default=KEPT_SHARES,
         metadata=Option(help="of the nodes that are at the high bits", least=0, most=1).described,
     )
-    orders: tuple[str, ...] = field(
+    orders: tuple[str, ...] = like(
+        AblationOptions,
+        "orders",
         default=KEPT_ORDERS,
-        metadata=Option(
-            help="whose first nodes are at the high bits",
-            more="See `synkern.interventions.curves.orders`; `synergy`, which the others are "
-            "compared with, has to be among them.",
-            choices=ORDER_NAMES,
-            metavar="ORDER",
-        ).described,
+        help="whose first nodes are at the high bits",
     )
-    ranking: str = field(
-        default=RANKING_NAMES[0],
-        metadata=Option(help="scores that decide the orders", choices=RANKING_NAMES).described,
-    )
-    draws: int = field(
-        default=20,
-        metadata=Option(help="draws of each order that chance has a part in", least=1).described,
+    ranking: str = like(AblationOptions, "ranking", more="")
+    draws: int = like(
+        AblationOptions,
+        "draws",
+        default=DRAWS,
+        help="draws of each order that chance has a part in",
     )
     group: int = field(
         default=64,

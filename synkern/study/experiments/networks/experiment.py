@@ -13,7 +13,7 @@ from synkern import analysis
 from synkern._warnings import collected
 from synkern.analysis.graph.drawing import network_places
 from synkern.analysis.graph.topology import DENSITIES
-from synkern.study.errors import ArgumentError, StudyError
+from synkern.study.errors import ArgumentError, StudyError, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
@@ -122,20 +122,15 @@ class Networks(Experiment):
             StudyError: the atoms of the study make no graph.
         """
         started = time.perf_counter()
-        with collected() as warnings:
-            try:
-                found = self._measured(study, options)
-                places = [
-                    network_places(graph.graph, options.drawn)
-                    for graph in (found.synergy, found.redundancy)
-                ]
-                measured = time.perf_counter()
-                intervals = self._intervals(study, options) if options.bootstrap else None
-            except ValueError as error:
-                raise StudyError(
-                    f"the {study.settings.words.many} of the study in {str(study.path)!r} make no "
-                    f"networks: {error}"
-                ) from error
+        what = f"{study.settings.words.many} of the study in {str(study.path)!r}"
+        with collected() as warnings, refusals(f"the {what} make no networks"):
+            found = self._measured(study, options)
+            places = [
+                network_places(graph.graph, options.drawn)
+                for graph in (found.synergy, found.redundancy)
+            ]
+            measured = time.perf_counter()
+            intervals = self._intervals(study, options) if options.bootstrap else None
         if intervals is None:
             warnings.append(
                 "without draws of prompts (bootstrap = 0) no interval says whether synergy and "
