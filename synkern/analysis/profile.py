@@ -159,6 +159,11 @@ class LayerProfile:
         unlikely = self.shuffled_p < 1 - self.confidence
         return self.complete and bends_down and rises_and_falls and unlikely
 
+    @property
+    def verdict(self) -> bool | None:
+        """`inverted_u` of a profile that is complete; of a biased rest there is none."""
+        return self.inverted_u if self.complete else None
+
     def top_layers(self, count: int = 3) -> tuple[int, ...]:
         """The `count` layers with the highest mean, highest first."""
         usable = np.flatnonzero(np.isfinite(self.mean))

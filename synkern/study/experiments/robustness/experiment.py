@@ -30,7 +30,7 @@ from synkern.study.experiments.robustness.variants import (
 from synkern.study.numerals import digits, interval, number, rounded
 from synkern.study.options import called_with
 from synkern.study.plan import duration
-from synkern.study.report import called
+from synkern.study.report import called, verdict
 from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results, step_name
 from synkern.study.stages.statistics import rank_correlation
@@ -52,7 +52,11 @@ class Robustness(Experiment):
     title = "Does it depend on how it is computed?"
     too_large = "use fewer prompts (max_prompts) in the study"
     pictures = ("robustness",)
-    words: ClassVar[Mapping[str, Any]] = {"called": called, "interval": interval}
+    words: ClassVar[Mapping[str, Any]] = {
+        "called": called,
+        "interval": interval,
+        "verdict": verdict,
+    }
 
     def packages(self, settings: Settings) -> tuple[str, ...]:
         """Return what decomposes."""
@@ -159,19 +163,12 @@ def _numbers(profile: LayerProfile, own: LayerProfile) -> Facts:
         "absent": None,
         "quadratic_term": rounded(profile.quadratic),
         "quadratic_term_interval": [rounded(end) for end in profile.quadratic_interval],
-        "inverted_u": profile.inverted_u if profile.complete else None,
+        "inverted_u": profile.verdict,
         "missing_share": round(profile.missing_share, 6),
         "peak": rounded(profile.depth[np.nanargmax(profile.mean)]),
         "nodes": rank_correlation(profile.scores, own.scores),
         "layers": rank_correlation(profile.mean, own.mean),
     }
-
-
-def verdict(found: Mapping[str, Any]) -> str:
-    """Say whether a profile is an inverted U, in words for a table."""
-    if found["inverted_u"] is None:
-        return "incomplete"
-    return "inverted U" if found["inverted_u"] else "no inverted U"
 
 
 def _cells(row: Mapping[str, Any], ranking: str) -> str:
@@ -184,10 +181,11 @@ def _cells(row: Mapping[str, Any], ranking: str) -> str:
         for over in ("nodes", "layers")
     )
     decimals = max(3, digits(found["quadratic_term"], low, high))
+    said = verdict(found["inverted_u"])
     return (
         f"{number(found['quadratic_term'], decimals, signed=True)} "
         f"{interval((low, high), decimals)}  "
-        f"{verdict(found):13}  {correlations}"
+        f"{said:13}  {correlations}"
     )
 
 
@@ -213,7 +211,7 @@ def _finding(facts: Facts) -> str:
 
 
 def _article(found: Mapping[str, Any]) -> str:
-    return {"inverted U": "an inverted U"}.get(verdict(found), verdict(found))
+    return "an inverted U" if found["inverted_u"] else verdict(found["inverted_u"])
 
 
 def _of_rows(rows: Mapping[str, Mapping[str, Any]], words: str) -> str:
