@@ -25,7 +25,6 @@ GIVEN = {
     "max_prompts": (["--max-prompts", "3"], 3),
     "texts_of": (["--texts-of", "there"], "there"),
     "new_tokens": (["--new-tokens", "40"], 40),
-    "texts_of": (["--texts-of", "there"], "there"),
     "tau": (["--tau", "2"], 2),
     "kind": (["--kind", "discrete"], "discrete"),
     "redundancy": (["--redundancy", "CCS"], "CCS"),

@@ -102,7 +102,7 @@ def _row(found: Emergence, point: Point, ranking: str) -> dict[str, Any]:
             "minmax": _or_undefined(one.bend(ranking, "minmax")),
             "rise": interval(profile.rise_interval),
             "fall": interval(profile.fall_interval),
-            "verdict": _verdict(profile.complete, profile.inverted_u),
+            "verdict": verdict(profile.verdict),
             "alike": [_or_undefined(v) for v in found.likeness(point, text, ranking)],
         }
     return {"label": point.checkpoint.label, "cells": cells}
@@ -127,7 +127,7 @@ def _other(other: Other, ranking: str) -> dict[str, Any]:
             else {
                 "quadratic": f"{number(term, 3, signed=True)} {interval(ends, 3)}",
                 "minmax": _or_undefined(minmax),
-                "verdict": _verdict(shaped is not None, bool(shaped)),
+                "verdict": verdict(shaped),
             }
         )
     loss = other.losses[-1]
@@ -137,10 +137,6 @@ def _other(other: Other, ranking: str) -> dict[str, Any]:
         "loss": "not measured" if loss is None else number(loss, 3),
         "cells": cells,
     }
-
-
-def _verdict(complete: bool, inverted_u: bool) -> str:
-    return verdict(inverted_u if complete else None)
 
 
 def _or_undefined(value: float | None) -> str:
