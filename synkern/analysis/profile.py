@@ -46,6 +46,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import synkern._checks as check
 from synkern.analysis import parabola
 from synkern.analysis.averages import Averages, Floats
 from synkern.analysis.scores import RANKINGS
@@ -439,5 +440,4 @@ def _check_options(rankings: Sequence[str], bootstrap: int, confidence: float) -
         raise ValueError(f"rankings = {list(rankings)}; choose from {', '.join(known)}")
     if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < _FEWEST_DRAWS:
         raise ValueError(f"bootstrap = {bootstrap!r}; give an integer of at least {_FEWEST_DRAWS}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
+    check.confidence(confidence)
