@@ -152,7 +152,7 @@ class Ablation(Intervention):
 
     def finding(self, results: Results) -> str:
         """Say whether the order of synergy does more harm than others."""
-        found = results.facts(self.name)[TRAINED]
+        found = self.told(results)
         return (
             f"Ablation ({found['kind']}, judged by {found['texts']} of the model's own answers, "
             f"{found['tokens']} tokens of each): {found['finding']} "
@@ -161,12 +161,12 @@ class Ablation(Intervention):
 
     def summary(self, results: Results) -> list[str]:
         """Return the KL of every order at some shares, and its area."""
-        return ablation_results.lines_of(results.facts(self.name)[TRAINED])
+        return ablation_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw the curves of all orders, and those of each category of prompts."""
         curve = self._curve(results)
-        facts, words = results.facts(self.name)[TRAINED], results.words
+        facts, words = self.told(results), results.words
         title = f"{results.name}: {words.many} taken out ({facts['kind']}, {facts['ranking']})"
         yield Drawn("ablation.png", ablation_figures.curves(curve, title, words), "curves")
         if facts["categories"]:
@@ -175,7 +175,7 @@ class Ablation(Intervention):
 
     def _curve(self, results: Results) -> AblationCurve:
         arrays, trained = results.of(self.name), results.of(TRAINED)
-        facts = results.facts(self.name)[TRAINED]
+        facts = self.told(results)
         return ablation_results.curve_of(arrays, trained, facts, results.words.kind)
 
 

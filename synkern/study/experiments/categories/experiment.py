@@ -30,7 +30,7 @@ from synkern.study.numerals import digits
 from synkern.study.options import called_with
 from synkern.study.prompts import load_prompts
 from synkern.study.provenance import digest
-from synkern.study.settings import TRAINED, Settings
+from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import averages_of
 
@@ -57,10 +57,6 @@ class Categories(Experiment):
     too_large = "study fewer prompts (max_prompts)"
     pictures = ("categories",)
     words: ClassVar[Mapping[str, Any]] = {"decimals_in_categories": digits}
-
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return what computes."""
-        return ("synkern", "torch", "numpy")
 
     def resolved(self, study: FinishedStudy, options: CategoriesOptions) -> Decided:
         """Return the options with all that is left to the study filled in.
@@ -130,18 +126,13 @@ class Categories(Experiment):
         facts["warnings"] = [*warnings, *categories_results.too_few(found)]
         return categories_results.arrays_of(found, groups, activation), facts
 
-    def finding(self, results: Results) -> str:
-        """Say whether categories differ."""
-        found: str = results.facts(self.name)[TRAINED]["finding"]
-        return found
-
     def summary(self, results: Results) -> list[str]:
         """Return for each ranking how alike groups are."""
-        return categories_results.lines_of(results.facts(self.name)[TRAINED])
+        return categories_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw profiles, similarities and slopes."""
-        arrays, facts = results.of(self.name), results.facts(self.name)[TRAINED]
+        arrays, facts = results.of(self.name), self.told(results)
         title = f"{results.name}: {facts['called']} of prompts"
         figure = categories_figures.compared(arrays, facts, title)
         yield Drawn("categories.png", figure, "compared")

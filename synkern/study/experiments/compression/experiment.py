@@ -24,7 +24,6 @@ from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.reading import check_texts, texts_of
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
-from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 
 
@@ -137,7 +136,7 @@ class Compression(Intervention):
 
     def finding(self, results: Results) -> str:
         """Say whether it is better to keep the synergistic nodes at more bits."""
-        found = results.facts(self.name)[TRAINED]
+        found = self.told(results)
         return (
             f"Compression (rounding to nearest, judged by {found['texts']} of the model's own "
             f"answers, {found['tokens']} tokens of each): {found['finding']}"

@@ -64,7 +64,7 @@ class Networks(Experiment):
 
     def packages(self, settings: Settings) -> tuple[str, ...]:
         """Return what computes."""
-        return ("synkern", "torch", "numpy", *self.extra)
+        return (*super().packages(settings), *self.extra)
 
     def resolved(self, study: FinishedStudy, options: NetworksOptions) -> Decided:
         """Return the options with all that is left to the study filled in.
@@ -185,18 +185,13 @@ class Networks(Experiment):
                 progress=progress,
             )
 
-    def finding(self, results: Results) -> str:
-        """Say what of the published differences is left beside nulls."""
-        found: str = results.facts(self.name)[TRAINED]["finding"]
-        return found
-
     def summary(self, results: Results) -> list[str]:
         """Return the measures of both graphs, raw and beside nulls."""
-        return networks_results.lines_of(results.facts(self.name)[TRAINED])
+        return networks_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw both networks, and their measures beside nulls."""
-        arrays, facts = results.of(self.name), results.facts(self.name)[TRAINED]
+        arrays, facts = results.of(self.name), self.told(results)
         trained = results.of(TRAINED)
         unit = results.description["stages"][step_name("analysis", TRAINED)]["unit"]
         title = f"{results.name}: networks of {results.words.many}"

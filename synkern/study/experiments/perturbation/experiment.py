@@ -157,17 +157,13 @@ class Perturbation(Intervention):
         }
         return perturbation_results.arrays_of(found), facts
 
-    def finding(self, results: Results) -> str:
-        """Say whether noise in the synergistic nodes harms more than elsewhere."""
-        return str(results.facts(self.name)[TRAINED]["finding"])
-
     def summary(self, results: Results) -> list[str]:
         """Return accuracies by condition and level."""
-        return perturbation_results.lines_of(results.facts(self.name)[TRAINED])
+        return perturbation_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw accuracy by subset, by level, and against the strength."""
-        facts = results.facts(self.name)[TRAINED]
+        facts = self.told(results)
         found = perturbation_results.noise_of(results.of(self.name), facts)
         title = (
             f"{results.name}: noise (alpha {found.alpha:g}) in {found.size} of {facts['nodes']} "

@@ -100,11 +100,11 @@ class Robustness(Experiment):
 
     def finding(self, results: Results) -> str:
         """Say how many of the ways agree with the study."""
-        return f"Robustness: {results.facts(self.name)[TRAINED]['finding']}"
+        return f"Robustness: {self.told(results)['finding']}"
 
     def summary(self, results: Results) -> list[str]:
         """Return the table, ranking by ranking."""
-        facts = results.facts(self.name)[TRAINED]
+        facts = self.told(results)
         lines = []
         wide = max(len(row["name"]) for row in facts["rows"])
         for ranking in facts["rankings"]:
@@ -118,7 +118,7 @@ class Robustness(Experiment):
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw the table."""
         title = f"{results.name}: one recording, taken apart in other ways"
-        figure = robustness_figures.table(results.facts(self.name)[TRAINED], title)
+        figure = robustness_figures.table(self.told(results), title)
         yield Drawn("robustness.png", figure, "table")
 
 
