@@ -42,6 +42,12 @@ def whole(argument: str, value: Any, least: int) -> None:
         raise ValueError(f"{argument} = {value!r}; give a whole number of at least {least}")
 
 
+def confidence(value: Any) -> None:
+    """Raise ValueError unless an interval can have this coverage."""
+    if not 0 < value < 1:
+        raise ValueError(f"confidence = {value!r}; give a number above 0 and below 1")
+
+
 def atom_names(atoms: str | Sequence[str]) -> tuple[str, ...]:
     """Names asked for, in the order asked for; "all" stands for the 16."""
     if isinstance(atoms, str):

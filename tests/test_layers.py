@@ -16,14 +16,16 @@ from support.optional import needs_torch
 
 ROOT = Path(__file__).parents[1]
 
-GROUND = {f"_{name}" for name in ("arrays", "checks", "exact", "forks", "memory", "names")}
+GROUND = {
+    f"_{name}" for name in ("arrays", "checks", "exact", "figures", "forks", "memory", "names")
+}
 GROUND |= {"_tensors", "_warnings"}
 TOWERS = {"decomposition", "analysis", "scale", "models", "recording", "interventions", "training"}
 TOWERS |= {"tasks"}
 
 # What the code of a place may import beside itself. "faces" is how names are shown, and the
 # version; "door" what crosses from kernels/; "ground" the modules of synkern/ that know arrays,
-# arguments and warnings.
+# arguments, warnings and figures.
 MAY_IMPORT = {
     "faces": set(),
     "door": {"faces", "contract", "lattice", "formulas", "engine", "backends", "registry"},

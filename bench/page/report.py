@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,8 @@ def _helpers(results: Results) -> dict[str, Any]:
         "takeovers": takeovers,
         "quoted": quoted,
         "machine": machine,
+        "overhead": overhead,
+        "right": right,
         "backends": backends,
     }
 
@@ -191,6 +193,17 @@ def size(value: float | None) -> str:
         if value >= scale:
             return f"{_digits(value / scale)} {unit}"
     return f"{value:.0f} B"
+
+
+def overhead(found: Mapping[str, Any]) -> str:
+    """What something costs beside something else, in percent, with its interval."""
+    low, high = (f"{100 * end:+.1f}" for end in found["interval"])
+    return f"{100 * found['overhead']:+.1f} % [{low}, {high}]"
+
+
+def right(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The share of all tasks that a model has right."""
+    return f"{100 * sum(row['right'] for row in rows) / sum(row['tasks'] for row in rows):.0f} %"
 
 
 def machine(run: Run) -> str:

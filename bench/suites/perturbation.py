@@ -273,7 +273,7 @@ def _of_curve(curve: AccuracyCurve) -> dict[str, Any]:
     return {
         "ranking": curve.ranking,
         "kind": curve.kind,
-        "shares": curve.fractions.tolist(),
+        "fractions": curve.fractions.tolist(),
         "orders": curve.table(),
         "by level": {
             str(level): {

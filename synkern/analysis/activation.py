@@ -81,8 +81,7 @@ def activation_slopes(
         )
     check.whole("permutations", permutations, 19)
     check.whole("bootstrap", bootstrap, 100)
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
+    check.confidence(confidence)
     names, member = dealt(groups, len(values))
     # Rounding of a mean makes no node vary.
     varies = values.max(0) - values.min(0) > 1e-12 * np.abs(values).max(0)

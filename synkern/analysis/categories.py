@@ -162,8 +162,7 @@ def compare_groups(
         ("bootstrap", bootstrap, 100),
     ):
         check.whole(argument, value, least)
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
+    check.confidence(confidence)
     scoring = _Scoring(_by_node(averages, ranking), ranking, Axis.of(layers, averages.nodes))
     scores, profile = scoring(member)
     if np.isnan(scores).all(1).any():

@@ -37,6 +37,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import synkern._checks as check
 from synkern.analysis import parabola
 from synkern.analysis.averages import Averages
 from synkern.analysis.normalisation import (
@@ -197,8 +198,7 @@ def drawn_profiles(
         ValueError: fewer than 2 prompts, too few draws, a layer without any score, and what
             `normalised` refuses.
     """
-    if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < 100:
-        raise ValueError(f"bootstrap = {bootstrap!r}; give an integer of at least 100")
+    check.whole("bootstrap", bootstrap, 100)
     if averages.trials < 2:
         raise ValueError(
             f"{name!r} has {averages.trials} prompt; a bootstrap over prompts needs at least 2"
@@ -325,13 +325,8 @@ def similarities(
     """
     if len(profiles) < 2:
         raise ValueError(f"profiles holds {len(profiles)}; give two or more to compare")
-    whole = isinstance(surrogates, int) and not isinstance(surrogates, bool)
-    if not whole or surrogates < FEWEST_SURROGATES:
-        raise ValueError(
-            f"surrogates = {surrogates!r}; give an integer of at least {FEWEST_SURROGATES}"
-        )
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
+    check.whole("surrogates", surrogates, FEWEST_SURROGATES)
+    check.confidence(confidence)
     observed = _standardised(np.stack([p.on_grid(normalisation, points) for p in profiles]))
     spearman = np.clip(observed @ observed.T, -1, 1)
     np.fill_diagonal(spearman, 1)

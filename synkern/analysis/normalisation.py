@@ -89,7 +89,7 @@ def on_grid(profiles: Floats, depth: Floats, points: int) -> Floats:
     Raises:
         ValueError: fewer than 3 points.
     """
-    check_points(points)
+    check.whole("points", points, 3)
     grid = np.linspace(0.0, 1.0, points)
     left = np.clip(np.searchsorted(depth, grid, "right") - 1, 0, len(depth) - 2)
     share = (grid - depth[left]) / (depth[left + 1] - depth[left])
@@ -97,12 +97,6 @@ def on_grid(profiles: Floats, depth: Floats, points: int) -> Floats:
     # At a layer only this layer counts, whatever its neighbour is.
     between = before * (1 - share) + np.where(share > 0, after, 0.0) * share
     return np.asarray(np.where(share < 1, between, after), np.float64)
-
-
-def check_points(points: Any) -> None:
-    """Raise ValueError unless so many points make a grid."""
-    if isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 3:
-        raise ValueError(f"points = {points!r}; give an integer of at least 3")
 
 
 def check_normalisation(name: str) -> None:

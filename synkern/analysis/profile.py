@@ -46,6 +46,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import synkern._checks as check
 from synkern.analysis import parabola
 from synkern.analysis.averages import Averages, Floats
 from synkern.analysis.scores import RANKINGS
@@ -158,6 +159,11 @@ class LayerProfile:
         rises_and_falls = self.rise_interval[0] > 0 > self.fall_interval[1]
         unlikely = self.shuffled_p < 1 - self.confidence
         return self.complete and bends_down and rises_and_falls and unlikely
+
+    @property
+    def verdict(self) -> bool | None:
+        """`inverted_u` of a profile that is complete; of a biased rest there is none."""
+        return self.inverted_u if self.complete else None
 
     def top_layers(self, count: int = 3) -> tuple[int, ...]:
         """The `count` layers with the highest mean, highest first."""
@@ -434,5 +440,4 @@ def _check_options(rankings: Sequence[str], bootstrap: int, confidence: float) -
         raise ValueError(f"rankings = {list(rankings)}; choose from {', '.join(known)}")
     if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < _FEWEST_DRAWS:
         raise ValueError(f"bootstrap = {bootstrap!r}; give an integer of at least {_FEWEST_DRAWS}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
+    check.confidence(confidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -135,20 +135,16 @@ def record_answers(
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
     ends = _end_tokens(model, tokenizer)
     answering = _Answering(model, tokenizer, new_tokens, nodes, signal, ends, progress)
-    batches: list[_Batch] = []
     model.eval()
     with ExitStack() as stack:
         kept = opened(stack, store)
         stack.enter_context(greedy(model, new_tokens, tokenizer.pad_token_id))
         stack.enter_context(torch.inference_mode())
-        for first in range(0, len(inputs), batch_size):
-            batch = answering.answer(inputs[first : first + batch_size], first)
-            batch_done(batch.series)
-            if kept is not None:
-                kept.add(torch.from_numpy(batch.series))
-                batch = replace(batch, series=batch.series[..., :0].copy())
-            batches.append(batch)
-        series = _series_of(batches, kept)
+        answered = (
+            answering.answer(inputs[first : first + batch_size], first)
+            for first in range(0, len(inputs), batch_size)
+        )
+        batches, series = _taken(answered, kept, batch_done)
     return _joined(batches, series, tokenizer, inputs)
 
 
@@ -190,20 +186,17 @@ def read_answers(
         ValueError: a kind of node or a signal that there is not.
         MemoryError, FileExistsError, OSError: as `synkern.record`, also for `store`.
     """
-    batches: list[_Batch] = []
+
+    def read() -> Iterator[_Batch]:
+        for first in range(0, len(inputs), batch_size):
+            some = slice(first, first + batch_size)
+            yield _read(model, tokenizer, inputs[some], tokens[some], first, nodes, signal)
+            progress(tokens[some].size)
+
     model.eval()
     with ExitStack() as stack:
         kept = opened(stack, store)
-        for first in range(0, len(inputs), batch_size):
-            some = slice(first, first + batch_size)
-            batch = _read(model, tokenizer, inputs[some], tokens[some], first, nodes, signal)
-            batch_done(batch.series)
-            progress(batch.tokens.size)
-            if kept is not None:
-                kept.add(torch.from_numpy(batch.series))
-                batch = replace(batch, series=batch.series[..., :0].copy())
-            batches.append(batch)
-        series = _series_of(batches, kept)
+        batches, series = _taken(read(), kept, batch_done)
     return _joined(batches, series, tokenizer, inputs)
 
 
@@ -247,12 +240,24 @@ def _read(
     )
 
 
-def _series_of(batches: Sequence[_Batch], kept: Store | None) -> NDArray[np.float32]:
-    """The series of all batches, in memory or mapped from the file that has taken them."""
+def _taken(
+    made: Iterable[_Batch],
+    kept: Store | None,
+    batch_done: Callable[[NDArray[np.float32]], None],
+) -> tuple[list[_Batch], NDArray[np.float32]]:
+    """All batches, and the series of all, in memory or mapped from the file that has taken them."""
+    batches: list[_Batch] = []
+    for batch in made:
+        batch_done(batch.series)
+        if kept is not None:
+            kept.add(torch.from_numpy(batch.series))
+            # By the same name: nothing holds the series while the next ones are made.
+            batch = replace(batch, series=batch.series[..., :0].copy())  # noqa: PLW2901
+        batches.append(batch)
     if kept is None:
-        return np.concatenate([batch.series for batch in batches])
+        return batches, np.concatenate([batch.series for batch in batches])
     kept.finish()
-    return kept.mapped()
+    return batches, kept.mapped()
 
 
 def _joined(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from synkern.study.comparison.result import Comparison
     from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
     from synkern.study.experiments.ablation.experiment import run_ablation
-    from synkern.study.experiments.carrying import Outcome
+    from synkern.study.experiments.carrying import ExperimentResult
     from synkern.study.experiments.categories.experiment import run_categories
     from synkern.study.experiments.commands import COMMANDS
     from synkern.study.experiments.compression.experiment import run_compression
@@ -32,8 +32,8 @@ __all__ = [
     "Comparison",
     "Emergence",
     "EmergenceOptions",
+    "ExperimentResult",
     "MissingPackageError",
-    "Outcome",
     "Study",
     "StudyError",
     "StudyOptions",
@@ -55,26 +55,26 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
         __name__,
         {
-            "ArgumentError": "errors",
             "COMMANDS": "experiments.commands",
+            "ArgumentError": "errors",
             "CompareOptions": "comparison.options",
             "Comparison": "comparison.result",
             "Emergence": "over_training.result",
             "EmergenceOptions": "over_training.options",
+            "ExperimentResult": "experiments.carrying",
             "MissingPackageError": "errors",
-            "Outcome": "experiments.carrying",
             "Study": "run",
             "StudyError": "errors",
             "StudyOptions": "settings",
             "add_arguments": "options",
-            "run_ablation": "experiments.ablation.experiment",
-            "run_compression": "experiments.compression.experiment",
-            "run_perturbation": "experiments.perturbation.experiment",
             "compare": "comparison.comparing",
             "emergence": "over_training.emerging",
             "published_profiles": "comparison.published_profiles",
+            "run_ablation": "experiments.ablation.experiment",
             "run_categories": "experiments.categories.experiment",
+            "run_compression": "experiments.compression.experiment",
             "run_networks": "experiments.networks.experiment",
+            "run_perturbation": "experiments.perturbation.experiment",
             "run_robustness": "experiments.robustness.experiment",
             "run_study": "run",
         },

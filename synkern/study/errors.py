@@ -29,3 +29,19 @@ def checks_of_arguments() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ArgumentError(str(error)) from error
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Say of a ValueError what cannot be done for it.
+
+    Args:
+        what: what cannot be done, as a clause; the reason comes after a colon.
+
+    Raises:
+        StudyError: in the place of a ValueError inside the block.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise StudyError(f"{what}: {error}") from error

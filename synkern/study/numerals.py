@@ -25,6 +25,11 @@ def number(value: float, decimals: int, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}z.{decimals}f}".replace("-", "−")
 
 
+def p_value(p: float) -> str:
+    """Return a p value to three decimals, or that it is less."""
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+
+
 def percent(share: float | None) -> str:
     """Return a share with as many digits as it takes not to call some none, or not all all."""
     if share is None:

@@ -13,7 +13,7 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from synkern.study.errors import ArgumentError
@@ -74,6 +74,22 @@ def options_of(options: type) -> Iterator[tuple[Field[Any], Option]]:
     for one in fields(options):
         if _OPTION in one.metadata:
             yield one, one.metadata[_OPTION]
+
+
+def like(options: type, name: str, *, default: Any = MISSING, **changed: Any) -> Any:
+    """Return a field that is an option as another dataclass has it.
+
+    Args:
+        options: the other dataclass.
+        name: of the option there.
+        default: its default here; if it is not given, as there.
+        changed: what is to be known of it that differs, as `Option` takes it.
+    """
+    (one, option) = next(each for each in options_of(options) if each[0].name == name)
+    return field(
+        default=one.default if default is MISSING else default,
+        metadata=replace(option, **changed).described,
+    )
 
 
 def stated(options: type) -> tuple[str, ...]:

@@ -63,7 +63,6 @@ def _result(profile: LayerProfile) -> Facts:
         "fall_interval": [rounded(end) for end in profile.fall_interval],
         "shuffled_p": round(profile.shuffled_p, 6),
         "missing_share": round(profile.missing_share, 6),
-        # Of a profile of a biased rest there is no verdict.
-        "inverted_u": profile.inverted_u if profile.complete else None,
+        "inverted_u": profile.verdict,
         "top_layers": list(profile.top_layers()),
     }

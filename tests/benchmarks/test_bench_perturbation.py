@@ -24,7 +24,7 @@ def test_all_kinds_of_nodes_of_a_model_are_measured(tmp_path, monkeypatch):
     assert tables["moe, experts"]["tasks"] > 20
     for table in tables.values():
         curve = table["ablation"]
-        assert curve["shares"][0] == 0
+        assert curve["fractions"][0] == 0
         assert {row["order"] for row in curve["orders"]} == {
             "synergy",
             "redundancy",

@@ -1,10 +1,8 @@
 """Blocks in which nodes are out: inside each other, left in any way, and never passed by."""
 
 import contextlib
-import itertools
 import os
 import signal
-import sys
 import threading
 
 import accelerate
@@ -14,6 +12,7 @@ import torch
 from torch import nn
 
 from support.ablations import IDS, close, logits
+from support.interrupts import interrupted_everywhere
 from support.tiny_models import build, build_experts, generate, hooks
 from synkern.interventions import Ablation, InterventionError, Scale, Zero, ablate, interrupts
 from synkern.interventions.activity import ablating, calls, edits
@@ -128,47 +127,20 @@ def test_after_an_interrupt_in_the_middle_of_a_call_nothing_is_left(model):
     assert torch.equal(logits(model), intact)
 
 
-def interrupted_at(line, model, ablation):
-    """Ctrl-C at the n-th line that a block runs before and after its body; if there are so many."""
-    run = itertools.count()
-    files = [module.__file__ for module in (ablating, calls, edits, interrupts)]
-
-    def trace(frame, event, _):
-        if frame.f_code.co_filename not in files:
-            return None
-        if event == "line" and next(run) == line:
-            signal.raise_signal(signal.SIGINT)
-        return trace
-
-    usual = sys.gettrace()
-    try:
-        sys.settrace(trace)
-        with ablation.applied(["L0H0", "L2H1"]):
-            sys.settrace(usual)
-            logits(model)
-            sys.settrace(trace)
-    finally:
-        sys.settrace(usual)
-    return next(run) > line
-
-
 def test_an_interrupt_at_any_line_leaves_nothing(model):
     before, ablation = hooks(model), Ablation(model)
-    stance, went_through = calls._STANCE, 0
-    usual = signal.getsignal(signal.SIGINT)
-    for line in itertools.count():
-        try:
-            if not interrupted_at(line, model, ablation):
-                break
-        except KeyboardInterrupt:
-            went_through += 1
-        else:
-            raise AssertionError(f"the interrupt at line {line} was swallowed")
+    stance, usual = calls._STANCE, signal.getsignal(signal.SIGINT)
+
+    def asked(not_counted):
+        with ablation.applied(["L0H0", "L2H1"]), not_counted():
+            logits(model)
+
+    for line in interrupted_everywhere(asked, ablating, calls, edits, interrupts):
         assert hooks(model) == before, line
         assert (stance.holders, stance.lock.locked()) == (0, False), line
         assert not any(edits._CLAIMS.get(module) for module in model.modules()), line
         assert signal.getsignal(signal.SIGINT) is usual, line
-    assert went_through == line > 50
+    assert line > 50
 
 
 def test_what_cannot_be_attached_leaves_nothing(model, monkeypatch):

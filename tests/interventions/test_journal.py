@@ -2,7 +2,6 @@
 
 import itertools
 import signal
-import sys
 import threading
 from dataclasses import replace
 
@@ -10,7 +9,9 @@ import pytest
 import torch
 
 from support.ablations import close, logits
+from support.interrupts import interrupted_everywhere
 from support.tiny_models import ARCHITECTURES, EXPERTS, build, build_experts
+from support.weights import bits, same
 from synkern.interventions import WeightsChangedError, ablate, edited_weights, interrupts
 from synkern.interventions.weights import journal
 from synkern.models import Node, UnsupportedModelError, find_slices
@@ -25,20 +26,6 @@ def nothing_stays():
     yield
     assert journal._JOURNALS == {}
     assert signal.getsignal(signal.SIGINT) is handler
-
-
-def bits(model):
-    """All weights and buffers, as integers: -0.0 is not 0.0."""
-    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return {
-        name: value.detach().clone().view(whole[value.dtype.itemsize])
-        for name, value in model.state_dict().items()
-    }
-
-
-def same(model, before):
-    now = bits(model)
-    return now.keys() == before.keys() and all(torch.equal(now[n], before[n]) for n in now)
 
 
 def of_nodes(model, *labels):
@@ -223,27 +210,6 @@ def test_nodes_without_weights_are_nodes_taken_out(name, of):
 # Ctrl-C
 
 
-def interrupted_at(line, model, changes):
-    """Ctrl-C at the n-th line of the journal that is run; whether there were so many."""
-    run = itertools.count()
-
-    def trace(frame, event, _):
-        if frame.f_code.co_filename not in (journal.__file__, interrupts.__file__):
-            return None
-        if event == "line" and next(run) == line:
-            signal.raise_signal(signal.SIGINT)
-        return trace
-
-    usual = sys.gettrace()
-    try:
-        sys.settrace(trace)
-        with edited_weights(model, changes), edited_weights(model, changes):
-            pass
-    finally:
-        sys.settrace(usual)
-    return next(run) > line
-
-
 def lock_is_free():
     """For another thread: that of a lock may take it again."""
     free = []
@@ -263,19 +229,16 @@ def test_an_interrupt_at_any_line():
     model = build("gpt2")
     before = bits(model)
     changes = times(2, of_nodes(model, "L0H0"))
-    went_through = 0
-    for line in itertools.count():
-        try:
-            if not interrupted_at(line, model, changes):
-                break
-        except KeyboardInterrupt:
-            went_through += 1
-        else:
-            raise AssertionError(f"the interrupt at line {line} was swallowed")
+
+    def edited_twice(_):
+        with edited_weights(model, changes), edited_weights(model, changes):
+            pass
+
+    for line in interrupted_everywhere(edited_twice, journal, interrupts):
         assert same(model, before), line
         assert journal._JOURNALS == {}, line
         assert lock_is_free(), line
-    assert went_through == line > 50
+    assert line > 50
 
 
 def test_handlers_of_others_are_called_once_afterwards():

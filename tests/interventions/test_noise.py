@@ -9,23 +9,12 @@ import torch
 
 import synkern
 from support.tiny_models import ARCHITECTURES, EXPERTS, build, build_experts, prompts
+from support.weights import bits, same
 from synkern.interventions import Noise, Perturbation, WeightsChangedError, perturb
 from synkern.models import Node, UnsupportedModelError, find_slices
 
 IDS = prompts(2, 6)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-
-
-def bits(model):
-    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return {
-        name: value.detach().clone().view(whole[value.dtype.itemsize])
-        for name, value in model.state_dict().items()
-    }
-
-
-def same(model, before):
-    return all(torch.equal(value, before[name]) for name, value in bits(model).items())
 
 
 def weights(model):

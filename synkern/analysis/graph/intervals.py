@@ -110,8 +110,7 @@ def network_intervals(
         raise ValueError(f"averages has {averages.trials} trial(s); a bootstrap needs at least 2")
     check.whole("bootstrap", bootstrap, 20)
     check.whole("workers", workers, 1)
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence!r}; give a number above 0 and below 1")
+    check.confidence(confidence)
     for name in nulls:
         check.choice("nulls", name, tuple(NULL_GRAPHS))
     distances = layer_distances(layers, averages.nodes)

@@ -9,10 +9,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from synkern.interventions.accuracy.judging import Judge, one_ranking
-from synkern.interventions.accuracy.paired import Difference, paired_difference
+from synkern.interventions.accuracy.paired import (
+    Bools,
+    Difference,
+    Floats,
+    paired_difference,
+)
 from synkern.interventions.accuracy.problems import Ints, Problems, level_name
 from synkern.interventions.accuracy.scoring import Scoring
 from synkern.interventions.activity.ablating import Ablation
@@ -33,9 +37,6 @@ from synkern.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 ORDERS = ("synergy", "redundancy", "random", "layer_matched")
 

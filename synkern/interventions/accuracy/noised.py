@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from synkern.interventions.accuracy.paired import (
+    Bools,
     Difference,
+    Floats,
     McNemar,
     majority,
     mcnemar,
@@ -23,9 +24,6 @@ from synkern.tasks import Accuracy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 INTACT = "intact"
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import synkern._checks as check
+
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
@@ -106,8 +108,7 @@ def paired_difference(
     _same_problems(one, other)
     if not isinstance(resamples, int) or resamples < 1:
         raise ValueError(f"resamples must be a whole number, 1 or more; got {resamples!r}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, as 0.95 is; got {confidence!r}")
+    check.confidence(confidence)
     rng = np.random.default_rng(seed)
     problems = one.shape[-1]
     found = []

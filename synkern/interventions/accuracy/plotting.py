@@ -10,19 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from synkern._figures import STYLE
 from synkern.interventions.curves.plotting import STYLES
 
 Floats = npt.NDArray[np.float64]
-
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    # Labels are text, whatever they hold: "$" begins no formula.
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.formatter.use_mathtext": False,
-}
 
 
 def noise_figure(
@@ -47,7 +38,7 @@ def noise_figure(
         title: of the whole figure.
     """
     panels = 2 + (sweep is not None)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4 * panels, 3.8), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         axes = list(figure.subplots(1, panels, squeeze=False)[0])
@@ -124,7 +115,7 @@ def curve_figure(
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.7 * columns, 0.9 + 2.8 * rows), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)

@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from synkern.interventions.accuracy.judging import Judge
+from synkern.interventions.accuracy.judging import Judge, one_ranking
 from synkern.interventions.accuracy.scoring import Scoring
 from synkern.interventions.compressing.compressed import UNIFORM, Compression, Point
 from synkern.interventions.curves.file import PointsFile, digest
@@ -108,8 +107,10 @@ def compression(
     if rest is not None:
         matrices.rounding.check(rest)
     names = (orders,) if isinstance(orders, str) else tuple(orders)
-    ranking, values = _scores(scores, len(matrices.nodes))
+    ranking, values = one_ranking(scores, tuple(map(str, matrices.nodes)))
     ranked = np.isfinite(values)
+    if ranked.sum() < 2:
+        raise ValueError("scores: fewer than two nodes have one, so that none come before others")
     reader = TeacherForced(model, texts, batch_size=batch_size)
     if activity is None and any(name.startswith("norm") for name in names):
         activity = mean_activity(reader, find_sites(model, of))
@@ -255,28 +256,6 @@ class _Run:
         written = self.exam is not None and self.exam.scoring.method == "exact_match"
         cut = values["truncated"].copy() if written else None
         return Point(one.order, one.draw, one.budget, **measured, right=right, truncated=cut)
-
-
-def _scores(scores: Any, nodes: int) -> tuple[str, NDArray[np.float64]]:
-    """The name of a ranking, and its scores as an array.
-
-    Raises:
-        ValueError: they are not one for each node, or fewer than two nodes have one.
-    """
-    name = None
-    if isinstance(scores, Mapping):
-        if len(scores) != 1:
-            raise ValueError(f"scores: {len(scores)} rankings; give those of one")
-        ((name, scores),) = scores.items()
-    own = getattr(scores, "score", scores)
-    values = np.asarray(own.detach().cpu() if isinstance(own, torch.Tensor) else own, np.float64)
-    if values.shape != (nodes,):
-        raise ValueError(
-            f"scores: shape {values.shape} for {nodes} nodes; give one for each, in their order"
-        )
-    if np.isfinite(values).sum() < 2:
-        raise ValueError("scores: fewer than two nodes have one, so that none come before others")
-    return str(name or getattr(scores, "ranking", "the scores given")), values
 
 
 def _call(run: _Run) -> dict[str, Any]:

@@ -338,8 +338,6 @@ class AblationCurve:
         """
         said = repr(os.fspath(path))
         with open(path, "rb") as file:
-            # A file that was damaged or made elsewhere can hold anything, and zipfile, zlib and
-            # NumPy raise many things.
             try:
                 with np.load(file, allow_pickle=False) as entries:
                     found = {name: entries[name] for name in entries.files}
@@ -362,6 +360,9 @@ class AblationCurve:
                     **found,
                 )
                 curve._refuse_damaged()
+            # All inside depends on what a file holds that was damaged or made elsewhere: zipfile,
+            # zlib, NumPy, a missing name and a wrong type raise many things, and a damaged header
+            # may ask for any amount of memory. Each is named in the error, none is passed over.
             except Exception as error:
                 raise ValueError(
                     f"{said} cannot be read as an ablation curve: {type(error).__name__}: {error}"

@@ -31,7 +31,7 @@ def _bends(compared: Comparison, first: ByRanking) -> str:
     tests = [m.tests[first.ranking] for m in compared.members if first.ranking in m.tests]
     if not tests:
         return "of published profiles alone there is no test of an inverted U"
-    hold = sum(test.complete and test.inverted_u for test in tests)
+    hold = sum(test.inverted_u for test in tests)
     return f"{hold} of {len(tests)} studied profiles are an inverted U by the test of their study"
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from synkern.study.errors import ArgumentError
-from synkern.study.options import Option
+from synkern.study.options import Option, like
+from synkern.study.settings import StudyOptions
 
 FEWEST_DRAWS = 100
 """With fewer, the ends of an interval are noise."""
@@ -82,11 +83,6 @@ class CompareOptions:
     seed: int = field(
         default=0, metadata=Option(help="of everything drawn at random", least=0).described
     )
-    progress: bool = field(
-        default=True,
-        metadata=Option(
-            help="show progress bars, and say on standard error what is done",
-            off="no progress bars or messages",
-            flag="--quiet",
-        ).described,
+    progress: bool = like(
+        StudyOptions, "progress", help="show progress bars, and say on standard error what is done"
     )

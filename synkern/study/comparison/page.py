@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import math
 from pathlib import Path
 from typing import Any
-
-import jinja2
-import matplotlib as mpl
-from matplotlib.figure import Figure
 
 from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import DepthProfile, Similarity
@@ -21,11 +14,11 @@ from synkern.study.comparison.differences import shared
 from synkern.study.comparison.figures import comparison_figure
 from synkern.study.comparison.findings import findings_of
 from synkern.study.comparison.member import Member
-from synkern.study.comparison.result import Comparison, verdict
+from synkern.study.comparison.result import Comparison
 from synkern.study.folder import StudyFolder
-from synkern.study.numerals import interval, number
-from synkern.study.report import called
-from synkern.study.report.drawing import STYLE
+from synkern.study.numerals import interval, number, p_value
+from synkern.study.report import called, verdict
+from synkern.study.report.pages import rendered, write_figure, write_numbers
 
 PAGE, NUMBERS = "comparison.html", "comparison.json"
 
@@ -42,19 +35,15 @@ def write_page(compared: Comparison, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     folder = StudyFolder(out)
-    figures = {}
-    for ranking, one in compared.rankings.items():
-        png = _png(comparison_figure(one, compared.options.points))
-        folder.write(f"comparison_{ranking}.png", png)
-        figures[ranking] = base64.b64encode(png).decode("ascii")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("synkern.study.comparison"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("comparison.html.jinja").render(
+    figures = {
+        ranking: write_figure(
+            folder, f"comparison_{ranking}.png", comparison_figure(one, compared.options.points)
+        )
+        for ranking, one in compared.rankings.items()
+    }
+    page = rendered(
+        "synkern.study.comparison",
+        "comparison.html.jinja",
         names=compared.names,
         findings=findings_of(compared),
         members=compared.members,
@@ -68,8 +57,7 @@ def write_page(compared: Comparison, out: Path) -> Path:
         normalisations=NORMALISATIONS,
         published=[member for member in compared.members if member.published],
     )
-    numbers = json.dumps(compared.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    folder.write(NUMBERS, f"{numbers}\n")
+    write_numbers(folder, NUMBERS, compared.as_json())
     folder.write(PAGE, page)
     return out / PAGE
 
@@ -116,8 +104,8 @@ def _test(profile: DepthProfile, one: ByRanking, test: LayerProfile | None) -> d
         + interval(test.quadratic_interval, 3),
         "rise": interval(test.rise_interval),
         "fall": interval(test.fall_interval),
-        "p": f"{test.shuffled_p:.3f}" if test.shuffled_p >= 0.0005 else "< 0.001",
-        "verdict": verdict(test),
+        "p": p_value(test.shuffled_p),
+        "verdict": verdict(test.verdict),
     }
 
 
@@ -143,10 +131,3 @@ def _cell(similarity: Similarity, row: int, column: int) -> dict[str, str]:
     between = "" if math.isnan(ends[0]) else f" {interval(ends)}"
     said = number(similarity.spearman[row, column], 2, signed=True)
     return {"text": f"{said}{between}", "of": "spearman"}
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):  # ticks and their labels come about here
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()

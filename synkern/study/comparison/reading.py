@@ -21,7 +21,7 @@ from synkern.study.comparison.member import Member
 from synkern.study.comparison.options import CompareOptions
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.options import RecordedOptions
 from synkern.study.folder import StudyFolder
 from synkern.study.models import Models
 from synkern.study.numerals import percent
@@ -52,8 +52,8 @@ def opened(path: str | Path) -> FinishedStudy:
             f"{str(path)!r} holds no study; make one with `synkern study --out {path}`, or name "
             "the folder of another one"
         )
-    # No model is loaded: nothing of its code can run, and no device is used.
-    options = ExperimentOptions(out=path, device="cpu", trust_remote_code=True)
+    # No device is used, whichever the study was made on.
+    options = RecordedOptions(out=path, device="cpu")
     return FinishedStudy.taken_up(StudyFolder.open(path), options)
 
 

@@ -10,14 +10,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import DepthProfile, Similarity
 from synkern.analysis.scores import RANKINGS
 from synkern.study.comparison.by_ranking import ByRanking
 from synkern.study.comparison.member import Member
 from synkern.study.comparison.options import CompareOptions
 from synkern.study.numerals import interval, number, rounded
-from synkern.study.report import called
+from synkern.study.report import called, verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,7 +145,7 @@ def _lines(compared: ByRanking, members: Sequence[Member]) -> list[str]:
     for profile in compared.profiles:
         bend, ends = profile.bend(at)
         test = tests[profile.name]
-        said = "published" if test is None else verdict(test)
+        said = "published" if test is None else verdict(test.verdict)
         between = "" if math.isnan(ends[0]) else f" {interval(ends)}"
         lines.append(
             f"  {profile.name}: {len(profile.layers)} layers, "
@@ -176,13 +175,6 @@ def _reliability(similarity: Similarity | None, profile: DepthProfile) -> str:
         return ""
     own = similarity.reliability[similarity.names.index(profile.name)]
     return f", split-half reliability {number(float(own), 2)}"
-
-
-def verdict(test: LayerProfile) -> str:
-    """What the study's own test of an inverted U says."""
-    if not test.complete:
-        return "incomplete"
-    return "inverted U" if test.inverted_u else "no inverted U"
 
 
 def _as_json(compared: ByRanking) -> dict[str, Any]:

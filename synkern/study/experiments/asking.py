@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synkern import tasks
-from synkern.study.errors import ArgumentError
+from synkern.study.errors import ArgumentError, checks_of_arguments
 from synkern.study.experiments.perturbation.options import BUILTIN, TEMPLATE
 from synkern.tasks import Task
 
@@ -34,7 +34,7 @@ def tasks_of(
         ArgumentError: there are none, or the file has other lines.
         OSError: there is no such file.
     """
-    try:
+    with checks_of_arguments():
         if source == BUILTIN:
             made = tasks.generate(
                 count, seed=seed, split=_HELD_OUT, levels=levels, categories=categories
@@ -43,8 +43,6 @@ def tasks_of(
             drawn = tuple({task.prompt: task for task in made}.values())
         else:
             drawn = tasks.read(source, template=template)
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
     kept = tuple(
         task
         for task in drawn

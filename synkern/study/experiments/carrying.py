@@ -26,7 +26,7 @@ from synkern.study.stage import Arrays, Facts, Results, named
 
 
 @dataclass(frozen=True, repr=False)
-class Outcome:
+class ExperimentResult:
     """What an experiment has found, in the folder and the report of its study.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         """One line: experiment and folder."""
-        return f"Outcome({self.experiment.name!r} in {str(self.out)!r})"
+        return f"ExperimentResult({self.experiment.name!r} in {str(self.out)!r})"
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -64,7 +64,7 @@ class Outcome:
         return [*([finding] if finding else []), *self.experiment.summary(self.study)]
 
 
-def carried_out(experiment: Experiment, options: RecordedOptions) -> Outcome:
+def carried_out(experiment: Experiment, options: RecordedOptions) -> ExperimentResult:
     """Carry out an experiment on the finished study in `options.out`.
 
     Raises:
@@ -93,7 +93,7 @@ def carried_out(experiment: Experiment, options: RecordedOptions) -> Outcome:
 
 def _within(
     folder: StudyFolder, study: FinishedStudy, experiment: Experiment, options: RecordedOptions
-) -> Outcome:
+) -> ExperimentResult:
     name, say = experiment.name, study.settings.say
     environment = environment_of(study.settings, experiment.extra)
     key = key_of(experiment, study, options, environment)
@@ -115,7 +115,7 @@ def _within(
         remove_partial_files(folder.path, name)
     weights = tuple(about["results"])
     results, page = reported(folder, about, weights, say)
-    return Outcome(experiment, results, folder.path, page, reason is None)
+    return ExperimentResult(experiment, results, folder.path, page, reason is None)
 
 
 def _computed(

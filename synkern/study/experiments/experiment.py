@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.options import RecordedOptions
-from synkern.study.stage import Arrays, Facts, Part
+from synkern.study.settings import TRAINED, Settings
+from synkern.study.stage import Arrays, Facts, Part, Results
 
 
 class Experiment(Part):
@@ -77,8 +78,28 @@ class Experiment(Part):
 
         Returns:
             Arrays, under names without the experiment's own, and facts about how they came about:
-            JSON, with `seconds` by what took them and, if there are any, `warnings`.
+            JSON, with `seconds` by what took them, `finding` unless the method of that name says it
+            otherwise and, if there are any, `warnings`.
 
         Raises:
             StudyError: it cannot be done; the message says why and what would help.
         """
+
+    def told(self, results: Results) -> Facts:
+        """Return the facts that it has left."""
+        return results.facts(self.name)[TRAINED]
+
+    def finding(self, results: Results) -> str:
+        """Say what it has found, in a sentence or a few."""
+        found: str = self.told(results)["finding"]
+        return found
+
+
+class Intervention(Experiment):
+    """An experiment that changes the model and lets it read: does it need its nodes?"""
+
+    of_need = True
+
+    def packages(self, settings: Settings) -> tuple[str, ...]:
+        """Return what reads texts, and what computes."""
+        return ("synkern", "torch", "transformers", "tokenizers", "numpy")

@@ -116,6 +116,17 @@ class FinishedStudy:
             )
         return self.profiles[ranking].scores
 
+    def without_score(self, scored: NDArray[np.bool_], what: str) -> list[str]:
+        """Return a warning of the nodes without a score; none where each has one.
+
+        Args:
+            scored: (nodes,), which have one.
+            what: what becomes of the others.
+        """
+        missing = int((~scored).sum())
+        many = self.settings.words.many
+        return [f"{missing} of {len(scored)} {many} have no score, and {what}"] if missing else []
+
     def series(self) -> NDArray[Any]:
         """Return the recorded series, (trials, time, nodes) float32.
 

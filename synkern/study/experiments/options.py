@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synkern.study.options import Option
+from synkern.study.options import Option, like
+from synkern.study.settings import StudyOptions
+
+REFERENCE = "synergy"
+"""The order of nodes that all others are compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +17,8 @@ class RecordedOptions:
     """What a user may decide about an experiment that takes what was recorded, and no model.
 
     An option is a field, as in `synkern.study.settings.StudyOptions`; results depend on those that
-    are `stated`. An experiment has a dataclass of its own, derived from this one or the next.
+    are `stated`. An experiment has a dataclass of its own, derived from this one or one of the
+    next.
     """
 
     out: str | Path = field(
@@ -37,15 +42,7 @@ class RecordedOptions:
             help="where it is computed: cpu, cuda, ..., by default as in the study"
         ).described,
     )
-    progress: bool = field(
-        default=True,
-        metadata=Option(
-            help="show progress bars, and say on standard error what is planned, done and reused",
-            off="no progress bars or messages",
-            flag="--quiet",
-            stated=False,
-        ).described,
-    )
+    progress: bool = like(StudyOptions, "progress")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +60,30 @@ class ExperimentOptions(RecordedOptions):
             stated=False,
         ).described,
     )
-    trust_remote_code: bool = field(
-        default=False,
+    trust_remote_code: bool = like(
+        StudyOptions,
+        "trust_remote_code",
+        more="Has to be allowed again where the study allowed it.",
+        stated=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswersOptions(ExperimentOptions):
+    """What a user may decide about an experiment that judges by the answers of the study."""
+
+    max_prompts: int | None = like(
+        StudyOptions,
+        "max_prompts",
+        help="judge by so many of the prompts only",
+        more="Spread evenly over them; None uses all.",
+        stated=True,
+    )
+    answer_tokens: int | None = field(
+        default=None,
         metadata=Option(
-            help="let Python code that comes with the model run here, with all your rights",
-            more="Has to be allowed again where the study allowed it.",
-            stated=False,
+            help="judge by so many tokens of each answer only",
+            more="The first; None uses all.",
+            least=1,
         ).described,
     )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from synkern.study.options import Option
+from synkern.study.options import Option, like
 from synkern.study.settings import StudyOptions
 
-_OF_STUDY = {one.name: one for one in fields(StudyOptions)}
+_OF_STUDY = {one.name for one in fields(StudyOptions)}
 
-
-def _as_in_study(name: str) -> Any:
-    """The option of a study of that name, with its default and all that is known of it."""
-    return field(default=_OF_STUDY[name].default, metadata=_OF_STUDY[name].metadata)
+_as_in_study = partial(like, StudyOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,5 +82,5 @@ class EmergenceOptions:
     @property
     def of_study(self) -> dict[str, Any]:
         """The options of the study of every checkpoint, by name."""
-        shared = {one.name for one in fields(self)} & set(_OF_STUDY) - {"out"}
+        shared = {one.name for one in fields(self)} & _OF_STUDY - {"out"}
         return {name: getattr(self, name) for name in sorted(shared)} | {"control": False}

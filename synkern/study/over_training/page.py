@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import math
 from pathlib import Path
 from typing import Any
-
-import jinja2
-import matplotlib as mpl
 
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import interval, number, percent
@@ -21,8 +15,8 @@ from synkern.study.over_training.measured import NEARLY, Point
 from synkern.study.over_training.others import NUMBERS, Other
 from synkern.study.over_training.result import Emergence
 from synkern.study.published import published
-from synkern.study.report import called
-from synkern.study.report.drawing import STYLE
+from synkern.study.report import called, verdict
+from synkern.study.report.pages import rendered, write_figure, write_numbers
 
 PAGE = "emergence.html"
 
@@ -34,22 +28,13 @@ def write_page(found: Emergence, out: Path) -> Path:
         The path of the page, which needs no other file, and links to those of the studies.
     """
     folder = StudyFolder(out)
-    figures = {}
-    for ranking in found.rankings:
-        buffer = io.BytesIO()
-        figure = emergence_figure(found, ranking)
-        with mpl.rc_context(STYLE):  # ticks and their labels come about here
-            figure.savefig(buffer, format="png")
-        folder.write(f"emergence_{ranking}.png", buffer.getvalue())
-        figures[ranking] = base64.b64encode(buffer.getvalue()).decode("ascii")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("synkern.study.over_training"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("emergence.html.jinja").render(
+    figures = {
+        ranking: write_figure(folder, f"emergence_{ranking}.png", emergence_figure(found, ranking))
+        for ranking in found.rankings
+    }
+    page = rendered(
+        "synkern.study.over_training",
+        "emergence.html.jinja",
         finding=found.finding,
         source=found.source,
         points=[_point(point) for point in found.points],
@@ -72,8 +57,7 @@ def write_page(found: Emergence, out: Path) -> Path:
         alike=ALIKE,
         nearly=percent(NEARLY),
     )
-    numbers = json.dumps(found.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    folder.write(NUMBERS, f"{numbers}\n")
+    write_numbers(folder, NUMBERS, found.as_json())
     folder.write(PAGE, page)
     return out / PAGE
 
@@ -118,7 +102,7 @@ def _row(found: Emergence, point: Point, ranking: str) -> dict[str, Any]:
             "minmax": _or_undefined(one.bend(ranking, "minmax")),
             "rise": interval(profile.rise_interval),
             "fall": interval(profile.fall_interval),
-            "verdict": _verdict(profile.complete, profile.inverted_u),
+            "verdict": verdict(profile.verdict),
             "alike": [_or_undefined(v) for v in found.likeness(point, text, ranking)],
         }
     return {"label": point.checkpoint.label, "cells": cells}
@@ -143,7 +127,7 @@ def _other(other: Other, ranking: str) -> dict[str, Any]:
             else {
                 "quadratic": f"{number(term, 3, signed=True)} {interval(ends, 3)}",
                 "minmax": _or_undefined(minmax),
-                "verdict": _verdict(shaped is not None, bool(shaped)),
+                "verdict": verdict(shaped),
             }
         )
     loss = other.losses[-1]
@@ -153,12 +137,6 @@ def _other(other: Other, ranking: str) -> dict[str, Any]:
         "loss": "not measured" if loss is None else number(loss, 3),
         "cells": cells,
     }
-
-
-def _verdict(complete: bool, inverted_u: bool) -> str:
-    if not complete:
-        return "incomplete"
-    return "inverted U" if inverted_u else "no inverted U"
 
 
 def _or_undefined(value: float | None) -> str:

@@ -122,7 +122,7 @@ class Emergence(Course):
             "quadratic_term_minmax": rounded(one.bend(ranking, "minmax")),
             "rise_interval": [rounded(end) for end in profile.rise_interval],
             "fall_interval": [rounded(end) for end in profile.fall_interval],
-            "inverted_u": profile.inverted_u if profile.complete else None,
+            "inverted_u": profile.verdict,
             "missing_share": round(profile.missing_share, 6),
             "layers_with_last": layers,
             "nodes_with_last": nodes,

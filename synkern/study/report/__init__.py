@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from synkern.study.report.maps import routing_maps, score_maps
     from synkern.study.report.page import write_report
     from synkern.study.report.summary import summary_of
-    from synkern.study.report.words import called, of_weights, spelled
+    from synkern.study.report.words import called, of_weights, spelled, verdict
 
 __all__ = [
     "called",
@@ -31,6 +31,7 @@ __all__ = [
     "spelled",
     "summary_of",
     "synergy_curves",
+    "verdict",
     "write_report",
 ]
 
@@ -51,6 +52,7 @@ if not TYPE_CHECKING:
             "spelled": "words",
             "summary_of": "summary",
             "synergy_curves": "figures",
+            "verdict": "words",
             "write_report": "page",
         },
     )

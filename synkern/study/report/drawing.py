@@ -8,19 +8,13 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
+from synkern._figures import STYLE
+
+__all__ = ["STYLE", "Floats", "colours", "spread"]
+
 Floats = NDArray[np.float64]
 
 _MISSING = "#BDBDBD"
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    # Names of models and nodes are text, whatever they hold: "$" begins no formula.
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.formatter.use_mathtext": False,
-}
-"""Holds while a figure is drawn and while it is saved."""
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import jinja2
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from synkern.analysis.profile import MEANS, MISSING_TOLERATED, LayerProfile
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.folder import StudyFolder
-from synkern.study.numerals import digits, interval, number, percent
-from synkern.study.report.drawing import STYLE
+from synkern.study.numerals import digits, interval, number, p_value, percent
 from synkern.study.report.maps import is_sorted
+from synkern.study.report.pages import rendered, write_figure
 from synkern.study.report.words import called, of_weights, spelled
 from synkern.study.settings import TRAINED
 from synkern.study.stage import BASELINE, EXCESS, RAW, Drawn, Part, Results, Stage
@@ -48,16 +43,12 @@ def write_report(
     folder.remove_report(name for part in (*stages, *experiments) for name in part.pictures)
     present = [stage for stage in stages if results.facts(stage.name)]
     done = [experiment for experiment in experiments if results.facts(experiment.name)]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("synkern.study.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     profiles = results.profiles
-    page = environment.get_template("report.html.jinja").render(
-        {name: value for part in (*present, *done) for name, value in part.words.items()},
+    words = {name: value for part in (*present, *done) for name, value in part.words.items()}
+    page = rendered(
+        "synkern.study.report",
+        "report.html.jinja",
+        **words,
         name=results.name,
         findings=sentences,
         study=results.description,
@@ -77,6 +68,7 @@ def write_report(
         ],
         number=number,
         levels={of_weights(w): _levels(by_ranking) for w, by_ranking in profiles.items()},
+        p_value=p_value,
         percent=percent,
         stages={
             stage.name: {of_weights(w): facts for w, facts in results.facts(stage.name).items()}
@@ -115,11 +107,9 @@ def _drawn(results: Results, parts: Sequence[Part]) -> Iterator[tuple[Part, Draw
 
 def _written(folder: StudyFolder, part: Part, drawn: Drawn, weights: str) -> dict[str, str]:
     """Write a figure; what the page needs of it."""
-    png = _png(drawn.figure)
-    folder.write(drawn.file, png)
     return {
         "file": drawn.file,
-        "data": base64.b64encode(png).decode("ascii"),
+        "data": write_figure(folder, drawn.file, drawn.figure),
         "template": f"{part.name}.html.jinja",
         "topic": drawn.topic,
         "weights": of_weights(weights) if weights else "",
@@ -137,7 +127,7 @@ def _row(weights: str, profile: LayerProfile, decimals: int = 3) -> dict[str, st
         "vertex": f"{number(profile.vertex, 2)} " + interval(profile.vertex_interval, signed=False),
         "rise": interval(profile.rise_interval, slopes),
         "fall": interval(profile.fall_interval, slopes),
-        "p": f"{profile.shuffled_p:.3f}" if profile.shuffled_p >= 0.0005 else "< 0.001",
+        "p": p_value(profile.shuffled_p),
         "inverted_u": ("yes" if profile.inverted_u else "no") if profile.complete else "incomplete",
         "missing": percent(profile.missing_share),
         "top": ", ".join(map(str, profile.top_layers())),
@@ -156,10 +146,3 @@ def _levels(profiles: Mapping[str, LayerProfile]) -> dict[str, dict[str, str]]:
                 "bend": number(bend, digits(bend), signed=True),
             }
     return out
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):  # ticks and their labels come about here
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()

@@ -11,6 +11,13 @@ def called(ranking: str) -> str:
     return f"{words} (as published)" if ranking == PUBLISHED else words
 
 
+def verdict(inverted_u: bool | None) -> str:
+    """Say whether a profile is an inverted U; of one that is incomplete, None, it is not known."""
+    if inverted_u is None:
+        return "incomplete"
+    return "inverted U" if inverted_u else "no inverted U"
+
+
 def of_weights(weights: str) -> str:
     """Return what the weights of a model are called."""
     return f"{weights} weights"

@@ -14,7 +14,7 @@ from synkern import analysis
 from synkern._arrays import to_numpy
 from synkern._warnings import collected
 from synkern.study import report
-from synkern.study.errors import StudyError
+from synkern.study.errors import refusals
 from synkern.study.numerals import percent, rounded
 from synkern.study.settings import NONE, TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results, Sources, Stage
@@ -96,12 +96,8 @@ class Null(Stage):
         decompose(settings, series)
         n = settings.null_draws or 0
         announce(settings, f"{weights}: {settings.null}", time.perf_counter() - started, n)
-        try:
+        with refusals(f"the null test of {weights} weights cannot be done"):
             test, warned = _test(settings, for_backend(settings, series))
-        except ValueError as error:
-            raise StudyError(
-                f"the null test of {weights} weights cannot be done: {error}"
-            ) from error
         arrays: Arrays = {}
         facts: Facts = {
             "seconds": {"null test": round(time.perf_counter() - started, 3)},

@@ -15,18 +15,19 @@ from synkern import interventions
 from synkern._warnings import collected
 from synkern.analysis.scores import PUBLISHED
 from synkern.interventions.curves.orders import DRAWN, ORDERS
-from synkern.study.errors import ArgumentError, StudyError
+from synkern.study.errors import ArgumentError, StudyError, refusals
 from synkern.study.experiments.ablation import figures as ablation_figures
 from synkern.study.experiments.ablation import results as ablation_results
 from synkern.study.experiments.ablation.options import AS_PUBLISHED, DRAWS, AblationOptions, Decided
-from synkern.study.experiments.carrying import Outcome, carried_out
-from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
+from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
+from synkern.study.experiments.options import REFERENCE
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.reading import check_texts, places_of, texts_of
 from synkern.study.options import called_with
 from synkern.study.published import published
-from synkern.study.settings import TRAINED, Settings
+from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import scores_of
 
@@ -36,15 +37,12 @@ if TYPE_CHECKING:
 _SECOND = "rank_difference"
 """The ranking whose order of synergy stands beside that of the published figures."""
 
-REFERENCE = "synergy"
-"""The order that the others are compared with."""
-
 _OF_LAYERS = ("layer_matched", "layer_only")
 # Of random numbers: orders have those from 0 on.
 _STREAM_OF_HALVES = 100
 
 
-class Ablation(Experiment):
+class Ablation(Intervention):
     """Takes out more and more nodes in several orders, and looks at what the model then expects.
 
     Its arrays, with the different sets of nodes that are out as entries: `kl`, `loss` and
@@ -63,11 +61,6 @@ class Ablation(Experiment):
     too_large = "use fewer prompts (max_prompts) or fewer tokens of each answer (answer_tokens)"
     pictures = ("ablation", "ablation_categories")
     words: ClassVar[Mapping[str, Any]] = {"published_ablations": published("ablation")}
-    of_need = True
-
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return what reads texts, and what computes."""
-        return ("synkern", "torch", "transformers", "tokenizers", "numpy")
 
     def resolved(self, study: FinishedStudy, options: AblationOptions) -> Decided:
         """Return the options with all that is left to the study filled in.
@@ -95,7 +88,7 @@ class Ablation(Experiment):
                 f"to = {options.to!r} of {nodes} {study.settings.words.many} is none; give "
                 f"{1 / nodes:.2g} or more"
             )
-        check_texts(study, options.max_prompts, options.answer_tokens)
+        check_texts(study, options)
         if options.split_half and texts < 4:
             raise ArgumentError(
                 f"split_half = True with {texts} prompts; each half needs two: leave it out"
@@ -103,10 +96,7 @@ class Ablation(Experiment):
 
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how many points there are."""
-        many, texts = (
-            study.settings.words.many,
-            texts_of(study, options.max_prompts, options.answer_tokens),
-        )
+        many, texts = study.settings.words.many, texts_of(study, options)
         draws = sum(options.draws if order in DRAWN else 1 for order in options.orders)
         nodes = int(np.isfinite(study.scores(options.ranking)).sum())
         points = -(-round(options.to * nodes) // options.step)
@@ -128,37 +118,32 @@ class Ablation(Experiment):
         among = np.logical_and.reduce([np.isfinite(each) for each in scores.values()])
         split = _split(study, options) if options.split_half else None
         ranked = time.perf_counter()
-        places = places_of(study, options.max_prompts)
-        with collected() as warnings, Pace(study.settings, self.name) as pace:
-            try:
-                curve = interventions.ablation_curve(
-                    study.model,
-                    texts_of(study, options.max_prompts, options.answer_tokens),
-                    scores,
-                    orders=options.orders,
-                    of=study.settings.nodes,
-                    kind=options.kind,
-                    step=options.step,
-                    to=options.to,
-                    draws=options.draws,
-                    seed=options.seed,
-                    batch_size=options.batch_size,
-                    among=among,
-                    split=split,
-                    groups=[study.categories[place] for place in places],
-                    file=partial,
-                    progress=pace,
-                )
-            except ValueError as error:
-                raise StudyError(
-                    f"the {study.settings.words.many} of model {study.settings.model!r} cannot be "
-                    f"taken out: {error}"
-                ) from error
-        if not among.all():
-            warnings.append(
-                f"{int((~among).sum())} of {len(among)} {study.settings.words.many} have no score, "
-                "and are never taken out; shares are of the others"
+        places = places_of(study, options)
+        what = f"{study.settings.words.many} of model {study.settings.model!r}"
+        with (
+            collected() as warnings,
+            Pace(study.settings, self.name) as pace,
+            refusals(f"the {what} cannot be taken out"),
+        ):
+            curve = interventions.ablation_curve(
+                study.model,
+                texts_of(study, options),
+                scores,
+                orders=options.orders,
+                of=study.settings.nodes,
+                kind=options.kind,
+                step=options.step,
+                to=options.to,
+                draws=options.draws,
+                seed=options.seed,
+                batch_size=options.batch_size,
+                among=among,
+                split=split,
+                groups=[study.categories[place] for place in places],
+                file=partial,
+                progress=pace,
             )
+        warnings += study.without_score(among, "are never taken out; shares are of the others")
         seconds = {"ranking": ranked - started, "ablating": time.perf_counter() - ranked}
         facts = ablation_results.facts_of(curve, options)
         facts["seconds"] = {name: round(taken, 3) for name, taken in seconds.items()}
@@ -167,7 +152,7 @@ class Ablation(Experiment):
 
     def finding(self, results: Results) -> str:
         """Say whether the order of synergy does more harm than others."""
-        found = results.facts(self.name)[TRAINED]
+        found = self.told(results)
         return (
             f"Ablation ({found['kind']}, judged by {found['texts']} of the model's own answers, "
             f"{found['tokens']} tokens of each): {found['finding']} "
@@ -176,12 +161,12 @@ class Ablation(Experiment):
 
     def summary(self, results: Results) -> list[str]:
         """Return the KL of every order at some shares, and its area."""
-        return ablation_results.lines_of(results.facts(self.name)[TRAINED])
+        return ablation_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw the curves of all orders, and those of each category of prompts."""
         curve = self._curve(results)
-        facts, words = results.facts(self.name)[TRAINED], results.words
+        facts, words = self.told(results), results.words
         title = f"{results.name}: {words.many} taken out ({facts['kind']}, {facts['ranking']})"
         yield Drawn("ablation.png", ablation_figures.curves(curve, title, words), "curves")
         if facts["categories"]:
@@ -190,7 +175,7 @@ class Ablation(Experiment):
 
     def _curve(self, results: Results) -> AblationCurve:
         arrays, trained = results.of(self.name), results.of(TRAINED)
-        facts = results.facts(self.name)[TRAINED]
+        facts = self.told(results)
         return ablation_results.curve_of(arrays, trained, facts, results.words.kind)
 
 
@@ -247,7 +232,7 @@ def _split(
             judged by are all in one half.
     """
     first, series = _half(study, options.seed), study.series()
-    judged = first[places_of(study, options.max_prompts)]
+    judged = first[places_of(study, options)]
     if judged.all() or not judged.any():
         raise StudyError(
             f"max_prompts = {options.max_prompts}: these prompts are all in one half of those of "
@@ -284,7 +269,7 @@ def _half(study: FinishedStudy, seed: int) -> NDArray[np.bool_]:
 
 
 @called_with(AblationOptions)
-def run_ablation(options: AblationOptions) -> Outcome:
+def run_ablation(options: AblationOptions) -> ExperimentResult:
     """Take more and more nodes out of the model of a finished study, and see what it then expects.
 
     The model reads the prompts and its own recorded answers again (teacher forcing), with nodes

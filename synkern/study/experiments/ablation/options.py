@@ -7,7 +7,7 @@ from typing import Any
 
 from synkern.analysis.options import RANKING_NAMES
 from synkern.interventions.options import ABLATION_NAMES, ORDER_NAMES
-from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.options import REFERENCE, AnswersOptions
 from synkern.study.options import Option
 
 DRAWS = 20
@@ -24,7 +24,7 @@ AS_PUBLISHED: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationOptions(ExperimentOptions):
+class AblationOptions(AnswersOptions):
     """What a user may decide about an ablation, as given."""
 
     kind: str = field(
@@ -39,7 +39,7 @@ class AblationOptions(ExperimentOptions):
         default=None,
         metadata=Option(
             help="orders in which nodes are taken out (default: all that these nodes have)",
-            more="See `synkern.interventions.curves.orders`; `synergy`, which the others are "
+            more=f"See `synkern.interventions.curves.orders`; `{REFERENCE}`, which the others are "
             "compared with, has to be among them.",
             choices=ORDER_NAMES,
             metavar="ORDER",
@@ -89,22 +89,6 @@ class AblationOptions(ExperimentOptions):
         metadata=Option(
             help="also judge each half of the prompts by scores from the other half",
             more="The recorded series of each half are decomposed again.",
-        ).described,
-    )
-    max_prompts: int | None = field(
-        default=None,
-        metadata=Option(
-            help="judge by so many of the prompts only",
-            more="Spread evenly over them; None uses all.",
-            least=2,
-        ).described,
-    )
-    answer_tokens: int | None = field(
-        default=None,
-        metadata=Option(
-            help="judge by so many tokens of each answer only",
-            more="The first; None uses all.",
-            least=1,
         ).described,
     )
 

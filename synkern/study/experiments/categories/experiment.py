@@ -14,8 +14,8 @@ import numpy as np
 from synkern import analysis
 from synkern._warnings import collected
 from synkern.analysis.scores import tied_rank
-from synkern.study.errors import ArgumentError, StudyError, checks_of_arguments
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.categories import figures as categories_figures
 from synkern.study.experiments.categories import results as categories_results
 from synkern.study.experiments.categories.options import (
@@ -30,7 +30,7 @@ from synkern.study.numerals import digits
 from synkern.study.options import called_with
 from synkern.study.prompts import load_prompts
 from synkern.study.provenance import digest
-from synkern.study.settings import TRAINED, Settings
+from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import averages_of
 
@@ -58,28 +58,23 @@ class Categories(Experiment):
     pictures = ("categories",)
     words: ClassVar[Mapping[str, Any]] = {"decimals_in_categories": digits}
 
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return what computes."""
-        return ("synkern", "torch", "numpy")
-
     def resolved(self, study: FinishedStudy, options: CategoriesOptions) -> Decided:
         """Return the options with all that is left to the study filled in.
 
         Raises:
             ArgumentError: groups that are not those of the study's prompts, or too few.
         """
-        _groups(study, options)
         drawn = DRAWN if study.settings.average == "trials" else POOLED
         given = {name: getattr(options, name) or count for name, count in drawn.items()}
-        return Decided(**vars(options) | given)
+        return Decided(**vars(options) | given | {"grouping": _groups(study, options)})
 
     def ingredients(self, study: FinishedStudy, options: Decided) -> Facts:
         """Return a digest of the group of every prompt."""
-        return {"grouping": digest(_groups(study, options))}
+        return {"grouping": digest(options.grouping)}
 
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how much is drawn."""
-        groups = _groups(study, options)
+        groups = options.grouping
         return (
             f"decompose the series of {len(groups)} answers again, compare {len({*groups})} groups "
             f"of prompts by {', '.join(study.rankings)}, with {options.permutations} deals at "
@@ -93,37 +88,34 @@ class Categories(Experiment):
             StudyError: the prompts of some group give no scores.
         """
         started = time.perf_counter()
-        groups = _groups(study, options)
+        groups = options.grouping
         # A copy: what is recorded may be a file.
         series = np.array(study.series())
         found: dict[str, analysis.GroupComparison] = {}
         slopes: dict[str, analysis.ActivationSlopes] = {}
         drawn = {"permutations": options.permutations, "bootstrap": options.bootstrap}
-        with collected() as warnings:
-            try:
-                averages = averages_of(study.settings, series, TRAINED)
-                decomposed = time.perf_counter()
-                activation = analysis.mean_activation(series)
-                for ranking in study.rankings:
-                    study.settings.say(f"{self.name}: by {ranking}")
-                    found[ranking] = analysis.compare_groups(
-                        averages,
-                        groups,
-                        study.trained["layer"],
-                        ranking=ranking,
-                        splits=options.splits,
-                        seed=options.seed,
-                        **drawn,
-                    )
-                    slopes[ranking] = analysis.activation_slopes(
-                        activation,
-                        tied_rank(study.scores(ranking)),
-                        groups,
-                        seed=options.seed,
-                        **drawn,
-                    )
-            except ValueError as error:
-                raise StudyError(f"the groups of prompts cannot be compared: {error}") from error
+        with collected() as warnings, refusals("the groups of prompts cannot be compared"):
+            averages = averages_of(study.settings, series, TRAINED)
+            decomposed = time.perf_counter()
+            activation = analysis.mean_activation(series)
+            for ranking in study.rankings:
+                study.settings.say(f"{self.name}: by {ranking}")
+                found[ranking] = analysis.compare_groups(
+                    averages,
+                    groups,
+                    study.trained["layer"],
+                    ranking=ranking,
+                    splits=options.splits,
+                    seed=options.seed,
+                    **drawn,
+                )
+                slopes[ranking] = analysis.activation_slopes(
+                    activation,
+                    tied_rank(study.scores(ranking)),
+                    groups,
+                    seed=options.seed,
+                    **drawn,
+                )
         facts = categories_results.facts_of(
             found, slopes, "groups" if options.groups else "categories"
         )
@@ -134,24 +126,19 @@ class Categories(Experiment):
         facts["warnings"] = [*warnings, *categories_results.too_few(found)]
         return categories_results.arrays_of(found, groups, activation), facts
 
-    def finding(self, results: Results) -> str:
-        """Say whether categories differ."""
-        found: str = results.facts(self.name)[TRAINED]["finding"]
-        return found
-
     def summary(self, results: Results) -> list[str]:
         """Return for each ranking how alike groups are."""
-        return categories_results.lines_of(results.facts(self.name)[TRAINED])
+        return categories_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw profiles, similarities and slopes."""
-        arrays, facts = results.of(self.name), results.facts(self.name)[TRAINED]
+        arrays, facts = results.of(self.name), self.told(results)
         title = f"{results.name}: {facts['called']} of prompts"
         figure = categories_figures.compared(arrays, facts, title)
         yield Drawn("categories.png", figure, "compared")
 
 
-def _groups(study: FinishedStudy, options: CategoriesOptions) -> list[str]:
+def _groups(study: FinishedStudy, options: CategoriesOptions) -> tuple[str, ...]:
     """The group of every prompt of the study.
 
     Raises:
@@ -159,7 +146,7 @@ def _groups(study: FinishedStudy, options: CategoriesOptions) -> list[str]:
             every prompt of the study.
     """
     if options.groups is None:
-        groups = [*study.categories]
+        groups = study.categories
         remedy = 'give groups of the prompts in a file (groups), {"group": ["prompt", ...], ...}'
         source = f"the prompts of the study in {str(study.path)!r}"
     else:
@@ -177,7 +164,7 @@ def _groups(study: FinishedStudy, options: CategoriesOptions) -> list[str]:
     return groups
 
 
-def _from_file(study: FinishedStudy, file: str | Path) -> list[str]:
+def _from_file(study: FinishedStudy, file: str | Path) -> tuple[str, ...]:
     with checks_of_arguments():
         named = {prompt.text: prompt.category for prompt in load_prompts(file)}
     missing = [prompt.text for prompt in study.settings.asked if prompt.text not in named]
@@ -186,11 +173,11 @@ def _from_file(study: FinishedStudy, file: str | Path) -> list[str]:
             f"groups = {str(file)!r}: {len(missing)} of {len(study.settings.asked)} prompts of the "
             f"study are in no group, the first is {json.dumps(missing[0][:80])}; name every one"
         )
-    return [named[prompt.text] for prompt in study.settings.asked]
+    return tuple(named[prompt.text] for prompt in study.settings.asked)
 
 
 @called_with(CategoriesOptions)
-def run_categories(options: CategoriesOptions) -> Outcome:
+def run_categories(options: CategoriesOptions) -> ExperimentResult:
     """Compare the rankings and the profiles of a finished study by category of its prompts.
 
     The recorded series are decomposed again; the model is not needed. Every two categories are put

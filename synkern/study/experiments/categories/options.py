@@ -52,8 +52,13 @@ class CategoriesOptions(RecordedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Decided(CategoriesOptions):
-    """The same as they will be used: nothing is left to the study."""
+    """The same as they will be used: nothing is left to the study.
+
+    Attributes:
+        grouping: the group of every prompt.
+    """
 
     permutations: int
     bootstrap: int
     splits: int
+    grouping: tuple[str, ...]

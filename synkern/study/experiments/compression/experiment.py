@@ -12,25 +12,22 @@ import numpy as np
 from synkern import interventions
 from synkern._warnings import collected
 from synkern.interventions.curves.orders import DRAWN
-from synkern.study.errors import ArgumentError, StudyError
+from synkern.study.errors import ArgumentError, refusals
 from synkern.study.experiments.asking import tasks_of
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.compression import results as compression_results
 from synkern.study.experiments.compression.options import CompressionOptions, Decided, pair_of
-from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
+from synkern.study.experiments.options import REFERENCE
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.reading import check_texts, texts_of
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
-from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 
-REFERENCE = "synergy"
-"""The order that the others are compared with."""
 
-
-class Compression(Experiment):
+class Compression(Intervention):
     """Rounds the nodes' weights, the synergistic ones less than the rest, and in other orders.
 
     Its arrays are those of `synkern.interventions.Compression.arrays`, which `of_arrays` reads.
@@ -43,11 +40,6 @@ class Compression(Experiment):
     title = "What if nodes are kept at different bits?"
     too_large = "use fewer prompts (max_prompts) or fewer tokens of each answer (answer_tokens)"
     pictures = ("compression", "compression_accuracy")
-    of_need = True
-
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return what reads texts, and what computes."""
-        return ("synkern", "torch", "transformers", "tokenizers", "numpy")
 
     def resolved(self, study: FinishedStudy, options: CompressionOptions) -> Decided:
         """Return the options with the tasks themselves.
@@ -68,7 +60,7 @@ class Compression(Experiment):
                 f"orders: of {words.many} each layer has one only, so that there is none to draw "
                 f"from; use orders = {kept!r}"
             )
-        check_texts(study, options.max_prompts, options.answer_tokens)
+        check_texts(study, options)
         asked = None
         if options.tasks is not None:
             asked = tasks_of(options.tasks, count=options.count, seed=options.seed)
@@ -81,7 +73,7 @@ class Compression(Experiment):
 
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how many points there are."""
-        many, texts = study.settings.words.many, texts_of(study, *_some(options))
+        many, texts = study.settings.words.many, texts_of(study, options)
         orders = sum(options.draws if order in DRAWN else 1 for order in options.orders)
         asked = "" if options.asked is None else f" and answer {len(options.asked)} tasks"
         return (
@@ -101,39 +93,35 @@ class Compression(Experiment):
         study.check_nodes()
         scores = study.scores(options.ranking)
         started = time.perf_counter()
-        with collected() as warnings, Pace(study.settings, self.name) as pace:
-            try:
-                found = interventions.compression(
-                    study.model,
-                    texts_of(study, *_some(options)),
-                    {options.ranking: scores},
-                    of=study.settings.nodes,
-                    pairs=[pair_of("pairs", pair) for pair in options.pairs],
-                    shares=options.shares,
-                    orders=options.orders,
-                    draws=options.draws,
-                    seed=options.seed,
-                    group=options.group,
-                    symmetric=options.symmetric,
-                    rest=options.rest,
-                    tasks=options.asked,
-                    tokenizer=study.tokenizer,
-                    scoring=_scoring(options),
-                    batch_size=options.batch_size,
-                    file=partial,
-                    progress=pace,
-                )
-            except ValueError as error:
-                raise StudyError(
-                    f"the {study.settings.words.many} of model {study.settings.model!r} cannot be "
-                    f"kept at different bits: {error}"
-                ) from error
-        missing = int((~np.isfinite(scores)).sum())
-        if missing:
-            warnings.append(
-                f"{missing} of {len(scores)} {study.settings.words.many} have no score, and are "
-                "always at the low bits; shares are of the others"
+        what = f"{study.settings.words.many} of model {study.settings.model!r}"
+        with (
+            collected() as warnings,
+            Pace(study.settings, self.name) as pace,
+            refusals(f"the {what} cannot be kept at different bits"),
+        ):
+            found = interventions.compression(
+                study.model,
+                texts_of(study, options),
+                {options.ranking: scores},
+                of=study.settings.nodes,
+                pairs=[pair_of("pairs", pair) for pair in options.pairs],
+                shares=options.shares,
+                orders=options.orders,
+                draws=options.draws,
+                seed=options.seed,
+                group=options.group,
+                symmetric=options.symmetric,
+                rest=options.rest,
+                tasks=options.asked,
+                tokenizer=study.tokenizer,
+                scoring=_scoring(options),
+                batch_size=options.batch_size,
+                file=partial,
+                progress=pace,
             )
+        warnings += study.without_score(
+            np.isfinite(scores), "are always at the low bits; shares are of the others"
+        )
         facts = compression_results.facts_of(found)
         facts |= {
             "texts": len(found.intact.kl),
@@ -148,7 +136,7 @@ class Compression(Experiment):
 
     def finding(self, results: Results) -> str:
         """Say whether it is better to keep the synergistic nodes at more bits."""
-        found = results.facts(self.name)[TRAINED]
+        found = self.told(results)
         return (
             f"Compression (rounding to nearest, judged by {found['texts']} of the model's own "
             f"answers, {found['tokens']} tokens of each): {found['finding']}"
@@ -171,10 +159,6 @@ class Compression(Experiment):
         return interventions.Compression.of_arrays(results.of(self.name))
 
 
-def _some(options: Decided) -> tuple[int | None, int | None]:
-    return options.max_prompts, options.answer_tokens
-
-
 def _scoring(options: Decided) -> interventions.Scoring:
     """By likelihood, which needs distractors, or by what the model writes."""
     choices = options.asked is None or all(task.distractors for task in options.asked)
@@ -186,7 +170,7 @@ def _scoring(options: Decided) -> interventions.Scoring:
 
 
 @called_with(CompressionOptions)
-def run_compression(options: CompressionOptions) -> Outcome:
+def run_compression(options: CompressionOptions) -> ExperimentResult:
     """Keep nodes of the model of a finished study at different numbers of bits, at equal bits.
 
     The most synergistic nodes are kept at more bits than the rest, against the least synergistic

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synkern.analysis.options import RANKING_NAMES
-from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES, ORDER_NAMES
+from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES
 from synkern.study.errors import ArgumentError
-from synkern.study.experiments.options import ExperimentOptions
-from synkern.study.experiments.perturbation.options import BUILTIN
-from synkern.study.options import Option
+from synkern.study.experiments.ablation.options import DRAWS, AblationOptions
+from synkern.study.experiments.options import AnswersOptions
+from synkern.study.experiments.perturbation.options import BUILTIN, PerturbationOptions
+from synkern.study.options import Option, like
 
 if TYPE_CHECKING:
     from synkern.tasks import Task
@@ -35,7 +35,7 @@ def _check_pairs(name: str, values: Any) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressionOptions(ExperimentOptions):
+class CompressionOptions(AnswersOptions):
     """What a user may decide about a compression, as given."""
 
     pairs: tuple[str, ...] = field(
@@ -51,23 +51,18 @@ class CompressionOptions(ExperimentOptions):
         default=KEPT_SHARES,
         metadata=Option(help="of the nodes that are at the high bits", least=0, most=1).described,
     )
-    orders: tuple[str, ...] = field(
+    orders: tuple[str, ...] = like(
+        AblationOptions,
+        "orders",
         default=KEPT_ORDERS,
-        metadata=Option(
-            help="whose first nodes are at the high bits",
-            more="See `synkern.interventions.curves.orders`; `synergy`, which the others are "
-            "compared with, has to be among them.",
-            choices=ORDER_NAMES,
-            metavar="ORDER",
-        ).described,
+        help="whose first nodes are at the high bits",
     )
-    ranking: str = field(
-        default=RANKING_NAMES[0],
-        metadata=Option(help="scores that decide the orders", choices=RANKING_NAMES).described,
-    )
-    draws: int = field(
-        default=20,
-        metadata=Option(help="draws of each order that chance has a part in", least=1).described,
+    ranking: str = like(AblationOptions, "ranking", more="")
+    draws: int = like(
+        AblationOptions,
+        "draws",
+        default=DRAWS,
+        help="draws of each order that chance has a part in",
     )
     group: int = field(
         default=64,
@@ -92,47 +87,20 @@ class CompressionOptions(ExperimentOptions):
             most=16,
         ).described,
     )
-    tasks: str | Path | None = field(
+    tasks: str | Path | None = like(  # noqa: RUF009
+        PerturbationOptions,
+        "tasks",
         default=None,
-        metadata=Option(
-            help=f"ask tasks as well: {BUILTIN}, or a file of JSON lines",
-            more="See `synkern.tasks.read`. Judged by likelihood where all have distractors, else "
-            "by what the model writes.",
-            metavar="FILE",
-            stated=False,
-        ).described,
+        help=f"ask tasks as well: {BUILTIN}, or a file of JSON lines",
+        more="See `synkern.tasks.read`. Judged by likelihood where all have distractors, else by "
+        "what the model writes.",
     )
-    count: int = field(
-        default=200,
-        metadata=Option(
-            help="built-in tasks that are made",
-            more="Those that come twice are asked once.",
-            least=1,
-        ).described,
-    )
-    max_new_tokens: int = field(
-        default=512,
-        metadata=Option(
-            help="of tasks without distractors, the most tokens that the model writes",
-            more="A text that has not ended then is wrong, and counted.",
-            least=1,
-        ).described,
-    )
-    max_prompts: int | None = field(
-        default=None,
-        metadata=Option(
-            help="judge by so many of the prompts only",
-            more="Spread evenly over them; None uses all.",
-            least=2,
-        ).described,
-    )
-    answer_tokens: int | None = field(
-        default=None,
-        metadata=Option(
-            help="judge by so many tokens of each answer only",
-            more="The first; None uses all.",
-            least=1,
-        ).described,
+    count: int = like(PerturbationOptions, "count", default=200)
+    max_new_tokens: int = like(
+        PerturbationOptions,
+        "max_new_tokens",
+        help="of tasks without distractors, the most tokens that the model writes",
+        more="A text that has not ended then is wrong, and counted.",
     )
 
 

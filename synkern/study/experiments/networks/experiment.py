@@ -13,8 +13,8 @@ from synkern import analysis
 from synkern._warnings import collected
 from synkern.analysis.graph.drawing import network_places
 from synkern.analysis.graph.topology import DENSITIES
-from synkern.study.errors import ArgumentError, StudyError
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.errors import ArgumentError, StudyError, refusals
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.networks import figures as networks_figures
@@ -64,7 +64,7 @@ class Networks(Experiment):
 
     def packages(self, settings: Settings) -> tuple[str, ...]:
         """Return what computes."""
-        return ("synkern", "torch", "numpy", *self.extra)
+        return (*super().packages(settings), *self.extra)
 
     def resolved(self, study: FinishedStudy, options: NetworksOptions) -> Decided:
         """Return the options with all that is left to the study filled in.
@@ -122,20 +122,15 @@ class Networks(Experiment):
             StudyError: the atoms of the study make no graph.
         """
         started = time.perf_counter()
-        with collected() as warnings:
-            try:
-                found = self._measured(study, options)
-                places = [
-                    network_places(graph.graph, options.drawn)
-                    for graph in (found.synergy, found.redundancy)
-                ]
-                measured = time.perf_counter()
-                intervals = self._intervals(study, options) if options.bootstrap else None
-            except ValueError as error:
-                raise StudyError(
-                    f"the {study.settings.words.many} of the study in {str(study.path)!r} make no "
-                    f"networks: {error}"
-                ) from error
+        what = f"{study.settings.words.many} of the study in {str(study.path)!r}"
+        with collected() as warnings, refusals(f"the {what} make no networks"):
+            found = self._measured(study, options)
+            places = [
+                network_places(graph.graph, options.drawn)
+                for graph in (found.synergy, found.redundancy)
+            ]
+            measured = time.perf_counter()
+            intervals = self._intervals(study, options) if options.bootstrap else None
         if intervals is None:
             warnings.append(
                 "without draws of prompts (bootstrap = 0) no interval says whether synergy and "
@@ -190,18 +185,13 @@ class Networks(Experiment):
                 progress=progress,
             )
 
-    def finding(self, results: Results) -> str:
-        """Say what of the published differences is left beside nulls."""
-        found: str = results.facts(self.name)[TRAINED]["finding"]
-        return found
-
     def summary(self, results: Results) -> list[str]:
         """Return the measures of both graphs, raw and beside nulls."""
-        return networks_results.lines_of(results.facts(self.name)[TRAINED])
+        return networks_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw both networks, and their measures beside nulls."""
-        arrays, facts = results.of(self.name), results.facts(self.name)[TRAINED]
+        arrays, facts = results.of(self.name), self.told(results)
         trained = results.of(TRAINED)
         unit = results.description["stages"][step_name("analysis", TRAINED)]["unit"]
         title = f"{results.name}: networks of {results.words.many}"
@@ -212,7 +202,7 @@ class Networks(Experiment):
 
 
 @called_with(NetworksOptions)
-def run_networks(options: NetworksOptions) -> Outcome:
+def run_networks(options: NetworksOptions) -> ExperimentResult:
     """Look at synergy and redundancy of a finished study as networks.
 
     Both graphs are measured raw, as published, and beside null graphs that keep their weights,

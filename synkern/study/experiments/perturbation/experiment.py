@@ -6,17 +6,17 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from synkern import interventions
 from synkern._warnings import collected
 from synkern.interventions.options import SCORING_NAMES
-from synkern.study.errors import ArgumentError, StudyError
+from synkern.study.errors import ArgumentError, refusals
 from synkern.study.experiments.asking import tasks_of
-from synkern.study.experiments.carrying import Outcome, carried_out
-from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
+from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation import results as perturbation_results
@@ -24,16 +24,13 @@ from synkern.study.experiments.perturbation.options import BUILTIN, Decided, Per
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
 from synkern.study.published import published
-from synkern.study.settings import TRAINED, Settings
+from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results, step_name
-
-if TYPE_CHECKING:
-    pass
 
 _LIKELIHOOD, _, _EXACT = SCORING_NAMES
 
 
-class Perturbation(Experiment):
+class Perturbation(Intervention):
     """Adds noise to the weights of subsets of nodes, and asks the model tasks.
 
     Its arrays: `level`, `category` and `floor` (tasks,), what chance gives; `intact` (tasks,), what
@@ -51,11 +48,6 @@ class Perturbation(Experiment):
     too_large = "ask fewer tasks (count), or shorter ones"
     pictures = ("perturbation",)
     words: ClassVar[Mapping[str, Any]] = {"published_noise": published("perturbation")}
-    of_need = True
-
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return what reads texts, and what computes."""
-        return ("synkern", "torch", "transformers", "tokenizers", "numpy")
 
     def resolved(self, study: FinishedStudy, options: PerturbationOptions) -> Decided:
         """Return the options with the tasks themselves.
@@ -121,36 +113,32 @@ class Perturbation(Experiment):
             stop=tuple(options.stop or ()),
         )
         started = time.perf_counter()
-        with collected() as warnings, Pace(study.settings, self.name) as pace:
-            try:
-                found = interventions.noise_accuracy(
-                    study.model,
-                    study.tokenizer,
-                    options.asked,
-                    {options.ranking: scores},
-                    of=study.settings.nodes,
-                    share=options.share,
-                    draws=options.draws,
-                    noise_seeds=options.noise_seeds,
-                    alpha=options.alpha,
-                    alphas=options.alphas,
-                    scale=options.scale,  # type: ignore[arg-type]  # of SPREAD_NAMES
-                    scoring=scoring,
-                    seed=options.seed,
-                    file=partial,
-                    progress=pace,
-                )
-            except ValueError as error:
-                raise StudyError(
-                    f"model {study.settings.model!r} cannot be asked these tasks with noise in its "
-                    f"{study.settings.words.many}: {error}"
-                ) from error
-        missing = int((~np.isfinite(scores)).sum())
-        if missing:
-            warnings.append(
-                f"{missing} of {len(scores)} {study.settings.words.many} have no score, and are in "
-                "no subset; shares are of the others"
+        model, many = study.settings.model, study.settings.words.many
+        with (
+            collected() as warnings,
+            Pace(study.settings, self.name) as pace,
+            refusals(f"model {model!r} cannot be asked these tasks with noise in its {many}"),
+        ):
+            found = interventions.noise_accuracy(
+                study.model,
+                study.tokenizer,
+                options.asked,
+                {options.ranking: scores},
+                of=study.settings.nodes,
+                share=options.share,
+                draws=options.draws,
+                noise_seeds=options.noise_seeds,
+                alpha=options.alpha,
+                alphas=options.alphas,
+                scale=options.scale,  # type: ignore[arg-type]  # of SPREAD_NAMES
+                scoring=scoring,
+                seed=options.seed,
+                file=partial,
+                progress=pace,
             )
+        warnings += study.without_score(
+            np.isfinite(scores), "are in no subset; shares are of the others"
+        )
         facts = perturbation_results.facts_of(found)
         if "routed" in study.trained:
             analysis = study.steps[step_name("analysis", TRAINED)]
@@ -160,9 +148,7 @@ class Perturbation(Experiment):
                 study.trained["tokens"].shape[1],
                 analysis["routing"]["correlations"][options.ranking],
             )
-            sentence = perturbation_results.routed_sentence(
-                facts["routed"], study.settings.words.many
-            )
+            sentence = perturbation_results.routed_sentence(facts["routed"], many)
             facts["finding"] += f" {sentence}"
         facts |= {
             "source": BUILTIN if options.tasks == BUILTIN else Path(options.tasks).name,
@@ -171,17 +157,13 @@ class Perturbation(Experiment):
         }
         return perturbation_results.arrays_of(found), facts
 
-    def finding(self, results: Results) -> str:
-        """Say whether noise in the synergistic nodes harms more than elsewhere."""
-        return str(results.facts(self.name)[TRAINED]["finding"])
-
     def summary(self, results: Results) -> list[str]:
         """Return accuracies by condition and level."""
-        return perturbation_results.lines_of(results.facts(self.name)[TRAINED])
+        return perturbation_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw accuracy by subset, by level, and against the strength."""
-        facts = results.facts(self.name)[TRAINED]
+        facts = self.told(results)
         found = perturbation_results.noise_of(results.of(self.name), facts)
         title = (
             f"{results.name}: noise (alpha {found.alpha:g}) in {found.size} of {facts['nodes']} "
@@ -191,7 +173,7 @@ class Perturbation(Experiment):
 
 
 @called_with(PerturbationOptions)
-def run_perturbation(options: PerturbationOptions) -> Outcome:
+def run_perturbation(options: PerturbationOptions) -> ExperimentResult:
     """Add noise to the weights of nodes of the model of a finished study, and ask it tasks.
 
     The most synergistic nodes get it, the most redundant ones, random ones, and random ones of the

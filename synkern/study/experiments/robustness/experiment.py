@@ -13,7 +13,7 @@ import numpy as np
 from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED
 from synkern.decomposition.options import OWN_UNIT
-from synkern.study.experiments.carrying import Outcome, carried_out
+from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.robustness import figures as robustness_figures
@@ -30,7 +30,7 @@ from synkern.study.experiments.robustness.variants import (
 from synkern.study.numerals import digits, interval, number, rounded
 from synkern.study.options import called_with
 from synkern.study.plan import duration
-from synkern.study.report import called
+from synkern.study.report import called, verdict
 from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results, step_name
 from synkern.study.stages.statistics import rank_correlation
@@ -52,7 +52,11 @@ class Robustness(Experiment):
     title = "Does it depend on how it is computed?"
     too_large = "use fewer prompts (max_prompts) in the study"
     pictures = ("robustness",)
-    words: ClassVar[Mapping[str, Any]] = {"called": called, "interval": interval}
+    words: ClassVar[Mapping[str, Any]] = {
+        "called": called,
+        "interval": interval,
+        "verdict": verdict,
+    }
 
     def packages(self, settings: Settings) -> tuple[str, ...]:
         """Return what decomposes."""
@@ -96,11 +100,11 @@ class Robustness(Experiment):
 
     def finding(self, results: Results) -> str:
         """Say how many of the ways agree with the study."""
-        return f"Robustness: {results.facts(self.name)[TRAINED]['finding']}"
+        return f"Robustness: {self.told(results)['finding']}"
 
     def summary(self, results: Results) -> list[str]:
         """Return the table, ranking by ranking."""
-        facts = results.facts(self.name)[TRAINED]
+        facts = self.told(results)
         lines = []
         wide = max(len(row["name"]) for row in facts["rows"])
         for ranking in facts["rankings"]:
@@ -114,7 +118,7 @@ class Robustness(Experiment):
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw the table."""
         title = f"{results.name}: one recording, taken apart in other ways"
-        figure = robustness_figures.table(results.facts(self.name)[TRAINED], title)
+        figure = robustness_figures.table(self.told(results), title)
         yield Drawn("robustness.png", figure, "table")
 
 
@@ -159,19 +163,12 @@ def _numbers(profile: LayerProfile, own: LayerProfile) -> Facts:
         "absent": None,
         "quadratic_term": rounded(profile.quadratic),
         "quadratic_term_interval": [rounded(end) for end in profile.quadratic_interval],
-        "inverted_u": profile.inverted_u if profile.complete else None,
+        "inverted_u": profile.verdict,
         "missing_share": round(profile.missing_share, 6),
         "peak": rounded(profile.depth[np.nanargmax(profile.mean)]),
         "nodes": rank_correlation(profile.scores, own.scores),
         "layers": rank_correlation(profile.mean, own.mean),
     }
-
-
-def verdict(found: Mapping[str, Any]) -> str:
-    """Say whether a profile is an inverted U, in words for a table."""
-    if found["inverted_u"] is None:
-        return "incomplete"
-    return "inverted U" if found["inverted_u"] else "no inverted U"
 
 
 def _cells(row: Mapping[str, Any], ranking: str) -> str:
@@ -184,10 +181,11 @@ def _cells(row: Mapping[str, Any], ranking: str) -> str:
         for over in ("nodes", "layers")
     )
     decimals = max(3, digits(found["quadratic_term"], low, high))
+    said = verdict(found["inverted_u"])
     return (
         f"{number(found['quadratic_term'], decimals, signed=True)} "
         f"{interval((low, high), decimals)}  "
-        f"{verdict(found):13}  {correlations}"
+        f"{said:13}  {correlations}"
     )
 
 
@@ -213,7 +211,7 @@ def _finding(facts: Facts) -> str:
 
 
 def _article(found: Mapping[str, Any]) -> str:
-    return {"inverted U": "an inverted U"}.get(verdict(found), verdict(found))
+    return "an inverted U" if found["inverted_u"] else verdict(found["inverted_u"])
 
 
 def _of_rows(rows: Mapping[str, Mapping[str, Any]], words: str) -> str:
@@ -234,7 +232,7 @@ def _of_rows(rows: Mapping[str, Mapping[str, Any]], words: str) -> str:
 
 
 @called_with(RobustnessOptions)
-def run_robustness(options: RobustnessOptions) -> Outcome:
+def run_robustness(options: RobustnessOptions) -> ExperimentResult:
     """Take the recording of a finished study apart in other ways, and see what remains.
 
     The recorded series are decomposed again with one option of the study changed at a time: lag,

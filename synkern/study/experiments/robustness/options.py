@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.experiments.options import RecordedOptions
 from synkern.study.options import Option
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobustnessOptions(ExperimentOptions):
+class RobustnessOptions(RecordedOptions):
     """What a user may decide about a robustness table, as given."""
 
     taus: tuple[int, ...] = field(
