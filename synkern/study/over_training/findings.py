@@ -10,7 +10,6 @@ from synkern.study.numerals import interval, number, percent
 from synkern.study.over_training.checkpoints import Checkpoint
 from synkern.study.over_training.course import Course
 from synkern.study.over_training.measured import FORCED, OWN, Point
-from synkern.study.over_training.others import last_bend
 
 ALIKE = 0.7
 """From this rank correlation on, a profile is said to be like the last one; any limit would do."""
@@ -114,8 +113,11 @@ def _of_others(found: Course) -> str:
     parts = []
     for text, words in ((OWN, "own text"), (FORCED, "one text for all")):
         profile = _profile(next(p for p in found.points if p.checkpoint == found.source), text)
-        here = [] if profile is None else [(profile.quadratic, profile.inverted_u)]
-        ends = here + [end for other in found.others if (end := last_bend(other, text)) is not None]
+        ends = [] if profile is None else [(profile.quadratic, profile.inverted_u)]
+        for other in found.others:
+            end = other.end(text, PUBLISHED)
+            if end is not None:
+                ends.append((end[1]["quadratic_term"], bool(end[1]["inverted_u"])))
         if not ends:
             parts.append(f"with {words} none has a profile at its end")
             continue
