@@ -59,7 +59,7 @@ class GroupComparison:
         random_similarity: (permutations, pairs) `similarity` of random groups, pairs of groups
             i < j by row.
         random_profile_similarity: the same of profiles.
-        reliability: (groups,) of each group's scores; NaN for a group of one trial, and where
+        reliability: (groups,) of each group's scores; NaN for a group of one trial, 0 where
             halves do not correlate above 0.
         confidence: coverage of the intervals.
         seed: of all draws.
@@ -118,9 +118,9 @@ class GroupComparison:
     def ceiling(self) -> Floats:
         """Largest correlation to expect by reliability, (groups, groups).
 
-        NaN on the diagonal, and for a group without a reliability.
+        NaN on the diagonal, and for a group whose reliability is 0 or unknown.
         """
-        root = np.sqrt(self.reliability)
+        root = np.sqrt(np.where(self.reliability > 0, self.reliability, np.nan))
         out = root[:, None] * root
         np.fill_diagonal(out, np.nan)
         return out
@@ -182,12 +182,14 @@ def compare_groups(
     profiles = scoring(drawn)[1].reshape(len(names), bootstrap, -1)
     usable = np.isfinite(profile).all(0)
     lower, upper = np.full((2, *profile.shape), np.nan)
-    lower[:, usable], upper[:, usable] = np.nanpercentile(profiles[..., usable], tails, axis=1)
+    # One trial drawn with replacement is that trial: no interval, not one of width 0.
+    several = member.sum(1) > 1
+    which = np.ix_(several, usable)
+    lower[which], upper[which] = np.nanpercentile(profiles[several][..., usable], tails, axis=1)
     depth = scoring.axis.depth[usable]
     bends = np.stack([parabola.fitted(depth, draws[:, usable])[2] for draws in profiles])
-    # One trial drawn with replacement is that trial: no interval, not one of width 0.
-    single = member.sum(1) < 2
-    lower[single] = upper[single] = bends[single] = np.nan
+    bend_ends = np.full((len(names), 2), np.nan)
+    bend_ends[several] = np.nanpercentile(bends[several], tails, axis=1).T
     at_random, profile_at_random = [], []
     for _ in range(permutations):
         others = scoring(member[:, rng.permutation(averages.trials)])
@@ -204,7 +206,7 @@ def compare_groups(
         lower=lower,
         upper=upper,
         quadratic=parabola.fitted(depth, profile[:, usable])[2],
-        quadratic_interval=np.nanpercentile(bends, tails, axis=1).T,
+        quadratic_interval=bend_ends,
         similarity=correlations(scores),
         profile_similarity=correlations(profile),
         random_similarity=np.stack(at_random),

@@ -258,6 +258,7 @@ def _complete(name: str, axis: Axis, values: Mapping[str, Floats]) -> DepthProfi
                 f"{name!r} has no {normalisation} in layers {missing.tolist()}, as {why}, so its "
                 "profile cannot be compared"
             )
+    for normalisation, row in values.items():
         if np.ptp(row) == 0:
             raise ValueError(
                 f"{name!r}: all its layers have one {normalisation}, {row[0]:g}; a profile that "
@@ -280,7 +281,7 @@ class Similarity:
         p: (P, P), as in the module's text; NaN on the diagonal. Not corrected for the number of
             pairs.
         surrogates: number of each profile; p is a multiple of 1 / (1 + 2 surrogates).
-        reliability: (P,) of each profile; NaN of one without halves, or whose halves do not
+        reliability: (P,) of each profile; NaN of one without halves, 0 where halves do not
             correlate above 0.
         confidence: coverage aimed at by the intervals.
         failed_draws: (P, P) int64, draws left out of the intervals as a layer had no score.

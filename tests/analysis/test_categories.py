@@ -143,8 +143,8 @@ def test_one_trial_has_no_interval_and_halves_that_disagree_no_reliability(rng):
     assert np.isnan(found.quadratic_interval).tolist() == [[True, True], [False, False]]
     assert np.isnan(found.lower[0]).all()
     assert np.isfinite(found.lower[1]).any()
-    assert np.isnan(stepped_up(-0.4))
-    assert np.isnan(stepped_up(0.0))
+    assert stepped_up(-1.0) == stepped_up(-0.4) == stepped_up(0.0) == 0
+    assert np.isnan(stepped_up(np.nan))
     assert stepped_up(0.5) == pytest.approx(2 / 3)
 
 
