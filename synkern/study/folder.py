@@ -79,17 +79,7 @@ class StudyFolder:
             StudyError: as `open`; another study is at work in the folder; it cannot be written to.
         """
         folder = _usable(path)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(FolderLock(folder))
-            except FolderInUseError as error:
-                raise StudyError(f"out = {str(folder)!r}: {error}") from error
-            except OSError as error:
-                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                raise StudyError(
-                    f"out = {str(folder)!r} cannot be written to ({error.strerror or error}); "
-                    f"{'make room there' if full else 'make it writable'}, or name another folder"
-                ) from error
+        with alone_in(folder):
             # Nobody else is here: what is unfinished is that of a study that was killed.
             for left in folder.glob(f"{TEMPORARY}*"):
                 with suppress(OSError):
@@ -223,10 +213,40 @@ class StudyFolder:
                 file.unlink()
 
 
-def _usable(path: str | Path) -> Path:
-    """The folder, made if missing, if it is that of a study or empty."""
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other run that asks for the folder out of it.
+
+    Raises:
+        StudyError: another one is at work there; it cannot be written to.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FolderLock(folder))
+        except FolderInUseError as error:
+            raise StudyError(f"out = {str(folder)!r}: {error}") from error
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise StudyError(
+                f"out = {str(folder)!r} cannot be written to ({error.strerror or error}); "
+                f"{'make room there' if full else 'make it writable'}, or name another folder"
+            ) from error
+        yield
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse what can be no name of a folder.
+
+    Raises:
+        ArgumentError: it is empty, or has a NUL in it.
+    """
     if path == "" or "\0" in str(path):
         raise ArgumentError(f"out = {str(path)!r} is no name of a folder; name one")
+
+
+def _usable(path: str | Path) -> Path:
+    """The folder, made if missing, if it is that of a study or empty."""
+    check_name(path)
     folder = Path(path)
     try:
         if folder.exists() and not folder.is_dir():

@@ -17,7 +17,9 @@ from synkern.cli import main
 from synkern.interventions import effects_of
 from synkern.recording import Responses
 from synkern.study import ArgumentError, StudyError, emergence, run_study
-from synkern.study.over_training import emerging, measured
+from synkern.study.folder import alone_in
+from synkern.study.numerals import rounded
+from synkern.study.over_training import emerging, measured, page
 from synkern.study.over_training.checkpoints import Checkpoint, checkpoints_of
 from synkern.study.over_training.course import Course
 from synkern.study.over_training.findings import findings_of
@@ -71,7 +73,7 @@ def test_a_broken_checkpoint_is_reported_and_the_rest_goes_on(found):
     assert found.source.label == "step-16"
     assert "step-10, own text" in found.report.read_text("utf-8")
     assert any(line.startswith("problem: step-10") for line in found.summary())
-    assert "Of 1 checkpoints something is missing" in found.finding
+    assert "Of one checkpoint something is missing" in found.finding
 
 
 def test_a_text_that_gives_no_profile_does_not_keep_the_other_one_from_it(tmp_path):
@@ -96,7 +98,7 @@ def test_numbers_are_those_of_the_studies(found, models):
             study = json.loads((one.out / "study.json").read_text("utf-8"))
             arrays = np.load(one.out / "study.npz")
             told = study["results"]["trained"][ranking]
-            assert round(one.profiles[ranking].quadratic, 6) == told["quadratic_term"]
+            assert told["quadratic_term"] == rounded(one.profiles[ranking].quadratic)
             curve = normalised(one.profiles[ranking].scores, arrays["trained_layer"])["minmax"]
             np.testing.assert_array_equal(one.curves[ranking]["minmax"], curve)
             (term,) = parabola.fitted(np.linspace(0, 1, len(curve)), curve[None])[2]
@@ -186,6 +188,9 @@ def test_checkpoints_are_put_in_the_order_of_their_steps(given, order, noted):
         (["a/x", "b/x"], {"labels": ("one",)}, "give one for each of 2 checkpoints"),
         (["a/x", "b/y"], {"bootstrap": 3}, "bootstrap = 3"),
         (["a/x", "b/y"], {"tau": 30}, "raise new_tokens or lower tau"),
+        (["a/x", "b/y"], {"labels": ("..", "z")}, "called '..', which can name no folder"),
+        (["a/x", "b/y"], {"labels": (1, 2)}, "labels holds 1; give strings"),
+        (["a/x", "b/y"], {"beside": ("\0",)}, "is no name of a folder"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(given, options, message, tmp_path):
@@ -219,16 +224,16 @@ def test_page_figures_and_numbers(found):
     ]
     assert told["checkpoints"][2]["own"] is None
     assert told["finding"] == found.finding
-    page = found.report.read_text("utf-8")
-    assert page.index("By mean difference") < page.index("By rank difference")
+    html = found.report.read_text("utf-8")
+    assert html.index("By mean difference") < html.index("By rank difference")
     for ranking in found.rankings:
         assert (out / f"emergence_{ranking}.png").is_file()
     assert isinstance(found.plot("balance"), Figure)
     with pytest.raises(ValueError, match="ranking = 'x'; there are mean_difference"):
         found.plot("x")
-    assert 'href="forced/step-2/report.html"' in page
+    assert 'href="forced/step-2/report.html"' in html
     assert (out / "forced" / "step-2" / "report.html").is_file()
-    assert "−0.81 to −0.60" in page
+    assert "−0.81 to −0.60" in html
 
 
 def test_the_published_trend_is_that_of_the_published_profiles():
@@ -248,7 +253,7 @@ def test_the_command(models, found, capsys):
     prompts.write_text("\n".join(tiny_study.PROMPTS), "utf-8")
     assert main([*words, "--prompts", str(prompts)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("4 checkpoints from step-0 to step-16 were studied")
+    assert printed.startswith("4 checkpoints from step-0 to step-16, 3 of which could be studied, ")
     assert f"report: {found.report}" in printed
     assert main(["emergence", models[0], "--out", "x"]) == 2
     assert "give two or more" in capsys.readouterr().err
@@ -268,11 +273,12 @@ def test_other_trainings_stand_beside(models, found, tmp_path):
     assert terms[3] == pytest.approx(last.quadratic, rel=1e-5)
     assert "Of 2 trainings, this one first, with own text the quadratic terms" in both.finding
     assert f"{last.quadratic:+.2f}".replace("-", "−") in both.finding
-    assert any("tau (1 there, 2 here)" in note for note in both.notes)
+    (differing,) = [note for note in both.notes if "with other options" in note]
+    assert "other options: tau (1 there, 2 here). What" in differing
     assert any("give all of them one text" in note for note in both.notes)
-    page = both.report.read_text("utf-8")
-    assert "Other trainings, at their ends" in page
-    assert "thin lines" in page.lower()
+    html = both.report.read_text("utf-8")
+    assert "Other trainings, at their ends" in html
+    assert "thin lines" in html.lower()
     assert "Other trainings" not in found.report.read_text("utf-8")
 
 
@@ -288,6 +294,15 @@ def test_other_trainings_stand_beside(models, found, tmp_path):
             '[{"step": null}], "options": {}}',
             "checkpoints without a step",
         ),
+        (
+            '{"format": "synkern emergence", "format_version": 1, "checkpoints": []}',
+            "was changed or damaged",
+        ),
+        (
+            '{"format": "synkern emergence", "format_version": 1, "options": {}, "read": {}, '
+            '"checkpoints": [{"step": 1, "own": {"synergy": 1}}]}',
+            "was changed or damaged",
+        ),
     ],
 )
 def test_what_cannot_stand_beside_is_refused(content, message, tmp_path):
@@ -302,6 +317,45 @@ def test_others_need_steps_and_are_not_this_one(tmp_path):
         emergence(["a/x", "b/y"], out=tmp_path, beside=("c",), **QUICK)
     with pytest.raises(ArgumentError, match="beside has out itself"):
         emergence(["a/x-1", "b/x-2"], out=tmp_path, beside=(str(tmp_path),), **QUICK)
+    with pytest.raises(ArgumentError, match="is there twice; name every one once"):
+        emergence(["a/x-1", "b/x-2"], out=tmp_path / "o", beside=("c", "./c"), **QUICK)
+
+
+def test_a_last_checkpoint_out_of_reach_leaves_its_answers_to_the_others(tmp_path):
+    folders = [str(tmp_path / f"step-{step}") for step in (0, 1, 2)]
+    for place, folder in enumerate(folders):
+        tiny_study.save_model(folder, layers=3, initializer_range=0.2 + place / 20)
+    out = tmp_path / "out"
+    emergence(folders, out=out, **QUICK)
+    forced = out / "forced" / "step-0" / "study.npz"
+    before = np.load(forced)["trained_tokens"]
+    moved = tmp_path / "away"
+    shutil.move(folders[2], moved)
+    again = emergence(folders, out=out, **QUICK)
+    assert again.source.label == "step-2"
+    np.testing.assert_array_equal(np.load(forced)["trained_tokens"], before)
+    assert any("the text for all is still its answers" in note for note in again.notes)
+    # Without its answers it is that of another one, and that is said.
+    shutil.rmtree(out / "own" / "step-2")
+    last = emergence(folders, out=out, **QUICK)
+    assert last.source.label == "step-1"
+    assert (np.load(forced)["trained_tokens"] != before).any()
+    assert any("the text for all is the answers of step-1" in note for note in last.notes)
+
+
+def test_one_run_at_a_time_and_no_page_of_other_options(models, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with alone_in(out), pytest.raises(StudyError, match="at work there"):
+        emergence(models, out=out, **QUICK)
+    options = {"tau": 1}
+    for name in ("emergence.html", "emergence_balance.png"):
+        (out / name).write_text("old")
+    for told, kept in (({"options": options, "read": {"prompts": 5}}, True), ({}, False)):
+        (out / "emergence.json").write_text(json.dumps(told))
+        page.remove_outdated(out, options, {"prompts": 5})
+        for name in ("emergence.html", "emergence_balance.png", "emergence.json"):
+            assert (out / name).exists() == kept
 
 
 @pytest.mark.parametrize(

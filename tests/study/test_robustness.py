@@ -15,6 +15,7 @@ from synkern.decomposition import PREPROCESSING
 from synkern.study import ArgumentError, run_robustness
 from synkern.study.experiments.robustness import variants as robustness_variants
 from synkern.study.experiments.robustness.experiment import Robustness
+from synkern.study.numerals import rounded
 from synkern.study.stages.statistics import rank_correlation
 
 QUICK = {"bootstrap": 100, "progress": False}
@@ -48,7 +49,7 @@ def test_the_first_row_is_the_study_itself(made, finished):
     own = rows(made)["as studied"]["rankings"]
     for ranking in (*RANKINGS, "synergy"):
         profile = finished.profiles["trained"][ranking]
-        assert own[ranking]["quadratic_term"] == round(profile.quadratic, 6)
+        assert own[ranking]["quadratic_term"] == rounded(profile.quadratic)
         assert own[ranking]["inverted_u"] == profile.inverted_u
         assert own[ranking]["nodes"] == own[ranking]["layers"] == 1.0
 

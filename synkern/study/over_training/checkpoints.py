@@ -52,17 +52,26 @@ def checkpoints_of(options: EmergenceOptions) -> tuple[tuple[Checkpoint, ...], l
         raise ArgumentError(
             f"checkpoints holds {len(models)}; give two or more, in the order of training"
         )
-    _refuse_twice("checkpoints", models, "give every one once")
+    refuse_twice("checkpoints", models, "give every one once")
     labels = options.labels
     if labels is not None and len(labels) != len(models):
         raise ArgumentError(f"labels = {labels!r}; give one for each of {len(models)} checkpoints")
+    wrong = [label for label in labels or () if not isinstance(label, str)]
+    if wrong:
+        raise ArgumentError(f"labels holds {wrong[0]!r}; give strings")
     found = [
         Checkpoint(label, _step(label), model)
         for label, model in zip(labels or map(_label, models), models, strict=True)
     ]
     remedy = "tell them apart with labels"
-    _refuse_twice("labels", [one.label for one in found], remedy)
-    _refuse_twice("folders of the labels", [one.folder for one in found], remedy)
+    refuse_twice("labels", [one.label for one in found], remedy)
+    refuse_twice("folders of the labels", [one.folder for one in found], remedy)
+    for one in found:
+        if one.folder in ("", ".", ".."):
+            raise ArgumentError(
+                f"a checkpoint is called {one.label!r}, which can name no folder for its study; "
+                "give labels"
+            )
     steps = [one.step for one in found if one.step is not None]
     if len({*steps}) < len(found):
         note = (
@@ -93,7 +102,12 @@ def _step(label: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _refuse_twice(what: str, values: Sequence[str], remedy: str) -> None:
+def refuse_twice(what: str, values: Sequence[str], remedy: str) -> None:
+    """Refuse a value that is there twice.
+
+    Raises:
+        ArgumentError: one is.
+    """
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise ArgumentError(f"{what}: {twice[0]!r} is there twice; {remedy}")

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from synkern.analysis.scores import RANKINGS
 from synkern.study.over_training.checkpoints import Checkpoint
-from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
+from synkern.study.over_training.measured import Measured, Point
 from synkern.study.over_training.others import Other
-
-TEXTS = (OWN, FORCED)
-"""The texts that a checkpoint is studied with."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

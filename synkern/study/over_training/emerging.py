@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,15 @@ from typing import TypeVar
 
 from synkern.study.checks import checked, on_device
 from synkern.study.errors import ArgumentError, StudyError
+from synkern.study.folder import alone_in, check_name
 from synkern.study.options import called_with, check
 from synkern.study.over_training.checkpoints import Checkpoint, checkpoints_of
 from synkern.study.over_training.losses import Losses, passages
 from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
 from synkern.study.over_training.options import EmergenceOptions
-from synkern.study.over_training.others import others_of
+from synkern.study.over_training.others import as_stated, others_of
 from synkern.study.over_training.result import Emergence
-from synkern.study.provenance import check_packages
+from synkern.study.provenance import check_packages, digest, prompts_digest
 from synkern.study.run import run_study
 from synkern.study.settings import Settings, StudyOptions
 from synkern.study.texts import FinishedTexts
@@ -50,22 +51,46 @@ def emergence(options: EmergenceOptions) -> Emergence:
     """
     check(options)
     found, notes = checkpoints_of(options)
-    others, differing = others_of(options, found)
-    notes += differing
-    out = Path(options.out)
-    _check_out(out)
+    check_packages()
+    out = _checked_out(options)
     # What is wrong with the options is wrong for every checkpoint.
     settings = on_device(checked(_of(options, found[-1], out / OWN)))
-    check_packages()
-    if options.text is not None:
-        passages(options)
-    run = _Run(options, settings, out)
-    for note in notes:
-        settings.say(f"emergence: {note}")
-    points, source = run.points(found)
-    result = Emergence(tuple(points), source, others, tuple(notes), options)
+    read = {
+        "prompts": len(settings.asked),
+        "prompts_sha256": prompts_digest(settings.asked),
+        "text_sha256": None if options.text is None else digest(passages(options)),
+    }
+    others, differing = others_of(options, found, read)
+    notes += differing
     page = importlib.import_module("synkern.study.over_training.page")
-    return replace(result, report=page.write_page(result, out))
+    with alone_in(out):
+        page.remove_outdated(out, as_stated(options), read)
+        run = _Run(options, settings, out, notes)
+        for note in notes:
+            settings.say(f"emergence: {note}")
+        points, source = run.points(found)
+        notes += _other_shapes(points, source)
+        result = Emergence(tuple(points), source, others, tuple(notes), read, options)
+        return replace(result, report=page.write_page(result, out))
+
+
+def _other_shapes(points: Sequence[Point], source: Checkpoint) -> Iterator[str]:
+    """Say which checkpoints have other nodes than the last one, and cannot be compared with it."""
+    shapes = {
+        point.checkpoint.label: profile.scores.shape + profile.layers.shape
+        for point in points
+        for one in [point.own or point.forced]
+        if one is not None
+        for profile in [next(iter(one.profiles.values()), None)]
+        if profile is not None
+    }
+    of_last = shapes.get(source.label)
+    for label, shape in shapes.items():
+        if of_last is not None and shape != of_last:
+            yield (
+                f"{label} has {shape[0]} nodes in {shape[1]} layers and {source.label} "
+                f"{of_last[0]} in {of_last[1]}: they are not compared"
+            )
 
 
 def _of(options: EmergenceOptions, one: Checkpoint, folder: Path) -> StudyOptions:
@@ -73,7 +98,9 @@ def _of(options: EmergenceOptions, one: Checkpoint, folder: Path) -> StudyOption
     return StudyOptions(one.model, out=folder / one.folder, **options.of_study)
 
 
-def _check_out(out: Path) -> None:
+def _checked_out(options: EmergenceOptions) -> Path:
+    check_name(options.out)
+    out = Path(options.out)
     if (out / "study.npz").exists():
         raise ArgumentError(
             f"out = {str(out)!r} is the folder of a study; name another one, in which every "
@@ -82,6 +109,7 @@ def _check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise StudyError(f"out = {str(out)!r} is a file; name a folder")
     out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 @dataclass(frozen=True)
@@ -89,6 +117,7 @@ class _Run:
     options: EmergenceOptions
     settings: Settings
     out: Path
+    notes: list[str]
 
     def points(self, found: tuple[Checkpoint, ...]) -> tuple[list[Point], Checkpoint]:
         """Study all of them; and the checkpoint whose text the others read.
@@ -104,9 +133,8 @@ class _Run:
                 f"none of the {len(found)} checkpoints can be studied; "
                 f"{problems[found[-1].label][0]}"
             )
-        source = alive[-1]
+        source, texts = self._source(found, alive[-1])
         texts_of = self.out / OWN / source.folder
-        texts = FinishedTexts.of(texts_of)
         losses = Losses(self.out, self.options)
         points = []
         for one in found:
@@ -120,6 +148,36 @@ class _Run:
             told = tuple(problems[one.label])
             points.append(Point(one, own[one.label], forced, loss, told))
         return points, source
+
+    def _source(
+        self, found: tuple[Checkpoint, ...], alive: Checkpoint
+    ) -> tuple[Checkpoint, FinishedTexts]:
+        """The checkpoint whose answers all read: the last one whose answers are there.
+
+        One that cannot be loaded today, as from a hub that is out of reach, has left its answers in
+        the folder; to take those of another one would replace every study of forced text.
+        """
+        for one in reversed(found[found.index(alive) + 1 :]):
+            try:
+                texts = FinishedTexts.of(self.out / OWN / one.folder)
+                texts.check(self._settings(one))
+            except (StudyError, ArgumentError):
+                continue
+            self._note(
+                f"{one.label} cannot be studied now; the text for all is still its answers, which "
+                f"are in {str(self.out / OWN / one.folder)!r}"
+            )
+            return one, texts
+        if alive != found[-1]:
+            self._note(
+                f"{found[-1].label} cannot be studied, so the text for all is the answers of "
+                f"{alive.label}, and profiles are compared with its own"
+            )
+        return alive, FinishedTexts.of(self.out / OWN / alive.folder)
+
+    def _note(self, note: str) -> None:
+        self.notes.append(note)
+        self.settings.say(f"emergence: {note}")
 
     def _settings(self, one: Checkpoint) -> Settings:
         return replace(self.settings, model=one.model, out=self.out / OWN / one.folder)

@@ -12,8 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from synkern.study.over_training.course import TEXTS, Course
-from synkern.study.over_training.measured import FORCED, OWN, Measured, Point
+from synkern.study.over_training.course import Course
+from synkern.study.over_training.measured import FORCED, OWN, TEXTS, Measured, Point
 from synkern.study.over_training.others import Other
 from synkern.study.published import published
 from synkern.study.report import called
@@ -111,6 +111,8 @@ def _trends(figure: Any, found: Course, ranking: str) -> None:
         _line(distinct, _values(known, lambda one: 100 * one.distinct), text)
     for other in found.others:
         _beside(panels, other, ranking)
+    if found.others:
+        bend.plot([], [], color="#888888", linewidth=0.8, label="other trainings")
     losses = [(x, point.loss) for x, point in zip(places, found.points, strict=True)]
     _drawn(loss, losses, color=_DARK, marker="o")
     bend.axhline(0, color="#888888", linewidth=0.8)

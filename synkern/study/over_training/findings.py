@@ -26,8 +26,10 @@ def findings_of(found: Course) -> str:
     """
     points, source = found.points, found.source
     first, last = points[0].checkpoint.label, points[-1].checkpoint.label
+    studied = sum(point.own is not None or point.forced is not None for point in points)
+    all_of_them = "" if studied == len(points) else f", {studied} of which could be studied"
     said = [
-        f"{len(points)} checkpoints from {first} to {last} were studied by mean difference, the "
+        f"{len(points)} checkpoints from {first} to {last}{all_of_them}, by mean difference, the "
         "ranking of the published figures."
     ]
     said += [
@@ -37,7 +39,8 @@ def findings_of(found: Course) -> str:
     said += [_of_loss(points), _of_degenerate(points)]
     missing = sum(bool(point.problems) for point in points)
     if missing:
-        said.append(f"Of {missing} checkpoints something is missing; the page says what and why.")
+        these = "one checkpoint" if missing == 1 else f"{missing} checkpoints"
+        said.append(f"Of {these} something is missing; the page says what and why.")
     said.append(_of_others(found))
     return " ".join(part for part in said if part)
 
@@ -71,7 +74,8 @@ def _of_text(points: Sequence[Point], text: str, source: Checkpoint) -> str:
         )
     shaped = [point.checkpoint.label for point, profile in studied if profile.inverted_u]
     if shaped:
-        parts.append(f"{len(shaped)} of {len(studied)} profiles are inverted Us")
+        are = "is an inverted U" if len(shaped) == 1 else "are inverted Us"
+        parts.append(f"{len(shaped)} of {len(studied)} profiles {are}")
     else:
         parts.append("no profile passes the test of an inverted U")
     parts.append(_of_likeness(points, text, source))

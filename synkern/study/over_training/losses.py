@@ -43,10 +43,11 @@ class Losses:
         file = out / _FILE
         self._known: dict[str, float] = {}
         try:
-            self._known = json.loads(file.read_text("utf-8"))
+            known = json.loads(file.read_text("utf-8"))
+            self._known = {str(key): float(loss) for key, loss in known.items()}
         except FileNotFoundError:
             pass
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise ArgumentError(
                 f"out: {str(file)!r} was changed or damaged ({error}); move it away, and the "
                 "losses are measured again"

@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 OWN, FORCED = "own", "forced"
 """Whose text a checkpoint is studied with: what it writes itself, or what the last one wrote."""
 
+TEXTS = (OWN, FORCED)
+"""The texts that a checkpoint is studied with."""
+
 NEARLY = 0.01
 """A series whose standard deviation is below this share of its size hardly varies."""
 

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synkern.analysis.scores import RANKINGS
 from synkern.study.errors import ArgumentError
+from synkern.study.folder import check_name
 from synkern.study.options import stated
-from synkern.study.over_training.checkpoints import Checkpoint
+from synkern.study.over_training.checkpoints import Checkpoint, refuse_twice
+from synkern.study.over_training.measured import TEXTS
 from synkern.study.over_training.options import EmergenceOptions
 
 NUMBERS = "emergence.json"
 FORMAT, FORMAT_VERSION = "synkern emergence", 1
 
 # What may differ without the trends meaning something else: where things are, and how computed.
-_MAY_DIFFER = {"checkpoints", "labels", "beside", "batch_size", "device", "backend", "bootstrap"}
+_MAY_DIFFER = {"out", "checkpoints", "labels", "text", "beside"}
+_MAY_DIFFER |= {"batch_size", "device", "backend", "bootstrap"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +33,14 @@ class Other:
         steps: of its checkpoints, in order.
         checkpoints: a mapping for each with what `emergence.json` holds of it.
         options: that it was made with, likewise.
+        asked: of what it read, likewise.
     """
 
     name: str
     steps: tuple[int, ...]
     checkpoints: tuple[Mapping[str, Any], ...]
     options: Mapping[str, Any]
+    asked: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> Other:
@@ -46,7 +52,7 @@ class Other:
         remedy = "name the folder (out) of a series of checkpoints that emergence has written"
         try:
             told = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             said = " ".join(str(error).split())
             raise ArgumentError(f"beside: {str(folder)!r}: {said}; {remedy}") from error
         if not isinstance(told, dict) or told.get("format") != FORMAT:
@@ -56,14 +62,36 @@ class Other:
                 f"beside: {str(folder)!r} is of format version {told['format_version']}, and this "
                 f"is {FORMAT_VERSION}; run emergence again on its checkpoints"
             )
+        try:
+            return cls._of(folder, told)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ArgumentError(
+                f"beside: {str(folder / NUMBERS)!r} was changed or damaged ({error!r}); run "
+                "emergence again on its checkpoints"
+            ) from error
+
+    @classmethod
+    def _of(cls, folder: Path, told: Mapping[str, Any]) -> Other:
+        """What is there, every value looked at once: nothing is to fail when it is drawn."""
         steps = tuple(one["step"] for one in told["checkpoints"])
+        if not steps:
+            raise IndexError("no checkpoints")
         if None in steps:
             raise ArgumentError(
                 f"beside: {str(folder)!r} has checkpoints without a step, which have no place on "
                 "an axis of steps; run it again with labels that end in numbers"
             )
         name = folder.name or folder.resolve().name
-        return cls(name, steps, tuple(told["checkpoints"]), told["options"])
+        read = cls(name, steps, tuple(told["checkpoints"]), told["options"], told["read"])
+        for text in TEXTS:
+            for value in ("synergy", "redundancy", "nearly_constant", "distinct"):
+                read.of_text(text, value)
+            for ranking in RANKINGS:
+                read.end(text, ranking)
+                for value in ("quadratic_term", "layers_with_last"):
+                    read.of_ranking(text, ranking, value)
+        _ = (read.losses, read.options["tau"], read.asked["prompts_sha256"])
+        return read
 
     def of_text(self, text: str, name: str) -> list[float | None]:
         """A value of every checkpoint with a text, whatever the ranking; None without one."""
@@ -89,13 +117,16 @@ class Other:
 
 
 def others_of(
-    options: EmergenceOptions, found: Sequence[Checkpoint]
+    options: EmergenceOptions, found: Sequence[Checkpoint], read: Mapping[str, Any]
 ) -> tuple[tuple[Other, ...], list[str]]:
     """Return the other trainings that were asked for, and what is to be said of them.
 
     Raises:
-        ArgumentError: one cannot be read, or is this one; these checkpoints have no steps.
+        ArgumentError: one cannot be read, is this one, or is there twice; these checkpoints have
+            no steps.
     """
+    for folder in options.beside or ():
+        check_name(folder)
     folders = [Path(folder) for folder in options.beside or ()]
     if not folders:
         return (), []
@@ -106,6 +137,7 @@ def others_of(
         )
     if Path(options.out).resolve() in {folder.resolve() for folder in folders}:
         raise ArgumentError(f"beside has out itself, {str(options.out)!r}; name other trainings")
+    refuse_twice("beside", [str(folder.resolve()) for folder in folders], "name every one once")
     others = tuple(Other.read(folder) for folder in folders)
     # Written and read as the others were.
     here = json.loads(json.dumps(as_stated(options)))
@@ -121,6 +153,10 @@ def others_of(
             for name, value in here.items()
             if name not in _MAY_DIFFER and other.options.get(name) != value
         ]
+        if other.asked["prompts_sha256"] != read["prompts_sha256"]:
+            differing.append(f"prompts ({other.asked['prompts']} there, {read['prompts']} here)")
+        if other.asked["text_sha256"] != read["text_sha256"]:
+            differing.append("the text of the loss")
         if differing:
             notes.append(
                 f"{other.name}, which stands beside, was studied with other options: "

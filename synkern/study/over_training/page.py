@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import interval, number, percent, significant
-from synkern.study.over_training.course import TEXTS
 from synkern.study.over_training.figures import emergence_figure
 from synkern.study.over_training.findings import ALIKE
-from synkern.study.over_training.measured import NEARLY, Point
+from synkern.study.over_training.measured import NEARLY, TEXTS, Point
 from synkern.study.over_training.others import NUMBERS, Other
 from synkern.study.over_training.result import Emergence
 from synkern.study.published import published
@@ -60,6 +61,22 @@ def write_page(found: Emergence, out: Path) -> Path:
     write_numbers(folder, NUMBERS, found.as_json())
     folder.write(PAGE, page)
     return out / PAGE
+
+
+def remove_outdated(out: Path, options: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    """Remove a page of other options, so that it is not taken for what the folder then holds."""
+    folder = StudyFolder(out)
+    try:
+        told = json.loads((out / NUMBERS).read_text(encoding="utf-8"))
+        same = told["options"] == json.loads(json.dumps(options)) and told["read"] == read
+    except FileNotFoundError:
+        same = True  # a page without numbers was not finished
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        for file in (out / PAGE, out / NUMBERS):
+            file.unlink(missing_ok=True)
+        folder.remove_report(["emergence_*"])
 
 
 def _point(point: Point) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from synkern.analysis.scores import PUBLISHED
 from synkern.study.numerals import interval, number, rounded, significant
-from synkern.study.over_training.course import TEXTS, Course
+from synkern.study.over_training.course import Course
 from synkern.study.over_training.findings import findings_of
-from synkern.study.over_training.measured import Point
+from synkern.study.over_training.measured import TEXTS, Point
 from synkern.study.over_training.options import EmergenceOptions
 from synkern.study.over_training.others import FORMAT, FORMAT_VERSION, as_stated
 from synkern.study.report import called
@@ -28,11 +28,13 @@ class Emergence(Course):
     Attributes:
         points, source, others: as in `synkern.study.over_training.course.Course`.
         notes: what else a reader has to know.
+        read: how many prompts were asked, and digests of them and of the text of the loss.
         options: as they were used.
         report: the HTML page that was written, None if none was.
     """
 
     notes: tuple[str, ...]
+    read: Mapping[str, Any]
     options: EmergenceOptions
     report: Path | None = None
 
@@ -82,6 +84,7 @@ class Emergence(Course):
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "options": as_stated(self.options),
+            "read": dict(self.read),
             "forced_text_of": self.source.label,
             "finding": self.finding,
             "notes": list(self.notes),
