@@ -320,14 +320,19 @@ def test_what_is_kept_is_not_done_again(planted, monkeypatch):
         *planted, LAYERS, kept=half, progress=lambda *where: progress.append(where), **few
     )
     assert len(calls) == len(kept) - there > 0
-    assert progress[0] == (there, len(kept))
-    assert progress[-1] == (len(kept), len(kept))
+    pieces = len(kept) - 1  # beside what they belong to
+    assert progress[0] == (there - 1, pieces)
+    assert progress[-1] == (pieces, pieces)
     same(whole, again)
     for name in ("synergy", "redundancy"):
         for field in ("partition", "consensus", "swept_agreement", "participation"):
             one, other = (getattr(getattr(net, name), field) for net in (whole, again))
             np.testing.assert_array_equal(one, other)
     assert json.dumps(half) == json.dumps(kept)
+    with pytest.raises(ValueError, match="kept has work of another call"):
+        networks(*planted, LAYERS, kept=half, **few | {"seed": 6})
+    with pytest.raises(ValueError, match="kept has work of another call"):
+        networks(*planted[::-1], LAYERS, kept=half, **few)
 
 
 def test_draws_that_are_kept_are_not_drawn_again(rng, planted, monkeypatch):
@@ -339,8 +344,10 @@ def test_draws_that_are_kept_are_not_drawn_again(rng, planted, monkeypatch):
     again = network_intervals(
         averages, LAYERS, bootstrap=20, seed=2, kept=half, progress=progress.append
     )
-    assert len(calls) == 10
-    assert progress == [10, *[1] * 10]
+    assert len(calls) == 11
+    assert progress == [9, *[1] * 11]
+    with pytest.raises(ValueError, match="kept has work of another call"):
+        network_intervals(averages, LAYERS, bootstrap=20, seed=3, kept=half)
     np.testing.assert_array_equal(whole.spearman, again.spearman)
     for measure in MEASURES:
         np.testing.assert_array_equal(whole.raw[measure], again.raw[measure])

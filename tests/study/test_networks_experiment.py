@@ -257,8 +257,9 @@ def test_killed_it_goes_on_and_ends_with_the_same_numbers(stop, copy, made, monk
         Kept, "__setitem__", lambda self, name, done: (kept.append(name), keep(self, name, done))
     )
     resumed = seen(copy)
-    # Of either graph: runs, two thresholds, four resolutions, four nulls of three kinds.
-    assert len({*kept}) == len(kept) == 2 * (1 + 2 + 4 + 12) + 20 - stop
+    # Of either graph: runs, two thresholds, four resolutions, four nulls of three kinds; then the
+    # draws; and of both what they belong to.
+    assert len({*kept}) == len(kept) == 2 * (1 + 2 + 4 + 12) + 20 + 2 - stop
     assert resumed.arrays.keys() == made.arrays.keys()
     for name, array in made.arrays.items():
         np.testing.assert_array_equal(resumed.arrays[name], array, err_msg=name)

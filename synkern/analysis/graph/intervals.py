@@ -23,7 +23,7 @@ from synkern.analysis.graph.null_graphs import NULL_GRAPHS, Drawn
 from synkern.analysis.graph.results import MEASURES, ratio_to_null
 from synkern.analysis.graph.topology import correlation, measured
 from synkern.analysis.graph.weights import NoGraphError, WeightedGraph, layer_distances
-from synkern.analysis.graph.workers import each
+from synkern.analysis.graph.workers import check_kept, each
 from synkern.analysis.profile import MISSING_TOLERATED
 
 Floats = NDArray[np.float64]
@@ -103,10 +103,12 @@ def network_intervals(
         workers: see `networks`.
         progress: called with the number of draws finished since the last call; at first with that
             of those in `kept`.
-        kept: see `networks`, which may share it.
+        kept: see `networks`, which may share it. Of another call by sizes and options is refused;
+            that the averages are the same is left to the caller.
 
     Raises:
-        ValueError: averages by node, fewer than 2 trials, or an argument out of range.
+        ValueError: averages by node, fewer than 2 trials, an argument out of range, or `kept` of
+            another call.
         MissingExtraError: scipy or scikit-network is not installed.
     """
     if averages.numbers != averages.nodes**2:
@@ -125,6 +127,10 @@ def network_intervals(
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(trials, np.full(trials, 1 / trials), size=bootstrap).astype(float)
     kept = {} if kept is None else kept
+    # Not the atoms: their last bits hang on the number of threads.
+    sizes = averages.trials, averages.nodes, averages.entries, averages.missing
+    told = repr((sizes, tuple(nulls), seed, bootstrap)).encode()
+    check_kept(kept, "of draws", distances.tobytes(), told)
     names = [f"draw {place}" for place in range(bootstrap)]
     to_do = [place for place, name in enumerate(names) if name not in kept]
     progress(bootstrap - len(to_do))

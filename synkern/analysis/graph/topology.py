@@ -31,7 +31,7 @@ from synkern.analysis.graph.weights import (
     layers_checked,
     strongest,
 )
-from synkern.analysis.graph.workers import each
+from synkern.analysis.graph.workers import check_kept, each
 from synkern.analysis.scores import mean_over_pairs, tied_rank
 
 RESOLUTIONS = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -112,7 +112,7 @@ def networks(
             first, and after each.
         kept: what is done so far, by the name of the piece of work, such as JSON can hold; each
             further piece is put in as it is done, so that the same call with it goes on from there
-            and ends with the same numbers. It has to come from the same call. None: nothing is.
+            and ends with the same numbers. What another call has left is refused. None: nothing.
 
     Returns:
         `Networks`.
@@ -150,7 +150,10 @@ def networks(
     distances = layer_distances(layers, nodes)
     plan = _Plan(at, swept, null_at, runs, tuple(nulls), draws, null_runs, seed)
     tasks = {name: plan.tasks(graph, distances) for name, graph in graphs.items()}
-    done = _carried_out(tasks, workers, progress, {} if kept is None else kept)
+    kept = {} if kept is None else kept
+    contents = [graph.weights.tobytes() + graph.valued.tobytes() for graph in graphs.values()]
+    check_kept(kept, "of graphs", *contents, distances.tobytes(), repr(plan).encode())
+    done = _carried_out(tasks, workers, progress, kept)
     checked = layers_checked(layers, nodes)
     found = {name: plan.network(graph, checked, done[name]) for name, graph in graphs.items()}
     spearman, pearson = correlation(to_numpy(sts), to_numpy(rtr))

@@ -23,7 +23,8 @@ NEGATIVE_TOLERATED = 0.05
 """A larger share of negative pairs is refused: without them it would be another graph."""
 
 FEWEST_NODES = 4
-"""Three weights between three nodes follow from the nodes' strengths: no null could differ."""
+"""The three weights between three nodes follow from the strengths of these: no null that keeps the
+strengths could differ."""
 
 DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 1.0)
 """Shares of the pairs that are kept, strongest first; 1 is the graph without threshold."""
@@ -222,8 +223,8 @@ def too_few(nodes: int, many: str, beginning: str) -> str:
         beginning: of the sentence: what has them.
     """
     return (
-        f"{beginning} {nodes} {many}; a network needs at least {FEWEST_NODES}: the weights between "
-        f"3 follow from how strong each of the 3 is, so that there is nothing left to measure"
+        f"{beginning} {nodes} {many}; a network needs at least {FEWEST_NODES}: with fewer, how "
+        "strong each one is fixes every weight, and no null graph could differ"
     )
 
 
