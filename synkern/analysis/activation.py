@@ -102,6 +102,8 @@ def activation_slopes(
     rng = np.random.default_rng(seed)
     slope = slopes(member)
     drawn = slopes(resampled(member, bootstrap, rng)).reshape(len(names), bootstrap)
+    # One trial drawn with replacement is that trial: no interval, not one of width 0.
+    drawn[member.sum(1) < 2] = np.nan
     at_random = np.stack(
         [slopes(member[:, rng.permutation(len(values))]) for _ in range(permutations)]
     )

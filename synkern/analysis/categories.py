@@ -7,9 +7,9 @@ say how far they could:
 
 - prompts of all groups, dealt into groups of the same sizes at random: what two groups without any
   difference correlate by (`random_similarity`). A pair of groups below nearly all of these differs.
-- halves of one group: r between them, as 2 r / (1 + r) for the whole group (Spearman 1910, Brown
-  1910), is its `reliability`, and the root of the product of two is the largest correlation to
-  expect of two noisy measurements of the same (Spearman 1904).
+- halves of one group: the correlation between them, stepped up to the whole group, is its
+  `reliability`, and the root of the product of two is the largest correlation to expect of two
+  groups that are the same (`synkern.analysis.reliability`).
 
 "Do the groups differ at all" is one test: the mean over the pairs of groups, among those of random
 deals. All correlations are Spearman's. The nodes stay fixed, prompts are what is drawn.
@@ -28,6 +28,7 @@ import synkern._checks as check
 from synkern.analysis import parabola
 from synkern.analysis.averages import Averages, NodeAverages, TrialAverages
 from synkern.analysis.profile import Axis
+from synkern.analysis.reliability import stepped_up
 from synkern.analysis.scores import OF_MEANS, PUBLISHED, RANKINGS, tied_rank
 
 Floats = NDArray[np.float64]
@@ -49,16 +50,17 @@ class GroupComparison:
         layers: (layers,) int64 in rising order.
         profile: (groups, layers) mean over a layer's nodes of the scores scaled to [0, 1].
         lower, upper: (groups, layers) ends of its interval over trials of the group; NaN for a
-            layer without a valid node in some group.
+            layer without a valid node in some group, and in a group of one trial.
         quadratic: (groups,) quadratic term of the profile over the other layers, see
             `synkern.analysis.profile`.
-        quadratic_interval: (groups, 2).
+        quadratic_interval: (groups, 2), NaN for a group of one trial.
         similarity: (groups, groups) correlation over the nodes of two groups' scores.
         profile_similarity: the same over the layers, of profiles.
         random_similarity: (permutations, pairs) `similarity` of random groups, pairs of groups
             i < j by row.
         random_profile_similarity: the same of profiles.
-        reliability: (groups,) of each group's scores; NaN for a group of one trial.
+        reliability: (groups,) of each group's scores; NaN for a group of one trial, 0 where
+            halves do not correlate above 0.
         confidence: coverage of the intervals.
         seed: of all draws.
     """
@@ -116,7 +118,7 @@ class GroupComparison:
     def ceiling(self) -> Floats:
         """Largest correlation to expect by reliability, (groups, groups).
 
-        NaN on the diagonal, and for a group whose halves do not correlate above 0.
+        NaN on the diagonal, and for a group whose reliability is 0 or unknown.
         """
         root = np.sqrt(np.where(self.reliability > 0, self.reliability, np.nan))
         out = root[:, None] * root
@@ -152,7 +154,7 @@ def compare_groups(
 
     Raises:
         ValueError: fewer than 2 groups, labels or layers that do not fit, a group without a valid
-            pair, or an argument out of range.
+            pair or whose nodes all score alike, or an argument out of range.
     """
     check.choice("ranking", ranking, RANKINGS)
     names, member = dealt(groups, averages.trials)
@@ -168,15 +170,26 @@ def compare_groups(
     if np.isnan(scores).all(1).any():
         empty = names[int(np.isnan(scores).all(1).argmax())]
         raise ValueError(f"group {empty!r} has no pair with a value in any trial; leave it out")
+    alike = np.nanmin(scores, 1) == np.nanmax(scores, 1)
+    if alike.any():
+        raise ValueError(
+            f"group {names[int(alike.argmax())]!r}: all its nodes score alike by {ranking}, which "
+            "is no ranking; leave it out"
+        )
     rng = np.random.default_rng(seed)
     drawn = resampled(member, bootstrap, rng)
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     profiles = scoring(drawn)[1].reshape(len(names), bootstrap, -1)
     usable = np.isfinite(profile).all(0)
     lower, upper = np.full((2, *profile.shape), np.nan)
-    lower[:, usable], upper[:, usable] = np.nanpercentile(profiles[..., usable], tails, axis=1)
+    # One trial drawn with replacement is that trial: no interval, not one of width 0.
+    several = member.sum(1) > 1
+    which = np.ix_(several, usable)
+    lower[which], upper[which] = np.nanpercentile(profiles[several][..., usable], tails, axis=1)
     depth = scoring.axis.depth[usable]
-    bends = [parabola.fitted(depth, draws[:, usable])[2] for draws in profiles]
+    bends = np.stack([parabola.fitted(depth, draws[:, usable])[2] for draws in profiles])
+    bend_ends = np.full((len(names), 2), np.nan)
+    bend_ends[several] = np.nanpercentile(bends[several], tails, axis=1).T
     at_random, profile_at_random = [], []
     for _ in range(permutations):
         others = scoring(member[:, rng.permutation(averages.trials)])
@@ -193,7 +206,7 @@ def compare_groups(
         lower=lower,
         upper=upper,
         quadratic=parabola.fitted(depth, profile[:, usable])[2],
-        quadratic_interval=np.stack([np.nanpercentile(bend, tails) for bend in bends]),
+        quadratic_interval=bend_ends,
         similarity=correlations(scores),
         profile_similarity=correlations(profile),
         random_similarity=np.stack(at_random),
@@ -293,8 +306,7 @@ def _reliability(scoring: _Scoring, member: Floats, splits: int, rng: np.random.
         split[0, order[: len(order) // 2]] = 1
         split[1, order[len(order) // 2 :]] = 1
     scores = scoring(halves.reshape(2 * splits, -1))[0].reshape(splits, 2, -1)
-    half = np.mean([correlations(pair)[0, 1] for pair in scores])
-    return float(2 * half / (1 + half))
+    return stepped_up(float(np.mean([correlations(pair)[0, 1] for pair in scores])))
 
 
 def _of_pairs(matrix: Floats) -> Floats:
@@ -303,5 +315,11 @@ def _of_pairs(matrix: Floats) -> Floats:
 
 
 def _as_low(observed: float, at_random: Floats) -> float:
-    """Share of random values as low as the observed, itself counted in."""
-    return float((1 + (at_random <= observed + 1e-12).sum()) / (1 + len(at_random)))
+    """Share of random values as low as the observed, itself counted in.
+
+    NaN for an observed one without a value; a random one without a value counts as low, as nothing
+    shows that it is not.
+    """
+    if np.isnan(observed):
+        return float("nan")
+    return float((1 + (~(at_random > observed + 1e-12)).sum()) / (1 + len(at_random)))

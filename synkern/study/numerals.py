@@ -20,13 +20,24 @@ def interval(ends: tuple[float, float], decimals: int = 2, signed: bool = True) 
 
 def number(value: float, decimals: int, signed: bool = False) -> str:
     """Return a number with a minus sign, not a hyphen, and none before a zero."""
+    if math.isnan(value):
+        return "undefined"
     if not math.isfinite(value):
         return "−∞" if value < 0 else "∞"
     return f"{value:{'+' if signed else ''}z.{decimals}f}".replace("-", "−")
 
 
+def significant(value: float) -> str:
+    """Return three figures of a number, with an exponent where four decimals would show none."""
+    if value and abs(value) < 1e-4:
+        return f"{value:.2e}".replace("-", "−")
+    return number(value, digits(value) if math.isfinite(value) else 2)
+
+
 def p_value(p: float) -> str:
-    """Return a p value to three decimals, or that it is less."""
+    """Return a p value to three decimals, or that it is less; "undefined" for none."""
+    if math.isnan(p):
+        return "undefined"
     return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
@@ -49,5 +60,11 @@ def size(count: float) -> str:
 
 
 def rounded(value: Any) -> float | None:
-    """Return a number as study.json holds it: to six digits, None where it is not finite."""
-    return round(float(value), 6) if math.isfinite(value) else None
+    """Return a number as JSON of a study holds it; None where it is not finite.
+
+    To six decimals, or six figures of a number below 1: redundancy may be 1e-7 nats.
+    """
+    if not math.isfinite(value):
+        return None
+    small = 0 < abs(value) < 1
+    return round(float(value), 5 - math.floor(math.log10(abs(value))) if small else 6)

@@ -5,7 +5,8 @@ import pytest
 
 import synkern
 from synkern.analysis import NodeAverages, TrialAverages, compare_groups
-from synkern.analysis.categories import _by_node, correlations
+from synkern.analysis.categories import _as_low, _by_node, correlations
+from synkern.analysis.reliability import stepped_up
 from synkern.analysis.scores import scores_from_matrices
 
 NODES, TRIALS = 20, 24
@@ -118,6 +119,33 @@ def test_pairs_without_value_are_left_out_of_a_group(rng):
     off = np.where(np.eye(NODES) > 0, np.nan, sts[:3].mean(0) - rtr[:3].mean(0))
     off[0, 1] = off[1, 0] = np.nan
     np.testing.assert_allclose(found.scores[0], np.nanmean(off, axis=1), rtol=1e-9)
+
+
+def test_a_group_without_a_ranking_is_refused_by_name(rng):
+    sts, rtr = np.ones((2, 6, NODES, NODES))
+    sts[3:] += rng.uniform(size=(3, NODES, NODES))
+    averages = TrialAverages.of([{"sts": sts + sts.swapaxes(1, 2), "rtr": rtr}])
+    with pytest.raises(ValueError, match="group 'flat': all its nodes score alike by mean_diff"):
+        compare_groups(averages, ["flat"] * 3 + ["other"] * 3, LAYERS, **FAST)
+
+
+def test_what_has_no_value_is_no_evidence():
+    """A correlation without a value has no p; random ones without a value do not make p small."""
+    at_random = np.array([0.5, np.nan, 0.7])
+    assert np.isnan(_as_low(np.nan, at_random))
+    assert _as_low(0.1, at_random) == (1 + 1) / 4
+    assert _as_low(0.6, at_random) == (1 + 2) / 4
+
+
+def test_one_trial_has_no_interval_and_halves_that_disagree_no_reliability(rng):
+    averages = averages_of(rng, dict.fromkeys(GROUPS, rng.uniform(1, 2, NODES)), level=1.0)
+    found = compare_groups(averages, ["alone", *["many"] * (TRIALS - 1)], LAYERS, **FAST)
+    assert np.isnan(found.quadratic_interval).tolist() == [[True, True], [False, False]]
+    assert np.isnan(found.lower[0]).all()
+    assert np.isfinite(found.lower[1]).any()
+    assert stepped_up(-1.0) == stepped_up(-0.4) == stepped_up(0.0) == 0
+    assert np.isnan(stepped_up(np.nan))
+    assert stepped_up(0.5) == pytest.approx(2 / 3)
 
 
 def test_reliability_is_one_without_noise_and_none_with_one_trial(rng):

@@ -63,14 +63,12 @@ def test_what_was_read_is_a_rank_of_every_layer(name):
 def test_published_checkpoints_bend_as_they_were_said_to():
     first, last = published("pythia_1b_step1", "pythia_1b_final")
     assert last.bend("minmax")[0] == pytest.approx(-0.81, abs=0.005)
-    trend = {row["steps"][0]: row for row in PUBLISHED["checkpoints"]["trend"]}
+    trend = json.loads(FILE.with_name("emergence.json").read_text("utf-8"))["rows"]
     # Of three steps together, told to one digit and a zero.
-    assert first.bend("minmax")[0] == pytest.approx(trend[1]["quadratic"], abs=0.05)
+    assert first.bend("minmax")[0] == pytest.approx(trend[0]["quadratic_term"][0], abs=0.05)
     alike = similarities([first, last], "minmax", points=16, surrogates=19).spearman[0, 1]
-    low, high = trend[1]["spearman_with_last"]
+    low, high = trend[0]["spearman"]
     assert low <= alike <= high
-    steps = [step for row in trend.values() for step in row["steps"]]
-    assert steps == PUBLISHED["checkpoints"]["steps"]
 
 
 def by_hand(a, b):
@@ -260,7 +258,8 @@ def test_intervals_and_reliability_are_of_these_draws_and_halves(drawn):
     assert found.upper[1, 0] == pytest.approx(high, abs=1e-12)
     halves = a.halves["node_quantile"]
     own = np.mean([spearman(*curves(pair)) for pair in halves])
-    assert found.reliability[0] == pytest.approx(own, abs=1e-12)
+    # Of all prompts, not of half of them (Spearman and Brown).
+    assert found.reliability[0] == pytest.approx(max(0, 2 * own / (1 + own)), abs=1e-12)
     assert found.failed_draws.sum() == 0
 
 
@@ -279,6 +278,22 @@ def test_a_profile_as_read_has_no_draws_and_so_no_interval(drawn):
     assert np.isfinite(found.reliability[0])
     assert np.isfinite(found.p[0, 1])
     assert np.isnan(read.bend("layer_rank")[1]).all()
+
+
+def test_halves_that_disagree_make_no_reliability_and_draws_without_a_layer_no_interval(drawn):
+    a, b = (profiles["mean_difference"] for profiles in drawn)
+    rising = np.linspace(0, 1, len(a.depth))
+    halves = {"node_quantile": np.stack([rising, rising[::-1]])[None]}
+    holed = {"node_quantile": np.where(np.arange(len(a.depth)) == 2, np.nan, rising)[None]}
+    odd = dataclasses.replace(a, halves=halves, draws=holed)
+    assert similarities([odd, b], surrogates=19).reliability[0] == 0
+    assert np.isnan(odd.bend("node_quantile")[1]).all()
+
+
+@pytest.mark.parametrize("normalisation", ["layer_rank", "node_quantile"])
+def test_a_profile_that_does_not_vary_is_refused(normalisation):
+    with pytest.raises(ValueError, match=r"'flat'.*all its layers (have one|are alike)"):
+        profile_as_read("flat", [0.5, 0.5, 0.5, 0.5], normalisation)
 
 
 def test_draws_without_a_score_in_a_layer_are_left_out_and_counted(drawn):

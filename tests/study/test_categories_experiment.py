@@ -121,6 +121,12 @@ def test_other_groups_of_the_same_prompts(own, made, tmp_path, monkeypatch):
     assert compared(own, groups=other).reused
     other.write_text(json.dumps({"level 1": PROMPTS[:2], "level 2": PROMPTS[2:]}))
     assert not compared(own, groups=other).reused
+    tasks = tmp_path / "tasks.jsonl"
+    rows = [{"problem": p, "answer": "1", "level": n % 2 + 1} for n, p in enumerate(PROMPTS)]
+    tasks.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    by_level = compared(own, groups=tasks)
+    assert [group["name"] for group in by_level.facts["groups"]] == ["level 1", "level 2"]
+    assert by_level.arrays["group"].tolist() == [0, 1] * 3
 
 
 @pytest.mark.parametrize("kind", ["pooled", "averaged"])

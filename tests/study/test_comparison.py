@@ -113,7 +113,7 @@ def test_what_differs_is_said_and_what_does_not_is_not(compared):
     assert set(said) == {"redundancy", "lag", "prompts", "template"}
     assert "1 token (one); 2 tokens (two)" in said["lag"]
     assert "MMI (one); CCS (two)" in said["redundancy"]
-    assert "none (one); chat template (two)" in said["template"]
+    assert "none (one); chat template, SHA-256" in said["template"]
     assert any("only 5 prompts" in note for note in compared.notes)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from synkern.interventions import effects_of
 from synkern.recording import Responses
 from synkern.study import ArgumentError, StudyError, emergence, run_study
 from synkern.study.over_training import emerging, measured
-from synkern.study.over_training.checkpoints import checkpoints_of
-from synkern.study.over_training.measured import Measured
+from synkern.study.over_training.checkpoints import Checkpoint, checkpoints_of
+from synkern.study.over_training.course import Course
+from synkern.study.over_training.findings import findings_of
+from synkern.study.over_training.measured import Measured, Point
 from synkern.study.over_training.options import EmergenceOptions
 from synkern.study.published import published
 from synkern.study.stages.statistics import rank_correlation
@@ -299,3 +302,39 @@ def test_others_need_steps_and_are_not_this_one(tmp_path):
         emergence(["a/x", "b/y"], out=tmp_path, beside=("c",), **QUICK)
     with pytest.raises(ArgumentError, match="beside has out itself"):
         emergence(["a/x-1", "b/x-2"], out=tmp_path, beside=(str(tmp_path),), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("terms", "own", "beside_loss"),
+    [
+        (
+            [-1, -1, -1, -1],
+            "surely below 0 from the first checkpoint on;",
+            "at step-0 already, and",
+        ),
+        ([0, 0, 0, -1], "surely below 0 from step-3 on;", "is there after that"),
+        (
+            [-1, -1, 0, -1],
+            "surely below 0 from step-3 on, and at 2 of 3 checkpoints before;",
+            "at step-0 already, is lost, and is there to stay from step-3 on",
+        ),
+        ([-1, 0, 0, 0], "it is not surely below 0 at the end;", "no bend has come about"),
+    ],
+)
+def test_a_bend_that_was_there_and_was_lost_is_told(terms, own, beside_loss):
+    def measured_as(term):
+        interval = (term - 0.1, term + 0.1)
+        profile = SimpleNamespace(quadratic=term, quadratic_interval=interval, inverted_u=False)
+        return SimpleNamespace(
+            profiles={"mean_difference": profile},
+            nearly_constant=0.0,
+            likeness=lambda *_: (0.0, 0.0),
+        )
+
+    points = [
+        Point(Checkpoint(f"step-{n}", n, "m"), measured_as(t), measured_as(t), 8 / 2**n, ())
+        for n, t in enumerate(terms)
+    ]
+    text = findings_of(Course(tuple(points), points[-1].checkpoint, ()))
+    assert own in text
+    assert beside_loss in text

@@ -20,6 +20,7 @@ from synkern.study.comparison.result import Comparison
 from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.options import called_with, check
+from synkern.study.report import called
 
 
 @called_with(CompareOptions)
@@ -53,12 +54,14 @@ def compare(options: CompareOptions) -> Comparison:
     ]
     members += published_profiles.chosen(options.published or ())
     _check_members(members)
+    notes = [note for member in members for note in member.notes]
+    notes += _by_one_ranking(members)
     compared = Comparison(
         members=tuple(members),
         rankings={one.ranking: one for one in _by_ranking(members, options)},
         differences=tuple(differences(members)),
         unknown=tuple(unknown(members)),
-        notes=tuple(note for member in members for note in member.notes),
+        notes=tuple(notes),
         options=options,
     )
     if options.out is None:
@@ -72,6 +75,14 @@ def _by_ranking(members: Sequence[Member], options: CompareOptions) -> Iterator[
         having = [member.profiles[ranking] for member in members if ranking in member.profiles]
         if having:
             yield ByRanking.of(ranking, having, options)
+
+
+def _by_one_ranking(members: Sequence[Member]) -> Iterator[str]:
+    """Say of which members there is nothing by some rankings: they would be gone without a word."""
+    for ranking in RANKINGS:
+        missing = [member.name for member in members if ranking not in member.profiles]
+        if missing and len(missing) < len(members):
+            yield f"by {called(ranking)} there is no profile of {', '.join(missing)}"
 
 
 def _folders(options: CompareOptions) -> list[Path]:

@@ -47,7 +47,7 @@ def _member(name: str, row: Mapping[str, Any], told: Mapping[str, Any]) -> Membe
     about = {
         "weights": "trained",
         "nodes": row["nodes"],
-        "signal": "norm",
+        "signal": row["signal"],
         "estimator": row["kind"],
         **_SAME,
         "prompts": "60 of the paper",

@@ -158,6 +158,11 @@ def _missing(name: str, test: LayerProfile) -> list[str]:
     return notes
 
 
+def _template(digest: str | None) -> str:
+    """Templates are told apart: two models inside templates of their own are asked otherwise."""
+    return "none" if digest is None else f"chat template, SHA-256 {digest[:8]}"
+
+
 def _about(study: FinishedStudy, weights: str) -> dict[str, str | None]:
     """What may differ between studies, in words."""
     used, recorded = study.settings, study.steps[step_name("recording", weights)]
@@ -174,7 +179,7 @@ def _about(study: FinishedStudy, weights: str) -> dict[str, str | None]:
         "prompts": f"{prompts['count']}, SHA-256 {prompts['sha256'][:8]}",
         "answer": f"{used.new_tokens} tokens"
         + ("" if used.texts_of is None else f", read, of {used.texts_of}"),
-        "template": "none" if recorded["chat_template"] is None else "chat template",
+        "template": _template(recorded["chat_template"]),
         "dtype": used.dtype,
         "computed by": f"synkern {recorded['environment']['synkern']}",
     }

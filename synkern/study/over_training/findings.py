@@ -10,7 +10,6 @@ from synkern.study.numerals import interval, number, percent
 from synkern.study.over_training.checkpoints import Checkpoint
 from synkern.study.over_training.course import Course
 from synkern.study.over_training.measured import FORCED, OWN, Point
-from synkern.study.over_training.others import last_bend
 
 ALIKE = 0.7
 """From this rank correlation on, a profile is said to be like the last one; any limit would do."""
@@ -58,13 +57,18 @@ def _of_text(points: Sequence[Point], text: str, source: Checkpoint) -> str:
         f"the quadratic term is {_term(begin)} at {first.checkpoint.label} and {_term(end)} at "
         f"{last.checkpoint.label}"
     ]
-    bent = _stays(studied, lambda profile: profile.quadratic_interval[1] < 0)
+    bent = _stays(studied, _bent)
     if bent is None:
         parts.append("it is not surely below 0 at the end")
     elif bent is first:
         parts.append("it is surely below 0 from the first checkpoint on")
     else:
-        parts.append(f"it is surely below 0 from {bent.checkpoint.label} on")
+        before = [profile for _, profile in studied[: [point for point, _ in studied].index(bent)]]
+        times = sum(map(_bent, before))
+        parts.append(
+            f"it is surely below 0 from {bent.checkpoint.label} on"
+            + (f", and at {times} of {len(before)} checkpoints before" if times else "")
+        )
     shaped = [point.checkpoint.label for point, profile in studied if profile.inverted_u]
     if shaped:
         parts.append(f"{len(shaped)} of {len(studied)} profiles are inverted Us")
@@ -114,8 +118,11 @@ def _of_others(found: Course) -> str:
     parts = []
     for text, words in ((OWN, "own text"), (FORCED, "one text for all")):
         profile = _profile(next(p for p in found.points if p.checkpoint == found.source), text)
-        here = [] if profile is None else [(profile.quadratic, profile.inverted_u)]
-        ends = here + [end for other in found.others if (end := last_bend(other, text)) is not None]
+        ends = [] if profile is None else [(profile.quadratic, profile.inverted_u)]
+        for other in found.others:
+            end = other.end(text, PUBLISHED)
+            if end is not None:
+                ends.append((end[1]["quadratic_term"], bool(end[1]["inverted_u"])))
         if not ends:
             parts.append(f"with {words} none has a profile at its end")
             continue
@@ -149,7 +156,7 @@ def _of_loss(points: Sequence[Point]) -> str:
         for point, profile in ((point, _profile(point, FORCED)) for point in points)
         if profile is not None
     ]
-    bent = _stays(studied, lambda profile: profile.quadratic_interval[1] < 0)
+    bent = _stays(studied, _bent)
     if bent is None:
         return f"{said}; with one text for all no bend has come about with it."
     if bent is studied[0][0]:
@@ -158,6 +165,11 @@ def _of_loss(points: Sequence[Point]) -> str:
             "and is none that this training has brought about."
         )
     places = [point.checkpoint for point in points]
+    if _bent(studied[0][1]):
+        return (
+            f"{said}; with one text for all the bend is there at {studied[0][0].checkpoint.label} "
+            f"already, is lost, and is there to stay from {bent.checkpoint.label} on."
+        )
     order = places.index(bent.checkpoint) - places.index(half.checkpoint)
     when = "at the same checkpoint" if order == 0 else ("before" if order < 0 else "after")
     there = "that" if order else "as that"
@@ -187,6 +199,11 @@ def _stays(
             break
         start = point
     return start
+
+
+def _bent(profile: LayerProfile) -> bool:
+    """Whether the profile surely bends down: it lies higher in the middle than at its ends."""
+    return profile.quadratic_interval[1] < 0
 
 
 def _term(profile: LayerProfile) -> str:

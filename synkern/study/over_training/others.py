@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synkern.analysis.scores import PUBLISHED
 from synkern.study.errors import ArgumentError
 from synkern.study.options import stated
 from synkern.study.over_training.checkpoints import Checkpoint
@@ -75,6 +74,14 @@ class Other:
         rows = [one[text] and one[text]["rankings"].get(ranking) for one in self.checkpoints]
         return [row and row[name] for row in rows]
 
+    def end(self, text: str, ranking: str) -> tuple[str, Mapping[str, Any]] | None:
+        """The last checkpoint that has a profile: its label, and what is known of the profile."""
+        for one in reversed(self.checkpoints):
+            found = one[text] and one[text]["rankings"].get(ranking)
+            if found and found["quadratic_term"] is not None:
+                return one["label"], found
+        return None
+
     @property
     def losses(self) -> list[float | None]:
         """The loss of every checkpoint, None where it was not measured."""
@@ -126,11 +133,3 @@ def as_stated(options: EmergenceOptions) -> dict[str, Any]:
     """The options that results depend on, by name, as JSON can hold them."""
     given = {name: getattr(options, name) for name in stated(EmergenceOptions)}
     return {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
-
-
-def last_bend(other: Other, text: str) -> tuple[float, bool] | None:
-    """Quadratic term of the last profile by the published ranking; whether it is an inverted U."""
-    terms = other.of_ranking(text, PUBLISHED, "quadratic_term")
-    shaped = other.of_ranking(text, PUBLISHED, "inverted_u")
-    known = [pair for pair in zip(terms, shaped, strict=True) if pair[0] is not None]
-    return (known[-1][0], bool(known[-1][1])) if known else None

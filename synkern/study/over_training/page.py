@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synkern.study.folder import StudyFolder
-from synkern.study.numerals import interval, number, percent
+from synkern.study.numerals import interval, number, percent, significant
 from synkern.study.over_training.course import TEXTS
 from synkern.study.over_training.figures import emergence_figure
 from synkern.study.over_training.findings import ALIKE
@@ -71,7 +71,7 @@ def _point(point: Point) -> dict[str, Any]:
             None
             if one is None
             else {
-                "atoms": [number(value, 4) for value in (one.synergy, one.redundancy)],
+                "atoms": [significant(v) for v in (one.synergy, one.redundancy)],
                 "unit": one.unit,
                 "constant": percent(one.constant),
                 "nearly": percent(one.nearly_constant),
@@ -112,28 +112,22 @@ def _other(other: Other, ranking: str) -> dict[str, Any]:
     """The end of another training, by a ranking."""
     cells: dict[str, Any] = {}
     for text in TEXTS:
-        term, ends, shaped, minmax = (
-            other.of_ranking(text, ranking, name)[-1]
-            for name in (
-                "quadratic_term",
-                "quadratic_term_interval",
-                "inverted_u",
-                "quadratic_term_minmax",
-            )
-        )
-        cells[text] = (
-            None
-            if term is None
-            else {
-                "quadratic": f"{number(term, 3, signed=True)} {interval(ends, 3)}",
-                "minmax": _or_undefined(minmax),
-                "verdict": verdict(shaped),
-            }
-        )
+        end = other.end(text, ranking)
+        if end is None:
+            cells[text] = None
+            continue
+        label, profile = end
+        low, high = (math.nan if v is None else v for v in profile["quadratic_term_interval"])
+        cells[text] = {
+            "label": label,
+            "quadratic": f"{number(profile['quadratic_term'], 3, signed=True)} "
+            + interval((low, high), 3),
+            "minmax": _or_undefined(profile["quadratic_term_minmax"]),
+            "verdict": verdict(profile["inverted_u"]),
+        }
     loss = other.losses[-1]
     return {
         "name": other.name,
-        "label": other.checkpoints[-1]["label"],
         "loss": "not measured" if loss is None else number(loss, 3),
         "cells": cells,
     }

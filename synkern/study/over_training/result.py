@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synkern.analysis.scores import PUBLISHED
-from synkern.study.numerals import interval, number, rounded
+from synkern.study.numerals import interval, number, rounded, significant
 from synkern.study.over_training.course import TEXTS, Course
 from synkern.study.over_training.findings import findings_of
 from synkern.study.over_training.measured import Point
@@ -145,10 +144,7 @@ def _cells(found: Emergence, point: Point, text: str) -> str:
     layers, _ = found.likeness(point, text, ranking)
     alike = "undefined" if layers is None else number(layers, 2, signed=True)
     verdict = " U" if profile.inverted_u else "  "
-    atoms = " ".join(
-        "undefined" if math.isnan(value) else number(value, 3)
-        for value in (one.synergy, one.redundancy)
-    )
+    atoms = " ".join(significant(value) for value in (one.synergy, one.redundancy))
     return (
         f"{text}: {number(profile.quadratic, 3, signed=True)} "
         f"{interval(profile.quadratic_interval, 3)}{verdict} {alike} {atoms}"

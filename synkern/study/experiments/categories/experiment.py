@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from synkern import analysis
+from synkern import analysis, tasks
 from synkern._warnings import collected
 from synkern.analysis.scores import tied_rank
 from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
@@ -34,6 +34,7 @@ from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import averages_of
 
+_PLAIN = "{problem}"
 _FEWEST = 2
 """Prompts of a group: one has no halves, and no interval."""
 
@@ -164,9 +165,17 @@ def _groups(study: FinishedStudy, options: CategoriesOptions) -> tuple[str, ...]
     return groups
 
 
+def _level(level: int | None) -> str:
+    return "no level" if level is None else f"level {level}"
+
+
 def _from_file(study: FinishedStudy, file: str | Path) -> tuple[str, ...]:
     with checks_of_arguments():
-        named = {prompt.text: prompt.category for prompt in load_prompts(file)}
+        if Path(file).suffix.lower() == ".jsonl":
+            # As prompts of a study they have no template around them.
+            named = {task.prompt: _level(task.level) for task in tasks.read(file, template=_PLAIN)}
+        else:
+            named = {prompt.text: prompt.category for prompt in load_prompts(file)}
     missing = [prompt.text for prompt in study.settings.asked if prompt.text not in named]
     if missing:
         raise ArgumentError(

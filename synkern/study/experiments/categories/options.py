@@ -26,8 +26,10 @@ class CategoriesOptions(RecordedOptions):
     groups: str | Path | None = field(
         default=None,
         metadata=Option(
-            help='JSON file of other groups of the same prompts: {"group": ["prompt", ...], ...}',
-            more="Such as levels of difficulty; None takes the categories of the study's prompts.",
+            help='JSON file of other groups of the same prompts: {"group": ["prompt", ...], ...}; '
+            "or tasks (.jsonl), grouped by their level",
+            more="Tasks as `synkern.tasks.read` takes them, whose text is the prompt. None takes "
+            "the categories of the study's prompts.",
             metavar="FILE",
             stated=False,
         ).described,

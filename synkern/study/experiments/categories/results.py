@@ -137,11 +137,15 @@ def _mean(values: Floats) -> float | None:
     return rounded(known.mean()) if len(known) else None
 
 
+def _said(value: float | None, decimals: int = 2) -> str:
+    return "undefined" if value is None else number(value, decimals)
+
+
 def _finding(facts: Facts) -> str:
     """Say whether groups differ by the first ranking, whatever the answer, and by the others."""
     names = [group["name"] or "without a name" for group in facts["groups"]]
     ranking, found = next(iter(facts["rankings"].items()))
-    differ = found["p"] < SIGNIFICANT
+    differ = found["p"] is not None and found["p"] < SIGNIFICANT
     verdict = (
         "rank nodes less alike than prompts dealt at random do"
         if differ
@@ -151,24 +155,27 @@ def _finding(facts: Facts) -> str:
     up_to = "" if ceiling is None else f"; with their reliability up to {number(ceiling, 2)}"
     text = (
         f"{facts['called'].capitalize()} of prompts: the {len(names)} {verdict} (by "
-        f"{called(ranking)}: mean rank correlation of two {number(found['mean'], 2)}, at random "
-        f"{number(found['random_mean'], 2)}, p = {found['p']:.3f}{up_to}); their profiles over "
-        f"depth correlate by {number(found['profile_mean'], 2)} (at random "
-        f"{number(found['random_profile_mean'], 2)}, p = {found['profile_p']:.3f})."
+        f"{called(ranking)}: mean rank correlation of two {_said(found['mean'])}, at random "
+        f"{_said(found['random_mean'])}, p = {_said(found['p'], 3)}{up_to}); their profiles over "
+        f"depth correlate by {_said(found['profile_mean'])} (at random "
+        f"{_said(found['random_profile_mean'])}, p = {_said(found['profile_p'], 3)})."
     )
     apart = [pair for pair in found["pairs"] if pair["q"] is not None and pair["q"] < SIGNIFICANT]
-    lowest = min(found["pairs"], key=lambda pair: pair["correlation"])
-    least = " and ".join(names[place] for place in lowest["groups"])
-    text += (
-        f" Of {len(found['pairs'])} pairs {len(apart)} differ at a false-discovery rate of 0.05; "
-        f"least alike are {least} ({number(lowest['correlation'], 2)})."
-    )
+    text += f" Of {len(found['pairs'])} pairs {len(apart)} differ at a false-discovery rate of 0.05"
+    known = [pair for pair in found["pairs"] if pair["correlation"] is not None]
+    if known:
+        lowest = min(known, key=lambda pair: pair["correlation"])
+        least = " and ".join(names[place] for place in lowest["groups"])
+        text += f"; least alike are {least} ({number(lowest['correlation'], 2)})"
+    text += "."
     others = [
-        f"{called(other)} p = {one['p']:.3f}" for other, one in [*facts["rankings"].items()][1:]
+        f"{called(other)} p = {_said(one['p'], 3)}"
+        for other, one in [*facts["rankings"].items()][1:]
     ]
     if others:
         text += f" By other rankings: {', '.join(others)}."
-    bent = sum(group["quadratic"]["high"] < 0 for group in found["groups"])
+    highs = [group["quadratic"]["high"] for group in found["groups"]]
+    bent = sum(high is not None and high < 0 for high in highs)
     text += f" The profile surely bends down in {bent} of {len(names)}."
     return f"{text} {_of_slopes(names, found['groups'])}"
 
@@ -194,15 +201,24 @@ def _of_slopes(names: Sequence[str], groups: Sequence[Facts]) -> str:
 
 def lines_of(facts: Facts) -> list[str]:
     """Return the table of a terminal."""
+
+    def cell(value: float | None, width: int) -> str:
+        return f"{'none' if value is None else f'{value:.3f}':>{width}}"
+
     width = max(len(ranking) for ranking in facts["rankings"])
     lines = [f"rank correlation of two {facts['called']}, mean over all pairs:"]
     lines.append(f"  {'':{width}}  ranking  at random       p  ceiling  profile  at random       p")
     for ranking, found in facts["rankings"].items():
-        ceiling = found["ceiling_mean"]
+        columns = (
+            ("mean", 9),
+            ("random_mean", 11),
+            ("p", 8),
+            ("ceiling_mean", 9),
+            ("profile_mean", 9),
+            ("random_profile_mean", 11),
+            ("profile_p", 8),
+        )
         lines.append(
-            f"  {ranking:{width}}{found['mean']:9.3f}{found['random_mean']:11.3f}{found['p']:8.3f}"
-            + (f"{'none':>9}" if ceiling is None else f"{ceiling:9.3f}")
-            + f"{found['profile_mean']:9.3f}{found['random_profile_mean']:11.3f}"
-            f"{found['profile_p']:8.3f}"
+            f"  {ranking:{width}}" + "".join(cell(found[name], size) for name, size in columns)
         )
     return lines
