@@ -1,5 +1,7 @@
 """Networks of synergy and redundancy: planted structure stands out from nulls, chance does not."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,10 @@ from synkern.analysis import (
     networks,
     plot_network,
 )
-from synkern.analysis.graph import intervals, measures
+from synkern.analysis.graph import intervals, measures, topology
 from synkern.analysis.graph.communities import adjusted_rand
+from synkern.analysis.graph.results import MEASURES, ratio_to_null
+from synkern.analysis.graph.weights import DENSITIES
 
 pytest.importorskip("sknetwork", reason="the extra networks is not installed")
 
@@ -187,7 +191,8 @@ def test_the_sign_of_the_correlation_over_nodes(rng):
     ("options", "said"),
     [
         ({"layers": LAYERS[:5]}, "layers has shape"),
-        ({"densities": (0.0, 0.5)}, r"densities has 0.0"),
+        ({"densities": (0.0, 0.5)}, r"one of densities = 0.0; give a share of the pairs, above 0"),
+        ({"densities": (0.001,)}, r"= 0.001 of 276 pairs is none of them; give at least 0.0036"),
         ({"densities": (0.1,), "null_densities": (0.2,)}, "choose from densities"),
         ({"resolutions": (0.0,)}, "resolutions has 0.0"),
         ({"runs": 1}, "runs = 1; give a whole number of at least 2"),
@@ -232,9 +237,9 @@ def test_intervals_over_trials(rng, planted):
 
 def test_a_ratio_to_a_null_in_one_piece_is_not_there():
     values, null = np.array([[0.1, 0.2], [0.1, 0.2]]), np.array([[0.05, 0.0], [0.05, -1e-17]])
-    found = intervals._ratio("modularity", values, null)
+    found = ratio_to_null("modularity", values, null)
     np.testing.assert_array_equal(found, [[2, np.nan], [2, np.nan]])
-    one = NetworkIntervals({}, {}, np.zeros(2), 0.95, 2)
+    one = NetworkIntervals({}, {}, np.zeros(2), 0, "", 0.95, 2)
     np.testing.assert_array_equal(one.interval(found), [[2, np.nan], [2, np.nan]])
     assert one.interval(np.array([1.0, 1.0])).tolist() == [1, 1]
     # Few that are missing are left out, more are not.
@@ -284,3 +289,157 @@ def test_a_drawing_needs_a_density(planted):
     pytest.importorskip("matplotlib", reason="the extra plot is not installed")
     with pytest.raises(ValueError, match="density = 0"):
         plot_network(planted[0], LAYERS, density=0)
+
+
+def in_part(kept, share=0.5):
+    """The first pieces of work, as a file gives them back."""
+    pieces = json.loads(json.dumps([*kept.items()]))
+    return dict(pieces[: int(share * len(pieces))])
+
+
+def counted(monkeypatch, module, name):
+    """What a function of a module is called with from now on."""
+    calls, function = [], getattr(module, name)
+
+    def counting(task):
+        calls.append(task)
+        return function(task)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+def test_what_is_kept_is_not_done_again(planted, monkeypatch):
+    few = {"runs": 22, "draws": 3, "densities": (0.3,), "resolutions": (2.0,), "seed": 5}
+    kept, progress = {}, []
+    whole = networks(*planted, LAYERS, kept=kept, **few)
+    half = in_part(kept)
+    there = len(half)
+    calls = counted(monkeypatch, topology, "_done")
+    again = networks(
+        *planted, LAYERS, kept=half, progress=lambda *where: progress.append(where), **few
+    )
+    assert len(calls) == len(kept) - there > 0
+    pieces = len(kept) - 1  # beside what they belong to
+    assert progress[0] == (there - 1, pieces)
+    assert progress[-1] == (pieces, pieces)
+    same(whole, again)
+    for name in ("synergy", "redundancy"):
+        for field in ("partition", "consensus", "swept_agreement", "participation"):
+            one, other = (getattr(getattr(net, name), field) for net in (whole, again))
+            np.testing.assert_array_equal(one, other)
+    assert json.dumps(half) == json.dumps(kept)
+    with pytest.raises(ValueError, match="kept has work of another call"):
+        networks(*planted, LAYERS, kept=half, **few | {"seed": 6})
+    with pytest.raises(ValueError, match="kept has work of another call"):
+        networks(*planted[::-1], LAYERS, kept=half, **few)
+
+
+def test_draws_that_are_kept_are_not_drawn_again(rng, planted, monkeypatch):
+    averages = averages_of(rng, planted)
+    kept, progress = {}, []
+    whole = network_intervals(averages, LAYERS, bootstrap=20, seed=2, kept=kept)
+    half = in_part(kept)
+    calls = counted(monkeypatch, intervals, "_measured")
+    again = network_intervals(
+        averages, LAYERS, bootstrap=20, seed=2, kept=half, progress=progress.append
+    )
+    assert len(calls) == 11
+    assert progress == [9, *[1] * 11]
+    with pytest.raises(ValueError, match="kept has work of another call"):
+        network_intervals(averages, LAYERS, bootstrap=20, seed=3, kept=half)
+    np.testing.assert_array_equal(whole.spearman, again.spearman)
+    for measure in MEASURES:
+        np.testing.assert_array_equal(whole.raw[measure], again.raw[measure])
+        for null, ratios in whole.ratio.items():
+            np.testing.assert_array_equal(ratios[measure], again.ratio[null][measure])
+
+
+def test_draws_that_make_no_graph_are_counted_and_not_the_end(rng, planted):
+    """A tenth of the pairs is negative in one trial, and on average where that is drawn often."""
+    trials, bootstrap = 10, 60
+    sts, rtr = (np.array([matrix] * trials) for matrix in planted)
+    rows, columns = np.triu_indices(NODES, 1)
+    bad = rng.choice(len(rows), len(rows) // 10, replace=False)
+    for i, j in ((rows[bad], columns[bad]), (columns[bad], rows[bad])):
+        sts[0, i, j] *= -6  # less than the nine others have, more than eight have if drawn twice
+    averages = TrialAverages.of([{"sts": sts, "rtr": rtr}])
+    assert averages.mean()["sts"][rows, columns].min() > 0
+    found = network_intervals(averages, LAYERS, bootstrap=bootstrap, nulls=("weights",), seed=1)
+    draws = np.random.default_rng(1).multinomial(trials, np.full(trials, 1 / trials), bootstrap)
+    drawn = averages.weighted(draws.astype(float))["sts"][:, rows, columns]
+    failed = (drawn < 0).mean(1) > 0.05
+    assert 0.05 < failed.mean() < 0.95
+    assert found.failed_draws == failed.sum()
+    assert f"{failed.sum()} of them failed" in repr(found)
+    assert "pairs of sts are negative" in found.failure
+    for measure in MEASURES:
+        for values in (found.raw[measure], found.ratio["weights"][measure]):
+            np.testing.assert_array_equal(np.isnan(values), np.stack([failed, failed], 1))
+    np.testing.assert_array_equal(np.isnan(found.spearman), failed)
+    # Too many for an interval of the others.
+    assert np.isnan(found.interval(found.raw["efficiency"])).all()
+    assert np.isnan(found.difference("modularity", "weights")).all()
+
+
+def nearly_equal(rng):
+    """Weights that are the same but for 0.01 %: no division is better than none."""
+    weights = 1 + 1e-4 * rng.random((NODES, NODES))
+    return (weights + weights.T) / 2
+
+
+def test_nothing_is_divided_by_a_modularity_of_rounding(rng):
+    sts, rtr = nearly_equal(rng), nearly_equal(rng)
+    found = networks(sts, rtr, LAYERS, runs=2, draws=5, densities=(), resolutions=())
+    for graph in (found.synergy, found.redundancy):
+        assert abs(graph.whole("modularity")) < 1e-12
+        for null in graph.nulls:
+            beside = graph.against(null, "modularity")
+            assert np.isnan(beside.ratio).all()
+            assert np.isnan(beside.z).all()
+            assert beside.p == 1  # all are equal
+            np.testing.assert_allclose(graph.against(null, "efficiency").ratio, 1, rtol=1e-3)
+
+
+def test_of_few_nodes_default_densities_that_cannot_join_them_are_left_out(rng):
+    few = {"runs": 2, "draws": 2, "resolutions": (), "nulls": ("weights",)}
+    for nodes, kept in ((5, (1.0,)), (7, (0.3, 1.0)), (NODES, DENSITIES[1:]), (40, DENSITIES)):
+        weights = np.exp(rng.standard_normal((nodes, nodes)))
+        weights += weights.T
+        found = networks(weights, weights**2, np.arange(nodes) // 2, **few)
+        assert tuple(found.synergy.densities) == kept
+        assert found.dropped == tuple(one for one in DENSITIES if one not in kept)
+        joined = np.round(found.synergy.densities * nodes * (nodes - 1) / 2) >= nodes - 1
+        assert joined.all()
+    # What is asked for is done if it is any pair at all.
+    asked = networks(weights[:5, :5], weights[:5, :5], np.arange(5), densities=(0.1,), **few)
+    assert asked.synergy.densities.tolist() == [0.1, 1.0]
+    assert asked.dropped == ()
+
+
+NODE = np.arange(NODES)
+ENDS = NODE[:, None] + NODE
+ODD = {
+    "the same everywhere": lambda m: np.full_like(m, 0.1),
+    "in two pieces": lambda m: np.where(HALVES[:, None] == HALVES, m, 0.0),
+    "a single edge": lambda m: np.where(ENDS == 1, m, 0.0),
+    "a node without edges": lambda m: np.where((NODE == 3) | (NODE[:, None] == 3), 0.0, m),
+    "pairs without value": lambda m: np.where(ENDS == 7, np.nan, m),
+    "very small": lambda m: 1e-100 * m,
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_odd_graphs_are_measured_without_a_warning(planted, change):
+    rtr = change(planted[1])
+    found = networks(planted[0], rtr, LAYERS, runs=2, draws=3, nulls=("weights", "layers"))
+    net = found.redundancy
+    assert 0 < net.whole("efficiency") < np.inf
+    assert np.isfinite(net.run_modularity).all()
+    assert np.isfinite(found.spearman) == (np.ptp(rtr[~np.eye(NODES, dtype=bool)]) != 0)
+    for null in net.nulls:
+        # Whatever the unit, a ratio to a null is near 1 or not there.
+        ratio = net.against(null, "efficiency").ratio
+        assert (np.isnan(ratio) | ((ratio > 0.5) & (ratio < 2))).all()
+        assert (net.against(null, "modularity").p > 0).all()

@@ -5,6 +5,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,12 +14,17 @@ import pytest
 import synkern
 from support import tiny_study
 from synkern.analysis import NULL_GRAPHS, TrialAverages, network_intervals, networks
+from synkern.analysis.graph import intervals
 from synkern.analysis.graph.results import MEASURES
+from synkern.analysis.graph.weights import DENSITIES, NoGraphError
 from synkern.analysis.options import NULL_GRAPH_NAMES
 from synkern.cli import main
 from synkern.study import ArgumentError, MissingPackageError, StudyError, run_networks
+from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.networks import results as networks_results
+from synkern.study.experiments.networks.kept import Kept
 from synkern.study.experiments.networks.options import NetworksOptions
+from synkern.study.numerals import rounded
 from synkern.study.options import documented
 from synkern.study.published import published
 
@@ -64,7 +71,8 @@ def test_it_measures_what_the_library_does_with_the_atoms_of_the_study(made, exp
                 )
                 against = graph.against(null, measure)
                 said = found["against"][null][measure]
-                assert said["ratio"]["value"] == pytest.approx(against.ratio[-1], abs=1e-6)
+                assert said["ratio"]["value"] == rounded(against.ratio[-1])
+                assert said["z"] == rounded(against.z[-1])
                 assert said["p"] == pytest.approx(against.p[-1], abs=1e-6)
             raw = found["raw"][measure]["value"]
             assert raw == pytest.approx(graph.whole(measure), abs=1e-6)
@@ -141,7 +149,8 @@ def test_the_area_is_that_under_the_measures_of_the_thresholds(made):
             area = measured[place, :2].mean()  # of two densities, the mean of both ends
             assert found["area"][measure] == pytest.approx(area, abs=1e-6)
             for row, null in enumerate(NULL_GRAPHS):
-                ratio = area / nulls[row, place].mean(0)[:2].mean()
+                of_null = nulls[row, place].mean(0)[:2].mean()
+                ratio = area / of_null if abs(of_null) > 1e-12 else None
                 assert found["area_ratio"][null][measure] == pytest.approx(ratio, abs=2e-6)
 
 
@@ -199,6 +208,116 @@ def test_other_studies(nodes, model, tmp_path):
     assert np.isfinite(found.arrays["bootstrap_raw"]).all()
 
 
+def test_a_study_of_few_nodes_has_defaults_that_can_be_used(model, tmp_path):
+    tiny_study.again(model, tmp_path / "study", control=False, nodes="layers")
+    found = seen(tmp_path / "study", densities=None, bootstrap=0)
+    assert found.arrays["densities"].tolist() == [1]
+    assert found.facts["dropped_densities"] == [*DENSITIES[:-1]]
+    assert found.facts["options"]["drawn"] == 0.5  # 3 of the 6 pairs join 4 layers
+    page = " ".join(found.report.read_text("utf-8").split())
+    assert "5 %, 10 %, 15 %, 20 %, 30 % are left out: of so few layers that keeps less" in page
+    assert "than the 3 edges it takes to join all 4, whatever the weights" in page
+
+
+def test_too_few_nodes_are_refused(finished, monkeypatch):
+    monkeypatch.setattr(FinishedStudy, "nodes", property(lambda study: ["node"] * 3))
+    with pytest.raises(StudyError, match=r"has 3 heads; a network needs at least 4: .* other nod"):
+        seen(finished.out)
+
+
+KILLED = """
+import os, signal, sys
+from synkern.study.experiments.networks.kept import Kept
+keep, stop = Kept.__setitem__, int(sys.argv.pop(1))
+
+def killed(self, name, done):
+    keep(self, name, done)
+    if len(self) == stop:
+        with self._file.open("ab") as file:
+            file.write(b'["synergy 1')  # half a line, as of a process in the middle of it
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Kept.__setitem__ = killed
+from synkern.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("stop", [5, 45])
+def test_killed_it_goes_on_and_ends_with_the_same_numbers(stop, copy, made, monkeypatch):
+    """Among graphs and nulls, and among draws of prompts."""
+    command = [sys.executable, "-c", KILLED, str(stop), "networks", "--out", str(copy)]
+    command += ["--runs", "3", "--draws", "4", "--bootstrap", "20", "--densities", "0.2", "0.5"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -9
+    (partial,) = copy.glob(".partial-networks-*")
+    assert partial.read_bytes().count(b"\n") == stop
+    kept = []
+    keep = Kept.__setitem__
+    monkeypatch.setattr(
+        Kept, "__setitem__", lambda self, name, done: (kept.append(name), keep(self, name, done))
+    )
+    resumed = seen(copy)
+    # Of either graph: runs, two thresholds, four resolutions, four nulls of three kinds; then the
+    # draws; and of both what they belong to.
+    assert len({*kept}) == len(kept) == 2 * (1 + 2 + 4 + 12) + 20 + 2 - stop
+    assert resumed.arrays.keys() == made.arrays.keys()
+    for name, array in made.arrays.items():
+        np.testing.assert_array_equal(resumed.arrays[name], array, err_msg=name)
+    differ = {name for name, fact in made.facts.items() if resumed.facts[name] != fact}
+    assert differ <= {"seconds", "finished"}
+    assert not [*copy.glob(".partial-*")]
+
+
+def test_what_is_kept_is_there_again_to_the_last_bit(tmp_path):
+    file = tmp_path / "kept"
+    one = Kept(file)
+    one["a"] = {"x": [0.1 + 0.2, float("inf"), 5e-324]}
+    one["b"] = [1, float("nan")]
+    with file.open("ab") as opened:
+        opened.write(b'["c", 1')
+    again = Kept(file)
+    assert again.keys() == {"a", "b"}
+    assert again["a"] == one["a"]
+    assert np.isnan(again["b"][1])
+    again["c"] = 2
+    assert Kept(file)["c"] == 2
+    # Damage in the middle costs what comes after it.
+    file.write_bytes(file.read_bytes().replace(b'"b"', b"\0\0\0"))
+    assert Kept(file).keys() == {"a"}
+
+
+def test_draws_of_prompts_that_make_no_network_are_told(copy, monkeypatch):
+    measure = intervals._of_graph
+
+    def of_graph(task, place):
+        if task.key[1] % 5 == 3:
+            raise NoGraphError("99 of 100 pairs of sts are negative")
+        return measure(task, place)
+
+    monkeypatch.setattr(intervals, "_of_graph", of_graph)
+    found = seen(copy, nulls=("weights",))
+    assert found.facts["failed_draws"] == 4
+    failed = np.arange(20) % 5 == 3
+    np.testing.assert_array_equal(np.isnan(found.arrays["bootstrap_spearman"]), failed)
+    np.testing.assert_array_equal(np.isnan(found.arrays["bootstrap_raw"]).all((0, 2)), failed)
+    assert found.facts["graphs"]["synergy"]["raw"]["efficiency"]["low"] is None
+    said = "4 of 20 draws of prompts make no network and are in no interval; the first: 99 of 100"
+    assert any(said in warning for warning in found.facts["warnings"])
+    page = " ".join(found.report.read_text("utf-8").split())
+    assert "4 of the 20 draws of prompts make no network and are in no interval (the fi" in page
+
+
+def test_an_exact_zero_is_a_number(made):
+    facts = json.loads(json.dumps(made.facts))
+    same = {"value": 0.0, "low": None, "high": None}
+    facts["differences"]["weights"]["efficiency"] = same
+    facts["differences"]["layers"]["efficiency"] = same | {"value": None}
+    lines = networks_results.lines_of(facts)
+    row = lines.index(next(line for line in lines if "efficiency, raw" in line))
+    assert lines[row + 1].endswith("  +0")
+    assert lines[row + 3].endswith("  undefined")
+
+
 def test_a_study_without_single_pairs_is_refused(model, tmp_path):
     tiny_study.again(model, tmp_path / "study", control=False, pairs="averaged")
     with pytest.raises(StudyError, match=r"kept means by head .* study it with pairs = 'kept'"):
@@ -211,8 +330,10 @@ def test_a_study_without_single_pairs_is_refused(model, tmp_path):
         ({"bootstrap": 7}, "bootstrap = 7; give 0, for no intervals, or at least 20"),
         ({"nulls": ["weights", "weights"]}, "names one twice"),
         ({"nulls": ["rewired"]}, "nulls = 'rewired'; choose from weights, strengths, layers"),
-        ({"densities": (0.0, 0.5)}, "densities has 0; give shares of the pairs above 0"),
-        ({"drawn": 0}, "drawn = 0; give a share of the pairs above 0"),
+        ({"densities": (0.0, 0.5)}, "one of densities = 0.0; give a share of the pairs, above 0"),
+        ({"densities": (0.01,)}, "densities = 0.01 of 28 pairs is none of them; give at least 0.0"),
+        ({"drawn": 0}, "drawn = 0; give a share of the pairs, above 0"),
+        ({"drawn": 0.01}, "drawn = 0.01 of 28 pairs is none of them; give at least 0.036"),
         ({"draws": 1}, "draws = 1; give an integer of at least 2"),
     ],
 )
@@ -230,7 +351,7 @@ def test_the_command(copy, capsys):
     assert "plan: measure the networks of synergy and redundancy of 8 heads, 2 runs" in printed.err
     with pytest.raises(SystemExit):
         main(["networks", "--help"])
-    assert "it takes what is there already" in " ".join(capsys.readouterr().out.split())
+    assert "it goes on where it stopped" in " ".join(capsys.readouterr().out.split())
 
 
 def test_names_that_stand_in_two_places_are_the_same():

@@ -147,11 +147,9 @@ def network_places(graph: WeightedGraph, density: float) -> NDArray[np.float64]:
         density: share of the pairs whose edges are drawn, above 0 up to 1.
 
     Raises:
-        ValueError: another density.
+        ValueError: another density, or one that is less than one of the pairs.
         MissingExtraError: scipy or scikit-network is not installed.
     """
-    if not 0 < density <= 1:
-        raise ValueError(f"density = {density!r}; give a share of the pairs, above 0 up to 1")
     kept = strongest(graph.weights, density)
     linked = kept.sum(1) > 0
     place = np.empty((len(kept), 2))

@@ -4,13 +4,15 @@ Trials are drawn with replacement and averaged (`synkern.analysis.averages`), an
 measured anew, each beside one null graph of each kind, drawn from it. Intervals are percentiles
 over the draws, so what a null leaves to chance is in them. The mean of fewer different trials is
 noisier, which moves measures as well as it spreads them: where a value lies outside its own
-interval, read the interval as wide, not as another place.
+interval, read the interval as wide, not as another place. For the same reason a draw may have too
+many negative pairs for a graph where the mean of all trials has few: it has failed, and is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +20,13 @@ from numpy.typing import NDArray
 import synkern._checks as check
 from synkern.analysis.averages import Averages
 from synkern.analysis.graph.null_graphs import NULL_GRAPHS, Drawn
-from synkern.analysis.graph.results import MEASURES
+from synkern.analysis.graph.results import MEASURES, ratio_to_null
 from synkern.analysis.graph.topology import correlation, measured
-from synkern.analysis.graph.weights import WeightedGraph, layer_distances
-from synkern.analysis.graph.workers import each
+from synkern.analysis.graph.weights import NoGraphError, WeightedGraph, layer_distances
+from synkern.analysis.graph.workers import check_kept, each
 from synkern.analysis.profile import MISSING_TOLERATED
 
 Floats = NDArray[np.float64]
-
-_ROUNDING = 1e-12
-"""Of a modularity, which is a difference of numbers up to 1."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,10 +34,13 @@ class NetworkIntervals:
     """Measures of both graphs, without threshold, over draws of trials.
 
     Attributes:
-        raw: by `MEASURES`, (draws, 2), of synergy and of redundancy.
+        raw: by `MEASURES`, (draws, 2), of synergy and of redundancy; NaN in a failed draw.
         ratio: by null and measure, (draws, 2): raw by that of one null graph of the draw; NaN where
             that is 0, as modularity is where no division into communities is better than none.
-        spearman: (draws,) correlation over nodes of mean synergy and mean redundancy.
+        spearman: (draws,) correlation over nodes of mean synergy and mean redundancy; NaN in a
+            failed draw, or where either is the same everywhere.
+        failed_draws: number of draws whose values make no graph, or a graph no null graph.
+        failure: why the first of them does not; "" if none has failed.
         confidence: coverage aimed at by the intervals.
         trials: that were drawn from.
     """
@@ -46,12 +48,15 @@ class NetworkIntervals:
     raw: Mapping[str, Floats]
     ratio: Mapping[str, Mapping[str, Floats]]
     spearman: Floats
+    failed_draws: int
+    failure: str
     confidence: float
     trials: int
 
     def __repr__(self) -> str:
         """One line: draws, trials."""
-        return f"NetworkIntervals({len(self.spearman)} draws of {self.trials} trials)"
+        failed = f", {self.failed_draws} of them failed" if self.failed_draws else ""
+        return f"NetworkIntervals({len(self.spearman)} draws of {self.trials} trials{failed})"
 
     def interval(self, values: Floats) -> Floats:
         """Both ends of the interval of draws (draws, ...), as (2, ...).
@@ -84,6 +89,7 @@ def network_intervals(
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[int], None] = lambda draws: None,
+    kept: MutableMapping[str, Any] | None = None,
 ) -> NetworkIntervals:
     """Measure both graphs over draws of trials.
 
@@ -95,11 +101,14 @@ def network_intervals(
         confidence: coverage of the intervals, above 0 and below 1.
         seed: of all that is drawn.
         workers: see `networks`.
-        progress: called with the number of draws finished since the last call.
+        progress: called with the number of draws finished since the last call; at first with that
+            of those in `kept`.
+        kept: see `networks`, which may share it. Of another call by sizes and options is refused;
+            that the averages are the same is left to the caller.
 
     Raises:
-        ValueError: averages by node, fewer than 2 trials, an argument out of range, or a draw that
-            makes no graph.
+        ValueError: averages by node, fewer than 2 trials, an argument out of range, or `kept` of
+            another call.
         MissingExtraError: scipy or scikit-network is not installed.
     """
     if averages.numbers != averages.nodes**2:
@@ -117,35 +126,48 @@ def network_intervals(
     trials = averages.trials
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(trials, np.full(trials, 1 / trials), size=bootstrap).astype(float)
-    drawn = (averages.weighted(row[None]) for row in weights)
-    tasks = (
-        _Task(atoms["sts"][0], atoms["rtr"][0], distances, tuple(nulls), (seed, place))
-        for place, atoms in enumerate(drawn)
-    )
-    found = []
-    for one in each(_measured, tasks, workers):
-        found.append(one)
+    kept = {} if kept is None else kept
+    # Not the atoms: their last bits hang on the number of threads.
+    sizes = averages.trials, averages.nodes, averages.entries, averages.missing
+    told = repr((sizes, tuple(nulls), seed, bootstrap)).encode()
+    check_kept(kept, "of draws", distances.tobytes(), told)
+    names = [f"draw {place}" for place in range(bootstrap)]
+    to_do = [place for place, name in enumerate(names) if name not in kept]
+    progress(bootstrap - len(to_do))
+
+    def task(place: int) -> _Task:
+        atoms = averages.weighted(weights[place][None])
+        return _Task(atoms["sts"][0], atoms["rtr"][0], distances, tuple(nulls), (seed, place))
+
+    # One by one: what is drawn is as large as all pairs.
+    for place, one in zip(to_do, each(_measured, map(task, to_do), workers), strict=True):
+        kept[names[place]] = one
         progress(1)
-    by_null = {
-        null: {m: np.array([[g[null][m] for g in one] for one, _ in found]) for m in MEASURES}
-        for null in ("", *nulls)
-    }
+    return _together([kept[name] for name in names], nulls, confidence, trials)
+
+
+def _together(
+    found: Sequence[_Measured], nulls: Sequence[str], confidence: float, trials: int
+) -> NetworkIntervals:
+    def values(null: str, measure: str) -> Floats:
+        none = [np.nan, np.nan]
+        return np.array(
+            [none if one["failure"] else [g[null][measure] for g in one["graphs"]] for one in found]
+        )
+
+    raw = {m: values("", m) for m in MEASURES}
+    failures = [one["failure"] for one in found if one["failure"]]
     return NetworkIntervals(
-        raw=by_null[""],
+        raw=raw,
         ratio={
-            null: {m: _ratio(m, by_null[""][m], by_null[null][m]) for m in MEASURES}
-            for null in nulls
+            null: {m: ratio_to_null(m, raw[m], values(null, m)) for m in MEASURES} for null in nulls
         },
-        spearman=np.array([rho for _, rho in found]),
+        spearman=np.array([one["spearman"] for one in found]),
+        failed_draws=len(failures),
+        failure=failures[0] if failures else "",
         confidence=confidence,
         trials=trials,
     )
-
-
-def _ratio(measure: str, values: Floats, null: Floats) -> Floats:
-    """Their ratio, NaN where that of the null is 0: of a modularity, up to rounding."""
-    there = np.abs(null) > (_ROUNDING if measure == "modularity" else 0)
-    return np.where(there, values / np.where(there, null, 1.0), np.nan)
 
 
 @dataclass(frozen=True)
@@ -159,20 +181,36 @@ class _Task:
     key: tuple[int, ...]
 
 
-_Measured = tuple[list[dict[str, dict[str, float]]], float]
-"""By graph: measures by null, "" being the graph itself; and the correlation over nodes."""
+class _Measured(TypedDict):
+    """What is found in a draw, such as JSON can hold.
+
+    Attributes:
+        graphs: of synergy and of redundancy: measures by null, "" being the graph itself.
+        spearman: the correlation over nodes.
+        failure: why there is nothing, or "".
+    """
+
+    graphs: list[dict[str, dict[str, float]]]
+    spearman: float
+    failure: str
 
 
 def _measured(task: _Task) -> _Measured:
-    graphs = []
-    for place, matrix in enumerate((task.sts, task.rtr)):
-        drawn = Drawn(WeightedGraph.of(matrix, ("sts", "rtr")[place]), task.distances)
-        one = {"": _at_once(drawn.graph.weights, (*task.key, place))}
-        for k, null in enumerate(task.nulls, 1):
-            key = (*task.key, place, k)
-            one[null] = _at_once(NULL_GRAPHS[null](drawn, np.random.default_rng(key)), key)
-        graphs.append(one)
-    return graphs, correlation(task.sts, task.rtr)[0]
+    try:
+        graphs = [_of_graph(task, place) for place in range(2)]
+    except NoGraphError as error:
+        return {"graphs": [], "spearman": float("nan"), "failure": str(error)}
+    return {"graphs": graphs, "spearman": correlation(task.sts, task.rtr)[0], "failure": ""}
+
+
+def _of_graph(task: _Task, place: int) -> dict[str, dict[str, float]]:
+    name, matrix = (("sts", task.sts), ("rtr", task.rtr))[place]
+    drawn = Drawn(WeightedGraph.of(matrix, name), task.distances)
+    one = {"": _at_once(drawn.graph.weights, (*task.key, place))}
+    for k, null in enumerate(task.nulls, 1):
+        key = (*task.key, place, k)
+        one[null] = _at_once(NULL_GRAPHS[null](drawn, np.random.default_rng(key)), key)
+    return one
 
 
 def _at_once(weights: Floats, key: tuple[int, ...]) -> dict[str, float]:

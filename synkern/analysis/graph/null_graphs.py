@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from synkern.analysis.graph.weights import Floats, WeightedGraph
+from synkern.analysis.graph.weights import Floats, NoGraphError, WeightedGraph
 
 _CLOSE = 1e-9
 """Relative difference of strengths at which the scaling is done."""
@@ -75,7 +75,7 @@ def of_strengths(drawn: Drawn, rng: np.random.Generator) -> Floats:
     """Ratios to the product of strengths over all pairs: the null `strengths`.
 
     Raises:
-        ValueError: no scaling gives the strengths, as where one node holds most of the weight.
+        NoGraphError: no scaling gives the strengths, as where one node holds most of the weight.
     """
     rows, columns = drawn.pairs
     graph = drawn.graph
@@ -106,7 +106,7 @@ def _placed(drawn: Drawn, weights: Floats) -> Floats:
 
 
 def _scaled(matrix: Floats, strengths: Floats) -> Floats:
-    """The matrix d_i m_ij d_j whose rows have these sums; raises ValueError if there is none."""
+    """The matrix d_i m_ij d_j whose rows have these sums; raises NoGraphError if there is none."""
     alive = strengths > 0
     factors = np.where(alive, 1.0, 0.0)
     for _ in range(_STEPS):
@@ -118,7 +118,7 @@ def _scaled(matrix: Floats, strengths: Floats) -> Floats:
         if np.abs(ratio - 1).max() <= _CLOSE:
             return np.asarray(matrix * np.outer(factors, factors))  # symmetric to the last bit
         factors = factors * np.sqrt(ratio)
-    raise ValueError(
+    raise NoGraphError(
         "null 'strengths': no scaling of shuffled weights keeps the strengths of the nodes; one "
         "node holds most of the weight, or most pairs are no edges. Leave this null out by nulls="
     )

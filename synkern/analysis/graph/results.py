@@ -18,14 +18,33 @@ MEASURES = ("efficiency", "path_length", "clustering", "modularity")
 `modularity` is the mean over runs of Louvain: the best grows with their number."""
 
 
+_ROUNDING = 1e-12
+"""What differs by less does by rounding alone: relative, or of a modularity, which is a difference
+of numbers up to 1, as it is."""
+
+
+def slack_of(measure: str, values: Floats) -> Floats:
+    """By how much a measure may differ from each of these by rounding alone."""
+    return _ROUNDING * (np.ones_like(values) if measure == "modularity" else np.abs(values))
+
+
+def ratio_to_null(measure: str, values: Floats, null: Floats) -> Floats:
+    """A measure divided by that of null graphs; NaN where that is 0, as far as can be told.
+
+    A null whose best division is no division has the modularity 0 up to rounding, of either sign.
+    """
+    there = np.abs(null) > (_ROUNDING if measure == "modularity" else 0)
+    return np.where(there, values / np.where(there, null, 1.0), np.nan)
+
+
 class AgainstNull(NamedTuple):
     """A measure beside the same of null graphs; one number for each density.
 
     Attributes:
         observed: of the graph itself.
         null_mean, null_sd: mean and standard deviation over the null graphs.
-        ratio: observed / null_mean, what "normalised" means here.
-        z: (observed - null_mean) / null_sd.
+        ratio: observed / null_mean, what "normalised" means here; see `ratio_to_null`.
+        z: (observed - null_mean) / null_sd; NaN where the nulls differ by rounding alone.
         p: two-sided, min(1, 2 (1 + the smaller number of nulls at or beyond it) / (draws + 1)).
     """
 
@@ -126,18 +145,17 @@ class Network:
         drawn = self.nulls[null][measure]
         observed = self.measured[measure][np.searchsorted(self.densities, self.null_densities)]
         mean, sd = drawn.mean(0), drawn.std(0, ddof=1)
-        # What differs by rounding alone counts as equal.
-        slack = 1e-12 * np.abs(observed)
+        slack = slack_of(measure, observed)
         beyond = np.minimum((drawn >= observed - slack).sum(0), (drawn <= observed + slack).sum(0))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return AgainstNull(
-                observed=observed,
-                null_mean=mean,
-                null_sd=sd,
-                ratio=observed / mean,
-                z=(observed - mean) / sd,
-                p=np.minimum(1, 2 * (1 + beyond) / (len(drawn) + 1)),
-            )
+        vary = sd > slack_of(measure, mean)
+        return AgainstNull(
+            observed=observed,
+            null_mean=mean,
+            null_sd=sd,
+            ratio=ratio_to_null(measure, observed, mean),
+            z=np.where(vary, (observed - mean) / np.where(vary, sd, 1.0), np.nan),
+            p=np.minimum(1, 2 * (1 + beyond) / (len(drawn) + 1)),
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -153,6 +171,8 @@ class Networks:
         runs_aside: on each thresholded graph, and at each resolution other than 1.
         null_runs: on each null graph.
         draws: null graphs of each kind.
+        dropped: densities of the default that so few nodes have too few edges for, see
+            `weights.densities_of`.
         negative: what was done to negative weights, in words.
         seed: of everything that is drawn.
     """
@@ -166,6 +186,7 @@ class Networks:
     runs_aside: int
     null_runs: int
     draws: int
+    dropped: tuple[float, ...]
     negative: str
     seed: int
 

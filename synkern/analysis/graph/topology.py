@@ -12,9 +12,9 @@ nulls, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +26,13 @@ from synkern.analysis.graph.null_graphs import NULL_GRAPHS, Drawn
 from synkern.analysis.graph.results import MEASURES, Floats, Network, Networks
 from synkern.analysis.graph.weights import (
     WeightedGraph,
+    densities_of,
     layer_distances,
     layers_checked,
     strongest,
 )
-from synkern.analysis.graph.workers import each
+from synkern.analysis.graph.workers import check_kept, each
 from synkern.analysis.scores import mean_over_pairs, tied_rank
-
-DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 1.0)
-"""Shares of the pairs that are kept, strongest first; 1 is the graph without threshold."""
 
 RESOLUTIONS = (0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -44,6 +42,9 @@ NEGATIVE = "no edge (weight 0); refused where more than 5 % of the pairs are neg
 _RUNS_ASIDE = 20
 _MANY_NODES = 500
 """Above this, fewer and cheaper nulls by default: a shortest path costs nodes cubed."""
+
+_SAME = 1e-12
+"""Difference of means over pairs, of which the largest is 1, that rounding makes."""
 
 # Streams of random numbers of one seed.
 _OF_RUNS, _OF_ASIDE, _OF_SWEEP, _OF_NULLS, _OF_NULL_RUNS = range(5)
@@ -75,7 +76,7 @@ def networks(
     rtr: Any,
     layers: Any,
     *,
-    densities: Sequence[float] = DENSITIES,
+    densities: Sequence[float] | None = None,
     resolutions: Sequence[float] = RESOLUTIONS,
     runs: int = 100,
     nulls: Sequence[str] = tuple(NULL_GRAPHS),
@@ -85,6 +86,7 @@ def networks(
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    kept: MutableMapping[str, Any] | None = None,
 ) -> Networks:
     """Measure the graphs of synergy and redundancy, and null graphs of either.
 
@@ -94,7 +96,8 @@ def networks(
         rtr: the same, redundancy.
         layers: (nodes,) whole numbers.
         densities: shares of the pairs, strongest first, at which to measure; above 0 and up to 1,
-            which is measured in any case.
+            which is measured in any case. None: 0.05, 0.1, 0.15, 0.2 and 0.3, less those that keep
+            fewer edges than could join all nodes, see `weights.densities_of`.
         resolutions: at which communities are looked for; 1 is in any case.
         runs: of Louvain on either graph as it is.
         nulls: names from `NULL_GRAPHS`.
@@ -107,6 +110,9 @@ def networks(
             a script has to start its own work under `if __name__ == "__main__":`.
         progress: called with the number of pieces of work that are done, and of all: before the
             first, and after each.
+        kept: what is done so far, by the name of the piece of work, such as JSON can hold; each
+            further piece is put in as it is done, so that the same call with it goes on from there
+            and ends with the same numbers. What another call has left is refused. None: nothing.
 
     Returns:
         `Networks`.
@@ -124,12 +130,10 @@ def networks(
         )
     many = nodes > _MANY_NODES
     draws = (20 if many else 100) if draws is None else draws
-    at = _shares("densities", densities)
-    null_at = (
-        (at if not many else (1.0,))
-        if null_densities is None
-        else _shares("null_densities", null_densities)
-    )
+    at, dropped = densities_of("densities", densities, nodes)
+    null_at = at if not many else (1.0,)
+    if null_densities is not None:
+        null_at, _ = densities_of("null_densities", null_densities, nodes)
     if not set(null_at) <= set(at):
         raise ValueError(f"null_densities = {null_at}: choose from densities, {at}")
     for name in nulls:
@@ -146,13 +150,10 @@ def networks(
     distances = layer_distances(layers, nodes)
     plan = _Plan(at, swept, null_at, runs, tuple(nulls), draws, null_runs, seed)
     tasks = {name: plan.tasks(graph, distances) for name, graph in graphs.items()}
-    flat = [(name, said, task) for name, named in tasks.items() for said, task in named]
-    done: dict[str, dict[str, list[_Done]]] = {name: {} for name in graphs}
-    progress(0, len(flat))
-    answers = each(_done, [task for _, _, task in flat], workers)
-    for count, ((name, said, _), answer) in enumerate(zip(flat, answers, strict=True), 1):
-        done[name].setdefault(said, []).append(answer)
-        progress(count, len(flat))
+    kept = {} if kept is None else kept
+    contents = [graph.weights.tobytes() + graph.valued.tobytes() for graph in graphs.values()]
+    check_kept(kept, "of graphs", *contents, distances.tobytes(), repr(plan).encode())
+    done = _carried_out(tasks, workers, progress, kept)
     checked = layers_checked(layers, nodes)
     found = {name: plan.network(graph, checked, done[name]) for name, graph in graphs.items()}
     spearman, pearson = correlation(to_numpy(sts), to_numpy(rtr))
@@ -165,9 +166,36 @@ def networks(
         runs_aside=min(runs, _RUNS_ASIDE),
         null_runs=null_runs,
         draws=draws,
+        dropped=dropped,
         negative=NEGATIVE,
         seed=seed,
     )
+
+
+def _carried_out(
+    tasks: Mapping[str, list[tuple[str, _Task]]],
+    workers: int,
+    progress: Callable[[int, int], None],
+    kept: MutableMapping[str, Any],
+) -> dict[str, dict[str, list[_Done]]]:
+    """By graph, and name of its tasks: what these come to, in their order."""
+    named = {
+        f"{name} {place}": (name, said, task)
+        for name, of_graph in tasks.items()
+        for place, (said, task) in enumerate(of_graph)
+    }
+    to_do = [name for name in named if name not in kept]
+    progress(len(named) - len(to_do), len(named))
+    answers = each(_done, [named[name][2] for name in to_do], workers)
+    for count, (name, answer) in enumerate(
+        zip(to_do, answers, strict=True), len(named) - len(to_do) + 1
+    ):
+        kept[name] = answer
+        progress(count, len(named))
+    done: dict[str, dict[str, list[_Done]]] = {name: {} for name in tasks}
+    for name, (graph, said, _) in named.items():
+        done[graph].setdefault(said, []).append(kept[name])
+    return done
 
 
 def correlation(sts: Floats, rtr: Floats) -> tuple[float, float]:
@@ -175,6 +203,9 @@ def correlation(sts: Floats, rtr: Floats) -> tuple[float, float]:
 
     Args:
         sts, rtr: (nodes, nodes), NaN where there is no value; the diagonal is left out.
+
+    Returns:
+        Both; NaN where either mean is the same for all nodes, up to rounding.
     """
     means = []
     for matrix in (sts, rtr):
@@ -182,7 +213,10 @@ def correlation(sts: Floats, rtr: Floats) -> tuple[float, float]:
         np.fill_diagonal(off, np.nan)
         means.append(mean_over_pairs(off))
     both = np.isfinite(means[0]) & np.isfinite(means[1])
-    one, other = (mean[both] for mean in means)
+    # By the largest: squares of very small means would be 0.
+    one, other = (mean[both] / np.abs(mean[both]).max() for mean in means)
+    if any(np.ptp(mean) <= _SAME for mean in (one, other)):
+        return float("nan"), float("nan")
     ranks = np.corrcoef(tied_rank(one), tied_rank(other))[0, 1]
     return float(ranks), float(np.corrcoef(one, other)[0, 1])
 
@@ -202,8 +236,25 @@ def measured(
     return values, found
 
 
-_Done = tuple[dict[str, list[float]], communities.Runs]
-"""Measures by name, one number for each density, and the runs of Louvain at the last density."""
+class _Done(TypedDict):
+    """What a task comes to, such as JSON can hold.
+
+    Attributes:
+        measures: by name, one number for each density.
+        labels, modularity: of the runs of Louvain at the last density, see `communities.Runs`.
+    """
+
+    measures: dict[str, list[float]]
+    labels: list[list[int]]
+    modularity: list[float]
+
+
+def _runs(*done: _Done) -> communities.Runs:
+    """The runs of all these, one after the other."""
+    return communities.Runs(
+        np.concatenate([np.array(one["labels"], np.int64) for one in done]),
+        np.concatenate([np.array(one["modularity"]) for one in done]),
+    )
 
 
 def _done(task: _Task) -> _Done:
@@ -219,7 +270,11 @@ def _done(task: _Task) -> _Done:
             values[name].append(value)
     if not task.densities:
         found = communities.louvain(weights, task.seeds, task.resolution)
-    return values, found
+    return {
+        "measures": values,
+        "labels": found.labels.tolist(),
+        "modularity": found.modularity.tolist(),
+    }
 
 
 @dataclass(frozen=True)
@@ -275,19 +330,14 @@ class _Plan:
         self, graph: WeightedGraph, layers: NDArray[np.int64], done: Mapping[str, list[_Done]]
     ) -> Network:
         """Put together what `tasks` came to, by name."""
-        parts = [found for _, found in done["runs"]]
-        found = communities.Runs(
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.modularity for part in parts]),
-        )
-        whole, _ = done["runs"][0]
-        whole["modularity"] = [float(found.modularity.mean())]
-        by_density = [values for values, _ in done.get("thresholds", [])] + [whole]
+        found = _runs(*done["runs"])
+        whole = done["runs"][0]["measures"] | {"modularity": [float(found.modularity.mean())]}
+        by_density = [one["measures"] for one in done.get("thresholds", [])] + [whole]
         measured = {name: np.array([v[name][0] for v in by_density]) for name in MEASURES}
         agreed = communities.consensus(found.labels, self.seed)
         known = bool((agreed != communities.NO_COMMUNITY).all())
         rest = iter(done.get("resolutions", []))
-        swept = [found if r == 1 else next(rest)[1] for r in self.resolutions]
+        swept = [found if r == 1 else _runs(next(rest)) for r in self.resolutions]
         return Network(
             graph=graph,
             densities=np.array(self.densities),
@@ -296,7 +346,8 @@ class _Plan:
             null_densities=np.array(self.null_densities),
             nulls={
                 name: {
-                    m: np.array([values[m] for values, _ in done[f"null {name}"]]) for m in MEASURES
+                    m: np.array([one["measures"][m] for one in done[f"null {name}"]])
+                    for m in MEASURES
                 }
                 for name in self.nulls
             },
@@ -324,14 +375,6 @@ class _Plan:
         if len(at) < 2:
             return float("nan")
         return float(np.trapezoid(values[:-1], at) / (at[-1] - at[0]))
-
-
-def _shares(argument: str, values: Sequence[float]) -> tuple[float, ...]:
-    """Densities in rising order, 1 the last; raises ValueError."""
-    wrong = [value for value in values if not 0 < value <= 1]
-    if wrong:
-        raise ValueError(f"{argument} has {wrong[0]!r}; give shares of the pairs, above 0 up to 1")
-    return tuple(sorted({*map(float, values), 1.0}))
 
 
 def _swept(resolutions: Sequence[float]) -> tuple[float, ...]:

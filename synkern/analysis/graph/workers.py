@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from hashlib import sha256
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
@@ -38,3 +39,22 @@ def each(function: Callable[[Task], Done], tasks: Iterable[Task], workers: int) 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def check_kept(kept: MutableMapping[str, Any], name: str, *parts: bytes) -> None:
+    """Note what pieces of work belong to, or see that those that are there belong to the same.
+
+    Args:
+        kept: pieces of work by name, see `synkern.analysis.graph.topology.networks`.
+        name: that the note has.
+        parts: all that the pieces depend on.
+
+    Raises:
+        ValueError: those that are there belong to something else.
+    """
+    found = sha256(b"|".join(parts)).hexdigest()
+    if kept.setdefault(name, found) != found:
+        raise ValueError(
+            "kept has work of another call, with other matrices, trials or options; give what "
+            "this call has left behind, or an empty dict"
+        )

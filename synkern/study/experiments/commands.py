@@ -52,7 +52,6 @@ COMMANDS: tuple[Command, ...] = (
         "Measure the graphs whose weights are synergy and redundancy of all pairs of nodes of a "
         "finished study: efficiency and modularity raw as published and beside null graphs, "
         "communities against layers, participation; and add them to the report.",
-        resumed=False,
     ),
     Command(
         "categories",

@@ -12,14 +12,16 @@ import numpy as np
 from synkern import analysis
 from synkern._warnings import collected
 from synkern.analysis.graph.drawing import network_places
-from synkern.analysis.graph.topology import DENSITIES
+from synkern.analysis.graph.weights import FEWEST_NODES, densities_of, edges_at, too_few
 from synkern.study.errors import ArgumentError, StudyError, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.networks import figures as networks_figures
 from synkern.study.experiments.networks import results as networks_results
+from synkern.study.experiments.networks.kept import Kept
 from synkern.study.experiments.networks.options import (
+    DRAWN,
     FEWEST_DRAWS,
     MANY_NODES,
     Decided,
@@ -44,7 +46,7 @@ class Networks(Experiment):
     communities of the best run and those that the runs have in common; `G_participation` (nodes,);
     `G_places` (nodes, 2), where nodes are drawn. With draws of prompts: `bootstrap_raw` (measures,
     draws, 2), `bootstrap_ratio` (nulls, measures, draws, 2), of synergy and of redundancy, and
-    `bootstrap_spearman` (draws,).
+    `bootstrap_spearman` (draws,); NaN in draws that make no graph.
     """
 
     name = "networks"
@@ -71,21 +73,26 @@ class Networks(Experiment):
 
         Raises:
             ArgumentError: options that cannot be used with this study.
-            StudyError: a study without single pairs.
+            StudyError: a study without single pairs, or with too few nodes.
         """
+        nodes, many_nodes = len(study.nodes), study.settings.words.many
         if study.settings.averaged:
             raise StudyError(
                 f"the study in {str(study.path)!r} kept means by {study.settings.words.one} "
                 f"(pairs = {AVERAGED!r}), and a network is made of single pairs; study it with "
                 f"pairs = {KEPT!r} in another folder"
             )
+        if nodes < FEWEST_NODES:
+            raise StudyError(
+                too_few(nodes, many_nodes, f"the study in {str(study.path)!r} has")
+                + "; study other nodes, or another model, in another folder"
+            )
         if len({*options.nulls}) < len(options.nulls):
             raise ArgumentError(f"nulls = {options.nulls!r} names one twice; give each once")
-        if not options.drawn > 0:
-            raise ArgumentError(
-                f"drawn = {options.drawn!r}; give a share of the pairs above 0, such as 0.1"
-            )
-        many = len(study.nodes) > MANY_NODES
+        # Of few nodes, by default as many edges as could join them all: nodes - 1.
+        drawn = max(DRAWN, 2 / nodes) if options.drawn is None else options.drawn
+        edges_at("drawn", drawn, nodes)
+        many = nodes > MANY_NODES
         bootstrap = options.bootstrap
         if bootstrap is None:
             bootstrap = 0 if many else 200
@@ -93,14 +100,14 @@ class Networks(Experiment):
             raise ArgumentError(
                 f"bootstrap = {bootstrap}; give 0, for no intervals, or at least {FEWEST_DRAWS}"
             )
-        densities = options.densities or DENSITIES
-        if 0 in densities:
-            raise ArgumentError("densities has 0; give shares of the pairs above 0, up to 1")
+        densities, dropped = densities_of("densities", options.densities, nodes)
         given = {
             "nulls": tuple(options.nulls),
             "draws": options.draws or (20 if many else 100),
-            "densities": tuple(sorted({*map(float, densities), 1.0})),
+            "densities": densities,
             "bootstrap": bootstrap,
+            "drawn": drawn,
+            "dropped": dropped,
         }
         return Decided(**vars(options) | given)
 
@@ -120,23 +127,31 @@ class Networks(Experiment):
 
         Raises:
             StudyError: the atoms of the study make no graph.
+            OSError: what is done so far cannot be kept.
         """
+        kept = Kept(partial)
         started = time.perf_counter()
         what = f"{study.settings.words.many} of the study in {str(study.path)!r}"
         with collected() as warnings, refusals(f"the {what} make no networks"):
-            found = self._measured(study, options)
+            found = self._measured(study, options, kept)
             places = [
                 network_places(graph.graph, options.drawn)
                 for graph in (found.synergy, found.redundancy)
             ]
             measured = time.perf_counter()
-            intervals = self._intervals(study, options) if options.bootstrap else None
+            intervals = self._intervals(study, options, kept) if options.bootstrap else None
         if intervals is None:
             warnings.append(
                 "without draws of prompts (bootstrap = 0) no interval says whether synergy and "
                 "redundancy differ"
             )
+        elif intervals.failed_draws:
+            warnings.append(
+                f"{intervals.failed_draws} of {options.bootstrap} draws of prompts make no "
+                f"network and are in no interval; the first: {intervals.failure}"
+            )
         facts = networks_results.facts_of(study, found, intervals)
+        facts["dropped_densities"] = list(options.dropped)
         facts["seconds"] = {
             "graphs and nulls": round(measured - started, 3),
             "draws of prompts": round(time.perf_counter() - measured, 3),
@@ -148,7 +163,7 @@ class Networks(Experiment):
             for graph, where in zip(networks_results.GRAPHS, places, strict=True)
         }, facts
 
-    def _measured(self, study: FinishedStudy, options: Decided) -> analysis.Networks:
+    def _measured(self, study: FinishedStudy, options: Decided, kept: Kept) -> analysis.Networks:
         with Pace(study.settings, "networks: graphs and nulls") as pace:
             return analysis.networks(
                 study.trained["sts"],
@@ -161,9 +176,12 @@ class Networks(Experiment):
                 seed=options.seed,
                 workers=options.workers,
                 progress=pace,
+                kept=kept,
             )
 
-    def _intervals(self, study: FinishedStudy, options: Decided) -> analysis.NetworkIntervals:
+    def _intervals(
+        self, study: FinishedStudy, options: Decided, kept: Kept
+    ) -> analysis.NetworkIntervals:
         done = 0
 
         def progress(draws: int) -> None:
@@ -174,7 +192,6 @@ class Networks(Experiment):
         # A copy: what is recorded may be a file.
         averages = averages_of(study.settings, np.array(study.series()), TRAINED)
         with Pace(study.settings, "networks: draws of prompts") as pace:
-            pace(0, options.bootstrap)
             return analysis.network_intervals(
                 averages,
                 study.trained["layer"],
@@ -183,6 +200,7 @@ class Networks(Experiment):
                 seed=options.seed,
                 workers=options.workers,
                 progress=progress,
+                kept=kept,
             )
 
     def summary(self, results: Results) -> list[str]:

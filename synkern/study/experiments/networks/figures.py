@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from synkern.analysis.graph.communities import NO_COMMUNITY
 from synkern.analysis.graph.drawing import draw_network
+from synkern.analysis.graph.results import ratio_to_null
 from synkern.analysis.graph.weights import WeightedGraph
 from synkern.study.experiments.networks.results import GRAPHS
 from synkern.study.report.drawing import STYLE
@@ -116,8 +117,7 @@ def _over_densities(axes: Any, measure: str, arrays: Arrays, facts: Facts) -> No
         for null, draws in zip(
             facts["graphs"][name]["against"], arrays[f"{name}_nulls"], strict=True
         ):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = observed / draws[_MEASURES[measure]].mean(0)
+            ratio = ratio_to_null(measure, observed, draws[_MEASURES[measure]].mean(0))
             axes.plot(
                 100 * at,
                 ratio,

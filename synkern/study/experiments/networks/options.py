@@ -15,6 +15,10 @@ FEWEST_DRAWS = 20
 """Of prompts, below which there is no interval."""
 
 
+DRAWN = 0.1
+"""Share of the pairs that is drawn by default, as published."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworksOptions(RecordedOptions):
     """What a user may decide about networks, as given."""
@@ -43,7 +47,7 @@ class NetworksOptions(RecordedOptions):
         default=None,
         metadata=Option(
             help="shares of the pairs, strongest first, at which to measure, beside all of them "
-            "(default: 0.05 0.1 0.15 0.2 0.3)",
+            "(default: 0.05 0.1 0.15 0.2 0.3, less those with fewer edges than join all nodes)",
             least=0,
             most=1,
         ).described,
@@ -57,10 +61,13 @@ class NetworksOptions(RecordedOptions):
             least=0,
         ).described,
     )
-    drawn: float = field(
-        default=0.1,
+    drawn: float | None = field(
+        default=None,
         metadata=Option(
-            help="share of the pairs that is drawn, strongest first", least=0, most=1
+            help=f"share of the pairs that is drawn, strongest first (default: {DRAWN}; of few "
+            "nodes, as many as join all)",
+            least=0,
+            most=1,
         ).described,
     )
     workers: int = field(
@@ -81,4 +88,6 @@ class Decided(NetworksOptions):
 
     draws: int
     densities: tuple[float, ...]
+    dropped: tuple[float, ...]
     bootstrap: int
+    drawn: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synkern.analysis.graph.results import MEASURES, Network, Networks
+from synkern.analysis.graph.results import MEASURES, Network, Networks, ratio_to_null
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.numerals import digits, number, rounded
 from synkern.study.settings import TRAINED
@@ -100,6 +99,8 @@ def facts_of(study: FinishedStudy, found: Networks, intervals: NetworkIntervals 
         "null_runs": found.null_runs,
         "runs_aside": found.runs_aside,
         "null_draws": found.draws,
+        "failed_draws": None if intervals is None else intervals.failed_draws,
+        "failure": "" if intervals is None else intervals.failure,
         "graphs": graphs,
         "differences": _differences(found, intervals),
     }
@@ -204,8 +205,9 @@ def _area_ratios(graph: Network) -> Facts:
         out[null] = {}
         for measure in MEASURES:
             mean = graph.against(null, measure).null_mean[:-1]
-            area = float(np.trapezoid(mean, at) / (at[-1] - at[0]))
-            out[null][measure] = rounded(graph.area[measure] / area) if area else None
+            area = np.trapezoid(mean, at) / (at[-1] - at[0])
+            observed = np.array(graph.area[measure])
+            out[null][measure] = rounded(ratio_to_null(measure, observed, area))
     return out
 
 
@@ -322,15 +324,19 @@ def _listed(words: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
+def _figures(value: float | None, form: str) -> str:
+    return "undefined" if value is None else format(value, form)
+
+
 def lines_of(facts: Facts) -> list[str]:
     """Return the table of a terminal."""
     lines = [f"{'networks:':24}{'synergy':>12}{'redundancy':>12}  synergy - redundancy"]
 
     def row(label: str, values: list[float | None], difference: Mapping[str, Any]) -> str:
-        shown = "".join("   undefined" if v is None else f"{v:12.4g}" for v in values)
+        shown = "".join(f"{_figures(value, '.4g'):>12}" for value in values)
         low, high = difference["low"], difference["high"]
         ends = "" if low is None else f" [{low:+.3g}, {high:+.3g}]"
-        return f"  {label:22}{shown}  {difference['value'] or math.nan:+.3g}{ends}"
+        return f"  {label:22}{shown}  {_figures(difference['value'], '+.3g')}{ends}"
 
     graphs = [facts["graphs"][name] for name in GRAPHS]
     for measure in CLAIMS:
