@@ -53,6 +53,22 @@ def owners_of_queries(model: Any, calls: Sequence[Attention]) -> list[list[Owned
     return [found.get(call.module, []) for call in calls]
 
 
+def owners_of_keys_and_values(
+    model: Any, calls: Sequence[Attention]
+) -> list[tuple[list[Owned], list[Owned]]]:
+    """For every attention layer, to which head's keys the outputs of its linear layers belong.
+
+    And to which head's values. These heads are those of keys, each of which a group of query heads
+    may share. An output that moves queries is `SHARED`.
+    """
+    followed = {
+        call.module: [m for m in call.module.modules() if m is not call.projection]
+        for call in calls
+    }
+    found = probed(model, partial(_keys_watched, followed=followed))
+    return [found.get(call.module, ([], [])) for call in calls]
+
+
 def owners_of_inputs(
     model: Any, entered: Mapping[nn.Module, Sequence[nn.Module]]
 ) -> dict[nn.Module, list[Owned]]:
@@ -81,6 +97,27 @@ def _queries_watched(
             if in_the_pass() and module in followed and module not in found:
                 query, *others = given
                 found[module] = _owned(query.transpose(0, 1), others, followed[module], leaves)
+
+        stack.enter_context(observed_attention(lambda *_: None, asked))
+        yield found
+
+
+@contextmanager
+def _keys_watched(
+    model: nn.Module, followed: Mapping[nn.Module, Sequence[nn.Module]]
+) -> Iterator[dict[nn.Module, tuple[list[Owned], list[Owned]]]]:
+    found: dict[nn.Module, tuple[list[Owned], list[Owned]]] = {}
+    with ExitStack() as stack:
+        leaves = stack.enter_context(_outputs_exchanged(followed.values()))
+
+        def asked(module: nn.Module, given: Sequence[Any]) -> None:
+            if in_the_pass() and module in followed and module not in found:
+                query, key, value = given
+                inside = followed[module]
+                found[module] = (
+                    _owned(key.transpose(0, 1), (query,), inside, leaves),
+                    _owned(value.transpose(0, 1), (query,), inside, leaves),
+                )
 
         stack.enter_context(observed_attention(lambda *_: None, asked))
         yield found

@@ -26,7 +26,12 @@ from synkern.models.expert_slices import parts_of_experts
 from synkern.models.heads import find_attention, has_weight_matrix
 from synkern.models.language_model import UnsupportedModelError, causal_lm
 from synkern.models.nodes import Node, checked_kind, find_sites
-from synkern.models.owners import Owned, owners_of_inputs, owners_of_queries
+from synkern.models.owners import (
+    Owned,
+    owners_of_inputs,
+    owners_of_keys_and_values,
+    owners_of_queries,
+)
 from synkern.models.probe import passes_shared
 from synkern.models.sites import Site
 from synkern.models.upstream_linears import adapter_in, plain_linear_weight, why_not_editable
@@ -91,16 +96,63 @@ def find_slices(model: nn.Module, of: str = "heads") -> dict[Node, tuple[Slice, 
         sites = find_sites(language_model, of)
         parts = _PARTS.get(of, _of_modules)(language_model, sites)
     names = {module: name for name, module in language_model.named_modules()}
-    found: dict[Node, tuple[Slice, ...]] = {}
-    for site, of_site in zip(sites, parts, strict=True):
-        for index, of_node in enumerate(of_site):
-            node = Node(site.layer, index, site.kind)
-            found[node] = tuple(
-                Slice(_joined(names[m], name), m.get_parameter(name), where, role)
-                for m, name, role, where in of_node
-            )
+    found = {
+        Node(site.layer, index, site.kind): _slices(names, of_node)
+        for site, of_site in zip(sites, parts, strict=True)
+        for index, of_node in enumerate(of_site)
+    }
     _check(language_model, sites, found)
     return found
+
+
+def find_key_value_slices(model: nn.Module) -> dict[tuple[Node, ...], tuple[Slice, ...]]:
+    """Find the rows of the weights that make the keys and values of each group of heads.
+
+    A group are the heads that share keys and values: one head by itself, or several where queries
+    are grouped. Found like the slices of `find_slices`, with none of which they overlap. Left are
+    biases, and rows that serve all heads, as of low-rank factors.
+
+    Args:
+        model: a causal language model of transformers, or a module that holds one.
+
+    Returns:
+        By group, in the order of heads: slices whose roles are "key" and "value".
+
+    Raises:
+        UnsupportedModelError: as `find_slices`, of keys and values.
+    """
+    language_model = causal_lm(model)
+    refuse_quantised(language_model)
+    with passes_shared():
+        calls = find_attention(language_model)
+        owners = owners_of_keys_and_values(language_model, calls)
+        sites = find_sites(language_model, "heads")
+    names = {module: name for name, module in language_model.named_modules()}
+    found: dict[tuple[Node, ...], tuple[Slice, ...]] = {}
+    for call, both in zip(calls, owners, strict=True):
+        where = f"model: {type(language_model).__name__}: {names[call.module]}"
+        heads = call.output.shape[2]
+        groups = max((owned.nodes for its in both for owned in its), default=heads)
+        parts: list[Parts] = [[] for _ in range(groups)]
+        for role, owned in zip(("key", "value"), both, strict=True):
+            for its, own in zip(
+                parts, rows_of_nodes(language_model, where, owned, groups, role, role), strict=True
+            ):
+                its += own
+        # transformers' attention repeats every head of the keys for as many heads in a row.
+        size = heads // groups
+        for group, of_group in enumerate(parts):
+            nodes = tuple(Node(call.layer, group * size + i) for i in range(size))
+            found[nodes] = _slices(names, of_group)
+    _check(language_model, sites, {nodes[0]: own for nodes, own in found.items()})
+    return found
+
+
+def _slices(names: Mapping[nn.Module, str], parts: Parts) -> tuple[Slice, ...]:
+    return tuple(
+        Slice(_joined(names[m], name), m.get_parameter(name), where, role)
+        for m, name, role, where in parts
+    )
 
 
 def refuse_quantised(language_model: Any) -> None:
