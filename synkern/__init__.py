@@ -10,6 +10,7 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `ablate` takes nodes of a language model out; `ablation_curve` measures what that does to it, for
 more and more nodes in the order of a ranking and of its controls.
 `synkern.tasks` makes tasks for language models, and scores how well they do.
+`training_mask` lets chosen nodes of a language model train, and nothing else of it.
 """
 
 import importlib
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
     from synkern.study import Comparison, compare
+    from synkern.training import training_mask
 
 __version__ = VERSION
 
@@ -81,6 +83,7 @@ __all__ = [
     "record",
     "replay",
     "stack_trials",
+    "training_mask",
 ]
 
 # Imported when first used: the command has to set what OpenMP reads from the environment before
@@ -115,6 +118,7 @@ _HOMES = {
     "record": "recording",
     "replay": "recording",
     "stack_trials": "decomposition",
+    "training_mask": "training",
 }
 _SHOWN = (
     "analysis",
@@ -124,6 +128,7 @@ _SHOWN = (
     "recording",
     "study",
     "tasks",
+    "training",
 )
 _FOLDERS = {name: name for name in _SHOWN}
 
@@ -183,7 +188,7 @@ moved(
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
-        __name__, _HOMES, _FOLDERS, of_torch=("interventions", "models", "recording")
+        __name__, _HOMES, _FOLDERS, of_torch=("interventions", "models", "recording", "training")
     )
     # `from synkern import *` takes what there is, as `help` and completion do.
     __all__ = [name for name in __all__ if name in {*__dir__()}]

@@ -111,6 +111,7 @@ def test_arrays_by_dlpack_need_no_torch():
         ("synkern.record", "synkern.recording.record", "llm"),
         ("synkern.replay", "synkern.recording.replay", "llm"),
         ("synkern.ablate", "synkern.interventions.ablate", "llm"),
+        ("synkern.training_mask", "synkern.training.training_mask", "llm"),
         ("synkern.models.load", "synkern.models.load", "llm"),
         ("synkern.phiid(series, backend='torch')", "backend='torch'", "torch"),
         ("synkern.phiid(series, backend='triton')", "backend='triton'", "triton"),

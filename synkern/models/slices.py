@@ -135,10 +135,8 @@ def find_key_value_slices(model: nn.Module) -> dict[tuple[Node, ...], tuple[Slic
         groups = max((owned.nodes for its in both for owned in its), default=heads)
         parts: list[Parts] = [[] for _ in range(groups)]
         for role, owned in zip(("key", "value"), both, strict=True):
-            for its, own in zip(
-                parts, rows_of_nodes(language_model, where, owned, groups, role, role), strict=True
-            ):
-                its += own
+            rows = rows_of_nodes(language_model, where, owned, groups, role, role)
+            parts = [[*its, *own] for its, own in zip(parts, rows, strict=True)]
         # transformers' attention repeats every head of the keys for as many heads in a row.
         size = heads // groups
         for group, of_group in enumerate(parts):

@@ -5,6 +5,10 @@ As in `synkern.models.upstream`, each has a test of its own in tests/models/test
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from torch import Tensor, nn
 
 from synkern.models.upstream import import_llm
@@ -62,6 +66,47 @@ def adapter_in(module: nn.Module) -> nn.Module | None:
         if base is not None and adapter_around(inner, base) is not None:
             return inner
     return None
+
+
+def is_lora(module: nn.Module) -> bool:
+    """Whether a module is an adapter of peft's LoRA that adds to what a layer's weight makes."""
+    inside = module.__dict__.get("_modules", {})
+    idle = getattr(module, "merged", False) or getattr(module, "disable_adapters", False)
+    return {"base_layer", "lora_A", "lora_B"} <= inside.keys() and not idle
+
+
+def lora_factors(adapter: Any) -> tuple[nn.Linear, nn.Linear]:
+    """The factors A and B of an adapter of peft's LoRA, which adds B A x times a number.
+
+    Raises:
+        ValueError: it adds something else; the message says what.
+    """
+    active = [name for name in adapter.active_adapters if name in adapter.lora_A]
+    if len(active) != 1:
+        raise ValueError(f"has {len(active)} active adapters ({', '.join(active)}) and not one")
+    (name,) = active
+    variant = adapter.lora_variant.get(name)
+    if variant is not None:
+        kind = getattr(variant, "__name__", type(variant).__name__)
+        raise ValueError(f"is a variant of LoRA ({kind})")
+    factors = adapter.lora_A[name], adapter.lora_B[name]
+    if any(type(f) is not nn.Linear or plain_linear_weight(f) is None for f in factors):
+        raise ValueError("has factors that are no plain linear layers")
+    return factors
+
+
+@contextmanager
+def lora_idle(adapters: Iterable[Any]) -> Iterator[None]:
+    """Let adapters of LoRA add nothing in the `with` block; what trains of them is left."""
+    # Not through peft's own functions, which freeze factors and make all of them train afterwards.
+    idle = list(adapters)
+    for adapter in idle:
+        adapter._disable_adapters = True
+    try:
+        yield
+    finally:
+        for adapter in idle:
+            adapter._disable_adapters = False
 
 
 def why_not_editable(parameter: nn.Parameter) -> str | None:
