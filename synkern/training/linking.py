@@ -64,15 +64,20 @@ class LinkedWeight:
 
     def attach(self, stack: ExitStack) -> None:
         """Let the parameters train in the weight's place until the stack is closed."""
-        module = self.module
+        module, names = self.module, self.names
+
+        def saved(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
+            for name in names:
+                state.pop(f"{prefix}{name}", None)
+
         stack.callback(self._detach)
-        for name, parameter in zip(self.names, self.parameters, strict=True):
+        for name, parameter in zip(names, self.parameters, strict=True):
             module.register_parameter(name, parameter)
         for handle in (
             module.register_forward_pre_hook(self._before),
             module.register_forward_hook(self._after, always_call=True),
             module.register_state_dict_pre_hook(self._before_saving),
-            module.register_state_dict_post_hook(self._saved),
+            module.register_state_dict_post_hook(saved),
             module.register_load_state_dict_pre_hook(self._before_loading),
         ):
             stack.callback(handle.remove)
@@ -136,10 +141,6 @@ class LinkedWeight:
 
     def _before_saving(self, *_: Any) -> None:
         self._write_again()
-
-    def _saved(self, module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-        for name in self.names:
-            state.pop(f"{prefix}{name}", None)
 
     def _before_loading(
         self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any
