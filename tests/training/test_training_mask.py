@@ -84,6 +84,7 @@ def test_the_loss_and_the_gradients_are_those_of_the_plain_model(name):
         assert all(p.grad is None for p in trained.values() if not p.requires_grad)
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated")
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox", "qwen2_moe"])
 def test_gradient_checkpointing_changes_nothing(name, reentrant):
