@@ -47,9 +47,8 @@ def _places(name, layer, index):
     if name == "gpt_neox":  # 4 heads of 12; query, key, value of each head behind one another
         attention = f"gpt_neox.layers.{layer}.attention"
         rows, columns = slice(36 * index, 36 * index + 12), slice(12 * index, 12 * index + 12)
-        return [(f"{attention}.query_key_value.weight", rows)] + [
-            (f"{attention}.dense.weight", (every, columns))
-        ]
+        dense = f"{attention}.dense.weight", (every, columns)
+        return [(f"{attention}.query_key_value.weight", rows), dense]
     if name == "gpt2":  # 5 heads of 7; weights are (inputs, outputs)
         attention, own = f"transformer.h.{layer}.attn", slice(7 * index, 7 * index + 7)
         return [(f"{attention}.c_attn.weight", (every, own)), (f"{attention}.c_proj.weight", own)]
