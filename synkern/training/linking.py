@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,49 @@ from synkern.models.slices import Where
 from synkern.training.errors import TrainingMaskError
 from synkern.training.parts import Part
 
+Pairs: TypeAlias = list[tuple[Where, Where]]
+"""Indices into a weight, each with that of the same numbers in the parameter."""
+FEW = 4
+"""From so many rows or columns in a run on, copying runs takes less time than copying by index."""
+
+
+def in_runs(where: Where) -> Pairs:
+    """An index as slices, where it is of runs of rows or columns, as of heads."""
+    axis = next((i for i, index in enumerate(where) if isinstance(index, Tensor)), None)
+    if axis is None:
+        return [(where, ())]
+    rows = cast(Tensor, where[axis])
+    breaks = ((rows.diff() != 1).nonzero().flatten() + 1).tolist()
+    ends = [0, *breaks, len(rows)]
+    if len(rows) < FEW * (len(ends) - 1):
+        return [(where, ())]
+
+    def along(first: int, count: int) -> Where:
+        run = slice(first, first + count)
+        return tuple(run if i == axis else index for i, index in enumerate(where))
+
+    return [(along(int(rows[i]), j - i), along(i, j - i)) for i, j in pairwise(ends)]
+
+
+def _put(weight: Tensor, pairs: Pairs, part: Tensor) -> None:
+    for there, here in pairs:
+        weight[there] = part[here]
+
+
+def _taken(weight: Tensor, pairs: Pairs, shape: torch.Size) -> Tensor:
+    """The numbers of a weight, as a copy: a view would keep the whole weight in memory."""
+    numbers = weight.new_empty(shape)
+    for there, here in pairs:
+        numbers[here] = weight[there]
+    return numbers
+
 
 class _Passed(torch.autograd.Function):
     """A weight as it is, whose gradient goes to its parts."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, wheres: Sequence[Where], *parts: Tensor) -> Tensor:
-        ctx.wheres = wheres
+    def forward(ctx: Any, weight: Tensor, places: Sequence[Pairs], *parts: Tensor) -> Tensor:
+        ctx.places, ctx.shapes = places, [part.shape for part in parts]
         # Not a view to autograd, which would follow changes in place; yet it shares the count of
         # them, so that a step between forward and backward is noticed as it is without a mask.
         return weight.detach()
@@ -33,11 +70,8 @@ class _Passed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,) = gradients
-        # Copies: a view would keep the gradient of the whole weight in memory.
-        own = (
-            gradient[where].clone(memory_format=torch.contiguous_format) if needed else None
-            for where, needed in zip(ctx.wheres, ctx.needs_input_grad[2:], strict=True)
-        )
+        asked = zip(ctx.places, ctx.shapes, ctx.needs_input_grad[2:], strict=True)
+        own = (_taken(gradient, pairs, shape) if needed else None for pairs, shape, needed in asked)
         return None, None, *own
 
 
@@ -54,11 +88,11 @@ class LinkedWeight:
         """
         self.module, self.name = parts[0].module, parts[0].name
         weight = self.module.get_parameter(self.name)
-        self.wheres = [_moved(part.where, weight.device) for part in parts]
         self.names = [part.parameter_name for part in parts]
+        self.places = [_moved(in_runs(part.where), weight.device) for part in parts]
         self.parameters = [
-            nn.Parameter(weight.detach()[where].clone(memory_format=torch.contiguous_format))
-            for where in self.wheres
+            nn.Parameter(_taken(weight.detach(), pairs, weight[part.where].shape))
+            for part, pairs in zip(parts, self.places, strict=True)
         ]
         self._written = [p._version for p in self.parameters]
 
@@ -92,8 +126,8 @@ class LinkedWeight:
         """Write the parameters into the weight, in place."""
         weight, parameters = self._now(self.module)
         self._written = [p._version for p in parameters]
-        for where, parameter in zip(self.wheres, parameters, strict=True):
-            weight[where] = parameter
+        for pairs, parameter in zip(self.places, parameters, strict=True):
+            _put(weight, pairs, parameter)
 
     def _write_again(self) -> None:
         """Write what should be there already, uncounted.
@@ -101,8 +135,8 @@ class LinkedWeight:
         Something may have changed the parameters through `.data`, which torch does not count.
         """
         weight, parameters = self._now(self.module)
-        for where, parameter in zip(self.wheres, parameters, strict=True):
-            weight.data[where] = parameter.data
+        for pairs, parameter in zip(self.places, parameters, strict=True):
+            _put(weight.data, pairs, parameter.data)
 
     def _now(self, module: nn.Module) -> tuple[nn.Parameter, list[nn.Parameter]]:
         """The weight and the parameters as they are in the module.
@@ -121,8 +155,7 @@ class LinkedWeight:
                 "with assign=True; train on one device a process (DDP is fine), and make and "
                 "load the model before the mask"
             )
-        device = weight.device
-        self.wheres = [_moved(where, device) for where in self.wheres]
+        self.places = [_moved(pairs, weight.device) for pairs in self.places]
         return weight, self.parameters
 
     def _before(self, module: nn.Module, _: Any) -> None:
@@ -134,7 +167,7 @@ class LinkedWeight:
             self._write_again()
         if wanted:
             # Found before `_parameters`, where the weight stays as what is saved.
-            module.__dict__[self.name] = _passed(weight, self.wheres, *parameters)
+            module.__dict__[self.name] = _passed(weight, self.places, *parameters)
 
     def _after(self, module: nn.Module, *_: Any) -> None:
         module.__dict__.pop(self.name, None)
@@ -149,9 +182,16 @@ class LinkedWeight:
         weight = state.get(f"{prefix}{self.name}", module._parameters[self.name])
         if not isinstance(weight, Tensor) or weight.shape != module.get_parameter(self.name).shape:
             return  # which torch says more of
-        for name, where in zip(self.names, self.wheres, strict=True):
-            state[f"{prefix}{name}"] = weight.detach()[_moved(where, weight.device)]
+        for name, pairs, own in zip(self.names, self.places, self.parameters, strict=True):
+            here = _moved(pairs, weight.device)
+            state[f"{prefix}{name}"] = _taken(weight.detach(), here, own.shape)
 
 
-def _moved(where: Where, device: torch.device) -> Where:
-    return tuple(index.to(device) if isinstance(index, Tensor) else index for index in where)
+def _moved(pairs: Pairs, device: torch.device) -> Pairs:
+    """Indices by tensors on the device of what they index."""
+    if all(not isinstance(i, Tensor) or i.device == device for there, _ in pairs for i in there):
+        return pairs
+    return [
+        (tuple(i.to(device) if isinstance(i, Tensor) else i for i in there), here)
+        for there, here in pairs
+    ]

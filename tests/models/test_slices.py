@@ -19,11 +19,12 @@ from support.tiny_models import (
     hooks,
     initialise,
     prompts,
+    with_experts,
 )
 from synkern.models import Node, UnsupportedModelError, find_sites, find_slices, nodes_of
 from synkern.models.owners import SHARED, Owned
 from synkern.models.routing import own_outputs
-from synkern.models.slices import as_index, rows_of_nodes
+from synkern.models.slices import as_index, find_key_value_slices, rows_of_nodes
 from synkern.models.upstream import experts_forward
 
 # transformers 5.17 scripts functions of GPT-BigCode when it is imported.
@@ -165,6 +166,44 @@ def test_the_type_of_the_weights_and_the_implementation_change_nothing(attention
 
     for name in ("gpt_neox", "gpt2", "qwen3"):
         assert found(build(name, attention=attention, dtype=dtype)) == found(build(name))
+
+
+GROUPED = {
+    "two groups": causal("Llama", **DECODER | {"num_attention_heads": 4, "num_key_value_heads": 2})
+}
+
+
+@pytest.mark.parametrize("name", [*GROUPED, *EVERY])
+def test_keys_and_values_of_a_group_change_its_heads_alone(name):
+    """In its layer and in those before it; values all of them, keys those that look back."""
+    model = initialise(*GROUPED[name]()) if name in GROUPED else built(name)
+    sites, groups = find_sites(model), find_key_value_slices(model)
+    assert [node for group in groups for node in group] == [*nodes_of(sites)]
+    intact = heads_of(model, sites)
+    for group, own in groups.items():
+        assert [s.role for s in own] == ["key", "value"]
+        layer, indices = group[0].layer, {node.index for node in group}
+        for part in own:
+            with changed([part]):
+                now = heads_of(model, sites)
+            for site in sites:
+                if site.layer > layer:
+                    continue
+                same = (now[site.layer] == intact[site.layer]).all(-1).all(0).all(0)
+                moved = indices if site.layer == layer else set()
+                assert {h for h, s in enumerate(same.tolist()) if not s} == moved
+
+
+def test_keys_and_values_overlap_no_queries():
+    for name in ("gpt_neox", "gpt2", "phi3", "deepseek_v2"):
+        model = built(name)
+        both = find_slices(model) | find_key_value_slices(model)
+        assert max(int(count.max()) for count in counted(model, both).values()) == 1
+
+
+def test_keys_under_a_norm_of_all_are_refused():
+    with pytest.raises(UnsupportedModelError, match="self_attn: no weights make one key alone"):
+        find_key_value_slices(initialise(*with_experts("Olmoe", num_key_value_heads=3)()))
 
 
 def test_weights_that_are_zero_are_found_too():

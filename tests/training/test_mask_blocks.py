@@ -225,6 +225,30 @@ def test_an_output_layer_that_is_the_embedding_is_left():
     assert all(torch.equal(c, own[key]) for key, c in changes(before, model).items())
 
 
+def test_rows_in_runs_are_copied_as_slices():
+    whole = slice(None)
+    rows = torch.tensor([*range(4), *range(8, 13)])
+    assert linking.in_runs((whole, rows)) == [
+        ((whole, slice(0, 4)), (whole, slice(0, 4))),
+        ((whole, slice(8, 13)), (whole, slice(4, 9))),
+    ]
+    apart = (torch.tensor([0, 2, 5, 6]), whole)
+    assert linking.in_runs(apart) == [(apart, ())]
+    assert linking.in_runs((3,)) == [((3,), ())]
+
+
+@pytest.mark.parametrize("of", ["neurons", "mlps"])
+def test_other_kinds_of_nodes_train_too(of):
+    model = made("llama")
+    before, nodes = copied(model), {"neurons": [0, 2, 5, 64, 190], "mlps": [1]}[of]
+    with synkern.training_mask(model, nodes, of=of) as mask:
+        trained(model, adamw(mask.parameters()))
+    moved = {key: int(c.sum()) for key, c in changes(before, model).items() if c.any()}
+    parts = [f"mlp.{part}_proj.weight" for part in ("gate", "up", "down")]
+    counts = {"neurons": {0: 3 * 48, 1: 48, 2: 48}, "mlps": {1: 64 * 48}}[of]
+    assert moved == {f"model.layers.{i}.{p}": n for i, n in counts.items() for p in parts}
+
+
 def test_replicas_are_refused():
     model = made("llama")
     with synkern.training_mask(model, HEADS):
@@ -246,8 +270,7 @@ def test_a_model_can_be_read_meanwhile():
             assert loss_of(model) != silent
 
 
-# torch's, about how it compiles gradient functions itself.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # torch's, about how it compiles gradient functions itself
 def test_what_is_compiled_under_a_mask_trains_the_same():
     losses, after = {}, {}
     for compiled in (False, True):
