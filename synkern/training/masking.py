@@ -128,10 +128,14 @@ class _Steps:
         ours = [p for p in held if id(p) in self._marks]
         what = f"optimizer: {type(optimizer).__name__}"
         if moving is not None:
+            why = (
+                "was made to train under the mask; leave requires_grad as the mask set it"
+                if moving.requires_grad
+                else "is frozen, but has a gradient from before; call zero_grad() before the mask"
+            )
             raise TrainingMaskError(
-                f"{what} would change {self._frozen[id(moving)]}, which is frozen, but has a "
-                "gradient from before; call zero_grad() before the mask, or make the optimizer of "
-                "mask.parameters()"
+                f"{what} would change {self._frozen[id(moving)]}, which {why}, or make the "
+                "optimizer of mask.parameters()"
             )
         if frozen and not ours:
             raise TrainingMaskError(

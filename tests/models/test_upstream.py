@@ -33,6 +33,9 @@ from synkern.models.upstream_linears import (
     adapter_around,
     adapter_in,
     inputs_first,
+    is_lora,
+    lora_factors,
+    lora_idle,
     plain_linear_weight,
     why_not_editable,
 )
@@ -441,6 +444,28 @@ def test_an_adapter_inside_a_module():
     assert adapter_in(inside.base_layer) is None
     inside.merged = True
     assert adapter_in(layer) is None
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_the_factors_of_an_adapter_of_lora(model):
+    peft = pytest.importorskip("peft")
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    (first, *_) = layers = [m for m in wrapped.modules() if is_lora(m)]
+    assert len(layers) == 3
+    a, b = lora_factors(first)
+    (x,) = torch.randn(1, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        b.weight.normal_()
+        added = first(x) - first.base_layer(x)
+        scale = first.scaling["default"]
+        torch.testing.assert_close(added, scale * b.weight @ a.weight @ x)
+        with lora_idle(layers):
+            assert torch.equal(first(x), first.base_layer(x))
+            assert not is_lora(first)
+    assert is_lora(first)
+    assert a.weight.requires_grad
+    first.merge()
+    assert not is_lora(first)
 
 
 def test_parameters_that_are_changed_in_place():

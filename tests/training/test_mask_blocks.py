@@ -140,6 +140,10 @@ def test_optimizers_that_would_change_something_else_are_refused():
         with pytest.raises(TrainingMaskError, match="holds frozen parameters of the model alone"):
             early.step()
         assert not any(c.any() for c in changes(before, model).values())
+        model.lm_head.weight.requires_grad_()
+        with pytest.raises(TrainingMaskError, match="change lm_head.weight, which was made to tr"):
+            trained(model, adamw(model.parameters()))
+        model.lm_head.weight.requires_grad_(False).grad = None
         later = adamw(model.parameters())  # as many do; what is frozen has no gradient
         trained(model, later)
         assert {id(p) for p in later.state} == {id(p) for p in mask.parameters()}

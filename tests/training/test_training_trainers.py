@@ -226,6 +226,17 @@ def test_adapters_of_which_nothing_belongs_to_one_head_are_refused(options, said
         synkern.training_mask(wrapped, HEADS)
 
 
+def test_a_trainer_goes_on_from_a_checkpoint_of_an_adapter(tmp_path):
+    weights = []
+    for resumed in (None, str(tmp_path / "checkpoint-2")):
+        torch.manual_seed(0)
+        wrapped = adapted(made("llama"))
+        with synkern.training_mask(wrapped, HEADS):
+            trainer(wrapped, tmp_path).train(resumed)
+        weights.append(copied(wrapped))
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
 def test_supervised_training_of_trl_with_lora(tokenizer, tmp_path):
     trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
     model = made("llama")
