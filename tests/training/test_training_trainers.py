@@ -195,6 +195,20 @@ def test_under_lora_what_is_drawn_is_the_same_whichever_nodes_are_chosen():
     assert all(torch.equal(v, drawn["L2H1"][key]) for key, v in drawn["L2H0"].items())
 
 
+def test_under_lora_keys_and_values_train_where_asked_for():
+    wrapped = adapted(made("llama"), target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
+    before = copied(wrapped)
+    with synkern.training_mask(wrapped, ["L1H0", "L1H1", "L1H2"], kv=True) as mask:
+        assert mask.trained == 4 * (48 + 48 + 16 + 16)
+        optimizer = torch.optim.AdamW(mask.parameters(), lr=1e-2)
+        loss_of(wrapped).backward()
+        optimizer.step()
+    attention = "base_model.model.model.layers.1.self_attn"
+    moved = {key for key, c in changes(before, wrapped).items() if c.any()}
+    factors = [f"{part}_proj.lora_B" for part in "qkvo"] + ["o_proj.lora_A"]
+    assert moved == {f"{attention}.{factor}.default.weight" for factor in factors}
+
+
 def test_lora_of_transposed_weights():
     model = made("gpt2").eval()
     before, nodes = copied(model), ["L0H1", "L1H4"]
