@@ -194,8 +194,8 @@ def test_equally_many_nodes_train_equally_many_numbers():
     assert counts == {2 * 2 * 16 * 48}
 
 
-def test_two_rows_of_one_head_far_apart_are_those_of_it():
-    """Heads 0 and 2 of three: no view of the weight holds their rows at once with those of 3."""
+def test_heads_that_are_not_evenly_spaced_train_as_one_matrix():
+    """No slice of the weight holds those of heads 0, 1 and 4 alone."""
     model = build("gpt2").train()
     before = copied(model)
     nodes = ["L1H0", "L1H1", "L1H4"]
