@@ -7,16 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from synkern import analysis, tasks
+from synkern._faces import Later
 from synkern._warnings import collected
 from synkern.analysis.scores import tied_rank
 from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
-from synkern.study.experiments.categories import figures as categories_figures
 from synkern.study.experiments.categories import results as categories_results
 from synkern.study.experiments.categories.options import (
     DRAWN,
@@ -33,6 +33,12 @@ from synkern.study.provenance import digest
 from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import averages_of
+
+# With matplotlib, which may be missing: when it is drawn.
+if TYPE_CHECKING:
+    from synkern.study.experiments.categories import figures as categories_figures
+else:
+    categories_figures = Later("synkern.study.experiments.categories.figures")
 
 _PLAIN = "{problem}"
 _FEWEST = 2
