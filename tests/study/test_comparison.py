@@ -215,9 +215,8 @@ def test_published_profiles_can_stand_alone():
 
 
 def test_the_page_shows_the_numbers_and_needs_no_other_file(compared, finished, other, tmp_path):
-    found = compare(
-        finished.out, other.out, names=["<b>one", "_two"], out=tmp_path / "new" / "page"
-    )
+    out = tmp_path / "new" / "page"
+    found = compare(finished.out, other.out, names=["<b>one", "_two"], out=out)
     assert found.report == out / "comparison.html"
     page = found.report.read_text("utf-8")
     assert "&lt;b&gt;one" in page

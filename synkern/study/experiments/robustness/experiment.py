@@ -83,8 +83,8 @@ class Robustness(Experiment):
         self, study: FinishedStudy, options: RobustnessOptions, partial: Path
     ) -> tuple[Arrays, Facts]:
         """Decompose, score and fit, variant by variant."""
-        kept, seconds = Kept(partial), {}
-        settings = study.settings
+        settings, seconds = study.settings, {}
+        kept = Kept(partial, lambda message: settings.say(f"{self.name}: {message}"))
         variants = variants_of(settings, options.taus)
         for place, variant in enumerate(variants):
             if kept.of(variant):
