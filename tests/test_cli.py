@@ -18,7 +18,6 @@ from synkern import cli
 from synkern.analysis.profile import MEANS
 from synkern.cli import main
 from synkern.decomposition import BACKENDS
-from synkern.study import COMMANDS
 from synkern.study.models import Models
 from synkern.study.prompts import Prompt
 
@@ -228,42 +227,6 @@ def test_a_missing_extra_is_one_line(model, tmp_path, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert "'jinja2'" in error
     assert error.count("\n") == 1
-
-
-# Before anything of synkern is there: a package that is loaded already cannot go missing.
-HIDING = """
-import importlib.util, sys
-
-hidden = sys.argv[1].split(",")
-class Finder:
-    def find_spec(name, *rest):
-        if name.partition(".")[0] in hidden:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Finder)
-find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name in hidden else find(name, *rest)
-
-from synkern.cli import main
-for line in sys.argv[2:]:
-    print(main(line.split()))
-"""
-
-
-@pytest.mark.parametrize("package", ["torch", "transformers", "tqdm", "matplotlib", "jinja2"])
-def test_what_works_on_studies_names_the_package_that_is_missing(package, tmp_path, environment):
-    commands = [command.name for command in COMMANDS]
-    if package != "transformers":  # which reading needs not
-        commands.append("compare one two")
-    lines = [f"{name} --out {tmp_path / 'none'}" for name in commands]
-    program = [sys.executable, "-c", HIDING, package, *lines]
-    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
-    errors = done.stderr.splitlines()
-    assert len(errors) == len(commands)
-    for error in errors:
-        assert error.startswith("synkern: error: ")
-        assert package in error
-        assert "pip install" in error
-    assert done.stdout == "1\n" * len(commands)
 
 
 @pytest.mark.parametrize(
