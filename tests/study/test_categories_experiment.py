@@ -127,6 +127,9 @@ def test_other_groups_of_the_same_prompts(own, made, tmp_path, monkeypatch):
     by_level = compared(own, groups=tasks)
     assert [group["name"] for group in by_level.facts["groups"]] == ["level 1", "level 2"]
     assert by_level.arrays["group"].tolist() == [0, 1] * 3
+    tasks.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, {**rows[0], "level": 3}]))
+    with pytest.raises(ArgumentError, match="is there as level 1 and as level 3; keep one"):
+        compared(own, groups=tasks)
 
 
 def test_groups_without_a_prompt_of_the_study_are_named(own, tmp_path, capsys):

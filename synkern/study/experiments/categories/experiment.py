@@ -192,7 +192,14 @@ def _named(study: FinishedStudy, file: str | Path) -> dict[str, str]:
     with checks_of_arguments():
         if Path(file).suffix.lower() == ".jsonl":
             # As prompts of a study they have no template around them.
-            named = {task.prompt: _level(task.level) for task in tasks.read(file, template=_PLAIN)}
+            named: dict[str, str] = {}
+            for task in tasks.read(file, template=_PLAIN):
+                level = _level(task.level)
+                if named.setdefault(task.prompt, level) != level:
+                    raise ValueError(
+                        f"groups = {str(file)!r}: {json.dumps(task.prompt[:80])} is there as "
+                        f"{named[task.prompt]} and as {level}; keep one"
+                    )
         else:
             named = {prompt.text: prompt.category for prompt in load_prompts(file)}
     missing = [prompt.text for prompt in study.settings.asked if prompt.text not in named]
