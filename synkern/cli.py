@@ -18,6 +18,10 @@ import synkern
 from synkern import decomposition, study
 from synkern._faces import MissingExtraError
 
+_FIRST = {
+    "compare": "folders come first, before all options",
+    "emergence": "checkpoints come first, before all options",
+}
 _OF_THE_PARSER = ("command", "run", "function", "kept")
 
 
@@ -35,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 an argument that cannot be used, 130 interrupted.
     """
     try:
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        options, rest = parser.parse_known_args(arguments)
+        if rest:
+            # Of several folders, what an option has parted from the first ones.
+            first = f"; {_FIRST[options.command]}" if options.command in _FIRST else ""
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{first}")
         return int(options.run(options))
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
@@ -102,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     several.set_defaults(run=_carry_out, function="compare", kept="")
     several.add_argument(
-        "studies", nargs="*", metavar="DIR", help="folder of a finished study; it is only read"
+        "studies",
+        nargs="*",
+        metavar="DIR",
+        help=f"folder of a finished study; it is only read; {_FIRST['compare']}",
     )
     study.add_arguments(several, study.CompareOptions)
 
@@ -120,7 +132,8 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoints",
         nargs="+",
         metavar="CHECKPOINT",
-        help="model folders in the order of training, or revisions on the hub (NAME@step1000)",
+        help="model folders in the order of training, or revisions on the hub (NAME@step1000); "
+        f"{_FIRST['emergence']}",
     )
     study.add_arguments(training, study.EmergenceOptions)
 

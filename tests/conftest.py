@@ -14,8 +14,15 @@ os.environ["TRITON_INTERPRET"] = "1"
 # A shell starts what runs in the background without it, and then nothing that is sent arrives.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from hypothesis import settings  # noqa: E402
+
 from support.backends import AT_FULL_SPEED  # noqa: E402
 from support.golden import DATA, GOLDEN, GOLDEN_VARIANTS, GoldenCase  # noqa: E402
+
+
+# No test is timed, as a busy machine stalls any of them; and a run is like the one before it.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -184,6 +184,7 @@ def models(_: float) -> dict[str, Any]:
     for name, call in {**calls, "shared with phiid": shared}.items():
         try:
             found[name] = call()
+        # Kept in the result, which fails: the cases after it are to run all the same.
         except Exception:
             found[name] = {"passed": False, "error": traceback.format_exc()}
     found["passed"] = all(case["passed"] for case in found.values())

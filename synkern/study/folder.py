@@ -35,8 +35,8 @@ _EARLIER = 3
 _DIGEST = "sha256"
 TEMPORARY = ".unfinished-"
 """Begins the name of a file that is being written; what a study that was killed left is removed."""
-# What reading a damaged or foreign file has been seen to raise.
-_UNREADABLE = (
+
+UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
@@ -48,6 +48,8 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+"""What reading a damaged or foreign file of arrays has been seen to raise."""
+
 _DAMAGED = (
     "this file was changed or damaged: move it away (a study cannot go on from it), or name "
     "another folder"
@@ -119,7 +121,7 @@ class StudyFolder:
                 f"{str(file)!r} cannot be read ({error.strerror}); make it readable, or name "
                 "another folder"
             ) from error
-        except _UNREADABLE as e:
+        except UNREADABLE as e:
             raise StudyError(
                 f"{str(file)!r} cannot be read as the arrays of a study ({type(e).__name__}: "
                 f"{e}); {_DAMAGED}"

@@ -14,7 +14,7 @@ from bench.cases.workloads import BY_NAME, WORKLOADS
 from bench.harness import gate, measure
 from bench.harness.measure import Case, Measurement
 from bench.harness.records import Check, Record, Run
-from bench.page import report
+from bench.page import rows
 from synkern.kernels.cpu_backend import bindings as cpu_library
 from synkern.kernels.cpu_backend import build as cpu_build
 from synkern.kernels.formulas import estimators, mmi
@@ -41,11 +41,11 @@ def assert_refused(record):
     assert record.check.error > record.check.tolerance
     assert "off by" in record.reason
     run = Run({"device": "cpu"}, {}, "unknown", "2026-01-01", records=[record])
-    (row,) = report.record_rows(run)
+    (row,) = rows.record_rows(run)
     assert row[4] == f"refused: {record.reason}"
     assert row[5:8] == ["-", "-", "-"]
     assert "seconds" not in json.dumps(row)
-    assert report.speed_rows(run, record.work)[0][3] == "refused"
+    assert rows.speed_rows(run, record.work)[0][3] == "refused"
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,8 @@ def test_the_model_in_float64_holds_no_float32(stage):
     assert 1e-13 < change.max() < 1e-10
 
 
+# Of the interpreter of triton 3.6.
+@pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
 def test_each_model_case_passes_on_the_cpu_and_loses_only_itself(stage, monkeypatch):
     def broken(_):
         raise RuntimeError("lost")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.page import report
+from bench.page import numbers, report
 
 RESULTS = report.load()
 
@@ -52,7 +52,7 @@ def test_markers_must_be_there():
     ],
 )
 def test_durations(seconds, said):
-    assert report.duration(seconds) == said
+    assert numbers.duration(seconds) == said
 
 
 def test_readme_names_the_command_of_its_figures():

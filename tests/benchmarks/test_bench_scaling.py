@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.page import report
+from bench.page import rows
 from bench.suites import scaling
 
 
@@ -31,7 +31,7 @@ def test_crossing_lies_where_the_curves_meet():
         {"backend": name, "work": "CCS", "axis": "nodes", "points": p}
         for name, p in (("flat", first), ("steep", second))
     ]
-    assert report.takeovers(curves) == ["CCS: flat is faster than steep from 316 nodes on"]
+    assert rows.takeovers(curves) == ["CCS: flat is faster than steep from 316 nodes on"]
 
 
 def test_crossing_back_and_forth_is_no_take_over():
@@ -53,9 +53,9 @@ def test_a_curve_that_takes_too_long_is_ended_and_says_so():
     found = scaling.measure(curve, 1.0, most=0.01)
     assert found["points"] == []
     assert found["ended by"] == "time, within a call"
-    (row,) = report.scaling_rows([found])
+    (row,) = rows.scaling_rows([found])
     assert row == ["CCS", "nodes", "numpy", "none", "-", "-", "-", "-", "time, within a call"]
-    assert report.takeovers([found]) == []
+    assert rows.takeovers([found]) == []
 
 
 def test_a_curve_that_fails_is_an_error():

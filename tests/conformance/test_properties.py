@@ -35,14 +35,7 @@ NEAR = 2.0**-16
 
 
 def anything(examples):
-    """No deadline, and the same examples in every run."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+    return settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
 
 
 # ---- Recordings ----------------------------------------------------------------------------------

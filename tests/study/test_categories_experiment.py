@@ -127,6 +127,27 @@ def test_other_groups_of_the_same_prompts(own, made, tmp_path, monkeypatch):
     by_level = compared(own, groups=tasks)
     assert [group["name"] for group in by_level.facts["groups"]] == ["level 1", "level 2"]
     assert by_level.arrays["group"].tolist() == [0, 1] * 3
+    tasks.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, {**rows[0], "level": 3}]))
+    with pytest.raises(ArgumentError, match="is there as level 1 and as level 3; keep one"):
+        compared(own, groups=tasks)
+
+
+def test_groups_without_a_prompt_of_the_study_are_named(own, tmp_path, capsys):
+    file = tmp_path / "groups.json"
+    groups = {"none": ["not asked"], "long": PROMPTS[3:], "short": PROMPTS[:3], "nor this": ["no"]}
+    file.write_text(json.dumps(groups))
+    found = compared(own, groups=file, progress=True)
+    said = "none of the prompts of the study, so that nothing is said of them: none, nor this"
+    assert any(said in warning for warning in found.facts["warnings"])
+    assert said in capsys.readouterr().err
+    assert said in html.unescape(found.report.read_text("utf-8"))
+    assert compared(own, groups=file).reused
+    # Without them the result says nothing of them.
+    del groups["none"], groups["nor this"]
+    file.write_text(json.dumps(groups))
+    again = compared(own, groups=file)
+    assert not again.reused
+    assert not any("none of the prompts" in warning for warning in again.facts["warnings"])
 
 
 @pytest.mark.parametrize("kind", ["pooled", "averaged"])

@@ -212,8 +212,9 @@ def test_published_profiles_can_stand_alone():
 
 
 def test_the_page_shows_the_numbers_and_needs_no_other_file(compared, finished, other, tmp_path):
-    found = compare(finished.out, other.out, names=["<b>one", "two"], out=tmp_path / "new" / "page")
-    assert found.report == tmp_path / "new" / "page" / "comparison.html"
+    out = tmp_path / "new" / "page"
+    found = compare(finished.out, other.out, names=["<b>one", "_two"], out=out)
+    assert found.report == out / "comparison.html"
     page = found.report.read_text("utf-8")
     assert "&lt;b&gt;one" in page
     assert "<b>one" not in page
@@ -226,9 +227,9 @@ def test_the_page_shows_the_numbers_and_needs_no_other_file(compared, finished, 
     for line in found.differences:
         assert line in page.replace("&#39;", "'").replace("&lt;b&gt;", "<b>")
     for ranking in RANKINGS:
-        png = (tmp_path / "new" / "page" / f"comparison_{ranking}.png").read_bytes()
+        png = (out / f"comparison_{ranking}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
-    numbers = json.loads((tmp_path / "new" / "page" / "comparison.json").read_text("utf-8"))
+    numbers = json.loads((out / "comparison.json").read_text("utf-8"))
     kept = numbers["rankings"]["mean_difference"]["similarities"]["node_quantile"]
     np.testing.assert_allclose(np.array(kept["spearman"]), similar.spearman, atol=5e-7)
     assert kept["p"][0][0] is None
@@ -342,6 +343,14 @@ def test_the_command_needs_no_page_and_explains_mistakes(finished, tmp_path, cap
     assert "give two or more" in capsys.readouterr().err
     assert main(["compare", str(finished.out), str(tmp_path / "no"), *quick]) == 1
     assert "holds no study" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", "one", *quick, "two"])
+    assert "unrecognized arguments: two; folders come first" in capsys.readouterr().err
+    assert main(["compare", "--names", "x", "y", "one", "two", *quick]) == 2
+    assert "the 0 studies, whose folders come first" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    assert "folders come first" in " ".join(capsys.readouterr().out.split())
 
 
 def test_node_scores_of_the_study_give_the_same_profile(finished, compared):

@@ -39,6 +39,7 @@ CHANGES = {
     "prompts": (OTHER_PROMPTS, ALL),
     "max_prompts": (4, ALL),
     "new_tokens": (40, ALL),
+    "texts_of": ("the finished one", ALL),
     "nodes": ("mlps", ALL),
     "signal": ("projected", ALL),
     "pairs": ("averaged", ANALYSES),
@@ -62,7 +63,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("parameter", [*inspect.signature(run_study).parameters])
 def test_a_changed_parameter_runs_again_what_depends_on_it(
-    parameter, model, copy, free_runs, tmp_path
+    parameter, model, copy, finished, free_runs, tmp_path
 ):
     if parameter == "out":
         tiny_study.again(model, tmp_path / "new")
@@ -76,6 +77,8 @@ def test_a_changed_parameter_runs_again_what_depends_on_it(
     value, expected = CHANGES[parameter]
     if parameter == "model":
         tiny_study.again(shutil.copytree(model, tmp_path / "model"), copy)
+    elif parameter == "texts_of":
+        tiny_study.again(model, copy, texts_of=finished.out)
     else:
         tiny_study.again(model, copy, **{parameter: value})
     assert tuple(free_runs) == expected

@@ -178,6 +178,35 @@ def test_an_interrupted_table_goes_on_with_the_next_variant(copy, monkeypatch, m
     assert run_robustness(out=copy, **QUICK).reused
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "changed", "foreign", "other words"])
+def test_a_damaged_table_is_begun_again_and_this_is_said(damage, finished, tmp_path):
+    file, said = tmp_path / ".partial-robustness-0", []
+    profiles = {name: finished.profiles["trained"][name] for name in RANKINGS}
+    row = robustness_variants.Row("tau 2", False, profiles, {})
+    robustness_variants.Kept(file, said.append).add([row])
+    (back,) = robustness_variants.Kept(file, said.append).rows
+    assert list(back.profiles) == list(RANKINGS)
+    assert said == []
+    foreign = tmp_path / "other.npz"
+    np.savez(foreign, rows=np.array('[{"variant": "tau 2"}]'))
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    content = {
+        "empty": b"",
+        "cut": whole[:middle],
+        "changed": whole[:middle] + bytes(64) + whole[middle + 64 :],
+        "foreign": b"notes",
+        "other words": foreign.read_bytes(),
+    }[damage]
+    file.write_bytes(content)
+    kept = robustness_variants.Kept(file, said.append)
+    assert kept.rows == []
+    assert len(said) == 1
+    assert f"{str(file)!r} was changed or damaged (" in said[0]
+    kept.add([row])
+    assert len(robustness_variants.Kept(file, said.append).rows) == 1
+
+
 def test_it_needs_no_model(copy, made, monkeypatch):
     def absent(*given):
         raise AssertionError("loaded")

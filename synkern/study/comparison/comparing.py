@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,14 +11,14 @@ from pathlib import Path
 from synkern.analysis.scores import RANKINGS
 from synkern.study.comparison import published_profiles
 from synkern.study.comparison.by_ranking import ByRanking
+from synkern.study.comparison.checking import check_names, checked_folders
 from synkern.study.comparison.differences import differences, unknown
 from synkern.study.comparison.member import Member
 from synkern.study.comparison.options import CompareOptions
-from synkern.study.comparison.reading import members_of, opened
+from synkern.study.comparison.reading import members_of, names_of, opened
 from synkern.study.comparison.result import Comparison
-from synkern.study.errors import ArgumentError, MissingPackageError, StudyError
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.options import called_with, check
+from synkern.study.options import called_with
 from synkern.study.report import called
 
 
@@ -37,23 +36,22 @@ def compare(options: CompareOptions) -> Comparison:
 
     Raises:
         ArgumentError: a ValueError: fewer than two to compare, a folder or a name twice, a
-            published name that there is not, an option out of range, a study whose profiles
-            cannot be compared, or an `out` that holds a study.
-        MissingPackageError: an ImportError: a package of the extra `plot` is missing for the page.
-        StudyError: a folder without a finished study, of another format, or that was changed.
-        OSError: a file that cannot be written.
+            published name that there is not, an option out of range, more surrogates or draws than
+            memory holds, a study whose profiles cannot be compared, or an `out` that holds a study.
+        MissingPackageError: an ImportError: a package is missing, of the extra `llm` where studies
+            are read, of `plot` where a page is written.
+        StudyError: a folder without a finished study, of another format, or that was changed; an
+            `out` that cannot be written to.
     """
-    check(options)
-    _check_out(options)
-    folders = _folders(options)
+    folders = checked_folders(options)
+    published = published_profiles.chosen(options.published or ())
     studies = [opened(folder) for folder in folders]
-    members = [
-        member
-        for study, name in zip(studies, _names(studies, options), strict=True)
-        for member in members_of(study, name, options)
-    ]
-    members += published_profiles.chosen(options.published or ())
-    _check_members(members)
+    named = list(zip(studies, _names(studies, options), strict=True))
+    # Before anything is decomposed, which takes longest.
+    names = [name for study, name in named for name in names_of(study, name, options).values()]
+    check_names([*names, *(member.name for member in published)])
+    members = [member for study, name in named for member in members_of(study, name, options)]
+    members += published
     notes = [note for member in members for note in member.notes]
     notes += _by_one_ranking(members)
     compared = Comparison(
@@ -85,21 +83,6 @@ def _by_one_ranking(members: Sequence[Member]) -> Iterator[str]:
             yield f"by {called(ranking)} there is no profile of {', '.join(missing)}"
 
 
-def _folders(options: CompareOptions) -> list[Path]:
-    given = options.studies
-    if isinstance(given, str | Path):
-        raise ArgumentError(f"studies = {given!r}; give a list of folders")
-    folders = [Path(folder) for folder in given]
-    twice = [f for f, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
-    if twice:
-        raise ArgumentError(f"studies has {str(twice[0])!r} twice; give every folder once")
-    if options.names is not None and len(options.names) != len(folders):
-        raise ArgumentError(
-            f"names = {options.names!r}; give one for each of the {len(folders)} studies"
-        )
-    return folders
-
-
 def _names(studies: Sequence[FinishedStudy], options: CompareOptions) -> list[str]:
     """What the studies are called: as was asked, or as their models, told apart by folders."""
     if options.names is not None:
@@ -110,32 +93,3 @@ def _names(studies: Sequence[FinishedStudy], options: CompareOptions) -> list[st
         name if count[name] == 1 else f"{name} in {study.path.name or study.path.resolve().name}"
         for name, study in zip(models, studies, strict=True)
     ]
-
-
-def _check_members(members: Sequence[Member]) -> None:
-    if len(members) < 2:
-        raise ArgumentError(
-            f"studies and published hold {len(members)} to compare; give two or more in all"
-        )
-    twice = [name for name, count in Counter(m.name for m in members).items() if count > 1]
-    if twice:
-        raise ArgumentError(f"two are called {twice[0]!r}; tell them apart with names")
-
-
-def _check_out(options: CompareOptions) -> None:
-    """Refuse a place for the page where it cannot or should not be, before anything is computed."""
-    if options.out is None:
-        return
-    for package in ("matplotlib", "jinja2"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingPackageError(
-                f"the page of a comparison needs the package {package!r}, of the extra 'plot': "
-                'pip install "synkern[plot]"'
-            )
-    out = Path(options.out)
-    if (out / "study.npz").exists():
-        raise ArgumentError(
-            f"out = {str(out)!r} is the folder of a study, which is only read; name another one"
-        )
-    if out.exists() and not out.is_dir():
-        raise StudyError(f"out = {str(out)!r} is a file; name a folder")

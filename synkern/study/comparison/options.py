@@ -15,6 +15,39 @@ FEWEST_DRAWS = 100
 """With fewer, the ends of an interval are noise."""
 
 
+MOST_POINTS = 10_001
+"""Between layers a profile is a straight line, and no model has so many layers."""
+
+
+def checked_text(name: str, value: Any) -> str:
+    """Return a name that is an argument, or one of a list that is, as text.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+
+    Raises:
+        ArgumentError: no text or path, nothing to read, or what no file can hold or be called.
+    """
+    text = str(value) if isinstance(value, str | Path) and value != "" else ""
+    if not text.strip() or "\0" in text or text != text.encode("utf-8", "ignore").decode("utf-8"):
+        raise ArgumentError(f"{name} = {value!r} is no name; give one, as readable text")
+    return text
+
+
+def _check_texts(name: str, value: Any) -> None:
+    for one in value if isinstance(value, list | tuple) else (value,):
+        checked_text(name, one)
+
+
+def _check_points(name: str, value: Any) -> None:
+    if value > MOST_POINTS:
+        raise ArgumentError(
+            f"{name} = {value!r}; give at most {MOST_POINTS}: a profile is a straight line between "
+            "two layers, so that more points show nothing more"
+        )
+
+
 def _check_draws(name: str, value: Any) -> None:
     if 0 < value < FEWEST_DRAWS:
         raise ArgumentError(f"{name} = {value!r}; give at least {FEWEST_DRAWS}, or 0 for none")
@@ -36,6 +69,7 @@ class CompareOptions:
             more="Names are in `synkern.study.published_profiles()`. They are by mean difference, "
             "as ranks of layers, and without intervals.",
             metavar="NAME",
+            check=_check_texts,
         ).described,
     )
     names: tuple[str, ...] | None = field(
@@ -43,6 +77,7 @@ class CompareOptions:
         metadata=Option(
             help="what the studies are called, in their order, by default as their models",
             metavar="NAME",
+            check=_check_texts,
         ).described,
     )
     out: str | Path | None = field(
@@ -51,6 +86,7 @@ class CompareOptions:
             help="folder for the page, its figures and the numbers; by default none is written",
             more="It receives comparison.html, comparison.json and figures.",
             metavar="DIR",
+            check=_check_texts,
         ).described,
     )
     control: bool = field(
@@ -61,7 +97,9 @@ class CompareOptions:
     )
     points: int = field(
         default=101,
-        metadata=Option(help="of the common grid over depth", least=3, most=10**5).described,
+        metadata=Option(
+            help="of the common grid over depth", least=3, check=_check_points
+        ).described,
     )
     bootstrap: int = field(
         default=1000,

@@ -10,6 +10,7 @@ from synkern.analysis import LayerProfile
 from synkern.analysis.comparison import DepthProfile, Similarity
 from synkern.analysis.normalisation import NORMALISATIONS
 from synkern.study.comparison.by_ranking import ByRanking
+from synkern.study.comparison.checking import made, writing
 from synkern.study.comparison.differences import shared
 from synkern.study.comparison.figures import comparison_figure
 from synkern.study.comparison.findings import findings_of
@@ -32,15 +33,22 @@ def write_page(compared: Comparison, out: Path) -> Path:
 
     Returns:
         The path of the page, which needs no other file.
+
+    Raises:
+        StudyError: the folder or a file cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    folder = StudyFolder(out)
-    figures = {
-        ranking: write_figure(
-            folder, f"comparison_{ranking}.png", comparison_figure(one, compared.options.points)
-        )
-        for ranking, one in compared.rankings.items()
-    }
+    with made(out, kept=True):
+        _write(compared, StudyFolder(out))
+    return out / PAGE
+
+
+def _write(compared: Comparison, folder: StudyFolder) -> None:
+    figures = {}
+    for ranking, one in compared.rankings.items():
+        file = f"comparison_{ranking}.png"
+        figure = comparison_figure(one, compared.options.points)
+        with writing(folder.path / file):
+            figures[ranking] = write_figure(folder, file, figure)
     page = rendered(
         "synkern.study.comparison",
         "comparison.html.jinja",
@@ -57,9 +65,10 @@ def write_page(compared: Comparison, out: Path) -> Path:
         normalisations=NORMALISATIONS,
         published=[member for member in compared.members if member.published],
     )
-    write_numbers(folder, NUMBERS, compared.as_json())
-    folder.write(PAGE, page)
-    return out / PAGE
+    with writing(folder.path / NUMBERS):
+        write_numbers(folder, NUMBERS, compared.as_json())
+    with writing(folder.path / PAGE):
+        folder.write(PAGE, page)
 
 
 def _differing(members: tuple[Member, ...]) -> list[str]:

@@ -34,7 +34,7 @@ def chosen(names: Sequence[str]) -> list[Member]:
     if unknown:
         raise ArgumentError(
             f"published = {unknown[0]!r}; choose from {', '.join(known)}, or {ALL} for the models "
-            f"of figure {_SEVERAL}"
+            f"of figure {_SEVERAL} (folders of studies come before it)"
         )
     several = [name for name, row in known.items() if row["figure"] == _SEVERAL]
     wanted = [one for name in names for one in (several if name == ALL else [name])]

@@ -69,9 +69,22 @@ def members_of(study: FinishedStudy, name: str, options: CompareOptions) -> Iter
         ArgumentError: profiles that cannot be compared.
         StudyError: the recorded series are missing or were changed.
     """
-    yield _member(study, TRAINED, name, options)
+    for weights, called in names_of(study, name, options).items():
+        yield _member(study, weights, called, options)
+
+
+def names_of(study: FinishedStudy, name: str, options: CompareOptions) -> dict[str, str]:
+    """Return by weights what the members are called that `members_of` yields.
+
+    Args:
+        study: the one.
+        name: what its model is called.
+        options: of the comparison.
+    """
+    names = {TRAINED: name}
     if options.control and step_name("analysis", CONTROL) in study.steps:
-        yield _member(study, CONTROL, f"{name}, {CONTROL} weights", options)
+        names[CONTROL] = f"{name}, {CONTROL} weights"
+    return names
 
 
 def _member(study: FinishedStudy, weights: str, name: str, options: CompareOptions) -> Member:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern import interventions
+from synkern._faces import Later
 from synkern._warnings import collected
 from synkern.analysis.scores import PUBLISHED
 from synkern.interventions.curves.orders import DRAWN, ORDERS
 from synkern.study.errors import ArgumentError, StudyError, refusals
-from synkern.study.experiments.ablation import figures as ablation_figures
 from synkern.study.experiments.ablation import results as ablation_results
 from synkern.study.experiments.ablation.options import AS_PUBLISHED, DRAWS, AblationOptions, Decided
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
@@ -31,8 +31,12 @@ from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import scores_of
 
+# With matplotlib, which may be missing: when it is drawn.
 if TYPE_CHECKING:
     from synkern.interventions import AblationCurve
+    from synkern.study.experiments.ablation import figures as ablation_figures
+else:
+    ablation_figures = Later("synkern.study.experiments.ablation.figures")
 
 _SECOND = "rank_difference"
 """The ranking whose order of synergy stands beside that of the published figures."""

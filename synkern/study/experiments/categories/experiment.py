@@ -7,16 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from synkern import analysis, tasks
+from synkern._faces import Later
 from synkern._warnings import collected
 from synkern.analysis.scores import tied_rank
 from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
-from synkern.study.experiments.categories import figures as categories_figures
 from synkern.study.experiments.categories import results as categories_results
 from synkern.study.experiments.categories.options import (
     DRAWN,
@@ -33,6 +33,12 @@ from synkern.study.provenance import digest
 from synkern.study.settings import TRAINED
 from synkern.study.stage import Arrays, Drawn, Facts, Results
 from synkern.study.stages.decomposing import averages_of
+
+# With matplotlib, which may be missing: when it is drawn.
+if TYPE_CHECKING:
+    from synkern.study.experiments.categories import figures as categories_figures
+else:
+    categories_figures = Later("synkern.study.experiments.categories.figures")
 
 _PLAIN = "{problem}"
 _FEWEST = 2
@@ -67,11 +73,14 @@ class Categories(Experiment):
         """
         drawn = DRAWN if study.settings.average == "trials" else POOLED
         given = {name: getattr(options, name) or count for name, count in drawn.items()}
-        return Decided(**vars(options) | given | {"grouping": _groups(study, options)})
+        groups, left_out = _groups(study, options)
+        return Decided(**vars(options) | given | {"grouping": groups, "left_out": left_out})
 
     def ingredients(self, study: FinishedStudy, options: Decided) -> Facts:
-        """Return a digest of the group of every prompt."""
-        return {"grouping": digest(options.grouping)}
+        """Return a digest of the group of every prompt, and the groups that have none."""
+        # Only where there are some: what was found without stays as it is.
+        left_out = {"left_out": list(options.left_out)} if options.left_out else {}
+        return {"grouping": digest(options.grouping), **left_out}
 
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how much is drawn."""
@@ -125,6 +134,11 @@ class Categories(Experiment):
             "comparisons": round(time.perf_counter() - decomposed, 3),
         }
         facts["warnings"] = [*warnings, *categories_results.too_few(found)]
+        if options.left_out:
+            facts["warnings"].append(
+                "groups that have none of the prompts of the study, so that nothing is said of "
+                f"them: {', '.join(options.left_out)}"
+            )
         return categories_results.arrays_of(found, groups, activation), facts
 
     def summary(self, results: Results) -> list[str]:
@@ -139,19 +153,22 @@ class Categories(Experiment):
         yield Drawn("categories.png", figure, "compared")
 
 
-def _groups(study: FinishedStudy, options: CategoriesOptions) -> tuple[str, ...]:
-    """The group of every prompt of the study.
+def _groups(
+    study: FinishedStudy, options: CategoriesOptions
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The group of every prompt of the study, and the groups that have none of them.
 
     Raises:
         ArgumentError: fewer than two groups, a group of one prompt, or a file that does not name
             every prompt of the study.
     """
     if options.groups is None:
-        groups = study.categories
+        groups, named = study.categories, {}
         remedy = 'give groups of the prompts in a file (groups), {"group": ["prompt", ...], ...}'
         source = f"the prompts of the study in {str(study.path)!r}"
     else:
-        groups = _from_file(study, options.groups)
+        named = _named(study, options.groups)
+        groups = tuple(named[prompt.text] for prompt in study.settings.asked)
         remedy = "give at least two groups, of two prompts of the study or more"
         source = f"groups = {str(options.groups)!r}"
     counts = Counter(groups)
@@ -162,18 +179,27 @@ def _groups(study: FinishedStudy, options: CategoriesOptions) -> tuple[str, ...]
         raise ArgumentError(
             f"{source}: of group {few[0]!r} there is one prompt, which has no interval; {remedy}"
         )
-    return groups
+    # In the order of the file, each once.
+    return groups, tuple(name for name in dict.fromkeys(named.values()) if name not in counts)
 
 
 def _level(level: int | None) -> str:
     return "no level" if level is None else f"level {level}"
 
 
-def _from_file(study: FinishedStudy, file: str | Path) -> tuple[str, ...]:
+def _named(study: FinishedStudy, file: str | Path) -> dict[str, str]:
+    """The group of every text of a file, which has all prompts of the study."""
     with checks_of_arguments():
         if Path(file).suffix.lower() == ".jsonl":
             # As prompts of a study they have no template around them.
-            named = {task.prompt: _level(task.level) for task in tasks.read(file, template=_PLAIN)}
+            named: dict[str, str] = {}
+            for task in tasks.read(file, template=_PLAIN):
+                level = _level(task.level)
+                if named.setdefault(task.prompt, level) != level:
+                    raise ValueError(
+                        f"groups = {str(file)!r}: {json.dumps(task.prompt[:80])} is there as "
+                        f"{named[task.prompt]} and as {level}; keep one"
+                    )
         else:
             named = {prompt.text: prompt.category for prompt in load_prompts(file)}
     missing = [prompt.text for prompt in study.settings.asked if prompt.text not in named]
@@ -182,7 +208,7 @@ def _from_file(study: FinishedStudy, file: str | Path) -> tuple[str, ...]:
             f"groups = {str(file)!r}: {len(missing)} of {len(study.settings.asked)} prompts of the "
             f"study are in no group, the first is {json.dumps(missing[0][:80])}; name every one"
         )
-    return tuple(named[prompt.text] for prompt in study.settings.asked)
+    return named
 
 
 @called_with(CategoriesOptions)

@@ -58,9 +58,11 @@ class Decided(CategoriesOptions):
 
     Attributes:
         grouping: the group of every prompt.
+        left_out: the groups that were named and have none of the study's prompts.
     """
 
     permutations: int
     bootstrap: int
     splits: int
     grouping: tuple[str, ...]
+    left_out: tuple[str, ...]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from synkern import analysis
+from synkern._faces import Later
 from synkern._warnings import collected
 from synkern.analysis.graph.drawing import network_places
 from synkern.analysis.graph.weights import FEWEST_NODES, densities_of, edges_at, too_few
@@ -17,7 +18,6 @@ from synkern.study.errors import ArgumentError, StudyError, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.networks import figures as networks_figures
 from synkern.study.experiments.networks import results as networks_results
 from synkern.study.experiments.networks.kept import Kept
 from synkern.study.experiments.networks.options import (
@@ -34,6 +34,12 @@ from synkern.study.published import published
 from synkern.study.settings import AVERAGED, KEPT, TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results, step_name
 from synkern.study.stages.decomposing import averages_of
+
+# With matplotlib, which may be missing: when it is drawn.
+if TYPE_CHECKING:
+    from synkern.study.experiments.networks import figures as networks_figures
+else:
+    networks_figures = Later("synkern.study.experiments.networks.figures")
 
 
 class Networks(Experiment):

@@ -6,17 +6,17 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from synkern._faces import Later
 from synkern.analysis.profile import LayerProfile
 from synkern.analysis.scores import PUBLISHED
 from synkern.decomposition.options import OWN_UNIT
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.robustness import figures as robustness_figures
 from synkern.study.experiments.robustness.options import RobustnessOptions
 from synkern.study.experiments.robustness.variants import (
     AS_STUDIED,
@@ -34,6 +34,12 @@ from synkern.study.report import called, verdict
 from synkern.study.settings import TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results, step_name
 from synkern.study.stages.statistics import rank_correlation
+
+# With matplotlib, which may be missing: when it is drawn.
+if TYPE_CHECKING:
+    from synkern.study.experiments.robustness import figures as robustness_figures
+else:
+    robustness_figures = Later("synkern.study.experiments.robustness.figures")
 
 
 class Robustness(Experiment):
@@ -77,8 +83,8 @@ class Robustness(Experiment):
         self, study: FinishedStudy, options: RobustnessOptions, partial: Path
     ) -> tuple[Arrays, Facts]:
         """Decompose, score and fit, variant by variant."""
-        kept, seconds = Kept(partial), {}
-        settings = study.settings
+        settings, seconds = study.settings, {}
+        kept = Kept(partial, lambda message: settings.say(f"{self.name}: {message}"))
         variants = variants_of(settings, options.taus)
         for place, variant in enumerate(variants):
             if kept.of(variant):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from synkern.study.checks import fitting
 from synkern.study.errors import ArgumentError
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.robustness.options import RobustnessOptions
+from synkern.study.folder import UNREADABLE
 from synkern.study.settings import NONE, Settings
 from synkern.study.stage import RAW
 from synkern.study.stages.decomposing import averages_of
@@ -176,22 +177,24 @@ class _Work:
 class Kept:
     """Rows that are done, in a file: an interruption costs one variant."""
 
-    def __init__(self, file: Path) -> None:
-        """Read what an earlier run has left, if it did."""
+    def __init__(self, file: Path, say: Callable[[str], None]) -> None:
+        """Read what an earlier run has left, if it did.
+
+        Args:
+            file: where the rows are kept.
+            say: is told of a file that cannot be read; its rows are computed again.
+        """
         self._file = file
         self.rows: list[Row] = []
         if not file.exists():
             return
-        with np.load(file, allow_pickle=False) as stored:
-            for place, told in enumerate(json.loads(str(stored["rows"]))):
-                start = f"{place}_"
-                arrays = {
-                    name.removeprefix(start): stored[name]
-                    for name in stored.files
-                    if name.startswith(start)
-                }
-                profiles = profiles_from_arrays(arrays) if arrays else {}
-                self.rows.append(Row(**told, profiles=profiles))
+        try:
+            self.rows = list(_stored(file))
+        except UNREADABLE as error:
+            say(
+                f"{str(file)!r} was changed or damaged ({type(error).__name__}: {error}); what was "
+                "done so far is computed again"
+            )
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep more of them; the file is replaced in one step."""
@@ -213,3 +216,17 @@ class Kept:
     def of(self, variant: Variant) -> list[Row]:
         """The rows of a variant that are there."""
         return [row for row in self.rows if row.variant == variant.name]
+
+
+def _stored(file: Path) -> Iterator[Row]:
+    # Opened here: given a path to a damaged file, np.load leaves it open.
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+        for place, told in enumerate(json.loads(str(stored["rows"]))):
+            start = f"{place}_"
+            arrays = {
+                name.removeprefix(start): stored[name]
+                for name in stored.files
+                if name.startswith(start)
+            }
+            profiles = profiles_from_arrays(arrays) if arrays else {}
+            yield Row(**told, profiles=profiles)
