@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,15 @@ TESTED = 4000
 """Tasks that the last step is asked; each checkpoint is asked a tenth of them."""
 
 
-def make(name: str, recipe: Recipe, out: Path, seed: int, tested: int) -> dict[str, Any]:
-    """Train a model, save its checkpoints in `out`/`name`, and print and return what it can do."""
+def make(
+    name: str, recipe: Recipe, out: Path, seed: int, levels: Sequence[int], tested: int
+) -> dict[str, Any]:
+    """Train a model, save its checkpoints in `out`/`name`, and print and return what it can do.
+
+    It is asked tasks of all levels, also of those that it is not trained on.
+    """
     wall, cpu = time.perf_counter(), time.process_time()
-    given = texts.training_texts(recipe.steps * recipe.rows * CONTEXT // TOKENS, seed)
+    given = texts.training_texts(recipe.steps * recipe.rows * CONTEXT // TOKENS, seed, levels)
     tokenizer = texts.tokenizer(given, CONTEXT)
     rows = texts.rows(given, tokenizer, CONTEXT, seed)
     folder, count = out / name, sum(map(len, given))
@@ -55,6 +61,7 @@ def make(name: str, recipe: Recipe, out: Path, seed: int, tested: int) -> dict[s
         "context": CONTEXT,
         "tasks": count,
         "seed": seed,
+        "levels": [*levels],
         "seconds": seconds,
         "likelihood": competence.table(likelihood),
         "exact match": competence.table(written),
@@ -80,6 +87,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the models")
     parser.add_argument("--only", choices=[*every], help="train this one; both by default")
     parser.add_argument("--seed", type=int, default=0, help="of tasks, weights and order")
+    parser.add_argument(
+        "--levels",
+        type=int,
+        nargs="+",
+        choices=[*texts.LEVELS],
+        default=[*texts.LEVELS],
+        help="of tasks to train on",
+    )
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--tested", type=int, default=TESTED, help="tasks to ask at the end")
     parser.add_argument(
@@ -93,7 +108,7 @@ def main() -> int:
         recipe = every[name]
         if options.steps:
             recipe = dataclasses.replace(recipe, steps=options.steps)
-        tables[name] = make(name, recipe, options.out, options.seed, options.tested)
+        tables[name] = make(name, recipe, options.out, options.seed, options.levels, options.tested)
     # Read now, not before: the other model may have been trained beside this one.
     others = earlier(options.results, run) if options.only else {}
     run.tables = {"small models": others | tables}

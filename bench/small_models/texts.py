@@ -39,16 +39,19 @@ _RARE = 10
 _READ = 20_000
 
 
-def training_texts(count: int, seed: int) -> list[list[Task]]:
-    """Texts of about `count` tasks of the split "train" together.
+def training_texts(
+    count: int, seed: int, levels: Sequence[int] = tuple(LEVELS)
+) -> list[list[Task]]:
+    """Texts of about `count` tasks of the split "train" together, of these levels.
 
     A text keeps to one level and goes through `ROUND` from some place on, so that what comes next
     follows from what was.
     """
     rng = random.Random(seed)
     found: list[list[Task]] = []
-    for level, share in LEVELS.items():
-        rounds = max(round(count * share / len(ROUND)), 1)
+    whole = sum(LEVELS[level] for level in levels)
+    for level in levels:
+        rounds = max(round(count * LEVELS[level] / whole / len(ROUND)), 1)
         made = {
             category: iter(
                 tasks.generate(
