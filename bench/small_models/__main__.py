@@ -25,7 +25,12 @@ TESTED = 4000
 
 
 def make(
-    name: str, recipe: Recipe, out: Path, seed: int, levels: Sequence[int], tested: int
+    name: str,
+    recipe: Recipe,
+    out: Path,
+    seed: int,
+    tested: int,
+    levels: Sequence[int] = tuple(texts.LEVELS),
 ) -> dict[str, Any]:
     """Train a model, save its checkpoints in `out`/`name`, and print and return what it can do.
 
@@ -108,7 +113,7 @@ def main() -> int:
         recipe = every[name]
         if options.steps:
             recipe = dataclasses.replace(recipe, steps=options.steps)
-        tables[name] = make(name, recipe, options.out, options.seed, options.levels, options.tested)
+        tables[name] = make(name, recipe, options.out, options.seed, options.tested, options.levels)
     # Read now, not before: the other model may have been trained beside this one.
     others = earlier(options.results, run) if options.only else {}
     run.tables = {"small models": others | tables}
