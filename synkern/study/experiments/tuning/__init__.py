@@ -1,0 +1,1 @@
+"""The experiments `tuning_sft` and `tuning_grpo`."""
