@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from synkern.analysis.averages import Averages, NodeAverages, PooledAverages, TrialAverages
     from synkern.analysis.categories import GroupComparison, compare_groups
     from synkern.analysis.comparison import DepthProfile, Similarity, similarities
+    from synkern.analysis.gains import ConditionGain, GainComparison, Gains
     from synkern.analysis.graph.drawing import plot_network
     from synkern.analysis.graph.intervals import NetworkIntervals, network_intervals
     from synkern.analysis.graph.null_graphs import NULL_GRAPHS
@@ -30,7 +31,10 @@ __all__ = [
     "RANKINGS",
     "ActivationSlopes",
     "Averages",
+    "ConditionGain",
     "DepthProfile",
+    "GainComparison",
+    "Gains",
     "GroupComparison",
     "LayerProfile",
     "Network",
@@ -64,7 +68,10 @@ if not TYPE_CHECKING:
         {
             "ActivationSlopes": "activation",
             "Averages": "averages",
+            "ConditionGain": "gains",
             "DepthProfile": "comparison",
+            "GainComparison": "gains",
+            "Gains": "gains",
             "GroupComparison": "categories",
             "LayerProfile": "profile",
             "MEANS": "profile",

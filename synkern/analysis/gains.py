@@ -98,7 +98,7 @@ class GainComparison:
         paired_interval: of it, 95 %, t over seeds.
         hedges_g: see the module's text.
         welch_p: of Welch's t test, to compare with what others report; nothing is decided by it.
-        p: of the permutation test; None of a comparison without one.
+        p: of the permutation test; None of a comparison of `BESIDE`.
         arrangements: ways to deal the runs that were looked at.
         exact: whether these are all there are; else they were drawn.
         smallest_p: the smallest p that so many runs can give.
@@ -342,6 +342,7 @@ class Gains:
         test = permuted(a, b) if tested else {}
         if not tested:
             notes.append("not as many numbers train: no test")
+            spread.pop("welch_p", None)
         note = "; ".join(filter(None, notes))
         return GainComparison(first, second, apart, **paired, **spread, **test, note=note)
 

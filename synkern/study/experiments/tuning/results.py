@@ -125,11 +125,11 @@ class Tuned:
         return np.where(groups > 0, self.arrays["silent"] / np.maximum(groups, 1), np.nan)
 
     def groups(self, of: str) -> dict[str, Ints]:
-        """Return by `level` or `category` ("none": of no known one) places of the test tasks."""
+        """Return by `level` or `category` ("(none)": of no known one) places of the test tasks."""
         keys = self.arrays[of]
         unknown = -1 if of == "level" else ""
         return {
-            "none" if key == unknown else str(key): np.flatnonzero(keys == key)
+            "(none)" if key == unknown else str(key): np.flatnonzero(keys == key)
             for key in np.unique(keys).tolist()
         }
 
@@ -210,14 +210,10 @@ def _accuracies(tuned: Tuned, of: str) -> Facts:
 def finding(tuned: Tuned) -> str:
     """Say what training gained, what tells conditions apart, and whether the core moved."""
     said = [f"By {METHODS[tuned.method]}, {WEIGHTS[SELECTED]}: {tuned.gains[SELECTED].finding}"]
-    held, later = (
-        {(each.first, each.second) for each in tuned.gains[weights].tested if each.holds}
-        for weights in (SELECTED, LAST)
-    )
-    if tuned.gains[SELECTED].tested:
-        same = "the same holds" if held == later and later else ""
-        same = same or ("nothing holds" if not later else f"it is {_pairs(later)} that differ")
-        said.append(f"Of the {WEIGHTS[LAST]} {same}.")
+    held, later = (_held(tuned.gains[weights]) for weights in (SELECTED, LAST))
+    if tuned.gains[LAST].tested:
+        others = "nothing" if not later else "the same" if later == held else "; ".join(later)
+        said.append(f"Of the {WEIGHTS[LAST]} holds: {others}.")
     said += _moved(tuned)
     if tuned.silent is not None:
         shares = _by_condition(tuned, tuned.silent, percent)
@@ -246,8 +242,14 @@ def _by_condition(tuned: Tuned, values: Floats, said: Any) -> str:
     )
 
 
-def _pairs(pairs: set[tuple[str, str]]) -> str:
-    return " and ".join(f"{called(first)} and {called(second)}" for first, second in sorted(pairs))
+def _held(gains: Gains) -> list[str]:
+    """The comparisons that hold: who ended above whom."""
+    pairs = [
+        (each.first, each.second) if each.difference > 0 else (each.second, each.first)
+        for each in gains.tested
+        if each.holds
+    ]
+    return [f"{called(above)} above {called(below)}" for above, below in pairs]
 
 
 def called(condition: str) -> str:
