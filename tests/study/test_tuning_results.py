@@ -4,15 +4,16 @@ import json
 import re
 from typing import ClassVar
 
+import jinja2
 import numpy as np
 import pytest
 
-from support import tuned_runs
+from support import tiny_study, tuned_runs
 from synkern.study.experiments.carrying import carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.options import RecordedOptions
 from synkern.study.experiments.tuning import figures, results
-from synkern.study.numerals import plain, significant
+from synkern.study.numerals import number, p_value, percent, plain, significant
 from synkern.study.published import published
 
 
@@ -262,15 +263,24 @@ def test_the_page_of_a_study_with_both_methods(copy, monkeypatch):
     assert facts["finding"] in json.loads((copy / "study.json").read_text("utf-8"))["summary"]
 
 
-def test_the_page_says_what_one_run_and_few_runs_cannot_do(copy, monkeypatch):
-    few = StandIn("sft", seeds=2, again=False, conditions=("synergy", "random"))
-    monkeypatch.setattr("synkern.study.experiments.EXPERIMENTS", (few,))
-    section = carried_out(few, RecordedOptions(out=copy, progress=False)).report.read_text("utf-8")
-    assert "With so few runs no comparison can hold" in section
-    assert "the study again" not in section
-    one = StandIn("sft", seeds=1)
-    monkeypatch.setattr("synkern.study.experiments.EXPERIMENTS", (one,))
-    options = RecordedOptions(out=copy, progress=False, seed=1)
-    section = text_of(carried_out(one, options).report.read_text("utf-8"))
-    assert "synergy: 1 run, redundancy: 1 run, nothing to compare" in section
-    assert "random, selected: 1 run: no interval." in section
+def section_of(**made):
+    """What is said of made-up runs around the figures, without the page."""
+    facts = tuned_runs.facts()
+    facts |= results.facts_of(results.tuned_of(tuned_runs.arrays(**made), facts))
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("synkern.study.report"), undefined=jinja2.StrictUndefined
+    )
+    words = {"experiments": {"tuning_sft": facts}, "nodes": tiny_study.HEADS}
+    words |= {"number": number, "p_value": p_value, "percent": percent}
+    section = templates.get_template("tuning_sft.html.jinja").make_module(words | StandIn.words)
+    return text_of(section.before() + section.after())
+
+
+def test_the_page_says_what_one_run_and_few_runs_cannot_do():
+    few = section_of(seeds=2, again=False, conditions=("synergy", "random"))
+    assert "With so few runs no comparison can hold" in few
+    assert "the study again" not in few
+    one = section_of(seeds=1)
+    assert "synergy: 1 run, redundancy: 1 run, nothing to compare" in one
+    assert "random, selected: 1 run: no interval." in one
+    assert "With so few runs no comparison can hold" not in section_of(seeds=5)
