@@ -224,7 +224,7 @@ class Gains:
                 f"{_called(name)} {one.mean:.2f}{_ends(one.interval)}"
                 for name, one in self.conditions.items()
             ]
-            return f"Of the tasks are right, % (mean of runs [95 %]): {'; '.join(each)}."
+            return f"Tasks right, % (mean of runs [95 %]): {'; '.join(each)}."
         tasks = "the tasks" if self.tasks is None else f"{self.tasks:,} tasks"
         each = [
             f"{_called(name)} {_signed(one.gain or 0.0)}{_ends(one.gain_interval)}"

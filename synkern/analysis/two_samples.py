@@ -50,7 +50,7 @@ def hedges_g(a: Floats, b: Floats) -> float:
 
 
 def _stats() -> Any:
-    return library("scipy.stats", "the statistics of gains", "train")
+    return library("scipy.stats", "Gains", "train")
 
 
 def deviation(values: Floats) -> float:

@@ -1,15 +1,17 @@
 """Gains of runs by condition: hand-computed values, brute force, published runs, refusals."""
 
+import sys
 from itertools import combinations
 from math import comb, sqrt
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from synkern.analysis import Gains
 from synkern.analysis.two_samples import MOST_ARRANGEMENTS, hedges_g, holm, permuted
 from synkern.study.published import published
+
+stats = pytest.importorskip("scipy.stats", reason="the extra train is not installed")
 
 # Of numbers of the order 1 from some ten sums, products and roots: many times the rounding.
 RTOL = 1e-12
@@ -260,3 +262,11 @@ def test_seeds_that_are_not_shared_make_no_pairs():
 def test_what_is_no_accuracy_or_no_seed_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Gains(**arguments)
+
+
+def test_without_scipy_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    gains = Gains({"synergy": FIVE})
+    message = r"Gains needs scipy, which is not installed: pip install 'synkern\[train\]'"
+    with pytest.raises(ImportError, match=message):
+        gains.finding  # noqa: B018

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from synkern.study.stage import Drawn
 _ALL = ("#34495e", "-.")
 _MARKS = {"synergy": "o", "redundancy": "s", "random": "^", "layer_matched": "D", "all": "v"}
 """Beside colours, for eyes that do not tell these apart."""
+
+_LETTERS = 10
+"""Of a title, in an inch."""
 
 _WIDE, _HALF = 0.5, 0.22
 """Of the room of one condition, what its runs take, and what half of its nodes do."""
@@ -49,7 +53,8 @@ def figures_of(tuned: Tuned, title: str, prefix: str) -> Iterator[Drawn]:
 
 def _figure(width: float, height: float, title: str) -> Figure:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    figure.suptitle(title, fontweight="bold")
+    wrapped = textwrap.fill(title, int(_LETTERS * width))
+    figure.suptitle(wrapped, fontweight="bold")
     return figure
 
 
@@ -151,7 +156,7 @@ def _points(
             alpha=0.8,
             markerfacecolor=colour if full else "white",
         )
-        if np.isfinite(each).any():
+        if np.isfinite(each).sum() > 1:
             mean = float(np.nanmean(each))
             axes.plot([x - room / 2, x + room / 2], [mean, mean], color=colour, linewidth=1.6)
     _by_condition(axes, tuned.conditions)
