@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 
 def digits(*values: float) -> int:
@@ -68,3 +71,12 @@ def rounded(value: Any) -> float | None:
         return None
     small = 0 < abs(value) < 1
     return round(float(value), 5 - math.floor(math.log10(abs(value))) if small else 6)
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON of a study holds of numbers in dicts and lists: each one `rounded`."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return rounded(value) if isinstance(value, float | np.floating) else value

@@ -16,7 +16,8 @@ def published(subject: str) -> dict[str, Any]:
     Returns:
         As the file `published/SUBJECT.json` has them. Of an experiment: `unit`, `what`, and
         `tables`, each with `title`, `source`, `error` (how exactly they could be read) and `rows`,
-        one a model. Of profiles: `source`, `error`, `ranking`, and `profiles` by name.
+        one a model or a condition. Of profiles: `source`, `error`, `ranking`, and `profiles` by
+        name.
 
     Raises:
         FileNotFoundError: there are none.

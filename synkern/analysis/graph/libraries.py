@@ -15,12 +15,13 @@ from typing import Any
 from synkern._faces import MissingExtraError
 
 
-def library(name: str, who: str) -> Any:
+def library(name: str, who: str, extra: str = "networks") -> Any:
     """Import a module of scipy, scikit-network or matplotlib.
 
     Args:
         name: dotted name of the module.
-        who: the function that needs it.
+        who: what needs it.
+        extra: of synkern's extras, the one that brings it, unless it is matplotlib.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -32,7 +33,7 @@ def library(name: str, who: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != top:
             raise
         package = {"sknetwork": "scikit-network"}.get(top, top)
-        extra = "plot" if top == "matplotlib" else "networks"
+        extra = "plot" if top == "matplotlib" else extra
         raise MissingExtraError(
             f"{who} needs {package}, which is not installed: pip install 'synkern[{extra}]'",
             name=top,

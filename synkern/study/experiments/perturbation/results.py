@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern._faces import Later
-from synkern.study.numerals import number, percent, rounded
+from synkern.study.numerals import number, percent, plain, rounded
 from synkern.study.stage import Arrays, Facts
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def facts_of(found: NoiseAccuracy) -> Facts:
         "tasks": len(found.problems),
         "floor": rounded(found.floor),
         "where": found.where,
-        "conditions": _plain(found.table()),
+        "conditions": plain(found.table()),
         "levels": _accuracies(found.by("level")),
         "categories": _accuracies(found.by("category")),
         "sweep": None
@@ -168,12 +168,3 @@ def _accuracies(parts: Mapping[Any, NoiseAccuracy]) -> Facts:
         }
         for key, part in parts.items()
     }
-
-
-def _plain(value: Any) -> Any:
-    """Numbers to six digits; None where one is not finite."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return rounded(value) if isinstance(value, float | np.floating) else value

@@ -1,1 +1,1 @@
-"""Training of nodes of the model of a study, by condition, and what each gains."""
+"""The experiments `tuning_sft` and `tuning_grpo`."""
