@@ -22,7 +22,7 @@ from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation.options import BUILTIN
 from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
-from synkern.study.experiments.tuning.figures import figures_of
+from synkern.study.experiments.tuning.figures import figures_of, pictures_of
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
 from synkern.study.experiments.tuning.splits import TEST, TRAIN, VALIDATION, splits_of
 from synkern.study.options import called_with
@@ -30,7 +30,7 @@ from synkern.study.provenance import digest
 from synkern.study.published import published
 from synkern.study.settings import Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
-from synkern.training.conditions import Condition
+from synkern.training.conditions import CONDITIONS, Condition
 from synkern.training.tuning.method import GRPO, SFT
 
 if TYPE_CHECKING:
@@ -77,7 +77,12 @@ class Tuning(Intervention):
         decided = Decided(**vars(options) | {"given": given, "notes": notes})
         with checks_of_arguments():
             how = decided.how
-            self._conditions(study, decided)
+            trains = [one for one in self._conditions(study, decided) if one.nodes]
+        if not trains:
+            raise ArgumentError(
+                f"conditions = {options.conditions!r}: nothing would train; give at least one of "
+                f"{', '.join(name for name in CONDITIONS if name != 'none')}"
+            )
         if how.texts % min(how.texts, decided.batch_size):
             raise ArgumentError(
                 f"batch_size = {decided.batch_size} of the {how.texts} texts of a step; give a "
@@ -152,7 +157,7 @@ class Tuning(Intervention):
             "source": BUILTIN if options.tasks == BUILTIN else Path(options.tasks).name,
             "again": options.again,
         }
-        facts = told | tuning_results.facts_of(arrays, told)
+        facts = told | tuning_results.facts_of(tuning_results.tuned_of(arrays, told))
         facts["seconds"] = {"training": round(time.perf_counter() - started, 3)}
         facts["warnings"] = [
             *notes,
@@ -163,13 +168,14 @@ class Tuning(Intervention):
 
     def summary(self, results: Results) -> list[str]:
         """Return gains by condition, and comparisons."""
-        return tuning_results.lines_of(results.of(self.name), self.told(results))
+        return tuning_results.lines_of(self.told(results))
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw learning curves, gains, and whether the core moved."""
         facts = self.told(results)
         title = f"{results.name}: {results.words.many} trained with {facts['method']}"
-        yield from figures_of(results.of(self.name), facts, title, self.name)
+        tuned = tuning_results.tuned_of(results.of(self.name), facts)
+        yield from figures_of(tuned, title, self.name)
 
     def _conditions(self, study: FinishedStudy, options: Decided) -> tuple[Condition, ...]:
         scores = study.scores(options.ranking)
@@ -318,7 +324,7 @@ class SupervisedTuning(Tuning):
     method = SFT
     command = f"tune --method {SFT}"
     title = "What do nodes gain from right answers?"
-    pictures = tuning_results.pictures("tuning_sft")
+    pictures = pictures_of("tuning_sft")
 
 
 class ReinforcedTuning(Tuning):
@@ -328,7 +334,7 @@ class ReinforcedTuning(Tuning):
     method = GRPO
     command = f"tune --method {GRPO}"
     title = "What do nodes gain from reward?"
-    pictures = tuning_results.pictures("tuning_grpo")
+    pictures = pictures_of("tuning_grpo")
 
 
 @called_with(TuningOptions)
