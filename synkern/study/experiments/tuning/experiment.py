@@ -25,6 +25,7 @@ from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
 from synkern.study.experiments.tuning.figures import figures_of, pictures_of
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
 from synkern.study.experiments.tuning.splits import TEST, TRAIN, VALIDATION, splits_of
+from synkern.study.numerals import significant
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
 from synkern.study.published import published
@@ -60,7 +61,10 @@ class Tuning(Intervention):
     done = "trained"
     extra = ("trl", "datasets", "scipy")
     too_large = "train with fewer texts at once (batch_size), or shorter ones (max_new_tokens)"
-    words: ClassVar[Mapping[str, Any]] = {"published_tuning": published("tuning")}
+    words: ClassVar[Mapping[str, Any]] = {
+        "published_tuning": published("tuning"),
+        "significant": significant,
+    }
 
     def packages(self, settings: Settings) -> tuple[str, ...]:
         """Return what trains, beside what reads."""
