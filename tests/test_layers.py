@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "recording": {"faces", "door", "ground", "models"},
     "tasks": {"faces", "door", "ground", "models"},
     "interventions": {"faces", "door", "ground", "models", "recording", "tasks"},
-    "training": {"faces", "door", "ground", "models", "interventions"},
+    "training": {"faces", "door", "ground", "models", "interventions", "tasks"},
     "study": {"faces", "door", "ground", "study.stages", "study.report", *TOWERS},
     "study.stages": {"faces", "door", "ground", "study", "study.report", *TOWERS},
     "study.report": {"faces", "door", "ground", "study", "analysis", "decomposition"},

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from synkern.study.experiments.networks.experiment import run_networks
     from synkern.study.experiments.perturbation.experiment import run_perturbation
     from synkern.study.experiments.robustness.experiment import run_robustness
+    from synkern.study.experiments.tuning.experiment import run_tuning
     from synkern.study.options import add_arguments
     from synkern.study.over_training.emerging import emergence
     from synkern.study.over_training.options import EmergenceOptions
@@ -48,6 +49,7 @@ __all__ = [
     "run_perturbation",
     "run_robustness",
     "run_study",
+    "run_tuning",
 ]
 
 # Not at once: the command lists what the arguments may be before it loads what computes.
@@ -77,5 +79,6 @@ if not TYPE_CHECKING:
             "run_perturbation": "experiments.perturbation.experiment",
             "run_robustness": "experiments.robustness.experiment",
             "run_study": "run",
+            "run_tuning": "experiments.tuning.experiment",
         },
     )

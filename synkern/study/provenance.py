@@ -33,7 +33,7 @@ _EXTRAS = {
     "matplotlib": "plot",
     "jinja2": "plot",
 }
-_EXTRA_OF_EXPERIMENTS = {"scipy": "networks", "scikit-network": "networks"}
+_EXTRA_OF_EXPERIMENTS = {"scipy": "networks", "scikit-network": "networks", "trl": "train", "datasets": "train"}
 # Distributions that are imported by another name.
 _MODULES = {"scikit-network": "sknetwork"}
 # Elements of each parameter that enter the fingerprint of a model's weights.

@@ -11,6 +11,7 @@ from synkern.study.experiments.networks.options import NetworksOptions
 from synkern.study.experiments.options import RecordedOptions
 from synkern.study.experiments.perturbation.options import PerturbationOptions
 from synkern.study.experiments.robustness.options import RobustnessOptions
+from synkern.study.experiments.tuning.options import TuningOptions
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,16 @@ COMMANDS: tuple[Command, ...] = (
         "Keep the most synergistic nodes of the model of a finished study at more bits than the "
         "rest, against the reverse, random ones and random ones of the same layers, all at equal "
         "bits; let it read its own answers, and add to the report how far its predictions change.",
+    ),
+    Command(
+        "tune",
+        "run_tuning",
+        TuningOptions,
+        "train nodes of the model of a study on tasks, and nothing else of it",
+        "Train the most synergistic nodes of the model of a finished study on tasks, and in other "
+        "runs the most redundant ones, random ones, random ones of the same layers, and all, "
+        "supervised or by reinforcement; ask it other tasks before and after, do the study again, "
+        "and add to the report what each gains and whether the synergistic core moves.",
     ),
 )
 """All of them, in the order of the experiments in the report."""

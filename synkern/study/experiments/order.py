@@ -9,6 +9,7 @@ from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.networks.experiment import Networks
 from synkern.study.experiments.perturbation.experiment import Perturbation
 from synkern.study.experiments.robustness.experiment import Robustness
+from synkern.study.experiments.tuning.experiment import ReinforcedTuning, SupervisedTuning
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     Robustness(),
@@ -17,4 +18,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     Ablation(),
     Perturbation(),
     Compression(),
+    SupervisedTuning(),
+    ReinforcedTuning(),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ def partial_file(folder: Path, experiment: str, key: Mapping[str, Any]) -> Path:
 
 
 def remove_partial_files(folder: Path, experiment: str) -> None:
-    """Remove all that an experiment has begun with."""
-    for file in folder.glob(f"{_BEGINNING}{experiment}-*"):
-        file.unlink()
+    """Remove all that an experiment has begun with, files and folders."""
+    for path in folder.glob(f"{_BEGINNING}{experiment}-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -51,6 +51,11 @@ def figures_of(tuned: Tuned, title: str, prefix: str) -> Iterator[Drawn]:
         yield Drawn(f"{prefix}_core.png", _core(tuned, title), "core")
 
 
+def pictures_of(prefix: str) -> tuple[str, ...]:
+    """Return the names of all files that `figures_of` may draw, without their ending."""
+    return (prefix, *(f"{prefix}_{topic}" for topic in ("gains", "levels", "core")))
+
+
 def _figure(width: float, height: float, title: str) -> Figure:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     wrapped = textwrap.fill(title, int(_LETTERS * width))

@@ -1,4 +1,4 @@
-"""What is done of networks so far, in a file: an interruption costs the pieces that are under way.
+"""What is done of an experiment so far, in a file: an interruption costs what is under way.
 
 A line of JSON for each piece, appended as it is done; JSON of Python gives back every float to the
 last bit. A process that is killed while it writes leaves part of a line, which is cut off when the

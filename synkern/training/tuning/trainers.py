@@ -1,0 +1,194 @@
+"""The trainers of trl, as a method asks for them. What is known of trl stands here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from synkern.tasks import Task
+from synkern.training.tuning.method import EPSILON, GRPO, SFT, Method
+from synkern.training.tuning.rewards import Reward
+from synkern.training.tuning.texts import answers_to_learn
+
+LOGS = 50
+"""How often in a run loss or reward is noted, at most once a step."""
+
+MEASURED = {SFT: "loss", GRPO: "reward"}
+"""What is noted, by method: nats a token, or the mean of answers drawn since the last note."""
+
+
+def supervised(
+    model: Any,
+    tokenizer: Any,
+    tasks: Sequence[Task],
+    method: Method,
+    *,
+    seed: int,
+    folder: Path,
+    batch_size: int,
+) -> Any:
+    """The trainer of "sft"."""
+    trl, datasets = _packages()
+    options = _common(method, seed, folder, batch_size, model)
+    config = trl.SFTConfig(**options, completion_only_loss=True, max_length=None)
+    with _quiet(datasets):
+        return trl.SFTTrainer(
+            model,
+            config,
+            train_dataset=datasets.Dataset.from_list(answers_to_learn(model, tokenizer, tasks)),
+            processing_class=tokenizer,
+        )
+
+
+def reinforced(
+    model: Any,
+    tokenizer: Any,
+    tasks: Sequence[Task],
+    method: Method,
+    *,
+    seed: int,
+    folder: Path,
+    batch_size: int,
+    reward: Reward,
+    ends: Sequence[int],
+    reference: Path | None,
+) -> Any:
+    """The trainer of "grpo".
+
+    Args:
+        reward: of answers.
+        ends: the tokens that end one.
+        reference: a folder with the model as it was, where the divergence from it counts.
+    """
+    trl, datasets = _packages()
+    config = trl.GRPOConfig(
+        **_common(method, seed, folder, batch_size, model),
+        num_generations=method.generations,
+        max_completion_length=method.max_new_tokens,
+        temperature=method.temperature,
+        beta=method.kl,
+        epsilon=EPSILON,
+        loss_type="grpo",
+        scale_rewards="group",
+    )
+    rows = [{"prompt": task.prompt, "place": place} for place, task in enumerate(tasks)]
+    with _ending_with(model, ends), _from(model, reference), _quiet(datasets):
+        return trl.GRPOTrainer(
+            model,
+            reward,
+            config,
+            train_dataset=datasets.Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )
+
+
+def run_quietly(trainer: Any, callback: Any, resumed: Path | None) -> None:
+    """Train with a callback that watches, in place of lines on the terminal and bars of files.
+
+    Args:
+        trainer: one of those above.
+        callback: told of every step.
+        resumed: a checkpoint to go on from.
+    """
+    transformers = importlib.import_module("transformers")
+    logging = importlib.import_module("transformers.utils.logging")
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(callback)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def noted(trainer: Any, name: str) -> tuple[list[int], list[float]]:
+    """Steps, and what was noted at each: `MEASURED` of the method."""
+    found = [line for line in trainer.state.log_history if name in line]
+    return [int(line["step"]) for line in found], [float(line[name]) for line in found]
+
+
+def _packages() -> tuple[Any, Any]:
+    return importlib.import_module("trl"), importlib.import_module("datasets")
+
+
+def _common(
+    method: Method, seed: int, folder: Path, batch_size: int, model: Any
+) -> dict[str, Any]:
+    """What every trainer of transformers is told.
+
+    Raises:
+        ValueError: a step's texts cannot be read in equal batches.
+    """
+    at_once = min(batch_size, method.texts)
+    if method.texts % at_once:
+        raise ValueError(
+            f"batch_size: {batch_size} of the {method.texts} texts of a step at once; give a "
+            "divisor of these"
+        )
+    on_cpu = model.device.type == "cpu"
+    return {
+        "output_dir": str(folder),
+        "max_steps": method.steps,
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": method.texts // at_once,
+        "learning_rate": method.rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": round(method.warmup * method.steps),
+        "weight_decay": method.weight_decay,
+        "max_grad_norm": method.clip,
+        "optim": "adamw_torch",
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": on_cpu,
+        # The numbers themselves stay in float32, where a small step is not lost.
+        "bf16": not on_cpu,
+        "gradient_checkpointing": False,
+        "logging_steps": max(method.steps // LOGS, 1),
+        # Checkpoints are written with the checks; one before the newest outlives a kill in between.
+        "save_strategy": "no",
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": not on_cpu,
+    }
+
+
+@contextmanager
+def _ending_with(model: Any, ends: Sequence[int]) -> Iterator[None]:
+    """Let trl find these end tokens in the model, where it looks for them."""
+    config = model.generation_config
+    before = config.eos_token_id
+    config.eos_token_id = list(ends)
+    try:
+        yield
+    finally:
+        config.eos_token_id = before
+
+
+@contextmanager
+def _from(model: Any, reference: Path | None) -> Iterator[None]:
+    """Let trl load its copy of the model as it was from a folder: it asks the configuration."""
+    before = model.config._name_or_path
+    if reference is not None:
+        model.config._name_or_path = str(reference)
+    try:
+        yield
+    finally:
+        model.config._name_or_path = before
+
+
+@contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    """No bars of each small step of preparation."""
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
