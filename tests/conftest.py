@@ -70,7 +70,10 @@ def of_train(package: str, request: pytest.FixtureRequest) -> ModuleType:
         return importlib.import_module(package)
     if request.config.getoption("without_train"):
         pytest.skip(f"{package} is not installed")
-    pytest.fail(f"{package} is not installed; without it, run with --without-train", pytrace=False)
+    pytest.fail(
+        f"{package} is not installed: pip install -e '.[train]'; or run with --without-train",
+        pytrace=False,
+    )
 
 
 @pytest.fixture(scope="session")
