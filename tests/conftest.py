@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,10 +21,12 @@ from hypothesis import settings  # noqa: E402
 from support.backends import AT_FULL_SPEED  # noqa: E402
 from support.golden import DATA, GOLDEN, GOLDEN_VARIANTS, GoldenCase  # noqa: E402
 
-
 # No test is timed, as a busy machine stalls any of them; and a run is like the one before it.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+OF_TRAIN = ("trl", "peft", "datasets")
+"""Packages of the extra train, each a fixture that only some tests ask for."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--without-torch",
         action="store_true",
         help="torch is not installed, and what needs it is skipped (make test-numpy)",
+    )
+    parser.addoption(
+        "--without-train",
+        action="store_true",
+        help="packages of the extra train are not installed, and what needs them is skipped",
     )
 
 
@@ -40,6 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--without-torch is for an environment without torch; this has it")
     if not installed and not config.getoption("without_torch"):
         raise pytest.UsageError("torch is not installed; without it, run `make test-numpy`")
+    if all(map(importlib.util.find_spec, OF_TRAIN)) and config.getoption("without_train"):
+        packages = ", ".join(OF_TRAIN)
+        raise pytest.UsageError(f"--without-train is for where some of {packages} is missing")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -50,6 +62,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(isinstance(value, str) and value in ("torch", "triton") for value in parameters):
             item.add_marker(pytest.mark.skip(reason="torch is not installed"))
+
+
+def of_train(package: str, request: pytest.FixtureRequest) -> ModuleType:
+    """Import a package of the extra train; a test fails without, unless an option says so."""
+    if importlib.util.find_spec(package) is not None:
+        return importlib.import_module(package)
+    if request.config.getoption("without_train"):
+        pytest.skip(f"{package} is not installed")
+    pytest.fail(
+        f"{package} is not installed: pip install -e '.[train]'; or run with --without-train",
+        pytrace=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def trl(request: pytest.FixtureRequest) -> ModuleType:
+    return of_train("trl", request)
+
+
+@pytest.fixture(scope="session")
+def peft(request: pytest.FixtureRequest) -> ModuleType:
+    return of_train("peft", request)
+
+
+@pytest.fixture(scope="session")
+def datasets(request: pytest.FixtureRequest) -> ModuleType:
+    return of_train("datasets", request)
 
 
 @pytest.fixture(params=GOLDEN, ids=lambda case: case.name)

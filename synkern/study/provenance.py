@@ -13,7 +13,7 @@ import importlib.util
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,23 @@ _EXTRAS = {
     "matplotlib": "plot",
     "jinja2": "plot",
 }
-_EXTRA_OF_EXPERIMENTS = {"scipy": "networks", "scikit-network": "networks", "trl": "train", "datasets": "train"}
+# What experiments need beside, by the extra that brings all of it.
+EXTRAS_OF_EXPERIMENTS = {
+    "networks": ("scipy", "scikit-network"),
+    "train": ("trl", "peft", "datasets", "scipy"),
+}
 # Distributions that are imported by another name.
 _MODULES = {"scikit-network": "sknetwork"}
 # Elements of each parameter that enter the fingerprint of a model's weights.
 _SAMPLED = 4096
 
 
-def check_packages(also: Iterable[str] = ()) -> None:
+def check_packages(also: Collection[str] = ()) -> None:
     """Refuse to begin a study, or an experiment on one, that could not be finished.
 
     Args:
-        also: distributions that an experiment needs beside those of any study.
+        also: distributions that an experiment needs beside those of any study, all of one of
+            `EXTRAS_OF_EXPERIMENTS`.
 
     Raises:
         MissingPackageError: a package of an extra is not installed.
@@ -57,7 +62,7 @@ def check_packages(also: Iterable[str] = ()) -> None:
             )
     for package in also:
         if importlib.util.find_spec(_MODULES.get(package, package)) is None:
-            extra = _EXTRA_OF_EXPERIMENTS[package]
+            extra = next(e for e, brings in EXTRAS_OF_EXPERIMENTS.items() if {*also} <= {*brings})
             raise MissingPackageError(
                 f"this experiment needs the package {package!r}, of the extra {extra!r}: "
                 f'pip install "synkern[{extra}]"'

@@ -447,8 +447,7 @@ def test_an_adapter_inside_a_module():
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
-def test_the_factors_of_an_adapter_of_lora(model):
-    peft = pytest.importorskip("peft")
+def test_the_factors_of_an_adapter_of_lora(model, peft):
     wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"]))
     (first, *_) = layers = [m for m in wrapped.modules() if is_lora(m)]
     assert len(layers) == 3

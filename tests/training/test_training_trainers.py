@@ -1,6 +1,7 @@
 """Trainers of transformers, trl and peft under a mask: nothing else changes, checkpoints go on."""
 
 import pytest
+import tokenizers
 import torch
 import transformers as tf
 
@@ -49,8 +50,6 @@ def trainer(model, folder, **options):
 @pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused", "adafactor"])
 @pytest.mark.parametrize("mixed", [{}, {"bf16": True, "gradient_checkpointing": True}])
 def test_a_trainer_trains_the_nodes_alone_and_goes_on_from_its_checkpoint(optim, mixed, tmp_path):
-    accelerate = pytest.importorskip("accelerate")
-    assert accelerate
     model = made("llama")
     before = copied(model)
     with synkern.training_mask(model, HEADS) as mask:
@@ -74,7 +73,6 @@ def test_a_trainer_trains_the_nodes_alone_and_goes_on_from_its_checkpoint(optim,
 
 
 def test_a_trainer_of_experts(tmp_path):
-    pytest.importorskip("accelerate")
     nodes, model = ["L0E1", "L2E7"], made("qwen2_moe")
     before = copied(model)
     with synkern.training_mask(model, nodes, of="experts"):
@@ -84,7 +82,6 @@ def test_a_trainer_of_experts(tmp_path):
 
 @pytest.fixture
 def tokenizer():
-    tokenizers = pytest.importorskip("tokenizers")
     words = ["<pad>", "<s>", "</s>", *(f"w{i}" for i in range(3, VOCAB))]
     plain = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>")
@@ -108,8 +105,7 @@ def answers(datasets):
     return datasets.Dataset.from_list([{"prompt": p, "completion": f" {a}"} for p, a in pairs])
 
 
-def test_supervised_training_of_trl(tokenizer, tmp_path):
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+def test_supervised_training_of_trl(trl, datasets, tokenizer, tmp_path):
     model = made("llama")
     before = copied(model)
     with synkern.training_mask(model, HEADS) as mask:
@@ -123,8 +119,7 @@ def test_supervised_training_of_trl(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.04])
-def test_reinforcement_learning_of_trl(beta, tokenizer, tmp_path):
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+def test_reinforcement_learning_of_trl(beta, trl, datasets, tokenizer, tmp_path):
     made("llama").save_pretrained(tmp_path / "model")  # from where the reference is loaded
     model = tf.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     before = copied(model)
@@ -148,13 +143,18 @@ def test_reinforcement_learning_of_trl(beta, tokenizer, tmp_path):
     assert only_inside(before, model)
 
 
-def adapted(model, **options):
-    peft = pytest.importorskip("peft")
-    options = {"target_modules": ["q_proj", "k_proj", "o_proj", "up_proj"], "r": 4} | options
-    return peft.get_peft_model(model, peft.LoraConfig(**options))
+@pytest.fixture
+def adapted(peft):
+    """Gives a model adapters of LoRA."""
+
+    def wrapped(model, **options):
+        options = {"target_modules": ["q_proj", "k_proj", "o_proj", "up_proj"], "r": 4} | options
+        return peft.get_peft_model(model, peft.LoraConfig(**options))
+
+    return wrapped
 
 
-def test_under_lora_rows_of_b_and_columns_of_a_train():
+def test_under_lora_rows_of_b_and_columns_of_a_train(adapted):
     model = made("llama")
     before, loss = copied(model), loss_of(model)
     wrapped = adapted(model)
@@ -180,7 +180,7 @@ def test_under_lora_rows_of_b_and_columns_of_a_train():
     assert only_inside(before, wrapped.merge_and_unload())
 
 
-def test_under_lora_what_is_drawn_is_the_same_whichever_nodes_are_chosen():
+def test_under_lora_what_is_drawn_is_the_same_whichever_nodes_are_chosen(adapted):
     drawn = {}
     for nodes in ("L2H0", "L2H1"):
         model = made("llama")
@@ -195,7 +195,7 @@ def test_under_lora_what_is_drawn_is_the_same_whichever_nodes_are_chosen():
     assert all(torch.equal(v, drawn["L2H1"][key]) for key, v in drawn["L2H0"].items())
 
 
-def test_under_lora_keys_and_values_train_where_asked_for():
+def test_under_lora_keys_and_values_train_where_asked_for(adapted):
     wrapped = adapted(made("llama"), target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
     before = copied(wrapped)
     with synkern.training_mask(wrapped, ["L1H0", "L1H1", "L1H2"], kv=True) as mask:
@@ -209,7 +209,7 @@ def test_under_lora_keys_and_values_train_where_asked_for():
     assert moved == {f"{attention}.{factor}.default.weight" for factor in factors}
 
 
-def test_lora_of_transposed_weights():
+def test_lora_of_transposed_weights(adapted):
     model = made("gpt2").eval()
     before, nodes = copied(model), ["L0H1", "L1H4"]
     wrapped = adapted(model, target_modules=["c_attn", "attn.c_proj"], fan_in_fan_out=True).eval()
@@ -229,7 +229,7 @@ def test_lora_of_transposed_weights():
         ({"use_dora": True}, "has an adapter that is a variant of LoRA"),
     ],
 )
-def test_adapters_of_which_nothing_belongs_to_one_head_are_refused(options, said):
+def test_adapters_of_which_nothing_belongs_to_one_head_are_refused(options, said, adapted):
     wrapped = adapted(made("llama"), **options)
     with pytest.raises(UnsupportedModelError, match=said):
         synkern.training_mask(wrapped, HEADS)
@@ -240,7 +240,7 @@ def test_adapters_of_which_nothing_belongs_to_one_head_are_refused(options, said
         synkern.training_mask(wrapped, HEADS)
 
 
-def test_a_trainer_goes_on_from_a_checkpoint_of_an_adapter(tmp_path):
+def test_a_trainer_goes_on_from_a_checkpoint_of_an_adapter(tmp_path, adapted):
     weights = []
     for resumed in (None, str(tmp_path / "checkpoint-2")):
         torch.manual_seed(0)
@@ -251,8 +251,7 @@ def test_a_trainer_goes_on_from_a_checkpoint_of_an_adapter(tmp_path):
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-def test_supervised_training_of_trl_with_lora(tokenizer, tmp_path):
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+def test_supervised_training_of_trl_with_lora(trl, datasets, adapted, tokenizer, tmp_path):
     model = made("llama")
     before, wrapped = copied(model), adapted(model)
     with synkern.training_mask(wrapped, HEADS):
