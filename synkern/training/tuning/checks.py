@@ -17,7 +17,7 @@ from synkern.training.tuning.rewards import Reward
 _FILE = "checks.pt"
 
 
-class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to mypy
+class Checks(TrainerCallback):
     """Asks the validation tasks at the steps of a method, and keeps what was best.
 
     With each check the trainer writes a checkpoint, to which this adds its own file: a run that was
@@ -44,7 +44,7 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             at: the steps to ask after.
             asked: asks, and returns the accuracy.
             reward: whose counts belong to the run, if it has one.
-            passed: is told of each step that is done.
+            passed: is told of each of these steps that is done.
         """
         self._mask, self._at, self._asked = mask, {*at}, asked
         self._reward, self._passed = reward, passed
@@ -82,7 +82,7 @@ class Checks(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
         if state.global_step in self._at:
             self._check(state.global_step)
             control.should_save = True
-        self._passed(state.global_step)
+            self._passed(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Add to the checkpoint what was found so far."""

@@ -123,7 +123,7 @@ def train_nodes(
         of: the kind of nodes.
         kv: whether keys and values of heads train too.
         batch_size: texts at once; it must divide `method.texts`, or be at least that.
-        progress: called with the number of steps that are done.
+        progress: called at each of `method.checked` with the number of steps that are done.
 
     Raises:
         ImportError: a package of the extra `train` is missing.
@@ -144,7 +144,7 @@ def train_nodes(
         model.save_pretrained(reference)  # type: ignore[operator]  # transformers is untyped
     ends = answer_ends(model, tokenizer, tasks) if reinforcing else []
     reward = Reward(tasks, ends, method.stop, method.generations) if reinforcing else None
-    told = {"of": of, "kv": kv}
+    told: dict[str, Any] = {"of": of, "kv": kv}
 
     def asked() -> float:
         return exact_match(
@@ -195,15 +195,15 @@ def _as_before(model: Any) -> Iterator[None]:
     """Take back what trainers leave of themselves: modes, settings, tags, and seeds of chance."""
     training = [module for module in model.modules() if module.training]
     config, generation = model.config.to_dict(), model.generation_config.to_dict()
-    tags = list(getattr(model, "model_tags", None) or [])
-    chance = random.getstate(), np.random.get_state()
+    tags = getattr(model, "model_tags", None)
+    chance = random.getstate(), np.random.get_state()  # noqa: NPY002  # trainers seed it
     devices = [] if model.device.type == "cpu" else [model.device]
     try:
         with torch.random.fork_rng(devices):
             yield
     finally:
         random.setstate(chance[0])
-        np.random.set_state(chance[1])
+        np.random.set_state(chance[1])  # noqa: NPY002
         model.eval()
         for module in training:
             module.training = True

@@ -116,9 +116,7 @@ def _packages() -> tuple[Any, Any]:
     return importlib.import_module("trl"), importlib.import_module("datasets")
 
 
-def _common(
-    method: Method, seed: int, folder: Path, batch_size: int, model: Any
-) -> dict[str, Any]:
+def _common(method: Method, seed: int, folder: Path, batch_size: int, model: Any) -> dict[str, Any]:
     """What every trainer of transformers is told.
 
     Raises:

@@ -105,8 +105,7 @@ class Tuning(Intervention):
             f"train {options.share:.0%} of the {study.settings.words.many}, by {options.ranking}, "
             f"with {options.method}: {len(runs)} runs of {options.steps} steps of {options.texts} "
             f"texts, on {counts[TRAIN]} tasks, selected by {counts[VALIDATION]} and tested by "
-            f"{counts[TEST]}"
-            + (", and do the study again with each" if options.again else "")
+            f"{counts[TEST]}" + (", and do the study again with each" if options.again else "")
         )
 
     def run(self, study: FinishedStudy, options: Decided, partial: Path) -> tuple[Arrays, Facts]:
@@ -140,6 +139,7 @@ class Tuning(Intervention):
                         condition,
                         seed,
                         partial.with_name(f"{partial.name}-run"),
+                        # The last one is done when it has been tested.
                         lambda step, done=done: pace(done + min(step, options.steps - 1), total),
                     )
             pace(total, total)
@@ -317,7 +317,9 @@ class Tuning(Intervention):
         logged = "loss" if self.method == SFT else "reward"
         arrays[logged] = np.array([one["logged"] for one in found])
         first = found[0] if found else {"steps": [], "logged_steps": []}
-        arrays |= {name: np.array(first[name], dtype=np.int64) for name in ("steps", "logged_steps")}
+        arrays |= {
+            name: np.array(first[name], dtype=np.int64) for name in ("steps", "logged_steps")
+        }
         return arrays
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synkern.analysis.options import RANKING_NAMES
 from synkern.study.experiments.options import ExperimentOptions
 from synkern.study.experiments.perturbation.options import BUILTIN, PerturbationOptions
 from synkern.study.options import Option, like
@@ -63,13 +62,17 @@ class TuningOptions(ExperimentOptions):
             help="train keys and values too, where all heads that share them are chosen"
         ).described,
     )
-    tasks: str | Path = like(
-        PerturbationOptions,
-        "tasks",
-        help=f"what the model learns: {BUILTIN}, or a file of JSON lines",
-        more="A line has `problem` or `question`, `answer`, and may have `level` and `category`, as "
-        "MATH and GSM8K have; see `synkern.tasks.read`. Which tasks are for training, validation "
-        "and test their own prompts decide, 8 to 1 to 1, see `synkern.tasks.Task.split`.",
+    tasks: str | Path = field(
+        default=BUILTIN,
+        metadata=Option(
+            help=f"what the model learns: {BUILTIN}, or a file of JSON lines",
+            more="A line has `problem` or `question`, `answer`, and may have `level` and "
+            "`category`, as MATH and GSM8K have; see `synkern.tasks.read`. Which tasks are for "
+            "training, validation and test their own prompts decide, 8 to 1 to 1, see "
+            "`synkern.tasks.Task.split`.",
+            metavar="FILE",
+            stated=False,
+        ).described,
     )
     test_file: str | Path | None = field(
         default=None,

@@ -1,0 +1,167 @@
+"""Runs of training by the trainers of trl: what changes, what is kept, and going on."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from support.letter_models import make_letters, make_model
+from support.masked_weights import copied
+from synkern import tasks
+from synkern.tasks import Task
+from synkern.training.tuning import Method, train_nodes
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # of three packages, about their own ways
+]
+
+NODES = ["L0H1", "L1H2"]
+SUMS = tasks.generate(40, seed=0, split="train", categories=["addition"], levels=1)
+OTHERS = tasks.generate(8, seed=0, split="validation", categories=["addition"], levels=1)
+SFT = Method(steps=6, texts=4, learning_rate=1e-2, checks=3, max_new_tokens=4, weight_decay=0.1)
+GRPO = Method(
+    name="grpo",
+    steps=4,
+    texts=8,
+    generations=4,
+    learning_rate=1e-2,
+    checks=2,
+    max_new_tokens=4,
+    temperature=1.5,
+)
+METHODS = {"sft": SFT, "grpo": GRPO}
+
+
+def trained(folder, method=SFT, model=None, **options):
+    model = make_model() if model is None else model
+    given = {"seed": 7, "folder": folder / "run"} | options
+    return train_nodes(model, make_letters(), NODES, SUMS, OTHERS, method, **given)
+
+
+def bits(run):
+    said = (run.steps, run.validation, run.selected, run.logged_steps, run.logged)
+    return said, (run.groups, run.silent), [t.tolist() for t in (*run._best, *run._last)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_model_ends_as_it_was_and_the_run_has_what_was_trained(name, tmp_path):
+    model, method = make_model(), METHODS[name]
+    before, config = copied(model), model.config.to_dict()
+    generation = model.generation_config.to_dict()
+    torch.manual_seed(3)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    told = []
+    run = trained(tmp_path, method, model, progress=told.append)
+    assert all(torch.equal(value, before[key]) for key, value in copied(model).items())
+    assert not any(module.training for module in model.modules())
+    assert (model.config.to_dict(), model.generation_config.to_dict()) == (config, generation)
+    assert random.getstate() == states[0]
+    assert np.random.get_state()[1].tolist() == states[1]
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert not (tmp_path / "run").exists()
+    assert told == list(run.steps[1:]) == list(method.checked[1:])
+    assert run.trained == 2 * 2 * 12 * 48
+    assert run.logged_steps == tuple(range(1, method.steps + 1))
+    with run.weights("last"):
+        changed = {key for key, v in copied(model).items() if not torch.equal(v, before[key])}
+    layers = [f"model.layers.{i}.self_attn.{part}_proj.weight" for i in (0, 1) for part in "qo"]
+    assert changed == {*layers}
+    assert all(torch.equal(value, before[key]) for key, value in copied(model).items())
+    if name == "grpo":
+        assert run.groups == 2 * method.steps
+        assert 0 <= run.silent <= run.groups
+    with pytest.raises(ValueError, match="which: 'best'; choose selected or last"):
+        run.weights("best").__enter__()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path):
+    whole = trained(tmp_path / "whole", METHODS[name])
+
+    def stopped(step):
+        # The checkpoint of this step is not written yet: that of the one before is gone on from.
+        if step == METHODS[name].checked[2]:
+            raise KeyboardInterrupt
+
+    model = make_model()
+    before = copied(model)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, METHODS[name], model, progress=stopped)
+    assert all(torch.equal(value, before[key]) for key, value in copied(model).items())
+    steps = []
+    again = trained(tmp_path, METHODS[name], model, progress=steps.append)
+    assert bits(again) == bits(whole)
+    assert steps == list(METHODS[name].checked[2:])
+
+
+def test_half_a_checkpoint_is_not_gone_on_from(tmp_path):
+    def stopped(step):
+        if step == SFT.checked[3]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, progress=stopped)
+    newest = tmp_path / "run" / f"checkpoint-{SFT.checked[2]}"
+    (newest / "checks.pt").unlink()
+    steps = []
+    again = trained(tmp_path, progress=steps.append)
+    assert steps == list(SFT.checked[2:])
+    assert bits(again) == bits(trained(tmp_path / "whole"))
+
+
+def test_seeds_decide_and_repeat(tmp_path):
+    first, same, other = (trained(tmp_path, seed=seed) for seed in (1, 1, 2))
+    assert bits(first) == bits(same)
+    assert first.logged != other.logged
+
+
+def test_the_best_validation_is_selected_the_first_of_equals(tmp_path, monkeypatch):
+    right = iter([0.25, 0.5, 0.5, 0.25])
+
+    class Found:
+        @property
+        def accuracy(self):
+            return next(right)
+
+    monkeypatch.setattr("synkern.training.tuning.run.exact_match", lambda *a, **k: Found())
+    run = trained(tmp_path)
+    assert (run.validation, run.selected) == ((0.25, 0.5, 0.5, 0.25), 1)
+    assert not all(torch.equal(a, b) for a, b in zip(run._best, run._last, strict=True))
+    assert "25.0% before, 50.0% at step 2, 25.0% at the last" in repr(run)
+
+
+def test_a_model_learns_what_it_is_taught(tmp_path):
+    """The same answer to all, by the heads that train alone."""
+    always = [Task(f"{a}+{b}=", "7", (), 1, "addition") for a in range(5) for b in range(5)]
+    method = Method(steps=60, texts=8, learning_rate=3e-2, checks=2, max_new_tokens=3)
+    run = train_nodes(
+        make_model(),
+        make_letters(),
+        [f"L{layer}H{head}" for layer in (0, 1) for head in range(4)],
+        always[:20],
+        always[20:],
+        method,
+        folder=tmp_path / "run",
+    )
+    assert (run.validation[0], run.validation[-1]) == (0.0, 1.0)
+    assert run.logged[-1] < 0.1 * run.logged[0]
+
+
+def test_a_divergence_is_from_the_model_as_it_was(tmp_path):
+    method = Method(**vars(GRPO) | {"kl": 0.5})
+    run, free = (trained(tmp_path, one) for one in (method, GRPO))
+    assert run._last[0].tolist() != free._last[0].tolist()
+
+
+def test_texts_that_are_read_in_parts_make_the_same_step(tmp_path):
+    whole, parts = (trained(tmp_path, batch_size=size) for size in (16, 2))
+    for a, b in zip(whole._last, parts._last, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-3)
+    with pytest.raises(ValueError, match="batch_size: 3 of the 4 texts of a step"):
+        trained(tmp_path, batch_size=3)
+
+
+def test_narrow_numbers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"model: its numbers are torch.bfloat16.*model.float"):
+        trained(tmp_path, model=make_model().bfloat16())
