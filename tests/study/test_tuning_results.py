@@ -181,6 +181,8 @@ def test_figures_are_those_that_there_is_something_for():
         "levels": "tuning_grpo_levels.png",
         "core": "tuning_grpo_core.png",
     }
+    files = [f"{name}.png" for name in results.pictures_of("tuning_grpo")]
+    assert files == [each.file for each in found.values()]
     arrays = tuned_runs.arrays(again=False) | {"level": np.full(tuned_runs.TASKS, -1)}
     assert [*drawn(results.tuned_of(arrays, tuned_runs.facts()))] == ["learning", "gains"]
 

@@ -18,6 +18,7 @@ from synkern.study.experiments.tuning.results import (
     WEIGHTS,
     Tuned,
     called,
+    pictures_of,
 )
 from synkern.study.report.drawing import STYLE, Floats
 from synkern.study.stage import Drawn
@@ -39,21 +40,17 @@ def figures_of(tuned: Tuned, title: str, prefix: str) -> Iterator[Drawn]:
     Args:
         tuned: the runs.
         title: of every figure: model, method, and what trained.
-        prefix: of the files, the name of the experiment: PREFIX.png, PREFIX_gains.png,
-            PREFIX_levels.png where there are several levels, and PREFIX_core.png where the study
-            was done again. The topics are `learning`, `gains`, `levels` and `core`.
+        prefix: of the files, the name of the experiment, see `results.pictures_of`. There are
+            levels where there are several, and the core where the study was done again. The topics
+            are `learning`, `gains`, `levels` and `core`.
     """
-    yield Drawn(f"{prefix}.png", _learning(tuned, title), "learning")
-    yield Drawn(f"{prefix}_gains.png", _gains(tuned, title), "gains")
+    learning, gains, levels, core = (f"{name}.png" for name in pictures_of(prefix))
+    yield Drawn(learning, _learning(tuned, title), "learning")
+    yield Drawn(gains, _gains(tuned, title), "gains")
     if len(tuned.groups("level")) > 1:
-        yield Drawn(f"{prefix}_levels.png", _levels(tuned, title), "levels")
+        yield Drawn(levels, _levels(tuned, title), "levels")
     if tuned.texts:
-        yield Drawn(f"{prefix}_core.png", _core(tuned, title), "core")
-
-
-def pictures_of(prefix: str) -> tuple[str, ...]:
-    """Return the names of all files that `figures_of` may draw, without their ending."""
-    return (prefix, *(f"{prefix}_{topic}" for topic in ("gains", "levels", "core")))
+        yield Drawn(core, _core(tuned, title), "core")
 
 
 def _figure(width: float, height: float, title: str) -> Figure:

@@ -144,6 +144,11 @@ def tuned_of(arrays: Arrays, facts: Mapping[str, Any]) -> Tuned:
     return Tuned(arrays, facts["method"], facts["ranking"])
 
 
+def pictures_of(prefix: str) -> tuple[str, ...]:
+    """Return the names of all files that figures may go to, without their ending."""
+    return (prefix, *(f"{prefix}_{topic}" for topic in ("gains", "levels", "core")))
+
+
 def facts_of(tuned: Tuned) -> Facts:
     """Return what study.json says beside what the experiment was, and page and terminal show."""
     gains = tuned.gains
