@@ -11,8 +11,10 @@ from support.masked_weights import copied
 from synkern import tasks
 from synkern.tasks import Task
 from synkern.training.tuning import Method, train_nodes
+from synkern.training.tuning.rewards import Reward
 
 pytestmark = [
+    pytest.mark.usefixtures("trl", "datasets"),
     pytest.mark.filterwarnings("ignore"),  # of three packages, about their own ways
 ]
 
@@ -31,6 +33,12 @@ GRPO = Method(
     temperature=1.5,
 )
 METHODS = {"sft": SFT, "grpo": GRPO}
+
+
+@pytest.fixture(autouse=True)
+def a_reward_that_a_random_model_can_have(monkeypatch):
+    """It never writes a right sum, and equal rewards teach nothing."""
+    monkeypatch.setattr(Reward, "_of", lambda self, task, text, ids: float(sum(ids) % 3))
 
 
 def trained(folder, method=SFT, model=None, **options):
@@ -145,7 +153,7 @@ def test_a_model_learns_what_it_is_taught(tmp_path):
         folder=tmp_path / "run",
     )
     assert (run.validation[0], run.validation[-1]) == (0.0, 1.0)
-    assert run.logged[-1] < 0.1 * run.logged[0]
+    assert run.logged[-1] < run.logged[0] - 0.5
 
 
 def test_a_divergence_is_from_the_model_as_it_was(tmp_path):

@@ -22,7 +22,6 @@ from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation.options import BUILTIN
 from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
-from synkern.study.experiments.tuning.figures import figures_of, pictures_of
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
 from synkern.study.experiments.tuning.splits import TEST, TRAIN, VALIDATION, splits_of
 from synkern.study.numerals import significant
@@ -35,8 +34,10 @@ from synkern.training.conditions import CONDITIONS, Condition
 from synkern.training.tuning.method import GRPO, SFT
 
 if TYPE_CHECKING:
+    from synkern.study.experiments.tuning import figures as tuning_figures
     from synkern.training.tuning import run as tuning
 else:
+    tuning_figures = Later("synkern.study.experiments.tuning.figures")
     tuning = Later("synkern.training.tuning.run")
 
 _BEFORE = "before"
@@ -179,7 +180,7 @@ class Tuning(Intervention):
         facts = self.told(results)
         title = f"{results.name}: {results.words.many} trained with {facts['method']}"
         tuned = tuning_results.tuned_of(results.of(self.name), facts)
-        yield from figures_of(tuned, title, self.name)
+        yield from tuning_figures.figures_of(tuned, title, self.name)
 
     def _conditions(self, study: FinishedStudy, options: Decided) -> tuple[Condition, ...]:
         scores = study.scores(options.ranking)
@@ -330,7 +331,7 @@ class SupervisedTuning(Tuning):
     method = SFT
     command = f"tune --method {SFT}"
     title = "What do nodes gain from right answers?"
-    pictures = pictures_of("tuning_sft")
+    pictures = tuning_results.pictures_of("tuning_sft")
 
 
 class ReinforcedTuning(Tuning):
@@ -340,7 +341,7 @@ class ReinforcedTuning(Tuning):
     method = GRPO
     command = f"tune --method {GRPO}"
     title = "What do nodes gain from reward?"
-    pictures = pictures_of("tuning_grpo")
+    pictures = tuning_results.pictures_of("tuning_grpo")
 
 
 @called_with(TuningOptions)
