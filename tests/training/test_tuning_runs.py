@@ -10,7 +10,7 @@ from support.letter_models import make_letters, make_model
 from support.masked_weights import copied
 from synkern import tasks
 from synkern.tasks import Task
-from synkern.training.tuning import Method, train_nodes
+from synkern.training import Method, train_nodes
 from synkern.training.tuning.rewards import Reward
 
 pytestmark = [

@@ -33,7 +33,7 @@ def supervised(
     """The trainer of "sft"."""
     trl, datasets = _packages()
     options = _common(method, seed, folder, batch_size, model)
-    config = trl.SFTConfig(**options, completion_only_loss=True, max_length=None)
+    config = _on_one_device(trl.SFTConfig(**options, completion_only_loss=True, max_length=None))
     with _quiet(datasets):
         return trl.SFTTrainer(
             model,
@@ -64,16 +64,17 @@ def reinforced(
         reference: a folder with the model as it was, where the divergence from it counts.
     """
     trl, datasets = _packages()
-    config = trl.GRPOConfig(
-        **_common(method, seed, folder, batch_size, model),
-        num_generations=method.generations,
-        max_completion_length=method.max_new_tokens,
-        temperature=method.temperature,
-        beta=method.kl,
-        epsilon=EPSILON,
-        loss_type="grpo",
-        scale_rewards="group",
-    )
+    options = _common(method, seed, folder, batch_size, model)
+    options |= {
+        "num_generations": method.generations,
+        "max_completion_length": method.max_new_tokens,
+        "temperature": method.temperature,
+        "beta": method.kl,
+        "epsilon": EPSILON,
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+    }
+    config = _on_one_device(trl.GRPOConfig(**options))
     rows = [{"prompt": task.prompt, "place": place} for place, task in enumerate(tasks)]
     with _ending_with(model, ends), _from(model, reference), _quiet(datasets):
         return trl.GRPOTrainer(
@@ -154,6 +155,13 @@ def _common(method: Method, seed: int, folder: Path, batch_size: int, model: Any
         "disable_tqdm": True,
         "dataloader_pin_memory": not on_cpu,
     }
+
+
+def _on_one_device(config: Any) -> Any:
+    """Else the trainer spreads copies of the model over all GPUs that it sees, without the mask."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1
+    return config
 
 
 @contextmanager
