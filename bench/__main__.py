@@ -7,6 +7,7 @@ study                the recorder's overhead; stages of a study        results/s
 recording            the recorder's overhead by kind of node           results/recording.json
 ablation             a point of an ablation curve over a bare pass     results/ablation.json
 perturbation         noise, and ablation, against accuracy on tasks    results/perturbation.json
+tuning               what training the core of a small model gains  results/tuning.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
@@ -19,6 +20,7 @@ results/small_models.json
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -169,6 +171,20 @@ def perturbation(options: argparse.Namespace) -> int:
     return 0
 
 
+def tuning(options: argparse.Namespace) -> int:
+    """Train heads of a small model in all conditions, supervised and by reinforcement, and save."""
+    from bench.suites import tuning as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found, pictures = suite.measure(options.model, options.work, _say())
+    run.tables = {"tuning": found}
+    run.save(options.out or RESULTS / "tuning.json")
+    folder = options.out.parent if options.out else RESULTS.parents[1] / "docs"
+    for picture in pictures:
+        print(shutil.copy(picture, folder))
+    return 0
+
+
 def busy(options: argparse.Namespace) -> int:
     """Measure a study on a quiet machine and on a busy one, and save."""
     from bench.harness import busy as suite  # noqa: PLC0415
@@ -209,6 +225,7 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.suites import recording as along  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
+    from bench.suites import tuning as gained  # noqa: PLC0415
 
     say = _say()
     run = Run.start()
@@ -235,6 +252,7 @@ def smoke(options: argparse.Namespace) -> int:
             "recording by kind": along.kinds(1, say, tokens=5),
             "ablation": points.measure(1, say, texts=2, tokens=5),
             "perturbation": noise.rehearse(Path(folder) / "models", say),
+            "tuning": gained.rehearse(Path(folder) / "tuned", say),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }
         run.save(Path(folder) / "tables.json")
@@ -250,6 +268,13 @@ def _add_perturbation(commands: Any) -> None:
     one.add_argument("--models", type=Path, required=True, help="folder of bench.small_models")
     one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
     one.set_defaults(run=perturbation)
+
+
+def _add_tuning(commands: Any) -> None:
+    one = commands.add_parser("tuning", help=tuning.__doc__)
+    one.add_argument("--model", type=Path, required=True, help="a checkpoint of bench.small_models")
+    one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
+    one.set_defaults(run=tuning)
 
 
 def main() -> int:
@@ -293,6 +318,7 @@ def main() -> int:
     one.set_defaults(run=ablation)
 
     _add_perturbation(commands)
+    _add_tuning(commands)
     one = commands.add_parser("busy", help=busy.__doc__)
     one.add_argument("--loops", type=int, default=2, help="processes that never rest")
     one.add_argument("--spinning", action="store_true", help="let waiting threads spin")
@@ -323,6 +349,7 @@ def main() -> int:
         "recording",
         "ablation",
         "perturbation",
+        "tuning",
         "busy",
     ):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
