@@ -19,7 +19,6 @@ from hypothesis import settings  # noqa: E402
 from support.backends import AT_FULL_SPEED  # noqa: E402
 from support.golden import DATA, GOLDEN, GOLDEN_VARIANTS, GoldenCase  # noqa: E402
 
-
 # No test is timed, as a busy machine stalls any of them; and a run is like the one before it.
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -17,7 +18,7 @@ from torch.optim.optimizer import (
 
 from synkern.interventions.interrupts import Interrupts
 from synkern.training.errors import TrainingMaskError
-from synkern.training.linking import LinkedWeight
+from synkern.training.linking import LinkedWeight, write
 from synkern.training.parts import Part
 
 _MASKED: WeakSet[nn.Module] = WeakSet()
@@ -63,7 +64,13 @@ def masked(
             _Steps(model, inner, linked, by_weight.values()).attach(stack)
             for weight in linked:
                 weight.attach(stack)
-            stack.callback(_write, linked)
+            # What begins here sees the numbers as they are, whatever changed them.
+            stack.callback(
+                inner.base_model.register_forward_pre_hook(
+                    partial(_at_a_beginning, linked), with_kwargs=True
+                ).remove
+            )
+            stack.callback(write, linked)
             interrupts.release()
             yield [p for weight in linked for p in weight.parameters]
         finally:
@@ -90,9 +97,13 @@ def _freeze(model: nn.Module, stack: ExitStack) -> None:
         parameter.requires_grad_(False)
 
 
-def _write(linked: Iterable[LinkedWeight]) -> None:
-    for weight in linked:
-        weight.write()
+def _at_a_beginning(
+    linked: Sequence[LinkedWeight], _: nn.Module, __: Any, given: Mapping[str, Any]
+) -> None:
+    """Write what trains before a pass, but those that go on with a text, as one for every token."""
+    cache = given.get("past_key_values")
+    if cache is None or not cache.get_seq_length():
+        write(linked, counted=False)
 
 
 class _Steps:
@@ -156,7 +167,7 @@ class _Steps:
             p for group in optimizer.param_groups for p in group["params"] if id(p) in self._marks
         ]
         if ours:
-            _write(self._linked)  # torch does not count what its fused optimizers change
+            write(self._linked)  # torch does not count what its fused optimizers change
         for parameter in ours:
             state = optimizer.state.get(parameter)
             if state:

@@ -14,6 +14,7 @@ from support.tiny_models import build, build_experts, hooks
 from synkern.models import UnsupportedModelError
 from synkern.training import TrainingMaskError, linking, masking
 from synkern.training.parts import parts_of
+from synkern.training.places import Place, place_of
 
 KEPT = ("state_dict_hooks", "state_dict_pre_hooks", "load_state_dict_pre_hooks")
 KEPT += ("forward_hooks_always_called", "forward_hooks_with_kwargs", "backward_hooks")
@@ -232,13 +233,11 @@ def test_an_output_layer_that_is_the_embedding_is_left():
 def test_rows_in_runs_are_copied_as_slices():
     whole = slice(None)
     rows = torch.tensor([*range(4), *range(8, 13)])
-    assert linking.in_runs((whole, rows)) == [
-        ((whole, slice(0, 4)), (whole, slice(0, 4))),
-        ((whole, slice(8, 13)), (whole, slice(4, 9))),
-    ]
+    assert place_of((whole, rows)) == Place(((whole, slice(0, 4)), (whole, slice(8, 13))), 1)
     apart = (torch.tensor([0, 2, 5, 6]), whole)
-    assert linking.in_runs(apart) == [(apart, ())]
-    assert linking.in_runs((3,)) == [((3,), ())]
+    assert place_of(apart) == Place((apart,))
+    assert not place_of(apart).is_view
+    assert place_of((3,)) == Place(((3,),))
 
 
 @pytest.mark.parametrize("of", ["neurons", "mlps"])
