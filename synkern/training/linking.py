@@ -168,6 +168,6 @@ def write(linked: Iterable[LinkedWeight], *, counted: bool = True) -> None:
     weights = [*linked]
     copies = [pair for weight in weights for pair in weight.copies()]
     if copies:
-        torch._foreach_copy_(*zip(*copies, strict=True))
+        torch._foreach_copy_([there for there, _ in copies], [here for _, here in copies])
     if counted:
         torch.autograd.graph.increment_version([weight.count() for weight in weights])

@@ -30,9 +30,7 @@ MARK = "trained_numbers"
 
 
 @contextmanager
-def masked(
-    model: nn.Module, inner: nn.Module, parts: Sequence[Part]
-) -> Iterator[list[nn.Parameter]]:
+def masked(model: nn.Module, inner: Any, parts: Sequence[Part]) -> Iterator[list[nn.Parameter]]:
     """Let only parts of weights train in the `with` block; yields their parameters.
 
     Afterwards the weights hold what was trained, and all else is as it was, also after an exception
