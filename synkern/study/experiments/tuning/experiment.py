@@ -17,9 +17,9 @@ from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.kept import Kept
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation.options import BUILTIN
+from synkern.study.experiments.kept import Kept
 from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
