@@ -17,7 +17,7 @@ from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.kept import Kept
+from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation.options import BUILTIN
 from synkern.study.experiments.tuning import results as tuning_results
