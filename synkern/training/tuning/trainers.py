@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,8 @@ def supervised(
     """The trainer of "sft"."""
     trl, datasets = _packages()
     options = _common(method, seed, folder, batch_size, model)
-    config = trl.SFTConfig(**options, completion_only_loss=True, max_length=None)
-    with _quiet(datasets):
+    with quietly():
+        config = trl.SFTConfig(**options, completion_only_loss=True, max_length=None)
         return trl.SFTTrainer(
             model,
             config,
@@ -64,22 +65,21 @@ def reinforced(
         reference: a folder with the model as it was, where the divergence from it counts.
     """
     trl, datasets = _packages()
-    config = trl.GRPOConfig(
-        **_common(method, seed, folder, batch_size, model),
-        num_generations=method.generations,
-        max_completion_length=method.max_new_tokens,
-        temperature=method.temperature,
-        beta=method.kl,
-        epsilon=EPSILON,
-        loss_type="grpo",
-        scale_rewards="group",
-    )
+    options = _common(method, seed, folder, batch_size, model) | {
+        "num_generations": method.generations,
+        "max_completion_length": method.max_new_tokens,
+        "temperature": method.temperature,
+        "beta": method.kl,
+        "epsilon": EPSILON,
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+    }
     rows = [{"prompt": task.prompt, "place": place} for place, task in enumerate(tasks)]
-    with _ending_with(model, ends), _from(model, reference), _quiet(datasets):
+    with _ending_with(model, ends), _from(model, reference), quietly():
         return trl.GRPOTrainer(
             model,
             reward,
-            config,
+            trl.GRPOConfig(**options),
             train_dataset=datasets.Dataset.from_list(rows),
             processing_class=tokenizer,
         )
@@ -94,16 +94,10 @@ def run_quietly(trainer: Any, callback: Any, resumed: Path | None) -> None:
         resumed: a checkpoint to go on from.
     """
     transformers = importlib.import_module("transformers")
-    logging = importlib.import_module("transformers.utils.logging")
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(callback)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with quietly():
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def noted(trainer: Any, name: str) -> tuple[list[int], list[float]]:
@@ -181,12 +175,23 @@ def _from(model: Any, reference: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
-    """No bars of each small step of preparation."""
-    shown = datasets.is_progress_bar_enabled()
+def quietly() -> Iterator[None]:
+    """No bars of small steps, and nothing of what other packages have to say to each other."""
+    datasets = _packages()[1]
+    logging = importlib.import_module("transformers.utils.logging")
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    of_datasets = datasets.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     datasets.disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            # As trl's, that transformers will call an option otherwise.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
-        if shown:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+        if of_datasets:
             datasets.enable_progress_bars()
