@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from synkern.tasks import Task
 from synkern.training.tuning.method import EPSILON, GRPO, SFT, Method
 from synkern.training.tuning.rewards import Reward
-from synkern.training.tuning.texts import answers_to_learn
+from synkern.training.tuning.texts import answers_to_learn, prompts_to_answer
 
 LOGS = 50
 """How often in a run loss or reward is noted, at most once a step."""
@@ -40,7 +41,7 @@ def supervised(
             model,
             config,
             train_dataset=datasets.Dataset.from_list(answers_to_learn(model, tokenizer, tasks)),
-            processing_class=tokenizer,
+            processing_class=copy.deepcopy(tokenizer),  # it is given a pad token
         )
 
 
@@ -74,14 +75,14 @@ def reinforced(
         "loss_type": "grpo",
         "scale_rewards": "group",
     }
-    rows = [{"prompt": task.prompt, "place": place} for place, task in enumerate(tasks)]
+    rows = prompts_to_answer(model, tokenizer, tasks, method.max_new_tokens)
     with _ending_with(model, ends), _from(model, reference), quietly():
         return trl.GRPOTrainer(
             model,
             reward,
             trl.GRPOConfig(**options),
             train_dataset=datasets.Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=copy.deepcopy(tokenizer),
         )
 
 
