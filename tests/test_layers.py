@@ -243,6 +243,8 @@ def test_a_face_shows_the_same_names_to_everyone(name):
         lazy |= {key: f"{own}.{home}" for key, home in ast.literal_eval(whole[0]).items()}
     assert sorted(typed) == sorted(shown(name))
     assert {key: home_of(path) for key, path in lazy.items()} == typed
+    # Once it is imported, a module is what its package has under its name, whatever that was.
+    assert not {f"{own}.{key}" for key in ast.literal_eval(homes)} & modules().keys()
 
 
 def test_every_folder_of_synkern_has_a_face_or_is_inside_one_that_has():

@@ -23,7 +23,7 @@ from synkern.study import ArgumentError, MissingPackageError, StudyError, run_ne
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.networks import results as networks_results
 from synkern.study.experiments.networks.options import NetworksOptions
-from synkern.study.experiments.kept import Kept
+from synkern.study.experiments.pieces import Kept
 from synkern.study.numerals import rounded
 from synkern.study.options import documented
 from synkern.study.published import published
@@ -227,7 +227,7 @@ def test_too_few_nodes_are_refused(finished, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from synkern.study.experiments.kept import Kept
+from synkern.study.experiments.pieces import Kept
 keep, stop = Kept.__setitem__, int(sys.argv.pop(1))
 
 def killed(self, name, done):

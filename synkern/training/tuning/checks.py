@@ -12,9 +12,11 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from synkern.training.mask import TrainingMask
+from synkern.training.tuning.method import Method
 from synkern.training.tuning.rewards import Reward
 
-_FILE = "checks.pt"
+FILE = "checks.pt"
+"""Of a checkpoint that can be gone on from, written last."""
 
 
 class Checks(TrainerCallback):
@@ -32,7 +34,7 @@ class Checks(TrainerCallback):
     def __init__(
         self,
         mask: TrainingMask,
-        at: tuple[int, ...],
+        method: Method,
         asked: Callable[[], float],
         reward: Reward | None,
         passed: Callable[[int], None],
@@ -41,12 +43,13 @@ class Checks(TrainerCallback):
 
         Args:
             mask: of what trains.
-            at: the steps to ask after.
+            method: of which are the steps to ask after, and the rate.
             asked: asks, and returns the accuracy.
             reward: whose counts belong to the run, if it has one.
             passed: is told of each of these steps that is done.
         """
-        self._mask, self._at, self._asked = mask, {*at}, asked
+        self._mask, self._at, self._asked = mask, {*method.checked[1:]}, asked
+        self._rate = method.rate
         self._reward, self._passed = reward, passed
         self.steps: list[int] = []
         self.accuracies: list[float] = []
@@ -59,7 +62,7 @@ class Checks(TrainerCallback):
 
     def go_on(self, folder: Path) -> Path | None:
         """Take up what the newest whole checkpoint of a folder knows; None where there is none."""
-        found = sorted(folder.glob(f"checkpoint-*/{_FILE}"), key=lambda file: _step(file.parent))
+        found = sorted(folder.glob(f"checkpoint-*/{FILE}"), key=lambda file: _step(file.parent))
         if not found:
             return None
         state = torch.load(found[-1], weights_only=True)
@@ -78,7 +81,12 @@ class Checks(TrainerCallback):
             self._check(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask after the steps that are due, and have the trainer write a checkpoint."""
+        """Ask after the steps that are due, and have the trainer write a checkpoint.
+
+        Raises:
+            ValueError: what trains is no longer finite.
+        """
+        self._refuse_overflow(state.global_step)
         if state.global_step in self._at:
             self._check(state.global_step)
             control.should_save = True
@@ -86,7 +94,7 @@ class Checks(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Add to the checkpoint what was found so far."""
-        file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
+        file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
         reward = self._reward
         half = file.with_suffix(".half")
         torch.save(
@@ -99,6 +107,14 @@ class Checks(TrainerCallback):
             half,
         )
         os.replace(half, file)
+
+    def _refuse_overflow(self, step: int) -> None:
+        # Trainers go on, and leave such losses out of what they note.
+        if not all(bool(parameter.isfinite().all()) for parameter in self._mask.parameters()):
+            raise ValueError(
+                f"learning_rate: {self._rate:g} is too high: after step {step} of {max(self._at)} "
+                "the numbers that train are no longer finite; give a lower one"
+            )
 
     def _check(self, step: int) -> None:
         accuracy = self._asked()

@@ -69,8 +69,12 @@ class Method:
             _number(name, getattr(self, name), int, getattr(self, name) >= 1, "1 or more")
         for name in ("warmup", "weight_decay", "kl"):
             _number(name, getattr(self, name), float, getattr(self, name) >= 0, "0 or more")
-        for name in ("rate", "clip", "temperature"):
-            _number(name, getattr(self, name), float, getattr(self, name) > 0, "above 0")
+        for name, value in (
+            ("learning_rate", self.rate),
+            ("clip", self.clip),
+            ("temperature", self.temperature),
+        ):
+            _number(name, value, float, value > 0, "above 0")
         if self.checks > self.steps:
             raise ValueError(
                 f"checks: {self.checks} in {self.steps} steps; give at most one a step"

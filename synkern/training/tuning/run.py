@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 from synkern.interventions.chosen import Chosen
 from synkern.models.nodes import Node
 from synkern.tasks import Task, exact_match
 from synkern.training.mask import training_mask
-from synkern.training.tuning.checks import Checks, numbers_of
+from synkern.training.tuning.checks import FILE, Checks, numbers_of
 from synkern.training.tuning.method import GRPO, Method
 from synkern.training.tuning.rewards import Reward
 from synkern.training.tuning.texts import answer_ends
@@ -159,7 +160,7 @@ def train_nodes(
     with _as_before(model), training_mask(model, nodes, **told) as mask:
         before = numbers_of(mask)
         try:
-            checks = Checks(mask, method.checked[1:], asked, reward, progress or (lambda _: None))
+            checks = Checks(mask, method, asked, reward, progress or (lambda _: None))
             common: dict[str, Any] = {"seed": seed, "folder": folder, "batch_size": batch_size}
             given = (model, tokenizer, tasks, method)
             trainer = (
@@ -172,7 +173,7 @@ def train_nodes(
         finally:
             _put(mask.parameters(), before)
     logged_steps, logged = noted(trainer, MEASURED[method.name])
-    shutil.rmtree(folder)
+    _forget(folder)
     return TunedNodes(
         nodes=mask.nodes,
         trained=mask.trained,
@@ -190,11 +191,25 @@ def train_nodes(
     )
 
 
+def _forget(folder: Path) -> None:
+    """Remove a run's folder; what a kill in between leaves of a checkpoint is not gone on from."""
+    for file in folder.glob(f"checkpoint-*/{FILE}"):
+        file.unlink()
+    shutil.rmtree(folder)
+
+
 @contextmanager
 def _as_before(model: Any) -> Iterator[None]:
     """Take back what trainers leave of themselves: modes, settings, tags, and seeds of chance."""
     training = [module for module in model.modules() if module.training]
-    config, generation = model.config.to_dict(), model.generation_config.to_dict()
+    generation, settings = model.generation_config, [*_settings(model.config)]
+    # What generation is not told is filled in from there, such as penalties, which no trainer knows
+    # of; and settings that contradict one another cannot be saved.
+    model.generation_config = type(generation)(
+        bos_token_id=generation.bos_token_id,
+        eos_token_id=generation.eos_token_id,
+        pad_token_id=generation.pad_token_id,
+    )
     tags = getattr(model, "model_tags", None)
     chance = random.getstate(), np.random.get_state()  # noqa: NPY002  # trainers seed it
     devices = [] if model.device.type == "cpu" else [model.device]
@@ -207,11 +222,19 @@ def _as_before(model: Any) -> Iterator[None]:
         model.eval()
         for module in training:
             module.training = True
-        for now, old in ((model.config, config), (model.generation_config, generation)):
-            for name, value in old.items():
-                if now.to_dict().get(name) != value:
-                    setattr(now, name, value)
+        model.generation_config = generation
+        for config, values in settings:
+            vars(config).clear()
+            vars(config).update(values)
         model.model_tags = tags
+
+
+def _settings(config: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A configuration and those inside it, and what each has."""
+    yield config, dict(vars(config))
+    for part in vars(config).values():
+        if isinstance(part, PretrainedConfig):
+            yield from _settings(part)
 
 
 @torch.no_grad()

@@ -40,6 +40,30 @@ def answers_to_learn(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> list[
     return found
 
 
+def prompts_to_answer(
+    model: Any, tokenizer: Any, tasks: Sequence[Task], room: int
+) -> list[dict[str, Any]]:
+    """Rows of training by reinforcement: prompts, and which task each is of.
+
+    Args:
+        model: that answers.
+        tokenizer: its tokenizer.
+        tasks: what is asked.
+        room: the most tokens of an answer.
+
+    Raises:
+        ValueError: the model cannot read a prompt with so many tokens after it, or the tokenizer
+            ends every text.
+    """
+    tokenised(model, tokenizer, [task.prompt for task in tasks], room=room)
+    if tokenizer(tasks[0].prompt)["input_ids"][-1] == _end(tokenizer):
+        raise ValueError(
+            "tokenizer: it appends its end token to every text, so that a model would be asked "
+            "after the end; set its add_eos_token to False"
+        )
+    return [{"prompt": task.prompt, "place": place} for place, task in enumerate(tasks)]
+
+
 def answer_ends(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> list[int]:
     """The tokens that end what a model writes to these tasks, the smallest first.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 from synkern.tasks import Task
 from synkern.training.tuning.method import EPSILON, GRPO, SFT, Method
 from synkern.training.tuning.rewards import Reward
-from synkern.training.tuning.texts import answers_to_learn
+from synkern.training.tuning.texts import answers_to_learn, prompts_to_answer
 
 LOGS = 50
 """How often in a run loss or reward is noted, at most once a step."""
@@ -33,13 +35,15 @@ def supervised(
     """The trainer of "sft"."""
     trl, datasets = _packages()
     options = _common(method, seed, folder, batch_size, model)
-    config = _on_one_device(trl.SFTConfig(**options, completion_only_loss=True, max_length=None))
-    with _quiet(datasets):
+    with quietly():
+        config = _on_one_device(
+            trl.SFTConfig(**options, completion_only_loss=True, max_length=None)
+        )
         return trl.SFTTrainer(
             model,
             config,
             train_dataset=datasets.Dataset.from_list(answers_to_learn(model, tokenizer, tasks)),
-            processing_class=tokenizer,
+            processing_class=copy.deepcopy(tokenizer),  # it is given a pad token
         )
 
 
@@ -64,8 +68,7 @@ def reinforced(
         reference: a folder with the model as it was, where the divergence from it counts.
     """
     trl, datasets = _packages()
-    options = _common(method, seed, folder, batch_size, model)
-    options |= {
+    options = _common(method, seed, folder, batch_size, model) | {
         "num_generations": method.generations,
         "max_completion_length": method.max_new_tokens,
         "temperature": method.temperature,
@@ -74,15 +77,14 @@ def reinforced(
         "loss_type": "grpo",
         "scale_rewards": "group",
     }
-    config = _on_one_device(trl.GRPOConfig(**options))
-    rows = [{"prompt": task.prompt, "place": place} for place, task in enumerate(tasks)]
-    with _ending_with(model, ends), _from(model, reference), _quiet(datasets):
+    rows = prompts_to_answer(model, tokenizer, tasks, method.max_new_tokens)
+    with _ending_with(model, ends), _from(model, reference), quietly():
         return trl.GRPOTrainer(
             model,
             reward,
-            config,
+            _on_one_device(trl.GRPOConfig(**options)),
             train_dataset=datasets.Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=copy.deepcopy(tokenizer),
         )
 
 
@@ -95,16 +97,10 @@ def run_quietly(trainer: Any, callback: Any, resumed: Path | None) -> None:
         resumed: a checkpoint to go on from.
     """
     transformers = importlib.import_module("transformers")
-    logging = importlib.import_module("transformers.utils.logging")
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(callback)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with quietly():
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def noted(trainer: Any, name: str) -> tuple[list[int], list[float]]:
@@ -189,12 +185,23 @@ def _from(model: Any, reference: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
-    """No bars of each small step of preparation."""
-    shown = datasets.is_progress_bar_enabled()
+def quietly() -> Iterator[None]:
+    """No bars of small steps, and nothing of what other packages have to say to each other."""
+    datasets = _packages()[1]
+    logging = importlib.import_module("transformers.utils.logging")
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    of_datasets = datasets.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     datasets.disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            # As trl's, that transformers will call an option otherwise.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
-        if shown:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+        if of_datasets:
             datasets.enable_progress_bars()

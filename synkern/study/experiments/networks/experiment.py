@@ -27,7 +27,7 @@ from synkern.study.experiments.networks.options import (
     NetworksOptions,
 )
 from synkern.study.experiments.pace import Pace
-from synkern.study.experiments.kept import Kept
+from synkern.study.experiments.pieces import Kept
 from synkern.study.numerals import digits
 from synkern.study.options import called_with
 from synkern.study.published import published

@@ -12,14 +12,14 @@ import numpy as np
 
 from synkern import tasks, training
 from synkern._faces import Later
-from synkern._warnings import collected
+from synkern._warnings import collected, warn
 from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation.options import BUILTIN
-from synkern.study.experiments.kept import Kept
+from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
@@ -35,9 +35,11 @@ from synkern.training.tuning.method import GRPO, SFT
 
 if TYPE_CHECKING:
     from synkern.study.experiments.tuning import figures as tuning_figures
+    from synkern.training import mask as masks
     from synkern.training.tuning import run as tuning
 else:
     tuning_figures = Later("synkern.study.experiments.tuning.figures")
+    masks = Later("synkern.training.mask")
     tuning = Later("synkern.training.tuning.run")
 
 _BEFORE = "before"
@@ -127,6 +129,11 @@ class Tuning(Intervention):
             refusals(what),
         ):
             study.model.float()
+            for condition in {condition.nodes: condition for condition, _ in runs}.values():
+                # What cannot train is refused now, and not hours later.
+                masks.training_mask(
+                    study.model, condition.nodes, options.kv, of=settings.nodes
+                ).finish()
             if _BEFORE not in kept:
                 kept[_BEFORE] = self._tested(study, options)
             total = len(runs) * options.steps
@@ -260,7 +267,7 @@ class Tuning(Intervention):
                 if why is not None:
                     kept["notes"].append(f"{condition.label}, seed {seed}, {why}")
             if options.keep_models:
-                home = study.path / "tuned" / self.method / f"{condition.name}-{seed}"
+                home = tuned_model(study.path, self.method, condition.name, seed)
                 study.model.save_pretrained(home)
                 study.tokenizer.save_pretrained(home)
         return kept
@@ -369,4 +376,25 @@ def run_tuning(options: TuningOptions) -> ExperimentResult:
     """
     found = [one for one in (SupervisedTuning, ReinforcedTuning) if one.method == options.method]
     # An unknown method is refused with the other options.
-    return carried_out((found or [SupervisedTuning])[0](), options)
+    result = carried_out((found or [SupervisedTuning])[0](), options)
+    if options.keep_models:
+        _check_kept(result)
+    return result
+
+
+def _check_kept(result: ExperimentResult) -> None:
+    """Say which models were not written: of runs that were there already, and are not done again."""
+    runs = zip(result.arrays["condition"].tolist(), result.arrays["seed"].tolist(), strict=True)
+    homes = [tuned_model(result.out, result.facts["method"], *run) for run in runs]
+    missing = [home for home in homes if not home.is_dir()]
+    if missing:
+        warn(
+            f"keep_models: {len(missing)} of {len(homes)} tuned models are not in "
+            f"{str(missing[0].parent)!r}, as their runs were done without it, and what is there is "
+            "not done again; give another seed, or a copy of the study"
+        )
+
+
+def tuned_model(study: Path, method: str, condition: str, seed: int) -> Path:
+    """Return the folder in that of a study that a tuned model is written to."""
+    return study / "tuned" / method / f"{condition}-{seed}"
