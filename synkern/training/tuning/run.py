@@ -26,6 +26,7 @@ from synkern.training.tuning.texts import answer_ends
 from synkern.training.tuning.trainers import (
     MEASURED,
     noted,
+    quietly,
     reinforced,
     run_quietly,
     supervised,
@@ -141,8 +142,6 @@ def train_nodes(
     folder = Path(folder)
     reinforcing = method.name == GRPO
     reference = folder / "as-it-was" if reinforcing and method.kl else None
-    if reference is not None:
-        model.save_pretrained(reference)  # type: ignore[operator]  # transformers is untyped
     ends = answer_ends(model, tokenizer, tasks) if reinforcing else []
     reward = Reward(tasks, ends, method.stop, method.generations) if reinforcing else None
     told: dict[str, Any] = {"of": of, "kv": kv}
@@ -158,6 +157,9 @@ def train_nodes(
         ).accuracy
 
     with _as_before(model), training_mask(model, nodes, **told) as mask:
+        if reference is not None:
+            with quietly():
+                model.save_pretrained(reference)  # type: ignore[operator]  # not typed there
         before = numbers_of(mask)
         try:
             checks = Checks(mask, method, asked, reward, progress or (lambda _: None))
@@ -168,7 +170,13 @@ def train_nodes(
                 if reward is None
                 else reinforced(*given, **common, reward=reward, ends=ends, reference=reference)
             )
-            run_quietly(trainer, checks, checks.go_on(folder))
+            try:
+                run_quietly(trainer, checks, checks.go_on(folder))
+            except RuntimeError as error:
+                # No answer can be drawn with chances that are no numbers.
+                if _is_finite(model):
+                    raise
+                raise checks.overflow(trainer.state.global_step) from error
             last = numbers_of(mask)
         finally:
             _put(mask.parameters(), before)
@@ -189,6 +197,13 @@ def train_nodes(
         _best=checks.best,
         _last=last,
     )
+
+
+@torch.no_grad()
+def _is_finite(model: Any) -> bool:
+    """Whether what a model says to a token is finite."""
+    text = torch.zeros((1, 1), dtype=torch.int64, device=model.device)
+    return bool(model(input_ids=text).logits.isfinite().all())
 
 
 def _forget(folder: Path) -> None:

@@ -80,6 +80,8 @@ class Tuning(Intervention):
             ArgumentError: options that cannot be used together, or no tasks of some part.
             OSError: there is no such file of tasks.
         """
+        if len({*options.conditions}) < len(options.conditions):
+            raise ArgumentError(f"conditions = {options.conditions!r}; name each once")
         given, notes = splits_of(options)
         decided = Decided(**vars(options) | {"given": given, "notes": notes})
         with checks_of_arguments():
@@ -134,6 +136,8 @@ class Tuning(Intervention):
                 masks.training_mask(
                     study.model, condition.nodes, options.kv, of=settings.nodes
                 ).finish()
+            if options.keep_models:
+                study.model.generation_config.validate(strict=True)
             if _BEFORE not in kept:
                 kept[_BEFORE] = self._tested(study, options)
             total = len(runs) * options.steps
@@ -268,8 +272,9 @@ class Tuning(Intervention):
                     kept["notes"].append(f"{condition.label}, seed {seed}, {why}")
             if options.keep_models:
                 home = tuned_model(study.path, self.method, condition.name, seed)
-                study.model.save_pretrained(home)
-                study.tokenizer.save_pretrained(home)
+                with tuning.quietly():
+                    study.model.save_pretrained(home)
+                    study.tokenizer.save_pretrained(home)
         return kept
 
     def _tested(self, study: FinishedStudy, options: Decided) -> list[bool]:
