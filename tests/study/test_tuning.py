@@ -452,13 +452,9 @@ def test_other_kinds_of_nodes_train_too(kind, family, numbers, tasks, tmp_path, 
     assert np.isfinite(outcome.arrays["loss"]).all()
 
 
-<<<<<<< HEAD
-def test_weights_that_are_tied_and_settings_that_sample_change_nothing(tasks, tmp_path, unreported):
-=======
 def test_tied_weights_settings_that_sample_and_no_padding_change_nothing(
     tasks, tmp_path, unreported
 ):
->>>>>>> tunetests
     model = tiny_study.save_model(tmp_path / "model", tie_word_embeddings=True)
     given = {"method": "grpo", "temperature": 3.0, "conditions": ("synergy",)}
     plain = tiny_study.again(model, tmp_path / "plain", control=False).out
