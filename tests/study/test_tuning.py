@@ -1,6 +1,8 @@
 """Training nodes of a study's model: what is kept, shown, gone on with and refused."""
 
+import importlib.util
 import json
+import re
 import shutil
 from collections import Counter
 from contextlib import nullcontext
@@ -14,7 +16,7 @@ import transformers as tf
 from support import tiny_study
 from support.masked_weights import copied
 from synkern.cli import main
-from synkern.models import load
+from synkern.models import find_sites, load, nodes_of
 from synkern.study import ArgumentError, MissingPackageError, StudyError, run_tuning
 from synkern.study.experiments.tuning import experiment
 from synkern.study.experiments.tuning.experiment import tuned_model
@@ -68,8 +70,13 @@ def both(finished, tasks, tmp_path_factory):
     """A study with both methods; its folder is not to be changed."""
     out = shutil.copytree(finished.out, tmp_path_factory.mktemp("both") / "study")
     every = ("none", "synergy", "layer_matched")
-    some = tune(out, tasks, conditions=every, seeds=2, steps=8, learning_rate=0.05, again=True)
-    return some, tune(out, tasks, method="grpo", temperature=3.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synkern.study.report.write_report", lambda folder, *args: folder.path)
+        some = tune(out, tasks, conditions=every, steps=8, learning_rate=0.05, again=True)
+        patch.undo()
+        patch.setattr(Reward, "_of", lambda *args: 0.0)
+        silent = tune(out, tasks, method="grpo", seeds=2)
+    return some, silent
 
 
 @pytest.fixture
@@ -149,16 +156,12 @@ def test_both_methods_are_added_to_folder_and_report(both, finished):
 def test_nodes_are_those_of_the_conditions(both, finished):
     scores = finished.profiles["trained"]["mean_difference"].scores
     nodes = [f"L{layer}H{head}" for layer in range(4) for head in range(2)]
-    labels = list(zip(np.repeat(range(4), 2), [0, 1] * 4, strict=True))
     model, _ = load(finished.description["parameters"]["model"], device="cpu")
-    from synkern.models import find_sites, nodes_of
-
     known = nodes_of(find_sites(model, "heads"))
     assert [str(node) for node in known] == nodes
-    assert len(labels) == len(known)
     for outcome, names, draws in (
-        (both[0], ("synergy", "layer_matched"), 2),
-        (both[1], ("synergy", "random"), 1),
+        (both[0], ("synergy", "layer_matched"), 1),
+        (both[1], ("synergy", "random"), 2),
     ):
         arrays, place = outcome.arrays, 0
         assert arrays["base_scores"].tolist() == scores.tolist()
@@ -199,11 +202,10 @@ def test_arrays_say_what_the_tasks_are_and_what_was_right(both, finished, tasks)
     some, rewarded = (outcome.arrays for outcome in both)
     assert some["steps"].tolist() == [0, 4, 8]
     assert some["logged_steps"].tolist() == [*range(1, 9)]
-    assert some["loss"].shape == (4, 8)
+    assert some["loss"].shape == (2, 8)
     assert some["validation"].max() > 0  # it has learnt the one answer
-    assert rewarded["groups"].tolist() == [2 * 4] * 2
-    assert (rewarded["silent"] <= rewarded["groups"]).all()
-    assert rewarded["reward"].shape == (2, 4)
+    assert rewarded["groups"].tolist() == [2 * 4] * 4
+    assert rewarded["reward"].shape == (4, 4)
     assert {"own_scores", "forced_scores", "loss"}.isdisjoint(rewarded)
 
 
@@ -213,7 +215,7 @@ def test_a_study_is_done_again_with_the_selected_weights(both):
     assert moved.any()
     for text in ("own", "forced"):
         scores = arrays[f"{text}_scores"]
-        assert scores.shape == (4, 8)
+        assert scores.shape == (2, 8)
         difference = np.abs(scores - arrays["base_scores"]).max(1)
         assert (difference[moved] > 1e-3).all()
         # Read in other batches, the same weights give the same to their last bits of float32.
@@ -302,9 +304,9 @@ def test_all_conditions_have_the_same_seeds_and_order_of_tasks(
         return trainer
 
     monkeypatch.setattr(runs, "supervised", listening)
-    tune(copy, tasks, conditions=("redundancy", "all"), seeds=2, batch_size=2)
+    tune(copy, tasks, conditions=("redundancy", "all"), seeds=2, batch_size=2, steps=2)
     first, second = read_in[:2]
-    assert len(first) == 8  # 4 steps of 4 texts, 2 at once
+    assert len(first) == 4  # 2 steps of 4 texts, 2 at once
     assert first != second
     assert read_in[2:] == [first, second]
 
@@ -439,7 +441,7 @@ def test_a_study_in_narrow_numbers_says_that_training_is_wider(model, tasks, tmp
     [
         # Two or three matrices of 32 x 48 a node, or of a row and a column.
         ("experts", {"family": "Mixtral", "num_local_experts": 4}, 8 * 3 * 32 * 48),
-        ("mlps", {}, 2 * 3 * 32 * 48),
+        ("mlps", {"layers": 8}, 4 * 3 * 32 * 48),
     ],
 )
 def test_other_kinds_of_nodes_train_too(kind, family, numbers, tasks, tmp_path, unreported):
@@ -450,50 +452,44 @@ def test_other_kinds_of_nodes_train_too(kind, family, numbers, tasks, tmp_path, 
     assert np.isfinite(outcome.arrays["loss"]).all()
 
 
-def test_weights_that_are_tied_and_settings_that_sample_change_nothing(tasks, tmp_path, unreported):
+def test_tied_weights_settings_that_sample_and_no_padding_change_nothing(
+    tasks, tmp_path, unreported
+):
     model = tiny_study.save_model(tmp_path / "model", tie_word_embeddings=True)
+    given = {"method": "grpo", "temperature": 3.0, "conditions": ("synergy",)}
+    plain = tiny_study.again(model, tmp_path / "plain", control=False).out
+    first = tune(plain, tasks, **given)
     settings = tf.GenerationConfig(
         do_sample=True, temperature=0.3, repetition_penalty=5.0, eos_token_id=2, pad_token_id=0
     )
-    plain = tiny_study.again(model, tmp_path / "plain", control=False).out
-    first = tune(plain, tasks, method="grpo", conditions=("synergy",))
     settings.save_pretrained(model)
-    sampling = tiny_study.again(model, tmp_path / "sampling", control=False).out
-    second = tune(sampling, tasks, method="grpo", conditions=("synergy",))
-    same(first.arrays, second.arrays)
-
-
-def test_a_tokenizer_without_padding_will_do(tasks, tmp_path, unreported):
-    model = tiny_study.save_model(tmp_path / "model")
     tokenizer = tf.AutoTokenizer.from_pretrained(model)
     tokenizer.pad_token = None
     tokenizer.save_pretrained(model)
-    out = tiny_study.again(model, tmp_path / "study", control=False).out
-    for method in ("sft", "grpo"):
-        outcome = tune(out, tasks, method=method, conditions=("synergy",))
-        assert outcome.arrays["steps"].tolist() == [0, 2, 4]
+    sampling = tiny_study.again(model, tmp_path / "sampling", control=False).out
+    same(first.arrays, tune(sampling, tasks, **given).arrays)
+    assert tune(sampling, tasks, conditions=("synergy",)).arrays["steps"].tolist() == [0, 2, 4]
 
 
 # --- degenerate runs ------------------------------------------------------------------------------
 
 
-def test_groups_without_signal_are_said_and_nothing_is_undefined(copy, tasks, monkeypatch):
-    monkeypatch.setattr(Reward, "_of", lambda *args: 0.0)
-    outcome = tune(copy, tasks, method="grpo", conditions=("synergy",))
-    arrays = outcome.arrays
-    assert arrays["silent"].tolist() == arrays["groups"].tolist() == [8]
-    assert all(np.isfinite(array).all() for array in arrays.values() if array.dtype == float)
-    assert "which give no gradient: synergy 100 %" in outcome.facts["finding"]
-    assert (copy / "tuning_grpo.png").stat().st_size > 10_000
-    page = outcome.report.read_text("utf-8").split("What do nodes gain from reward?</h2>")[1]
-    assert "nan" not in page.lower().replace("nanmean", "")
+def test_groups_without_signal_are_said_and_nothing_is_undefined(both):
+    arrays, facts = both[1].arrays, both[1].facts
+    assert arrays["silent"].tolist() == arrays["groups"].tolist() == [8] * 4
+    assert not arrays["reward"].any()
+    assert "which give no gradient: synergy 100 %, random 100 %" in facts["finding"]
+    page = both[1].report.read_text("utf-8").split("What do nodes gain from reward?</h2>")[1]
+    assert not re.search(r"\bnan\b", re.sub(r"<[^>]+>", "", page), re.I)
 
 
-def test_a_rate_that_is_too_high_is_named(copy, tasks, unreported):
-    message = r"cannot be trained on these tasks: learning_rate: 1e\+38 is too high: after step"
+def test_a_rate_that_is_too_high_is_named(copy, tasks, unreported, monkeypatch):
+    monkeypatch.setattr(Reward, "_of", lambda self, task, text, ids: float(sum(ids) % 3))
+    message = r"cannot be trained on these tasks: learning_rate: 9e\+18 is too high: after step"
     for method in ("sft", "grpo"):
         with pytest.raises(StudyError, match=message):
-            tune(copy, tasks, method=method, learning_rate=1e38, temperature=3.0, warmup=0)
+            given = {"warmup": 0.0, "weight_decay": 10.0, "temperature": 3.0}
+            tune(copy, tasks, method=method, learning_rate=9e18, **given)
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -507,7 +503,7 @@ def test_a_rate_that_is_too_high_is_named(copy, tasks, unreported):
             r"conditions = \('none',\): nothing would train; give at least",
         ),
         ({"conditions": ("best",)}, "conditions = 'best'; choose from synergy, redundancy"),
-        ({"conditions": ("all", "all")}, "'all'; give one or several of .*each once"),
+        ({"conditions": ("all", "all")}, r"conditions = \('all', 'all'\); name each once"),
         ({"batch_size": 3}, "batch_size = 3 of the 4 texts of a step; give a divisor"),
         ({"learning_rate": 0.0}, "learning_rate: 0.0; give a number, above 0"),
         ({"learning_rate": -1.0}, "learning_rate = -1.0; give a number of at least 0"),
@@ -562,8 +558,6 @@ def test_a_folder_that_another_process_is_at_work_in_is_refused(copy, tasks):
 
 @pytest.mark.parametrize("package", ["trl", "datasets", "scipy"])
 def test_a_missing_package_names_the_extra(package, copy, tasks, monkeypatch):
-    import importlib.util
-
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *_: None if name == package else find(name)

@@ -11,6 +11,7 @@ from support.masked_weights import copied
 from synkern import tasks
 from synkern.tasks import Task
 from synkern.training import Method, train_nodes
+from synkern.training.tuning import run as runs
 from synkern.training.tuning.rewards import Reward
 
 pytestmark = [
@@ -47,10 +48,6 @@ def trained(folder, method=SFT, model=None, **options):
     return train_nodes(model, make_letters(), NODES, SUMS, OTHERS, method, **given)
 
 
-def _numbers_of_numpy():
-    return np.random.get_state()[1].tolist()  # noqa: NPY002  # what trainers seed
-
-
 def bits(run):
     said = (run.steps, run.validation, run.selected, run.logged_steps, run.logged)
     return said, (run.groups, run.silent), [t.tolist() for t in (*run._best, *run._last)]
@@ -62,14 +59,14 @@ def test_the_model_ends_as_it_was_and_the_run_has_what_was_trained(name, tmp_pat
     before, config = copied(model), model.config.to_dict()
     generation = model.generation_config.to_dict()
     torch.manual_seed(3)
-    states = random.getstate(), _numbers_of_numpy(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     told = []
     run = trained(tmp_path, method, model, progress=told.append)
     assert all(torch.equal(value, before[key]) for key, value in copied(model).items())
     assert not any(module.training for module in model.modules())
     assert (model.config.to_dict(), model.generation_config.to_dict()) == (config, generation)
     assert random.getstate() == states[0]
-    assert _numbers_of_numpy() == states[1]
+    assert np.random.get_state()[1].tolist() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
     assert not (tmp_path / "run").exists()
     assert told == list(run.steps[1:]) == list(method.checked[1:])
@@ -177,3 +174,66 @@ def test_texts_that_are_read_in_parts_make_the_same_step(tmp_path):
 def test_narrow_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model: its numbers are torch.bfloat16.*model.float"):
         trained(tmp_path, model=make_model().bfloat16())
+
+
+def test_chances_that_are_no_numbers_are_laid_to_the_rate(tmp_path, monkeypatch):
+    def drawing(*_):
+        raise RuntimeError("probability tensor contains nan")
+
+    monkeypatch.setattr(runs, "run_quietly", drawing)
+    with pytest.raises(RuntimeError, match="probability tensor"):
+        trained(tmp_path, GRPO)
+    monkeypatch.setattr(runs, "_is_finite", lambda model: False)
+    with pytest.raises(ValueError, match=r"learning_rate: 0.01 is too high: after step 0 of 4"):
+        trained(tmp_path, GRPO)
+    monkeypatch.undo()
+    model = make_model()
+    assert runs._is_finite(model)
+    model.lm_head.weight.data[3, 3] = torch.nan
+    assert not runs._is_finite(model)
+
+
+@pytest.mark.parametrize("method", [GRPO, Method(**vars(GRPO) | {"kl": 0.5})])
+def test_a_model_whose_own_settings_penalise_draws_the_same_answers(method, tmp_path):
+    model = make_model()
+    plain = bits(trained(tmp_path, method, model))
+    model.generation_config.update(
+        do_sample=False, temperature=0.1, no_repeat_ngram_size=1, num_beams=3, suppress_tokens=[9]
+    )
+    before = model.generation_config.to_dict()
+    assert bits(trained(tmp_path, method, model)) == plain
+    assert model.generation_config.to_dict() == before
+
+
+def test_tokenizers_stay_as_they_are_and_one_that_appends_its_end_is_refused(tmp_path):
+    tokenizer = make_letters(pad_token=None)
+    for method in (SFT, GRPO):
+        given = (make_model(), tokenizer, NODES, SUMS, OTHERS, method)
+        train_nodes(*given, folder=tmp_path / "run")
+        assert tokenizer.pad_token is None
+    ending = make_letters(single="<s> $A </s>")
+    with pytest.raises(ValueError, match="tokenizer: it appends its end token to every text"):
+        train_nodes(make_model(), ending, NODES, SUMS, OTHERS, GRPO, folder=tmp_path / "run")
+
+
+def test_what_a_kill_leaves_of_a_finished_run_is_not_gone_on_from(tmp_path, monkeypatch):
+    """Of its checkpoints, as they are removed in any order, some files may be left."""
+    whole = trained(tmp_path / "whole")
+
+    def killed(folder):
+        (folder / f"checkpoint-{SFT.steps}" / "trainer_state.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path)
+    assert bits(trained(tmp_path)) == bits(whole)
+
+
+@pytest.mark.filterwarnings("error")
+def test_other_packages_say_nothing_of_their_own_ways(tmp_path, capfd):
+    for method in METHODS.values():
+        trained(tmp_path, method)
+    said = capfd.readouterr()
+    assert said.out + said.err == ""

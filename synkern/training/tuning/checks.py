@@ -109,12 +109,16 @@ class Checks(TrainerCallback):
         os.replace(half, file)
 
     def _refuse_overflow(self, step: int) -> None:
-        # Trainers go on, and leave such losses out of what they note.
+        # Trainers would go on.
         if not all(bool(parameter.isfinite().all()) for parameter in self._mask.parameters()):
-            raise ValueError(
-                f"learning_rate: {self._rate:g} is too high: after step {step} of {max(self._at)} "
-                "the numbers that train are no longer finite; give a lower one"
-            )
+            raise self.overflow(step)
+
+    def overflow(self, step: int) -> ValueError:
+        """What to say of numbers that have become too large."""
+        return ValueError(
+            f"learning_rate: {self._rate:g} is too high: after step {step} of {max(self._at)} what "
+            "trains, or what the model makes of it, is no longer finite; give a lower one"
+        )
 
     def _check(self, step: int) -> None:
         accuracy = self._asked()

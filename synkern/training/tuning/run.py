@@ -168,7 +168,13 @@ def train_nodes(
                 if reward is None
                 else reinforced(*given, **common, reward=reward, ends=ends, reference=reference)
             )
-            run_quietly(trainer, checks, checks.go_on(folder))
+            try:
+                run_quietly(trainer, checks, checks.go_on(folder))
+            except RuntimeError as error:
+                # No answer can be drawn with chances that are no numbers.
+                if _is_finite(model):
+                    raise
+                raise checks.overflow(trainer.state.global_step) from error
             last = numbers_of(mask)
         finally:
             _put(mask.parameters(), before)
@@ -189,6 +195,13 @@ def train_nodes(
         _best=checks.best,
         _last=last,
     )
+
+
+@torch.no_grad()
+def _is_finite(model: Any) -> bool:
+    """Whether what a model says to a token is finite."""
+    text = torch.zeros((1, 1), dtype=torch.int64, device=model.device)
+    return bool(model(input_ids=text).logits.isfinite().all())
 
 
 def _forget(folder: Path) -> None:

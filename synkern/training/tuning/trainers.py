@@ -144,6 +144,7 @@ def _common(method: Method, seed: int, folder: Path, batch_size: int, model: Any
         "bf16": not on_cpu,
         "gradient_checkpointing": False,
         "logging_steps": max(method.steps // LOGS, 1),
+        "logging_nan_inf_filter": False,  # which notes an earlier loss instead
         # Checkpoints are written with the checks; one before the newest outlives a kill in between.
         "save_strategy": "no",
         "save_total_limit": 2,

@@ -80,6 +80,8 @@ class Tuning(Intervention):
             ArgumentError: options that cannot be used together, or no tasks of some part.
             OSError: there is no such file of tasks.
         """
+        if len({*options.conditions}) < len(options.conditions):
+            raise ArgumentError(f"conditions = {options.conditions!r}; name each once")
         given, notes = splits_of(options)
         decided = Decided(**vars(options) | {"given": given, "notes": notes})
         with checks_of_arguments():
