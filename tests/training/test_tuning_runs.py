@@ -48,6 +48,10 @@ def trained(folder, method=SFT, model=None, **options):
     return train_nodes(model, make_letters(), NODES, SUMS, OTHERS, method, **given)
 
 
+def _numbers_of_numpy():
+    return np.random.get_state()[1].tolist()  # noqa: NPY002  # what trainers seed
+
+
 def bits(run):
     said = (run.steps, run.validation, run.selected, run.logged_steps, run.logged)
     return said, (run.groups, run.silent), [t.tolist() for t in (*run._best, *run._last)]
@@ -59,14 +63,14 @@ def test_the_model_ends_as_it_was_and_the_run_has_what_was_trained(name, tmp_pat
     before, config = copied(model), model.config.to_dict()
     generation = model.generation_config.to_dict()
     torch.manual_seed(3)
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    states = random.getstate(), _numbers_of_numpy(), torch.get_rng_state()
     told = []
     run = trained(tmp_path, method, model, progress=told.append)
     assert all(torch.equal(value, before[key]) for key, value in copied(model).items())
     assert not any(module.training for module in model.modules())
     assert (model.config.to_dict(), model.generation_config.to_dict()) == (config, generation)
     assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]
+    assert _numbers_of_numpy() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
     assert not (tmp_path / "run").exists()
     assert told == list(run.steps[1:]) == list(method.checked[1:])

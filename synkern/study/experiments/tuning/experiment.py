@@ -385,7 +385,7 @@ def run_tuning(options: TuningOptions) -> ExperimentResult:
 
 
 def _check_kept(result: ExperimentResult) -> None:
-    """Say which models were not written: of runs that were there already, and are not done again."""
+    """Say which models were not written: those of runs that were done already, without it."""
     runs = zip(result.arrays["condition"].tolist(), result.arrays["seed"].tolist(), strict=True)
     homes = [tuned_model(result.out, result.facts["method"], *run) for run in runs]
     missing = [home for home in homes if not home.is_dir()]
