@@ -12,6 +12,7 @@ from synkern import tasks
 from synkern.tasks import Task
 from synkern.training import Method, train_nodes
 from synkern.training.tuning import run as runs
+from synkern.training.tuning import trainers
 from synkern.training.tuning.rewards import Reward
 
 pytestmark = [
@@ -106,6 +107,31 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path):
     again = trained(tmp_path, METHODS[name], model, progress=steps.append)
     assert bits(again) == bits(whole)
     assert steps == list(METHODS[name].checked[2:])
+
+
+def test_means_that_are_noted_are_the_same_of_a_run_that_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers, "LOGS", 1)  # every 6 steps, and at the checks at 2, 4 and 6
+    whole = trained(tmp_path / "whole")
+    assert whole.logged_steps == SFT.checked[1:]
+
+    def stopped(step):
+        if step == SFT.checked[2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, progress=stopped)
+    assert bits(trained(tmp_path)) == bits(whole)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_was_stopped_when_it_was_done_takes_no_step_more(name, tmp_path, monkeypatch):
+    whole = trained(tmp_path / "whole", METHODS[name])
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "noted", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trained(tmp_path, METHODS[name])
+    assert (tmp_path / "run").exists()
+    assert bits(trained(tmp_path, METHODS[name])) == bits(whole)
 
 
 def test_half_a_checkpoint_is_not_gone_on_from(tmp_path):
@@ -225,7 +251,7 @@ def test_what_a_kill_leaves_of_a_finished_run_is_not_gone_on_from(tmp_path, monk
     whole = trained(tmp_path / "whole")
 
     def killed(folder):
-        (folder / f"checkpoint-{SFT.steps}" / "trainer_state.json").unlink()
+        (folder / f"checkpoint-{SFT.checked[-2]}" / "trainer_state.json").unlink()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

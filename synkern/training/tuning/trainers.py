@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from synkern.tasks import Task
-from synkern.training.tuning.method import EPSILON, GRPO, SFT, Method
+from synkern.training.tuning.method import EPSILON, Method
 from synkern.training.tuning.rewards import Reward
 from synkern.training.tuning.texts import answers_to_learn, prompts_to_answer
 
 LOGS = 50
-"""How often in a run loss or reward is noted, at most once a step."""
-
-MEASURED = {SFT: "loss", GRPO: "reward"}
-"""What is noted, by method: nats a token, or the mean of answers drawn since the last note."""
+"""How often in a run loss or reward is noted, at most once a step, beside at every check."""
 
 
 def supervised(
@@ -104,7 +101,7 @@ def run_quietly(trainer: Any, callback: Any, resumed: Path | None) -> None:
 
 
 def noted(trainer: Any, name: str) -> tuple[list[int], list[float]]:
-    """Steps, and what was noted at each: `MEASURED` of the method."""
+    """Steps, and what was noted at each under a name."""
     found = [line for line in trainer.state.log_history if name in line]
     return [int(line["step"]) for line in found], [float(line[name]) for line in found]
 
