@@ -12,10 +12,11 @@ from support import tiny_study, tuned_runs
 from synkern.study.experiments.carrying import carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.tuning import figures, results
-from synkern.study.experiments.tuning.experiment import Tuning
+from synkern.study.experiments.tuning.experiment import Tuning, unequal
 from synkern.study.experiments.tuning.options import TuningOptions
 from synkern.study.numerals import number, p_value, percent, plain
 from synkern.study.published import published
+from synkern.training import Condition
 
 
 def small(**changes):
@@ -291,3 +292,13 @@ def test_the_page_says_what_one_run_and_few_runs_cannot_do():
     assert "synergy: 1 run, redundancy: 1 run, nothing to compare" in one
     assert "random, selected: 1 run: no interval." in one
     assert "With so few runs no comparison can hold" not in section_of(seeds=5)
+
+
+def test_conditions_that_do_not_train_as_many_numbers_are_told():
+    def condition(name):
+        return Condition(name, 0, "mean_difference", ())
+
+    runs = [(condition(name), 0) for name in ("synergy", "random", "all")]
+    assert unequal(runs, [10, 10, 40], "heads") == []
+    (said,) = unequal(runs, [10, 1200, 4000], "heads")
+    assert "from 10 to 1,200 numbers, as heads of this model differ in size" in said

@@ -201,6 +201,11 @@ def test_texts_that_are_read_in_parts_make_the_same_step(tmp_path):
         trained(tmp_path, batch_size=3)
 
 
+@pytest.mark.parametrize(("trained_on", "asked"), [(1, 4), (16, 64), (100, 64)])
+def test_fewer_texts_at_once_are_fewer_questions_at_once(trained_on, asked):
+    assert runs.asked_at_once(trained_on) == asked
+
+
 def test_narrow_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model: its numbers are torch.bfloat16.*model.float"):
         trained(tmp_path, model=make_model().bfloat16())

@@ -181,7 +181,7 @@ class Tuning(Intervention):
         facts["warnings"] = [
             *notes,
             *warnings,
-            *_unequal(runs, arrays["trained"].tolist(), settings.words.many),
+            *unequal(runs, arrays["trained"].tolist(), settings.words.many),
             *study.without_score(np.isfinite(scores), "train in no condition"),
         ]
         return arrays, facts
@@ -337,8 +337,8 @@ class Tuning(Intervention):
         return arrays
 
 
-def _unequal(runs: list[tuple[Condition, int]], trained: list[int], many: str) -> list[str]:
-    """A warning where conditions that are compared do not train as many numbers."""
+def unequal(runs: list[tuple[Condition, int]], trained: list[int], many: str) -> list[str]:
+    """Return a warning where conditions that are compared do not train as many numbers."""
     counts = {
         n for (condition, _), n in zip(runs, trained, strict=True) if condition.name in ORDERED
     }
