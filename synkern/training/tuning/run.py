@@ -25,6 +25,7 @@ from synkern.training.tuning.rewards import Reward
 from synkern.training.tuning.texts import answer_ends
 from synkern.training.tuning.trainers import (
     noted,
+    quietly,
     reinforced,
     run_quietly,
     supervised,
@@ -140,8 +141,6 @@ def train_nodes(
     folder = Path(folder)
     reinforcing = method.name == GRPO
     reference = folder / "as-it-was" if reinforcing and method.kl else None
-    if reference is not None:
-        model.save_pretrained(reference)  # type: ignore[operator]  # transformers is untyped
     ends = answer_ends(model, tokenizer, tasks) if reinforcing else []
     reward = Reward(tasks, ends, method.stop, method.generations) if reinforcing else None
     told: dict[str, Any] = {"of": of, "kv": kv}
@@ -157,6 +156,9 @@ def train_nodes(
         ).accuracy
 
     with _as_before(model), training_mask(model, nodes, **told) as mask:
+        if reference is not None:
+            with quietly():
+                model.save_pretrained(reference)  # type: ignore[operator]  # not typed there
         before = numbers_of(mask)
         try:
             checks = Checks(mask, method, asked, reward, progress or (lambda _: None))

@@ -141,6 +141,8 @@ class Tuning(Intervention):
                 masks.training_mask(
                     study.model, condition.nodes, options.kv, of=settings.nodes
                 ).finish()
+            if options.keep_models:
+                study.model.generation_config.validate(strict=True)
             if _BEFORE not in kept:
                 kept[_BEFORE] = self._tested(study, options)
             total = len(runs) * options.steps
@@ -276,8 +278,9 @@ class Tuning(Intervention):
                     kept["notes"].append(f"{condition.label}, seed {seed}, {why}")
             if options.keep_models:
                 home = tuned_model(study.path, self.method, condition.name, seed)
-                study.model.save_pretrained(home)
-                study.tokenizer.save_pretrained(home)
+                with tuning.quietly():
+                    study.model.save_pretrained(home)
+                    study.tokenizer.save_pretrained(home)
         return kept
 
     def _tested(self, study: FinishedStudy, options: Decided) -> list[bool]:
