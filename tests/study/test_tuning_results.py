@@ -12,7 +12,7 @@ from support import tiny_study, tuned_runs
 from synkern.study.experiments.carrying import carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.tuning import figures, results
-from synkern.study.experiments.tuning.experiment import Tuning, unequal
+from synkern.study.experiments.tuning.experiment import Tuning, cautions
 from synkern.study.experiments.tuning.options import TuningOptions
 from synkern.study.numerals import number, p_value, percent, plain
 from synkern.study.published import published
@@ -294,11 +294,15 @@ def test_the_page_says_what_one_run_and_few_runs_cannot_do():
     assert "With so few runs no comparison can hold" not in section_of(seeds=5)
 
 
-def test_conditions_that_do_not_train_as_many_numbers_are_told():
-    def condition(name):
-        return Condition(name, 0, "mean_difference", ())
+def test_comparisons_that_do_not_say_what_they_seem_to_are_told():
+    def runs(**nodes):
+        return [(Condition(n, 0, "mean_difference", each), 0) for n, each in nodes.items()]
 
-    runs = [(condition(name), 0) for name in ("synergy", "random", "all")]
-    assert unequal(runs, [10, 10, 40], "heads") == []
-    (said,) = unequal(runs, [10, 1200, 4000], "heads")
+    every = runs(synergy=("L0H0",), layer_matched=("L0H1",), all=("L0H0", "L0H1"))
+    assert cautions(every, [10, 10, 40], "heads") == []
+    (said,) = cautions(every, [10, 1200, 4000], "heads")
     assert "from 10 to 1,200 numbers, as heads of this model differ in size" in said
+    assert cautions(runs(random=("L0H0",)), [10], "heads") == []
+    same = runs(synergy=("L0M",), layer_matched=("L0M",))
+    (said,) = cautions(same, [10, 10], "MLP blocks")
+    assert "synergy and layer-matched train the same MLP blocks" in said

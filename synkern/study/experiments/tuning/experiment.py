@@ -183,7 +183,7 @@ class Tuning(Intervention):
         facts["warnings"] = [
             *notes,
             *warnings,
-            *unequal(runs, arrays["trained"].tolist(), settings.words.many),
+            *cautions(runs, arrays["trained"].tolist(), settings.words.many),
             *study.without_score(np.isfinite(scores), "train in no condition"),
         ]
         return arrays, facts
@@ -340,18 +340,34 @@ class Tuning(Intervention):
         return arrays
 
 
-def unequal(runs: list[tuple[Condition, int]], trained: list[int], many: str) -> list[str]:
-    """Return a warning where conditions that are compared do not train as many numbers."""
+def cautions(runs: list[tuple[Condition, int]], trained: list[int], many: str) -> list[str]:
+    """Return warnings of comparisons that do not say what they seem to.
+
+    Args:
+        runs: condition and seed of each.
+        trained: (runs,) numbers that trained.
+        many: what nodes are called.
+    """
+    said = []
     counts = {
         n for (condition, _), n in zip(runs, trained, strict=True) if condition.name in ORDERED
     }
-    if len(counts) < 2:
-        return []
-    return [
-        f"conditions that are compared train as many {many}, but from {min(counts):,} to "
-        f"{max(counts):,} numbers, as {many} of this model differ in size: a difference may be due "
-        "to that"
-    ]
+    if len(counts) > 1:
+        said.append(
+            f"conditions that are compared train as many {many}, but from {min(counts):,} to "
+            f"{max(counts):,} numbers, as {many} of this model differ in size: a difference may be "
+            "due to that"
+        )
+    chosen = {
+        name: {condition.nodes for condition, _ in runs if condition.name == name}
+        for name in ("synergy", "layer_matched")
+    }
+    if chosen["synergy"] and chosen["synergy"] == chosen["layer_matched"]:
+        said.append(
+            f"synergy and layer-matched train the same {many}, as layers have no others to choose "
+            "from: that they gain the same says nothing"
+        )
+    return said
 
 
 class SupervisedTuning(Tuning):
