@@ -21,9 +21,9 @@ from synkern.analysis.options import NULL_GRAPH_NAMES
 from synkern.cli import main
 from synkern.study import ArgumentError, MissingPackageError, StudyError, run_networks
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.networks import results as networks_results
 from synkern.study.experiments.networks.options import NetworksOptions
+from synkern.study.experiments.pieces import Kept
 from synkern.study.numerals import rounded
 from synkern.study.options import documented
 from synkern.study.published import published

@@ -400,8 +400,8 @@ def test_kept_models_load_and_differ_inside_the_chosen_heads_alone(copy, model, 
             else:
                 assert not changed.any(), key
     assert changed_any
+    shutil.rmtree(home)
     with pytest.warns(UserWarning, match="keep_models: 1 of 2 tuned models are not in") as said:
-        shutil.rmtree(home)
         tune(copy, tasks, keep_models=True, learning_rate=0.05, steps=8)
     assert said[0].filename == __file__
 
@@ -490,8 +490,8 @@ def test_a_rate_that_is_too_high_is_named(copy, tasks, unreported, monkeypatch):
     monkeypatch.setattr(Reward, "_of", lambda self, task, text, ids: float(sum(ids) % 3))
     message = r"cannot be trained on these tasks: learning_rate: 9e\+18 is too high: after step"
     for method in ("sft", "grpo"):
+        given = {"warmup": 0.0, "weight_decay": 10.0, "temperature": 3.0}
         with pytest.raises(StudyError, match=message):
-            given = {"warmup": 0.0, "weight_decay": 10.0, "temperature": 3.0}
             tune(copy, tasks, method=method, learning_rate=9e18, **given)
 
 

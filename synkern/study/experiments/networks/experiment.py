@@ -18,7 +18,6 @@ from synkern.study.errors import ArgumentError, StudyError, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.networks import results as networks_results
 from synkern.study.experiments.networks.options import (
     DRAWN,
@@ -28,6 +27,7 @@ from synkern.study.experiments.networks.options import (
     NetworksOptions,
 )
 from synkern.study.experiments.pace import Pace
+from synkern.study.experiments.pieces import Kept
 from synkern.study.numerals import digits
 from synkern.study.options import called_with
 from synkern.study.published import published

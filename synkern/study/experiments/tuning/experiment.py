@@ -17,9 +17,9 @@ from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
-from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation.options import BUILTIN
+from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from synkern.study.experiments.tuning import figures as tuning_figures
     from synkern.training import mask as masks
     from synkern.training.tuning import run as tuning
+    from synkern.training.tuning import trainers
 else:
     tuning_figures = Later("synkern.study.experiments.tuning.figures")
     masks = Later("synkern.training.mask")
+    trainers = Later("synkern.training.tuning.trainers")
     tuning = Later("synkern.training.tuning.run")
 
 _BEFORE = "before"
@@ -272,7 +274,7 @@ class Tuning(Intervention):
                     kept["notes"].append(f"{condition.label}, seed {seed}, {why}")
             if options.keep_models:
                 home = tuned_model(study.path, self.method, condition.name, seed)
-                with tuning.quietly():
+                with trainers.quietly(), trainers.writing(home):
                     study.model.save_pretrained(home)
                     study.tokenizer.save_pretrained(home)
         return kept
@@ -388,7 +390,7 @@ def run_tuning(options: TuningOptions) -> ExperimentResult:
 
 
 def _check_kept(result: ExperimentResult) -> None:
-    """Say which models were not written: of runs that were there already, and are not done again."""
+    """Say which models were not written, as their runs were there already."""
     runs = zip(result.arrays["condition"].tolist(), result.arrays["seed"].tolist(), strict=True)
     homes = [tuned_model(result.out, result.facts["method"], *run) for run in runs]
     missing = [home for home in homes if not home.is_dir()]
