@@ -60,14 +60,15 @@ def test_the_model_ends_as_it_was_and_the_run_has_what_was_trained(name, tmp_pat
     before, config = copied(model), model.config.to_dict()
     generation = model.generation_config.to_dict()
     torch.manual_seed(3)
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    numpys = np.random.get_state()[1].tolist()  # noqa: NPY002  # which trainers seed
+    states = random.getstate(), numpys, torch.get_rng_state()
     told = []
     run = trained(tmp_path, method, model, progress=told.append)
     assert all(torch.equal(value, before[key]) for key, value in copied(model).items())
     assert not any(module.training for module in model.modules())
     assert (model.config.to_dict(), model.generation_config.to_dict()) == (config, generation)
     assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[2])
     assert not (tmp_path / "run").exists()
     assert told == list(run.steps[1:]) == list(method.checked[1:])

@@ -31,7 +31,7 @@ class Method:
             of answers that the model draws, less its mean over those to one problem, divided by
             their standard deviation.
         steps: of the optimizer.
-        texts: in a step: problems with their answers, or answers drawn, all of one problem together.
+        texts: in a step: problems with answers, or answers drawn, all of one problem together.
         learning_rate: the highest; None: that of `LEARNING_RATES`.
         warmup: share of the steps in which it rises from 0.
         weight_decay: of what trains.
