@@ -1,6 +1,7 @@
 """Runs of training by the trainers of trl: what changes, what is kept, and going on."""
 
 import random
+import resource
 
 import numpy as np
 import pytest
@@ -249,6 +250,31 @@ def test_tokenizers_stay_as_they_are_and_one_that_appends_its_end_is_refused(tmp
     ending = make_letters(single="<s> $A </s>")
     with pytest.raises(ValueError, match="tokenizer: it appends its end token to every text"):
         train_nodes(make_model(), ending, NODES, SUMS, OTHERS, GRPO, folder=tmp_path / "run")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "checks.half"])
+def test_a_full_disk_is_named_and_what_is_there_gone_on_from(file, tmp_path, monkeypatch):
+    """No test can fill a disk; files may not grow instead."""
+    whole = trained(tmp_path / "whole")
+    target = {"model.safetensors": 30_000, "optimizer.pt": None, "checks.half": None}[file]
+    save = torch.save
+
+    def full(found, where, *rest, **options):
+        if str(where).endswith(file):
+            raise RuntimeError("PytorchStreamWriter failed writing file")
+        return save(found, where, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if target:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (target, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"run.* cannot be written to .*; make room, and do"):
+                trained(tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert bits(trained(tmp_path)) == bits(whole)
 
 
 def test_what_a_kill_leaves_of_a_finished_run_is_not_gone_on_from(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 from synkern.training.mask import TrainingMask
 from synkern.training.tuning.method import Method
 from synkern.training.tuning.rewards import Reward
+from synkern.training.tuning.trainers import writing
 
 FILE = "checks.pt"
 """Of a checkpoint that can be gone on from, written last."""
@@ -97,15 +98,14 @@ class Checks(TrainerCallback):
         file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE
         reward = self._reward
         half = file.with_suffix(".half")
-        torch.save(
-            {
-                "steps": self.steps,
-                "accuracies": self.accuracies,
-                "best": self.best,
-                "groups": None if reward is None else (reward.groups, reward.silent),
-            },
-            half,
-        )
+        found = {
+            "steps": self.steps,
+            "accuracies": self.accuracies,
+            "best": self.best,
+            "groups": None if reward is None else (reward.groups, reward.silent),
+        }
+        with writing(file.parent):
+            torch.save(found, half)
         os.replace(half, file)
 
     def _refuse_overflow(self, step: int) -> None:

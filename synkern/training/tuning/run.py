@@ -29,6 +29,7 @@ from synkern.training.tuning.trainers import (
     reinforced,
     run_quietly,
     supervised,
+    writing,
 )
 
 
@@ -157,7 +158,7 @@ def train_nodes(
 
     with _as_before(model), training_mask(model, nodes, **told) as mask:
         if reference is not None:
-            with quietly():
+            with quietly(), writing(reference):
                 model.save_pretrained(reference)  # type: ignore[operator]  # not typed there
         before = numbers_of(mask)
         try:

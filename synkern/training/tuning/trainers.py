@@ -96,6 +96,13 @@ def run_quietly(trainer: Any, callback: Any, resumed: Path | None) -> None:
     transformers = importlib.import_module("transformers")
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(callback)
+    saved = trainer._save_checkpoint
+
+    def saving(*arguments: Any, **options: Any) -> None:
+        with writing(Path(trainer.args.output_dir)):
+            saved(*arguments, **options)
+
+    trainer._save_checkpoint = saving
     with quietly():
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
 
@@ -180,6 +187,23 @@ def _from(model: Any, reference: Path | None) -> Iterator[None]:
         yield
     finally:
         model.config._name_or_path = before
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say of what cannot be written to a folder what would help.
+
+    Raises:
+        OSError: in the place of what the formats of weights raise when a disk is full.
+    """
+    broken = importlib.import_module("safetensors").SafetensorError
+    try:
+        yield
+    except (RuntimeError, broken) as error:
+        raise OSError(
+            f"{str(folder)!r} cannot be written to ({error}); make room, and do the same again: it "
+            "goes on from what is there"
+        ) from error
 
 
 @contextmanager

@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from synkern.study.experiments.tuning import figures as tuning_figures
     from synkern.training import mask as masks
     from synkern.training.tuning import run as tuning
+    from synkern.training.tuning import trainers
 else:
     tuning_figures = Later("synkern.study.experiments.tuning.figures")
     masks = Later("synkern.training.mask")
+    trainers = Later("synkern.training.tuning.trainers")
     tuning = Later("synkern.training.tuning.run")
 
 _BEFORE = "before"
@@ -278,7 +280,7 @@ class Tuning(Intervention):
                     kept["notes"].append(f"{condition.label}, seed {seed}, {why}")
             if options.keep_models:
                 home = tuned_model(study.path, self.method, condition.name, seed)
-                with tuning.quietly():
+                with trainers.quietly(), trainers.writing(home):
                     study.model.save_pretrained(home)
                     study.tokenizer.save_pretrained(home)
         return kept
@@ -422,7 +424,7 @@ def run_tuning(options: TuningOptions) -> ExperimentResult:
 
 
 def _check_kept(result: ExperimentResult) -> None:
-    """Say which models were not written: those of runs that were done already, without it."""
+    """Say which models were not written, as their runs were there already."""
     runs = zip(result.arrays["condition"].tolist(), result.arrays["seed"].tolist(), strict=True)
     homes = [tuned_model(result.out, result.facts["method"], *run) for run in runs]
     missing = [home for home in homes if not home.is_dir()]
