@@ -1,6 +1,7 @@
 """Runs of training by the trainers of trl: what changes, what is kept, and going on."""
 
 import random
+import resource
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from synkern import tasks
 from synkern.tasks import Task
 from synkern.training import Method, train_nodes
 from synkern.training.tuning import run as runs
+from synkern.training.tuning import trainers
 from synkern.training.tuning.rewards import Reward
 
 pytestmark = [
@@ -108,6 +110,31 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path):
     assert steps == list(METHODS[name].checked[2:])
 
 
+def test_means_that_are_noted_are_the_same_of_a_run_that_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers, "LOGS", 1)  # every 6 steps, and at the checks at 2, 4 and 6
+    whole = trained(tmp_path / "whole")
+    assert whole.logged_steps == SFT.checked[1:]
+
+    def stopped(step):
+        if step == SFT.checked[2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, progress=stopped)
+    assert bits(trained(tmp_path)) == bits(whole)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_was_stopped_when_it_was_done_takes_no_step_more(name, tmp_path, monkeypatch):
+    whole = trained(tmp_path / "whole", METHODS[name])
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "noted", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trained(tmp_path, METHODS[name])
+    assert (tmp_path / "run").exists()
+    assert bits(trained(tmp_path, METHODS[name])) == bits(whole)
+
+
 def test_half_a_checkpoint_is_not_gone_on_from(tmp_path):
     def stopped(step):
         if step == SFT.checked[3]:
@@ -175,6 +202,11 @@ def test_texts_that_are_read_in_parts_make_the_same_step(tmp_path):
         trained(tmp_path, batch_size=3)
 
 
+@pytest.mark.parametrize(("trained_on", "asked"), [(1, 4), (16, 64), (100, 64)])
+def test_fewer_texts_at_once_are_fewer_questions_at_once(trained_on, asked):
+    assert runs.asked_at_once(trained_on) == asked
+
+
 def test_narrow_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model: its numbers are torch.bfloat16.*model.float"):
         trained(tmp_path, model=make_model().bfloat16())
@@ -220,6 +252,31 @@ def test_tokenizers_stay_as_they_are_and_one_that_appends_its_end_is_refused(tmp
         train_nodes(make_model(), ending, NODES, SUMS, OTHERS, GRPO, folder=tmp_path / "run")
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "checks.half"])
+def test_a_full_disk_is_named_and_what_is_there_gone_on_from(file, tmp_path, monkeypatch):
+    """No test can fill a disk; files may not grow instead."""
+    whole = trained(tmp_path / "whole")
+    target = {"model.safetensors": 30_000, "optimizer.pt": None, "checks.half": None}[file]
+    save = torch.save
+
+    def full(found, where, *rest, **options):
+        if str(where).endswith(file):
+            raise RuntimeError("PytorchStreamWriter failed writing file")
+        return save(found, where, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if target:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (target, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"run.* cannot be written to .*; make room, and do"):
+                trained(tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert bits(trained(tmp_path)) == bits(whole)
+
+
 def test_what_a_kill_leaves_of_a_finished_run_is_not_gone_on_from(tmp_path, monkeypatch):
     """Of its checkpoints, as they are removed in any order, some files may be left."""
     whole = trained(tmp_path / "whole")
@@ -229,7 +286,7 @@ def test_what_a_kill_leaves_of_a_finished_run_is_not_gone_on_from(tmp_path, monk
     def killed(folder, **options):
         if folder != tmp_path / "run":
             return rmtree(folder, **options)
-        (folder / f"checkpoint-{SFT.steps}" / "trainer_state.json").unlink()
+        (folder / f"checkpoint-{SFT.checked[-2]}" / "trainer_state.json").unlink()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -15,6 +15,9 @@ SFT, GRPO = METHODS
 LEARNING_RATES: Mapping[str, float] = {SFT: 2e-5, GRPO: 1e-6}
 """The highest of a run, unless another is asked for."""
 
+MEASURED: Mapping[str, str] = {SFT: "loss", GRPO: "reward"}
+"""What is noted while it trains: nats a token, or the mean of answers drawn since the last note."""
+
 EPSILON = 0.2
 """How far the probability of an answer may move before its gradient is clipped, of GRPO."""
 

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from synkern.tasks import Task
-from synkern.training.tuning.method import EPSILON, GRPO, SFT, Method
+from synkern.training.tuning.method import EPSILON, Method
 from synkern.training.tuning.rewards import Reward
 from synkern.training.tuning.texts import answers_to_learn, prompts_to_answer
 
 LOGS = 50
-"""How often in a run loss or reward is noted, at most once a step."""
-
-MEASURED = {SFT: "loss", GRPO: "reward"}
-"""What is noted, by method: nats a token, or the mean of answers drawn since the last note."""
+"""How often in a run loss or reward is noted, at most once a step, beside at every check."""
 
 
 def supervised(
@@ -99,12 +96,19 @@ def run_quietly(trainer: Any, callback: Any, resumed: Path | None) -> None:
     transformers = importlib.import_module("transformers")
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(callback)
+    saved = trainer._save_checkpoint
+
+    def saving(*arguments: Any, **options: Any) -> None:
+        with writing(Path(trainer.args.output_dir)):
+            saved(*arguments, **options)
+
+    trainer._save_checkpoint = saving
     with quietly():
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
 
 
 def noted(trainer: Any, name: str) -> tuple[list[int], list[float]]:
-    """Steps, and what was noted at each: `MEASURED` of the method."""
+    """Steps, and what was noted at each under a name."""
     found = [line for line in trainer.state.log_history if name in line]
     return [int(line["step"]) for line in found], [float(line[name]) for line in found]
 
@@ -183,6 +187,23 @@ def _from(model: Any, reference: Path | None) -> Iterator[None]:
         yield
     finally:
         model.config._name_or_path = before
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say of what cannot be written to a folder what would help.
+
+    Raises:
+        OSError: in the place of what the formats of weights raise when a disk is full.
+    """
+    broken = importlib.import_module("safetensors").SafetensorError
+    try:
+        yield
+    except (RuntimeError, broken) as error:
+        raise OSError(
+            f"{str(folder)!r} cannot be written to ({error}); make room, and do the same again: it "
+            "goes on from what is there"
+        ) from error
 
 
 @contextmanager
