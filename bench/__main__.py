@@ -7,6 +7,8 @@ study                the recorder's overhead; stages of a study        results/s
 recording            the recorder's overhead by kind of node           results/recording.json
 ablation             a point of an ablation curve over a bare pass     results/ablation.json
 perturbation         noise, and ablation, against accuracy on tasks    results/perturbation.json
+tuning               what training the core of a small model gains     results/tuning.json
+masking              a step of training under a mask over bare steps   results/masking.json
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
@@ -19,6 +21,7 @@ results/small_models.json
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -169,6 +172,35 @@ def perturbation(options: argparse.Namespace) -> int:
     return 0
 
 
+def tuning(options: argparse.Namespace) -> int:
+    """Train heads of a small model in all conditions, supervised and by reinforcement, and save."""
+    from bench.suites import tuning as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found, pictures = suite.measure(options.model, options.work, _say())
+    run.tables = {"tuning": found}
+    run.save(options.out or RESULTS / "tuning.json")
+    folder = options.out.parent if options.out else RESULTS.parents[1] / "docs"
+    for picture in pictures:
+        print(shutil.copy(picture, folder))
+    return 0
+
+
+def masking(options: argparse.Namespace) -> int:
+    """Measure what a training mask adds to a step and to generation, and save."""
+    from bench.suites import masking as suite  # noqa: PLC0415
+
+    run = Run.start()
+    found = suite.measure(options.rounds, _say())
+    run.tables = {"masking": found}
+    run.save(options.out or RESULTS / "masking.json")
+    for part, over in found["over"].items():
+        for base, row in over.items():
+            low, high = row["interval"]
+            print(f"{part}: {row['overhead']:+.1%} of {base} ({low:+.1%} to {high:+.1%})")
+    return int(found["over"]["step"][suite.WHOLE]["overhead"] > 0.05)
+
+
 def busy(options: argparse.Namespace) -> int:
     """Measure a study on a quiet machine and on a busy one, and save."""
     from bench.harness import busy as suite  # noqa: PLC0415
@@ -204,11 +236,13 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.page import report as page  # noqa: PLC0415
     from bench.suites import ablation as points  # noqa: PLC0415
     from bench.suites import accuracy as errors  # noqa: PLC0415
+    from bench.suites import masking as training  # noqa: PLC0415
     from bench.suites import neurons as many  # noqa: PLC0415
     from bench.suites import perturbation as noise  # noqa: PLC0415
     from bench.suites import recording as along  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
+    from bench.suites import tuning as gained  # noqa: PLC0415
 
     say = _say()
     run = Run.start()
@@ -234,7 +268,9 @@ def smoke(options: argparse.Namespace) -> int:
             "recording": along.heads(1, say, tokens=5),
             "recording by kind": along.kinds(1, say, tokens=5),
             "ablation": points.measure(1, say, texts=2, tokens=5),
+            "masking": training.measure(1, say, tokens=20),
             "perturbation": noise.rehearse(Path(folder) / "models", say),
+            "tuning": gained.rehearse(Path(folder) / "tuned", say),
             "study": stages.study(say, max_prompts=2, new_tokens=20, bootstrap=100),
         }
         run.save(Path(folder) / "tables.json")
@@ -250,6 +286,19 @@ def _add_perturbation(commands: Any) -> None:
     one.add_argument("--models", type=Path, required=True, help="folder of bench.small_models")
     one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
     one.set_defaults(run=perturbation)
+
+
+def _add_masking(commands: Any) -> None:
+    one = commands.add_parser("masking", help=masking.__doc__)
+    one.add_argument("--rounds", type=int, default=60, help="of all of it, in turns")
+    one.set_defaults(run=masking)
+
+
+def _add_tuning(commands: Any) -> None:
+    one = commands.add_parser("tuning", help=tuning.__doc__)
+    one.add_argument("--model", type=Path, required=True, help="a checkpoint of bench.small_models")
+    one.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
+    one.set_defaults(run=tuning)
 
 
 def main() -> int:
@@ -293,6 +342,8 @@ def main() -> int:
     one.set_defaults(run=ablation)
 
     _add_perturbation(commands)
+    _add_tuning(commands)
+    _add_masking(commands)
     one = commands.add_parser("busy", help=busy.__doc__)
     one.add_argument("--loops", type=int, default=2, help="processes that never rest")
     one.add_argument("--spinning", action="store_true", help="let waiting threads spin")
@@ -323,6 +374,8 @@ def main() -> int:
         "recording",
         "ablation",
         "perturbation",
+        "tuning",
+        "masking",
         "busy",
     ):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")

@@ -8,13 +8,19 @@ if TYPE_CHECKING:
     from synkern.training.conditions import CONDITIONS, Condition, conditions_of
     from synkern.training.errors import TrainingMaskError
     from synkern.training.mask import TrainingMask, training_mask
+    from synkern.training.tuning.method import METHODS, Method
+    from synkern.training.tuning.run import TunedNodes, train_nodes
 
 __all__ = [
     "CONDITIONS",
+    "METHODS",
     "Condition",
+    "Method",
     "TrainingMask",
     "TrainingMaskError",
+    "TunedNodes",
     "conditions_of",
+    "train_nodes",
     "training_mask",
 ]
 
@@ -24,10 +30,14 @@ if not TYPE_CHECKING:
         {
             "CONDITIONS": "conditions",
             "Condition": "conditions",
+            "METHODS": "tuning.method",
+            "Method": "tuning.method",
             "TrainingMask": "mask",
             "TrainingMaskError": "errors",
+            "TunedNodes": "tuning.run",
             "conditions_of": "conditions",
+            "train_nodes": "tuning.run",
             "training_mask": "mask",
         },
-        of_torch=("mask",),
+        of_torch=("mask", "tuning.run"),
     )

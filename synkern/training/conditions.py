@@ -17,9 +17,9 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from synkern.interventions.curves.orders import groups_of, is_drawn, orders_of
+from synkern.interventions.rankings import Scores, one_ranking
 
 if TYPE_CHECKING:
     from synkern.models.nodes import Node
@@ -62,10 +62,10 @@ class Condition:
 
 
 def conditions_of(
-    scores: ArrayLike,
+    scores: Scores,
     nodes: Sequence[Node],
     *,
-    ranking: str = "mean_difference",
+    ranking: str | None = None,
     share: float = 0.5,
     names: str | Iterable[str] = CONDITIONS,
     draws: int | Mapping[str, int] = 5,
@@ -77,9 +77,10 @@ def conditions_of(
     asked for, nor on how many draws.
 
     Args:
-        scores: (nodes,), higher for more synergistic, of the model before training.
+        scores: higher for more synergistic, of the model before training: `NodeScores`, an array
+            (nodes,), or a mapping of one ranking to either.
         nodes: the nodes of the model that the scores are of.
-        ranking: what the scores were made by; it is kept with each condition.
+        ranking: what an array of scores was made by; it is kept with each condition.
         share: of the nodes, how many train in the conditions of `ORDERED`: above 0 and below 1,
             rounded to whole nodes, halves upwards.
         names: of conditions, one or several.
@@ -100,11 +101,8 @@ def conditions_of(
             f"names: {asked if wrong is None else wrong!r}; give one or several of "
             f"{', '.join(CONDITIONS)}, each once"
         )
-    values, count = np.asarray(scores), _count(share, len(nodes))
-    if values.shape != (len(nodes),):
-        raise ValueError(
-            f"scores: shape {values.shape} for {len(nodes)} nodes; give one number for each"
-        )
+    known, values = one_ranking(scores, tuple(node.label for node in nodes))
+    ranking, count = ranking or known, _count(share, len(nodes))
     fixed = {"all": tuple(nodes), "none": ()}
     found: list[Condition] = []
     for name in asked:

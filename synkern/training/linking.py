@@ -8,61 +8,24 @@ product is computed otherwise than without a mask, and no weight is put together
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from synkern.models.slices import Where
 from synkern.training.errors import TrainingMaskError
 from synkern.training.parts import Part
-
-Pairs: TypeAlias = list[tuple[Where, Where]]
-"""Indices into a weight, each with that of the same numbers in the parameter."""
-FEW = 4
-"""From so many rows or columns in a run on, copying runs takes less time than copying by index."""
-
-
-def in_runs(where: Where) -> Pairs:
-    """An index as slices, where it is of runs of rows or columns, as of heads."""
-    axis = next((i for i, index in enumerate(where) if isinstance(index, Tensor)), None)
-    if axis is None:
-        return [(where, ())]
-    rows = cast(Tensor, where[axis])
-    breaks = ((rows.diff() != 1).nonzero().flatten() + 1).tolist()
-    ends = [0, *breaks, len(rows)]
-    if len(rows) < FEW * (len(ends) - 1):
-        return [(where, ())]
-
-    def along(first: int, count: int) -> Where:
-        run = slice(first, first + count)
-        return tuple(run if i == axis else index for i, index in enumerate(where))
-
-    return [(along(int(rows[i]), j - i), along(i, j - i)) for i, j in pairwise(ends)]
-
-
-def _put(weight: Tensor, pairs: Pairs, part: Tensor) -> None:
-    for there, here in pairs:
-        weight[there] = part[here]
-
-
-def _taken(weight: Tensor, pairs: Pairs, shape: torch.Size) -> Tensor:
-    """The numbers of a weight, as a copy: a view would keep the whole weight in memory."""
-    numbers = weight.new_empty(shape)
-    for there, here in pairs:
-        numbers[here] = weight[there]
-    return numbers
+from synkern.training.places import Place, place_of
 
 
 class _Passed(torch.autograd.Function):
     """A weight as it is, whose gradient goes to its parts."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, places: Sequence[Pairs], *parts: Tensor) -> Tensor:
-        ctx.places, ctx.shapes = places, [part.shape for part in parts]
+    def forward(ctx: Any, weight: Tensor, places: Sequence[Place], *_: Tensor) -> Tensor:
+        ctx.places = places
         # Not a view to autograd, which would follow changes in place; yet it shares the count of
         # them, so that a step between forward and backward is noticed as it is without a mask.
         return weight.detach()
@@ -70,9 +33,8 @@ class _Passed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,) = gradients
-        asked = zip(ctx.places, ctx.shapes, ctx.needs_input_grad[2:], strict=True)
-        own = (_taken(gradient, pairs, shape) if needed else None for pairs, shape, needed in asked)
-        return None, None, *own
+        asked = zip(ctx.places, ctx.needs_input_grad[2:], strict=True)
+        return None, None, *(place.taken(gradient) if needed else None for place, needed in asked)
 
 
 _passed: Callable[..., Tensor] = _Passed.apply
@@ -89,12 +51,11 @@ class LinkedWeight:
         self.module, self.name = parts[0].module, parts[0].name
         weight = self.module.get_parameter(self.name)
         self.names = [part.parameter_name for part in parts]
-        self.places = [_moved(in_runs(part.where), weight.device) for part in parts]
-        self.parameters = [
-            nn.Parameter(_taken(weight.detach(), pairs, weight[part.where].shape))
-            for part, pairs in zip(parts, self.places, strict=True)
-        ]
-        self._written = [p._version for p in self.parameters]
+        self.places = [place_of(part.where).on(weight.device) for part in parts]
+        self.parameters = [nn.Parameter(place.taken(weight.detach())) for place in self.places]
+        self._written = self._versions()
+        self._copied: list[tuple[Tensor, Tensor]] = []
+        self._copied_at: list[int] = []
 
     def attach(self, stack: ExitStack) -> None:
         """Let the parameters train in the weight's place until the stack is closed."""
@@ -121,22 +82,36 @@ class LinkedWeight:
         for name in self.names:
             self.module._parameters.pop(name, None)
 
-    @torch.no_grad()
-    def write(self) -> None:
-        """Write the parameters into the weight, in place."""
-        weight, parameters = self._now(self.module)
-        self._written = [p._version for p in parameters]
-        for pairs, parameter in zip(self.places, parameters, strict=True):
-            _put(weight, pairs, parameter)
+    def copies(self) -> list[tuple[Tensor, Tensor]]:
+        """What has to be copied now for the weight to hold the parameters: whereto, and what.
 
-    def _write_again(self) -> None:
-        """Write what should be there already, uncounted.
-
-        Something may have changed the parameters through `.data`, which torch does not count.
+        Of both views without a count of changes. What no view can be of is copied at once.
         """
         weight, parameters = self._now(self.module)
-        for pairs, parameter in zip(self.places, parameters, strict=True):
-            _put(weight.data, pairs, parameter.data)
+        at = [held.data_ptr() for held in (weight, *parameters)]
+        if at != self._copied_at:  # moved, or of another type; else nothing is made anew
+            self.places = [place.on(weight.device) for place in self.places]
+            self._copied_at, self._copied = (
+                at,
+                [
+                    pair
+                    for place, parameter in zip(self.places, parameters, strict=True)
+                    if place.is_view
+                    for pair in place.views(weight.data, parameter.data)
+                ],
+            )
+        for place, parameter in zip(self.places, parameters, strict=True):
+            if not place.is_view:
+                weight.data[place.runs[0]] = parameter.data
+        return self._copied
+
+    def count(self) -> nn.Parameter:
+        """Take the parameters for written; returns the weight, a change of which is to count."""
+        self._written = self._versions()
+        return cast(nn.Parameter, self.module._parameters[self.name])
+
+    def _versions(self) -> list[int]:
+        return [p._version for p in self.parameters]
 
     def _now(self, module: nn.Module) -> tuple[nn.Parameter, list[nn.Parameter]]:
         """The weight and the parameters as they are in the module.
@@ -155,17 +130,13 @@ class LinkedWeight:
                 "with assign=True; train on one device a process (DDP is fine), and make and "
                 "load the model before the mask"
             )
-        self.places = [_moved(pairs, weight.device) for pairs in self.places]
         return weight, self.parameters
 
     def _before(self, module: nn.Module, _: Any) -> None:
-        weight, parameters = self._now(module)
-        wanted = torch.is_grad_enabled()
-        if [p._version for p in parameters] != self._written:
-            self.write()
-        elif wanted:
-            self._write_again()
-        if wanted:
+        if self._versions() != self._written:
+            write([self])
+        if torch.is_grad_enabled():
+            weight, parameters = self._now(module)
             # Found before `_parameters`, where the weight stays as what is saved.
             module.__dict__[self.name] = _passed(weight, self.places, *parameters)
 
@@ -173,7 +144,7 @@ class LinkedWeight:
         module.__dict__.pop(self.name, None)
 
     def _before_saving(self, *_: Any) -> None:
-        self._write_again()
+        write([self], counted=False)
 
     def _before_loading(
         self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any
@@ -182,16 +153,21 @@ class LinkedWeight:
         weight = state.get(f"{prefix}{self.name}", module._parameters[self.name])
         if not isinstance(weight, Tensor) or weight.shape != module.get_parameter(self.name).shape:
             return  # which torch says more of
-        for name, pairs, own in zip(self.names, self.places, self.parameters, strict=True):
-            here = _moved(pairs, weight.device)
-            state[f"{prefix}{name}"] = _taken(weight.detach(), here, own.shape)
+        for name, place in zip(self.names, self.places, strict=True):
+            state[f"{prefix}{name}"] = place.on(weight.device).taken(weight.detach())
 
 
-def _moved(pairs: Pairs, device: torch.device) -> Pairs:
-    """Indices by tensors on the device of what they index."""
-    if all(not isinstance(i, Tensor) or i.device == device for there, _ in pairs for i in there):
-        return pairs
-    return [
-        (tuple(i.to(device) if isinstance(i, Tensor) else i for i in there), here)
-        for there, here in pairs
-    ]
+def write(linked: Iterable[LinkedWeight], *, counted: bool = True) -> None:
+    """Write the parameters into their weights, in place.
+
+    Args:
+        linked: the weights.
+        counted: whether torch is to count it as a change. Not where it should be there already, yet
+            something may have changed the parameters through `.data`, which torch does not count.
+    """
+    weights = [*linked]
+    copies = [pair for weight in weights for pair in weight.copies()]
+    if copies:
+        torch._foreach_copy_([there for there, _ in copies], [here for _, here in copies])
+    if counted:
+        torch.autograd.graph.increment_version([weight.count() for weight in weights])

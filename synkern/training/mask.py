@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from synkern.interventions.chosen import Chosen, chosen_nodes
@@ -15,6 +16,7 @@ from synkern.models.slices import Slice, find_key_value_slices, find_slices
 from synkern.models.upstream import is_split_over_devices
 from synkern.models.upstream_linears import lora_idle
 from synkern.models.upstream_torch import is_compiled
+from synkern.training.errors import TrainingMaskError
 from synkern.training.lora import in_factors, lora_layers
 from synkern.training.masking import masked
 from synkern.training.parts import chosen_groups, parts_of
@@ -117,15 +119,20 @@ def training_mask(
             or split inside its layers; an adapter that is not a plain LoRA of queries and outputs.
         ValueError: nodes that there are not, or none; `kv` of heads of which others share the keys
             and values.
-        TrainingMaskError: (a RuntimeError) some nodes of this model train already. Later, at a step
-            or a pass: an optimizer that would change other parameters or was made before, moments
-            of other nodes, or weights that were exchanged.
+        TrainingMaskError: (a RuntimeError) some nodes of this model train already, or this is
+            inference mode. Later, at a step or a pass: an optimizer that would change other
+            parameters or was made before, adapters added under the mask, moments of other nodes, or
+            weights that were exchanged.
     """
     return TrainingMask(model, nodes, kv=kv, of=of)
 
 
 def _checked(model: nn.Module) -> Any:
     language_model = causal_lm(model)
+    if torch.is_inference_mode_enabled():
+        raise TrainingMaskError(
+            "model: nothing made in torch.inference_mode() can train; make the mask outside of it"
+        )
     if is_split_over_devices(language_model):
         raise UnsupportedModelError(
             f"model: {type(language_model).__name__} is split over devices inside its layers "

@@ -11,10 +11,12 @@ import pytest
 from support import tiny_study, tuned_runs
 from synkern.study.experiments.carrying import carried_out
 from synkern.study.experiments.experiment import Experiment
-from synkern.study.experiments.options import RecordedOptions
 from synkern.study.experiments.tuning import figures, results
-from synkern.study.numerals import number, p_value, percent, plain, significant
+from synkern.study.experiments.tuning.experiment import Tuning, cautions
+from synkern.study.experiments.tuning.options import TuningOptions
+from synkern.study.numerals import number, p_value, percent, plain
 from synkern.study.published import published
+from synkern.training import Condition
 
 
 def small(**changes):
@@ -124,15 +126,17 @@ HIGH, LOW, SAME = [10, 11, 12, 13, 14], [1, 2, 3, 4, 5], [6, 7, 8, 9, 10]
 @pytest.mark.parametrize(
     ("last", "said"),
     [
-        ([*HIGH, *LOW], "Of the weights after the last step holds: the same."),
-        ([*LOW, *HIGH], "Of the weights after the last step holds: random above synergy."),
-        ([*SAME, *SAME], "Of the weights after the last step holds: nothing."),
+        ([*HIGH, *LOW], "the same"),
+        ([*LOW, *HIGH], "random above synergy"),
+        ([*SAME, *SAME], "nothing"),
     ],
 )
 def test_what_holds_after_the_last_step_is_said_with_its_direction(last, said):
     finding = results.finding(of_two([*HIGH, *LOW], last))
     assert "it holds that synergy ends 45.00 points above random (p 0.008)" in finding
-    assert finding.endswith(said)
+    assert finding.endswith(
+        f"With weights after the last step, what holds after correction is: {said}."
+    )
 
 
 @pytest.mark.parametrize("method", ["sft", "grpo"])
@@ -209,11 +213,11 @@ def test_figures_show_the_runs_and_their_means():
 class StandIn(Experiment):
     """An experiment that has left made-up runs."""
 
-    options = RecordedOptions
+    options = TuningOptions
     command = "tune"
     done = "tuned"
     pictures: ClassVar = ()
-    words: ClassVar = {"published_tuning": published("tuning"), "significant": significant}
+    words = Tuning.words
 
     def __init__(self, method, **made):
         self.method, self.made = method, made
@@ -244,7 +248,7 @@ def test_the_page_of_a_study_with_both_methods(copy, monkeypatch):
     both = (StandIn("sft"), StandIn("grpo"))
     monkeypatch.setattr("synkern.study.experiments.EXPERIMENTS", both)
     for experiment in both:
-        outcome = carried_out(experiment, RecordedOptions(out=copy, progress=False))
+        outcome = carried_out(experiment, TuningOptions(out=copy, progress=False))
     page = outcome.report.read_text("utf-8")
     supervised, reinforced = page.split("<h2>What does training gain (")[1:]
     for method, section in (("sft", supervised), ("grpo", reinforced)):
@@ -254,6 +258,8 @@ def test_the_page_of_a_study_with_both_methods(copy, monkeypatch):
         assert "synergy − layer-matched" in text
         assert ("Groups of answers whose rewards are all equal" in text) == (method == "grpo")
         assert published("tuning")["unclear"][0] in text
+        assert f"learning rate at most {'2e-05' if method == 'sft' else '1e-06'}, after" in text
+        assert ("earns 0.1, and if it is right, as judged by" in text) == (method == "grpo")
     # The published table of this method, and not that of the other.
     assert "54.59, 54.65, 54.70, 54.81, 54.97 54.74" in text_of(reinforced)
     assert "54.59" not in supervised
@@ -267,7 +273,7 @@ def test_the_page_of_a_study_with_both_methods(copy, monkeypatch):
 
 def section_of(**made):
     """What is said of made-up runs around the figures, without the page."""
-    facts = tuned_runs.facts()
+    facts = tuned_runs.facts() | {"options": vars(TuningOptions(out=""))}
     facts |= results.facts_of(results.tuned_of(tuned_runs.arrays(**made), facts))
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("synkern.study.report"), undefined=jinja2.StrictUndefined
@@ -286,3 +292,17 @@ def test_the_page_says_what_one_run_and_few_runs_cannot_do():
     assert "synergy: 1 run, redundancy: 1 run, nothing to compare" in one
     assert "random, selected: 1 run: no interval." in one
     assert "With so few runs no comparison can hold" not in section_of(seeds=5)
+
+
+def test_comparisons_that_do_not_say_what_they_seem_to_are_told():
+    def runs(**nodes):
+        return [(Condition(n, 0, "mean_difference", each), 0) for n, each in nodes.items()]
+
+    every = runs(synergy=("L0H0",), layer_matched=("L0H1",), all=("L0H0", "L0H1"))
+    assert cautions(every, [10, 10, 40], "heads") == []
+    (said,) = cautions(every, [10, 1200, 4000], "heads")
+    assert "from 10 to 1,200 numbers, as heads of this model differ in size" in said
+    assert cautions(runs(random=("L0H0",)), [10], "heads") == []
+    same = runs(synergy=("L0M",), layer_matched=("L0M",))
+    (said,) = cautions(same, [10, 10], "MLP blocks")
+    assert "synergy and layer-matched train the same MLP blocks" in said

@@ -86,7 +86,7 @@ def test_the_loss_and_the_gradients_are_those_of_the_plain_model(name):
 
 @pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated")
 @pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("name", ["llama", "gpt_neox", "qwen2_moe"])
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt_neox", "qwen2_moe"])
 def test_gradient_checkpointing_changes_nothing(name, reentrant):
     nodes, weights = CASES[name][1], {}
     for checkpointed in (False, True):
@@ -133,14 +133,63 @@ def made_with(model):
     return plain
 
 
-def test_a_change_that_torch_does_not_count_is_felt_where_gradients_are_wanted():
+@pytest.mark.parametrize("without", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_change_that_torch_does_not_count_is_felt(without):
+    """As of averages of weights that are put in place for a while."""
     model = made("llama")
     with synkern.training_mask(model, HEADS) as mask:
-        loss_of(model)
+        first = loss_of(model)
         for parameter in mask.parameters():
             parameter.data.mul_(0.5)
-        loss = loss_of(model)
-    assert torch.equal(loss_of(model), loss)
+        with without():
+            loss = loss_of(model)
+        assert loss != first
+    assert torch.equal(loss_of(model).detach(), loss)
+
+
+def test_optimizers_of_other_kinds_train_the_nodes_alone():
+    """Of a closure; and one that keeps all numbers in a buffer of its own, unknown to torch."""
+    model = made("llama")
+    before = copied(model)
+    with synkern.training_mask(model, HEADS) as mask:
+        optimizer = torch.optim.LBFGS(mask.parameters(), 1e-2, line_search_fn="strong_wolfe")
+
+        def closure():
+            optimizer.zero_grad()
+            loss = loss_of(model)
+            loss.backward()
+            return loss
+
+        losses = [optimizer.step(closure).item()]
+        flat = torch.cat([p.detach().flatten() for p in mask.parameters()])
+        for p, own in zip(
+            mask.parameters(), flat.split([p.numel() for p in mask.parameters()]), strict=True
+        ):
+            p.data = own.view(p.shape)
+        for _ in range(2):
+            losses.append(closure().item())
+            flat -= 0.1 * torch.cat([p.grad.flatten() for p in mask.parameters()])
+        with torch.no_grad():
+            losses.append(loss_of(model).item())
+        assert torch.equal(loss_of(made_with(model)), loss_of(model))
+    assert losses == sorted(losses, reverse=True)
+    assert len({*losses}) == 4
+    changed, own = changes(before, model), inside(model, "llama", HEADS)
+    assert all(torch.equal(changed[key], numbers) for key, numbers in own.items())
+
+
+def test_a_text_that_goes_on_is_not_begun_again(monkeypatch):
+    """Numbers are copied before a pass over a text, not for every token."""
+    model, copied_to = made("llama").eval(), []
+    copy_all = torch._foreach_copy_
+    with synkern.training_mask(model, HEADS):
+        monkeypatch.setattr(
+            torch, "_foreach_copy_", lambda *them: (copied_to.append(1), copy_all(*them))
+        )
+        generate(model, prompts(2, 5), 6)
+        assert len(copied_to) == 1
+        model.generate(prompts(2, 5), max_new_tokens=6, min_new_tokens=6, use_cache=False)
+        assert len(copied_to) == 7
 
 
 def test_a_step_between_forward_and_backward_is_refused_by_torch():

@@ -6,7 +6,7 @@ import torch
 import transformers as tf
 
 import synkern
-from support.masked_weights import HEADS, changes, copied, inside, loss_of, made
+from support.masked_weights import CASES, HEADS, changes, copied, inside, kind, loss_of, made
 from support.tiny_models import VOCAB, prompts
 from synkern.models import UnsupportedModelError
 from synkern.training import TrainingMaskError
@@ -72,12 +72,13 @@ def test_a_trainer_trains_the_nodes_alone_and_goes_on_from_its_checkpoint(optim,
         trainer(other, tmp_path, optim=optim, **mixed).train(str(tmp_path / "checkpoint-2"))
 
 
-def test_a_trainer_of_experts(tmp_path):
-    nodes, model = ["L0E1", "L2E7"], made("qwen2_moe")
+@pytest.mark.parametrize("name", ["gemma3", "gpt_neox", "qwen2_moe"])
+def test_a_trainer_of_other_models(name, tmp_path):
+    model, nodes = made(name), CASES[name][1]
     before = copied(model)
-    with synkern.training_mask(model, nodes, of="experts"):
+    with synkern.training_mask(model, nodes, of=kind(name)):
         trainer(model, tmp_path).train()
-    assert only_inside(before, model, "qwen2_moe", nodes)
+    assert only_inside(before, model, name, nodes)
 
 
 @pytest.fixture
@@ -105,29 +106,33 @@ def answers(datasets):
     return datasets.Dataset.from_list([{"prompt": p, "completion": f" {a}"} for p, a in pairs])
 
 
-def test_supervised_training_of_trl(trl, datasets, tokenizer, tmp_path):
-    model = made("llama")
+TRAINED = ("llama", "gemma3", "gpt_neox", "qwen2_moe")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_supervised_training_of_trl(name, trl, datasets, tokenizer, tmp_path):
+    model, nodes = made(name), CASES[name][1]
     before = copied(model)
-    with synkern.training_mask(model, HEADS) as mask:
+    with synkern.training_mask(model, nodes, of=kind(name)) as mask:
         given = trl.SFTConfig(str(tmp_path), max_length=16, bf16=False, **COMMON)
         run = trl.SFTTrainer(
             model, given, train_dataset=answers(datasets), processing_class=tokenizer
         )
         run.train()
         assert {id(p) for p in run.optimizer.state} == {id(p) for p in mask.parameters()}
-    assert only_inside(before, model)
+    assert only_inside(before, model, name, nodes)
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.04])
-def test_reinforcement_learning_of_trl(beta, trl, datasets, tokenizer, tmp_path):
-    made("llama").save_pretrained(tmp_path / "model")  # from where the reference is loaded
+@pytest.mark.parametrize(("name", "beta"), [*((name, 0.0) for name in TRAINED), ("llama", 0.04)])
+def test_reinforcement_learning_of_trl(name, beta, trl, datasets, tokenizer, tmp_path):
+    made(name).save_pretrained(tmp_path / "model")  # from where the reference is loaded
     model = tf.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    before = copied(model)
+    before, nodes = copied(model), CASES[name][1]
 
     def reward(completions, **_):
         return [float(len(text)) for text in completions]
 
-    with synkern.training_mask(model, HEADS) as mask:
+    with synkern.training_mask(model, nodes, of=kind(name)) as mask:
         given = trl.GRPOConfig(
             str(tmp_path / "out"),
             num_generations=4,
@@ -140,7 +145,24 @@ def test_reinforcement_learning_of_trl(beta, trl, datasets, tokenizer, tmp_path)
         run = trl.GRPOTrainer(model, reward, given, train_dataset=data, processing_class=tokenizer)
         run.train()
         assert {id(p) for p in run.optimizer.state} == {id(p) for p in mask.parameters()}
-    assert only_inside(before, model)
+    assert only_inside(before, model, name, nodes)
+
+
+def test_adapters_that_a_trainer_of_trl_adds_are_refused(peft, trl, datasets, tokenizer, tmp_path):
+    """They would train all heads."""
+    model = made("llama")
+    before = copied(model)
+    with synkern.training_mask(model, HEADS):
+        run = trl.SFTTrainer(
+            model,
+            trl.SFTConfig(str(tmp_path), max_length=16, bf16=False, **COMMON),
+            train_dataset=answers(datasets),
+            processing_class=tokenizer,
+            peft_config=peft.LoraConfig(target_modules=["q_proj", "o_proj"], r=4),
+        )
+        with pytest.raises(TrainingMaskError, match="is new in the model; add adapters and other"):
+            run.train()
+    assert not any(c.any() for c in changes(before, run.model.merge_and_unload()).values())
 
 
 @pytest.fixture
@@ -209,17 +231,26 @@ def test_under_lora_keys_and_values_train_where_asked_for(adapted):
     assert moved == {f"{attention}.{factor}.default.weight" for factor in factors}
 
 
-def test_lora_of_transposed_weights(adapted):
-    model = made("gpt2").eval()
-    before, nodes = copied(model), ["L0H1", "L1H4"]
-    wrapped = adapted(model, target_modules=["c_attn", "attn.c_proj"], fan_in_fan_out=True).eval()
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gemma3", {}),
+        ("gpt_neox", {"target_modules": ["query_key_value", "dense"]}),
+        # whose weights are transposed
+        ("gpt2", {"target_modules": ["c_attn", "attn.c_proj"], "fan_in_fan_out": True}),
+    ],
+)
+def test_lora_of_other_models(name, options, adapted):
+    model = made(name).eval()
+    before, nodes = copied(model), CASES[name][1]
+    wrapped = adapted(model, **options).eval()
     with synkern.training_mask(wrapped, nodes) as mask:
         optimizer = torch.optim.AdamW(mask.parameters(), lr=1e-2)
         for _ in range(2):
             optimizer.zero_grad()
             loss_of(wrapped).backward()
             optimizer.step()
-    assert only_inside(before, wrapped.merge_and_unload(), "gpt2", nodes)
+    assert only_inside(before, wrapped.merge_and_unload(), name, nodes)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from support.letter_models import LETTERS, make_letters, make_model, with_pairs
 from synkern.tasks import Task
-from synkern.training.tuning import Method
+from synkern.training import Method
 from synkern.training.tuning.rewards import Reward
 from synkern.training.tuning.texts import answer_ends, answers_to_learn
 

@@ -11,8 +11,9 @@ from support.letter_models import make_letters, make_model
 from support.masked_weights import copied
 from synkern import tasks
 from synkern.tasks import Task
-from synkern.training.tuning import Method, train_nodes
+from synkern.training import Method, train_nodes
 from synkern.training.tuning import run as runs
+from synkern.training.tuning import trainers
 from synkern.training.tuning.rewards import Reward
 
 pytestmark = [
@@ -49,6 +50,10 @@ def trained(folder, method=SFT, model=None, **options):
     return train_nodes(model, make_letters(), NODES, SUMS, OTHERS, method, **given)
 
 
+def _numbers_of_numpy():
+    return np.random.get_state()[1].tolist()  # noqa: NPY002  # what trainers seed
+
+
 def bits(run):
     said = (run.steps, run.validation, run.selected, run.logged_steps, run.logged)
     return said, (run.groups, run.silent), [t.tolist() for t in (*run._best, *run._last)]
@@ -60,15 +65,14 @@ def test_the_model_ends_as_it_was_and_the_run_has_what_was_trained(name, tmp_pat
     before, config = copied(model), model.config.to_dict()
     generation = model.generation_config.to_dict()
     torch.manual_seed(3)
-    numpys = np.random.get_state()[1].tolist()  # noqa: NPY002  # which trainers seed
-    states = random.getstate(), numpys, torch.get_rng_state()
+    states = random.getstate(), _numbers_of_numpy(), torch.get_rng_state()
     told = []
     run = trained(tmp_path, method, model, progress=told.append)
     assert all(torch.equal(value, before[key]) for key, value in copied(model).items())
     assert not any(module.training for module in model.modules())
     assert (model.config.to_dict(), model.generation_config.to_dict()) == (config, generation)
     assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+    assert _numbers_of_numpy() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
     assert not (tmp_path / "run").exists()
     assert told == list(run.steps[1:]) == list(method.checked[1:])
@@ -104,6 +108,31 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path):
     again = trained(tmp_path, METHODS[name], model, progress=steps.append)
     assert bits(again) == bits(whole)
     assert steps == list(METHODS[name].checked[2:])
+
+
+def test_means_that_are_noted_are_the_same_of_a_run_that_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers, "LOGS", 1)  # every 6 steps, and at the checks at 2, 4 and 6
+    whole = trained(tmp_path / "whole")
+    assert whole.logged_steps == SFT.checked[1:]
+
+    def stopped(step):
+        if step == SFT.checked[2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, progress=stopped)
+    assert bits(trained(tmp_path)) == bits(whole)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_was_stopped_when_it_was_done_takes_no_step_more(name, tmp_path, monkeypatch):
+    whole = trained(tmp_path / "whole", METHODS[name])
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "noted", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trained(tmp_path, METHODS[name])
+    assert (tmp_path / "run").exists()
+    assert bits(trained(tmp_path, METHODS[name])) == bits(whole)
 
 
 def test_half_a_checkpoint_is_not_gone_on_from(tmp_path):
@@ -171,6 +200,11 @@ def test_texts_that_are_read_in_parts_make_the_same_step(tmp_path):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-3)
     with pytest.raises(ValueError, match="batch_size: 3 of the 4 texts of a step"):
         trained(tmp_path, batch_size=3)
+
+
+@pytest.mark.parametrize(("trained_on", "asked"), [(1, 4), (16, 64), (100, 64)])
+def test_fewer_texts_at_once_are_fewer_questions_at_once(trained_on, asked):
+    assert runs.asked_at_once(trained_on) == asked
 
 
 def test_narrow_numbers_are_refused(tmp_path):
@@ -252,7 +286,7 @@ def test_what_a_kill_leaves_of_a_finished_run_is_not_gone_on_from(tmp_path, monk
     def killed(folder, **options):
         if folder != tmp_path / "run":
             return rmtree(folder, **options)
-        (folder / f"checkpoint-{SFT.steps}" / "trainer_state.json").unlink()
+        (folder / f"checkpoint-{SFT.checked[-2]}" / "trainer_state.json").unlink()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synkern.interventions.accuracy.judging import Judge, one_ranking
+from synkern.interventions.accuracy.judging import Judge
 from synkern.interventions.accuracy.paired import (
     Bools,
     Difference,
@@ -24,13 +24,13 @@ from synkern.interventions.activity.edits import Edit
 from synkern.interventions.curves.file import PointsFile, digest
 from synkern.interventions.curves.measuring import (
     Masks,
-    Scores,
     content_of,
     distinct_sets,
     points_of,
 )
 from synkern.interventions.curves.orders import groups_of, orders_of
 from synkern.interventions.curves.statistics import area_weights, permutation_p
+from synkern.interventions.rankings import Scores, one_ranking
 from synkern.models.nodes import Kinds
 from synkern.recording.responses import responses_of
 from synkern.tasks import Task

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from synkern.interventions.accuracy.problems import Problems
 from synkern.interventions.accuracy.scoring import Scoring
 from synkern.interventions.curves.file import digest
-from synkern.interventions.curves.measuring import Scores, rankings_of, weights_of
+from synkern.interventions.curves.measuring import weights_of
 from synkern.models.language_model import causal_lm
 from synkern.tasks import Task
 
@@ -73,20 +73,3 @@ class Judge:
             "tasks": digest([repr(astuple(task)).encode() for task in self.tasks]),
             **self.scoring.call,
         }
-
-
-def one_ranking(scores: Scores, labels: tuple[str, ...]) -> tuple[str, npt.NDArray[np.float64]]:
-    """The name of a ranking, and the scores of all nodes by it.
-
-    Args:
-        scores: `NodeScores`, an array (nodes,), or a mapping from the name of a ranking to either.
-        labels: of the nodes.
-
-    Raises:
-        ValueError: they do not fit the nodes, are of others, or of several rankings.
-    """
-    found = rankings_of(scores, labels)
-    if len(found) > 1:
-        raise ValueError(f"scores: by {' and '.join(found)}; give those of one ranking")
-    ((name, values),) = found.items()
-    return name, np.asarray(values, dtype=np.float64)

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern._warnings import warn
-from synkern.interventions.accuracy.judging import Judge, one_ranking
+from synkern.interventions.accuracy.judging import Judge
 from synkern.interventions.accuracy.noised import INTACT, NoiseAccuracy, Sweep
 from synkern.interventions.accuracy.scoring import Scoring
 from synkern.interventions.accuracy.subsets import SUBSETS, Subset, subsets_of
 from synkern.interventions.curves.file import PointsFile, digest
-from synkern.interventions.curves.measuring import Scores
 from synkern.interventions.curves.orders import groups_of
 from synkern.interventions.options import ALPHAS
+from synkern.interventions.rankings import Scores, one_ranking
 from synkern.interventions.weights.noise import Noise, Perturbation, SpreadOf
 from synkern.tasks import Task
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synkern.interventions.accuracy.judging import Judge, one_ranking
+from synkern.interventions.accuracy.judging import Judge
 from synkern.interventions.accuracy.scoring import Scoring
 from synkern.interventions.compressing.compressed import UNIFORM, Compression, Point
 from synkern.interventions.curves.file import PointsFile, digest
@@ -24,6 +24,7 @@ from synkern.interventions.curves.measuring import content_of, weights_of
 from synkern.interventions.curves.orders import Order, orders_of
 from synkern.interventions.effects import MEASURES, TeacherForced, mean_activity
 from synkern.interventions.options import BIT_PAIRS, KEPT_ORDERS, KEPT_SHARES
+from synkern.interventions.rankings import one_ranking
 from synkern.interventions.weights.bits import Budget, budgets, refuse_unequal
 from synkern.interventions.weights.journal import edited_weights
 from synkern.interventions.weights.matrices import Matrices, earlier_rounding

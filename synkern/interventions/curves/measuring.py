@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from synkern.interventions.curves.orders import (
     orders_of,
 )
 from synkern.interventions.effects import MEASURES, Effects, TeacherForced, mean_activity
+from synkern.interventions.rankings import Scores, rankings_of
 from synkern.models.language_model import causal_lm
 from synkern.models.nodes import Kinds, find_sites
 from synkern.recording.responses import Responses, responses_of
@@ -35,9 +36,6 @@ from synkern.recording.responses import Responses, responses_of
 Masks = NDArray[np.bool_]
 _ROUNDING = 1e-3
 """Nats by which the loss of a token may differ where a model is run again."""
-Scores: TypeAlias = Any
-"""Scores of nodes: `NodeScores`, an array (nodes,), or a mapping from the name of a ranking to
-either."""
 
 
 def ablation_curve(
@@ -243,39 +241,6 @@ def _flat(effects: Effects, record: np.dtype[Any]) -> NDArray[Any]:
     for measure in MEASURES:
         values[measure] = getattr(effects, measure)[inside]
     return values
-
-
-def rankings_of(scores: Scores, labels: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """By name of the ranking, scores of all nodes.
-
-    Raises:
-        ValueError: there are none, they do not fit the nodes, or are of others.
-    """
-    named = scores if isinstance(scores, Mapping) else {None: scores}
-    found: dict[str, NDArray[Any]] = {}
-    for name, each in named.items():
-        own = getattr(each, "score", each)
-        if isinstance(own, torch.Tensor):
-            own = own.detach().cpu()
-            own = own.float() if own.dtype == torch.bfloat16 else own  # NumPy has none
-        values = np.asarray(own)
-        ranking = str(name or getattr(each, "ranking", "the scores given"))
-        if values.shape != (len(labels),):
-            raise ValueError(
-                f"scores: shape {values.shape} ({ranking}) for {len(labels)} nodes, {labels[0]} to "
-                f"{labels[-1]}; give one for each, of a mean over trials (node_scores of "
-                "result.mean(...))"
-            )
-        names = getattr(each, "node_names", None)
-        if names is not None and tuple(names) != labels:
-            raise ValueError(
-                f"scores: they are of the nodes {names[0]} to {names[-1]}, and the model has "
-                f"{labels[0]} to {labels[-1]}, in this order; give scores of the nodes in `of`"
-            )
-        found[ranking] = values
-    if not found:
-        raise ValueError("scores: there are none; give those of one ranking at least")
-    return found
 
 
 def _halves(

@@ -23,13 +23,13 @@ FILE = "checks.pt"
 class Checks(TrainerCallback):
     """Asks the validation tasks at the steps of a method, and keeps what was best.
 
-    With each check the trainer writes a checkpoint, to which this adds its own file: a run that was
-    stopped goes on from the newest one that has it.
+    With each check but the last the trainer writes a checkpoint, to which this adds its own file: a
+    run that was stopped goes on from the newest one that has it.
 
     Attributes:
         steps: that validation was asked after.
         accuracies: of these.
-        best: the trained numbers of the first step with the highest of them.
+        best: the trained numbers of the first step with the highest of them, in main memory.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Checks(TrainerCallback):
             passed: is told of each of these steps that is done.
         """
         self._mask, self._at, self._asked = mask, {*method.checked[1:]}, asked
-        self._rate = method.rate
+        self._rate, self._last = method.rate, method.steps
         self._reward, self._passed = reward, passed
         self.steps: list[int] = []
         self.accuracies: list[float] = []
@@ -66,12 +66,9 @@ class Checks(TrainerCallback):
         found = sorted(folder.glob(f"checkpoint-*/{FILE}"), key=lambda file: _step(file.parent))
         if not found:
             return None
-        state = torch.load(found[-1], weights_only=True)
+        state = torch.load(found[-1], map_location="cpu", weights_only=True)
         self.steps, self.accuracies = state["steps"], state["accuracies"]
-        self.best = [
-            numbers.to(own.device)
-            for numbers, own in zip(state["best"], self._mask.parameters(), strict=True)
-        ]
+        self.best = state["best"]
         if self._reward is not None:
             self._reward.groups, self._reward.silent = state["groups"]
         return found[-1].parent
@@ -90,7 +87,10 @@ class Checks(TrainerCallback):
         self._refuse_overflow(state.global_step)
         if state.global_step in self._at:
             self._check(state.global_step)
-            control.should_save = True
+            # A trainer begins its means anew where it goes on, so that they end here in any case.
+            control.should_log = True
+            # From the last one it would go on with one more step.
+            control.should_save = state.global_step < self._last
             self._passed(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -116,7 +116,7 @@ class Checks(TrainerCallback):
     def overflow(self, step: int) -> ValueError:
         """What to say of numbers that have become too large."""
         return ValueError(
-            f"learning_rate: {self._rate:g} is too high: after step {step} of {max(self._at)} what "
+            f"learning_rate: {self._rate:g} is too high: after step {step} of {self._last} what "
             "trains, or what the model makes of it, is no longer finite; give a lower one"
         )
 
@@ -129,8 +129,8 @@ class Checks(TrainerCallback):
 
 
 def numbers_of(mask: TrainingMask) -> list[Tensor]:
-    """Copies of what trains."""
-    return [parameter.detach().clone() for parameter in mask.parameters()]
+    """Copies of what trains, in main memory: a GPU has no room to spare for them."""
+    return [parameter.detach().to("cpu", copy=True) for parameter in mask.parameters()]
 
 
 def _step(checkpoint: Path) -> int:

@@ -15,6 +15,9 @@ SFT, GRPO = METHODS
 LEARNING_RATES: Mapping[str, float] = {SFT: 2e-5, GRPO: 1e-6}
 """The highest of a run, unless another is asked for."""
 
+MEASURED: Mapping[str, str] = {SFT: "loss", GRPO: "reward"}
+"""What is noted while it trains: nats a token, or the mean of answers drawn since the last note."""
+
 EPSILON = 0.2
 """How far the probability of an answer may move before its gradient is clipped, of GRPO."""
 
@@ -31,7 +34,7 @@ class Method:
             of answers that the model draws, less its mean over those to one problem, divided by
             their standard deviation.
         steps: of the optimizer.
-        texts: in a step: problems with answers, or answers drawn, all of one problem together.
+        texts: in a step: problems with answers, or answers drawn, all to one problem together.
         learning_rate: the highest; None: that of `LEARNING_RATES`.
         warmup: share of the steps in which it rises from 0.
         weight_decay: of what trains.

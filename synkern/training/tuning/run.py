@@ -20,11 +20,10 @@ from synkern.models.nodes import Node
 from synkern.tasks import Task, exact_match
 from synkern.training.mask import training_mask
 from synkern.training.tuning.checks import FILE, Checks, numbers_of
-from synkern.training.tuning.method import GRPO, Method
+from synkern.training.tuning.method import GRPO, MEASURED, Method
 from synkern.training.tuning.rewards import Reward
 from synkern.training.tuning.texts import answer_ends
 from synkern.training.tuning.trainers import (
-    MEASURED,
     noted,
     quietly,
     reinforced,
@@ -45,7 +44,7 @@ class TunedNodes:
         validation: share of them that was right, 0 to 1.
         selected: the place in `steps` of the highest share, the first of equal ones.
         logged_steps: that loss or reward was noted at.
-        logged: these, see `synkern.training.tuning.trainers.MEASURED`.
+        logged: these, see `synkern.training.tuning.method.MEASURED`.
         groups: of answers to one problem that were drawn; 0 of "sft".
         silent: those of them whose rewards were all equal, which give no gradient.
     """
@@ -153,7 +152,7 @@ def train_nodes(
             tokenizer,
             validation,
             max_new_tokens=method.max_new_tokens,
-            batch_size=max(batch_size, 64),
+            batch_size=asked_at_once(batch_size),
             stop=method.stop,
         ).accuracy
 
@@ -207,6 +206,12 @@ def _is_finite(model: Any) -> bool:
     return bool(model(input_ids=text).logits.isfinite().all())
 
 
+def asked_at_once(batch_size: int) -> int:
+    """How many tasks are asked at once by a run that trains on `batch_size` texts at once."""
+    # What asks needs neither gradients nor what they are made of.
+    return min(4 * batch_size, 64)
+
+
 def _forget(folder: Path) -> None:
     """Remove a run's folder; what a kill in between leaves of a checkpoint is not gone on from."""
     for file in folder.glob(f"checkpoint-*/{FILE}"):
@@ -226,9 +231,10 @@ def _as_before(model: Any) -> Iterator[None]:
         eos_token_id=generation.eos_token_id,
         pad_token_id=generation.pad_token_id,
     )
-    tags = getattr(model, "model_tags", None)
+    tags = model.model_tags
     chance = random.getstate(), np.random.get_state()  # noqa: NPY002  # trainers seed it
-    devices = [] if model.device.type == "cpu" else [model.device]
+    # Of the GPUs of Apple torch forks no chance.
+    devices = [] if model.device.type in ("cpu", "mps") else [model.device]
     try:
         with torch.random.fork_rng(devices):
             yield

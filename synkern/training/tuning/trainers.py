@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from synkern.tasks import Task
-from synkern.training.tuning.method import EPSILON, GRPO, SFT, Method
+from synkern.training.tuning.method import EPSILON, Method
 from synkern.training.tuning.rewards import Reward
 from synkern.training.tuning.texts import answers_to_learn, prompts_to_answer
 
 LOGS = 50
-"""How often in a run loss or reward is noted, at most once a step."""
-
-MEASURED = {SFT: "loss", GRPO: "reward"}
-"""What is noted, by method: nats a token, or the mean of answers drawn since the last note."""
+"""How often in a run loss or reward is noted, at most once a step, beside at every check."""
 
 
 def supervised(
@@ -36,7 +33,9 @@ def supervised(
     trl, datasets = _packages()
     options = _common(method, seed, folder, batch_size, model)
     with quietly():
-        config = trl.SFTConfig(**options, completion_only_loss=True, max_length=None)
+        config = _on_one_device(
+            trl.SFTConfig(**options, completion_only_loss=True, max_length=None)
+        )
         return trl.SFTTrainer(
             model,
             config,
@@ -80,7 +79,7 @@ def reinforced(
         return trl.GRPOTrainer(
             model,
             reward,
-            trl.GRPOConfig(**options),
+            _on_one_device(trl.GRPOConfig(**options)),
             train_dataset=datasets.Dataset.from_list(rows),
             processing_class=copy.deepcopy(tokenizer),
         )
@@ -109,7 +108,7 @@ def run_quietly(trainer: Any, callback: Any, resumed: Path | None) -> None:
 
 
 def noted(trainer: Any, name: str) -> tuple[list[int], list[float]]:
-    """Steps, and what was noted at each: `MEASURED` of the method."""
+    """Steps, and what was noted at each under a name."""
     found = [line for line in trainer.state.log_history if name in line]
     return [int(line["step"]) for line in found], [float(line[name]) for line in found]
 
@@ -157,6 +156,13 @@ def _common(method: Method, seed: int, folder: Path, batch_size: int, model: Any
         "disable_tqdm": True,
         "dataloader_pin_memory": not on_cpu,
     }
+
+
+def _on_one_device(config: Any) -> Any:
+    """Else the trainer spreads copies of the model over all GPUs that it sees, without the mask."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1
+    return config
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import numpy as np
 from synkern import tasks, training
 from synkern._faces import Later
 from synkern._warnings import collected, warn
+from synkern.interventions.curves.orders import is_drawn
 from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Intervention
@@ -24,14 +25,14 @@ from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
 from synkern.study.experiments.tuning.splits import TEST, TRAIN, VALIDATION, splits_of
-from synkern.study.numerals import significant
+from synkern.study.numerals import significant, size
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
 from synkern.study.published import published
 from synkern.study.settings import Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
-from synkern.training.conditions import CONDITIONS, Condition
-from synkern.training.tuning.method import GRPO, SFT
+from synkern.training.conditions import CONDITIONS, ORDERED, Condition
+from synkern.training.tuning.method import FORMAT, GRPO, LEARNING_RATES, MEASURED, SFT
 
 if TYPE_CHECKING:
     from synkern.study.experiments.tuning import figures as tuning_figures
@@ -69,6 +70,8 @@ class Tuning(Intervention):
     words: ClassVar[Mapping[str, Any]] = {
         "published_tuning": published("tuning"),
         "significant": significant,
+        "learning_rates": LEARNING_RATES,
+        "format_reward": FORMAT,
     }
 
     def packages(self, settings: Settings) -> tuple[str, ...]:
@@ -108,11 +111,13 @@ class Tuning(Intervention):
     def plan(self, study: FinishedStudy, options: Decided) -> str:
         """Say how often what is trained."""
         runs, counts = self._runs(study, options), {p: len(g) for p, g in options.given.items()}
+        checkpoint = size(4 * sum(p.numel() for p in study.model.parameters()))
         return (
             f"train {options.share:.0%} of the {study.settings.words.many}, by {options.ranking}, "
             f"with {options.method}: {len(runs)} runs of {options.steps} steps of {options.texts} "
             f"texts, on {counts[TRAIN]} tasks, selected by {counts[VALIDATION]} and tested by "
-            f"{counts[TEST]}" + (", and do the study again with each" if options.again else "")
+            f"{counts[TEST]}{', and do the study again with each' if options.again else ''}; while "
+            f"a run lasts up to three checkpoints, each of {checkpoint} or more, are on the disk"
         )
 
     def run(self, study: FinishedStudy, options: Decided, partial: Path) -> tuple[Arrays, Facts]:
@@ -180,6 +185,7 @@ class Tuning(Intervention):
         facts["warnings"] = [
             *notes,
             *warnings,
+            *cautions(runs, arrays["trained"].tolist(), settings.words.many),
             *study.without_score(np.isfinite(scores), "train in no condition"),
         ]
         return arrays, facts
@@ -286,7 +292,7 @@ class Tuning(Intervention):
             study.tokenizer,
             options.given[TEST],
             max_new_tokens=options.max_new_tokens,
-            batch_size=max(options.batch_size, 64),
+            batch_size=tuning.asked_at_once(options.batch_size),
             stop=options.stop or (),
         )
         right: list[bool] = found.right.tolist()
@@ -302,12 +308,11 @@ class Tuning(Intervention):
         scores: Any,
     ) -> Arrays:
         asked = options.given[TEST]
-        drawn = ("random", "layer_matched")
         arrays: Arrays = {
             "condition": np.array([condition.name for condition, _ in runs]),
             "seed": np.array([seed for _, seed in runs], dtype=np.int64),
             "draw": np.array(
-                [condition.draw if condition.name in drawn else -1 for condition, _ in runs],
+                [condition.draw if is_drawn(condition.name) else -1 for condition, _ in runs],
                 dtype=np.int64,
             ),
             "level": np.array([-1 if t.level is None else t.level for t in asked], dtype=np.int64),
@@ -329,13 +334,42 @@ class Tuning(Intervention):
             name: np.array([one[name] for one in found], dtype=dtype)
             for name, dtype in columns.items()
         }
-        logged = "loss" if self.method == SFT else "reward"
-        arrays[logged] = np.array([one["logged"] for one in found])
-        first = found[0] if found else {"steps": [], "logged_steps": []}
+        arrays[MEASURED[self.method]] = np.array([one["logged"] for one in found])
+        # The same in all runs.
         arrays |= {
-            name: np.array(first[name], dtype=np.int64) for name in ("steps", "logged_steps")
+            name: np.array(found[0][name], dtype=np.int64) for name in ("steps", "logged_steps")
         }
         return arrays
+
+
+def cautions(runs: list[tuple[Condition, int]], trained: list[int], many: str) -> list[str]:
+    """Return warnings of comparisons that do not say what they seem to.
+
+    Args:
+        runs: condition and seed of each.
+        trained: (runs,) numbers that trained.
+        many: what nodes are called.
+    """
+    said = []
+    counts = {
+        n for (condition, _), n in zip(runs, trained, strict=True) if condition.name in ORDERED
+    }
+    if len(counts) > 1:
+        said.append(
+            f"conditions that are compared train as many {many}, but from {min(counts):,} to "
+            f"{max(counts):,} numbers, as {many} of this model differ in size: a difference may be "
+            "due to that"
+        )
+    chosen = {
+        name: {condition.nodes for condition, _ in runs if condition.name == name}
+        for name in ("synergy", "layer_matched")
+    }
+    if chosen["synergy"] and chosen["synergy"] == chosen["layer_matched"]:
+        said.append(
+            f"synergy and layer-matched train the same {many}, as layers have no others to choose "
+            "from: that they gain the same says nothing"
+        )
+    return said
 
 
 class SupervisedTuning(Tuning):

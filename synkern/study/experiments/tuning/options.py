@@ -59,7 +59,7 @@ class TuningOptions(ExperimentOptions):
     kv: bool = field(
         default=False,
         metadata=Option(
-            help="train keys and values too, where all heads that share them are chosen"
+            help="train keys and values too; refused where heads share them with others"
         ).described,
     )
     tasks: str | Path = field(
@@ -130,8 +130,9 @@ class TuningOptions(ExperimentOptions):
         default=_NUMBERS.checks,
         metadata=Option(
             help="times that the validation tasks are asked",
-            more="The weights of the best time are tested, and the last ones. A run that is "
-            "stopped goes on from the last time.",
+            more="The weights of the best time are tested, and the last ones. A checkpoint, with "
+            "the whole model, is written each time: a run that is stopped while it trains goes on "
+            "from the newest; one that is stopped while it is tested is done again.",
             least=1,
         ).described,
     )

@@ -218,7 +218,7 @@ def finding(tuned: Tuned) -> str:
     held, later = (_held(tuned.gains[weights]) for weights in (SELECTED, LAST))
     if tuned.gains[LAST].tested:
         others = "nothing" if not later else "the same" if later == held else "; ".join(later)
-        said.append(f"Of the {WEIGHTS[LAST]} holds: {others}.")
+        said.append(f"With {WEIGHTS[LAST]}, what holds after correction is: {others}.")
     said += _moved(tuned)
     if tuned.silent is not None:
         shares = _by_condition(tuned, tuned.silent, percent)
