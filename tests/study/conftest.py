@@ -1,6 +1,8 @@
 """A finished study, copies of it to be changed, and what tells which stages have run."""
 
 import shutil
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from support import tiny_study
 from support.random_atoms import LAYER, atoms, averages
 from synkern.analysis import RANKINGS, TrialAverages, layer_profiles
+from synkern.study.experiments.tuning import experiment
 from synkern.study.models import Models
 from synkern.study.room import Model
 from synkern.study.stage import own, step_name
@@ -99,3 +102,32 @@ def profiles():
             beyond = TrialAverages.of([{"excess": excess}])
             out[weights] |= layer_profiles(beyond, LAYER, rankings=[mean], bootstrap=300)
     return out
+
+
+@pytest.fixture
+def unreported(monkeypatch):
+    """Neither page nor figures, which cost more than so few steps."""
+    monkeypatch.setattr("synkern.study.report.write_report", lambda folder, *args: folder.path)
+
+
+@pytest.fixture
+def untrained(unreported, monkeypatch):
+    """What every run is given, in order; none trains."""
+    asked = []
+
+    def noted(model, tokenizer, nodes, tasks, validation, method, **options):
+        asked.append(SimpleNamespace(nodes=nodes, tasks=tasks, method=method, **options))
+        return SimpleNamespace(
+            trained=len(nodes),
+            steps=method.checked,
+            validation=(0.0,) * len(method.checked),
+            selected=0,
+            logged_steps=(1,),
+            logged=(0.5,),
+            groups=4,
+            silent=4,
+            weights=lambda which: nullcontext(),
+        )
+
+    monkeypatch.setattr(experiment.tuning, "train_nodes", noted)
+    return asked
