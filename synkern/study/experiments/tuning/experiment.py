@@ -88,6 +88,12 @@ class Tuning(Intervention):
         if len({*options.conditions}) < len(options.conditions):
             raise ArgumentError(f"conditions = {options.conditions!r}; name each once")
         given, notes = splits_of(options)
+        known = {prompt.text for prompt in study.settings.asked}
+        if both := sum(task.prompt in known for task in given[TEST]):
+            notes += (
+                f"{both} of the {len(given[TEST])} test tasks are prompts of the study, by which "
+                "nodes were ranked",
+            )
         decided = Decided(**vars(options) | {"given": given, "notes": notes})
         with checks_of_arguments():
             how = decided.how

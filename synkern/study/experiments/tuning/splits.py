@@ -47,7 +47,6 @@ def splits_of(options: TuningOptions) -> tuple[dict[str, tuple[Task, ...]], tupl
                         "too, and are left out"
                     )
                 every[part] = others
-    draw = random.Random(options.seed)
     found = {}
     for part, count in counts.items():
         # What comes twice is no second observation.
@@ -59,6 +58,8 @@ def splits_of(options: TuningOptions) -> tuple[dict[str, tuple[Task, ...]], tupl
                 f"{len(every[TRAIN])}, validation: {len(every[VALIDATION])}, test: "
                 f"{len(every[TEST])}); give more tasks"
             )
+        # Each part by itself: how many are trained on does not decide which are tested.
+        draw = random.Random(f"{options.seed} {part}")
         found[part] = tuple(once if len(once) <= count else draw.sample(once, count))
     return found, tuple(notes)
 
