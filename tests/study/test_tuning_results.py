@@ -12,7 +12,8 @@ from support import tiny_study, tuned_runs
 from synkern.study.experiments.carrying import carried_out
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.experiments.tuning import figures, results
-from synkern.study.experiments.tuning.experiment import Tuning, cautions
+from synkern.study.experiments.tuning.arrays import cautions
+from synkern.study.experiments.tuning.experiment import Tuning
 from synkern.study.experiments.tuning.options import TuningOptions
 from synkern.study.numerals import number, p_value, percent, plain
 from synkern.study.published import published

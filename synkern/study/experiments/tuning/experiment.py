@@ -13,7 +13,6 @@ import numpy as np
 from synkern import tasks, training
 from synkern._faces import Later
 from synkern._warnings import collected, warn
-from synkern.interventions.curves.orders import is_drawn
 from synkern.study.errors import ArgumentError, checks_of_arguments, refusals
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Intervention
@@ -23,6 +22,7 @@ from synkern.study.experiments.perturbation.options import BUILTIN
 from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
+from synkern.study.experiments.tuning.arrays import arrays_of, cautions
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
 from synkern.study.experiments.tuning.splits import TEST, TRAIN, VALIDATION, splits_of
 from synkern.study.numerals import significant, size
@@ -31,8 +31,8 @@ from synkern.study.provenance import digest
 from synkern.study.published import published
 from synkern.study.settings import Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
-from synkern.training.conditions import CONDITIONS, ORDERED, Condition
-from synkern.training.tuning.method import FORMAT, GRPO, LEARNING_RATES, MEASURED, SFT
+from synkern.training.conditions import CONDITIONS, Condition
+from synkern.training.tuning.method import FORMAT, GRPO, LEARNING_RATES, SFT
 
 if TYPE_CHECKING:
     from synkern.study.experiments.tuning import figures as tuning_figures
@@ -171,7 +171,7 @@ class Tuning(Intervention):
         found = [kept[f"{condition.name} {seed}"] for condition, seed in runs]
         notes += [note for one in found for note in one["notes"]]
         scores = study.scores(options.ranking)
-        arrays = self._arrays(study, options, runs, kept[_BEFORE], found, scores)
+        arrays = arrays_of(runs, found, options.given[TEST], kept[_BEFORE], scores, options.method)
         if settings.dtype != "float32" and options.again:
             notes.append(
                 f"the study read the model in {settings.dtype}; it is trained, and read again, in "
@@ -303,79 +303,6 @@ class Tuning(Intervention):
         )
         right: list[bool] = found.right.tolist()
         return right
-
-    def _arrays(
-        self,
-        study: FinishedStudy,
-        options: Decided,
-        runs: list[tuple[Condition, int]],
-        before: list[bool],
-        found: list[Facts],
-        scores: Any,
-    ) -> Arrays:
-        asked = options.given[TEST]
-        arrays: Arrays = {
-            "condition": np.array([condition.name for condition, _ in runs]),
-            "seed": np.array([seed for _, seed in runs], dtype=np.int64),
-            "draw": np.array(
-                [condition.draw if is_drawn(condition.name) else -1 for condition, _ in runs],
-                dtype=np.int64,
-            ),
-            "level": np.array([-1 if t.level is None else t.level for t in asked], dtype=np.int64),
-            "category": np.array([task.category for task in asked]),
-            "before": np.array(before, dtype=bool),
-            "base_scores": scores,
-        }
-        columns = {
-            "trained": np.int64,
-            "trains": bool,
-            "validation": np.float64,
-            "selected": np.int64,
-            "selected_right": bool,
-            "last_right": bool,
-        }
-        columns |= {"groups": np.int64, "silent": np.int64} if self.method == GRPO else {}
-        columns |= {"own_scores": np.float64, "forced_scores": np.float64} if options.again else {}
-        arrays |= {
-            name: np.array([one[name] for one in found], dtype=dtype)
-            for name, dtype in columns.items()
-        }
-        arrays[MEASURED[self.method]] = np.array([one["logged"] for one in found])
-        # The same in all runs.
-        arrays |= {
-            name: np.array(found[0][name], dtype=np.int64) for name in ("steps", "logged_steps")
-        }
-        return arrays
-
-
-def cautions(runs: list[tuple[Condition, int]], trained: list[int], many: str) -> list[str]:
-    """Return warnings of comparisons that do not say what they seem to.
-
-    Args:
-        runs: condition and seed of each.
-        trained: (runs,) numbers that trained.
-        many: what nodes are called.
-    """
-    said = []
-    counts = {
-        n for (condition, _), n in zip(runs, trained, strict=True) if condition.name in ORDERED
-    }
-    if len(counts) > 1:
-        said.append(
-            f"conditions that are compared train as many {many}, but from {min(counts):,} to "
-            f"{max(counts):,} numbers, as {many} of this model differ in size: a difference may be "
-            "due to that"
-        )
-    chosen = {
-        name: {condition.nodes for condition, _ in runs if condition.name == name}
-        for name in ("synergy", "layer_matched")
-    }
-    if chosen["synergy"] and chosen["synergy"] == chosen["layer_matched"]:
-        said.append(
-            f"synergy and layer-matched train the same {many}, as layers have no others to choose "
-            "from: that they gain the same says nothing"
-        )
-    return said
 
 
 class SupervisedTuning(Tuning):
