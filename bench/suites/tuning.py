@@ -88,6 +88,7 @@ def rehearse(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
         steps=2,
         checks=1,
         seeds=1,
+        conditions=("synergy",),
         test_count=8,
         validation_count=8,
         again=False,
