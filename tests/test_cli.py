@@ -326,6 +326,7 @@ def test_help_and_mistakes_do_not_wait_for_torch(environment):
         ["study"],
         ["ablate", "--help"],
         ["perturb", "--help"],
+        ["tune", "--help"],
         ["--version"],
     ):
         done = subprocess.run(

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
-    from synkern.training.conditions import CONDITIONS, Condition, conditions_of
+    from synkern.training.conditions import Condition, conditions_of
     from synkern.training.errors import TrainingMaskError
     from synkern.training.mask import TrainingMask, training_mask
+    from synkern.training.options import CONDITIONS
     from synkern.training.tuning.method import METHODS, Method
     from synkern.training.tuning.run import TunedNodes, train_nodes
 
@@ -28,7 +29,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
         __name__,
         {
-            "CONDITIONS": "conditions",
+            "CONDITIONS": "options",
             "Condition": "conditions",
             "METHODS": "tuning.method",
             "Method": "tuning.method",

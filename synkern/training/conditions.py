@@ -20,14 +20,10 @@ import numpy as np
 
 from synkern.interventions.curves.orders import groups_of, is_drawn, orders_of
 from synkern.interventions.rankings import Scores, one_ranking
+from synkern.training.options import CONDITIONS
 
 if TYPE_CHECKING:
     from synkern.models.nodes import Node
-
-ORDERED = ("synergy", "redundancy", "random", "layer_matched")
-"""The conditions that take as many nodes each: the first ones of the order of this name."""
-CONDITIONS = (*ORDERED, "all", "none")
-"""The names of all conditions."""
 
 
 @dataclass(frozen=True)

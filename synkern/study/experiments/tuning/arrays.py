@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from synkern.interventions.curves.orders import is_drawn
 from synkern.study.stage import Arrays, Facts
 from synkern.tasks import Task
-from synkern.training.conditions import ORDERED, Condition
+from synkern.training.conditions import Condition
+from synkern.training.options import ORDERED
 from synkern.training.tuning.method import GRPO, MEASURED
 
 Runs = Sequence[tuple[Condition, int]]

@@ -31,7 +31,8 @@ from synkern.study.provenance import digest
 from synkern.study.published import published
 from synkern.study.settings import Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results
-from synkern.training.conditions import CONDITIONS, Condition
+from synkern.training.conditions import Condition
+from synkern.training.options import CONDITIONS
 from synkern.training.tuning.method import FORMAT, GRPO, LEARNING_RATES, SFT
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from synkern.study.experiments.options import ExperimentOptions
 from synkern.study.experiments.perturbation.options import BUILTIN, PerturbationOptions
 from synkern.study.options import Option, like
-from synkern.training.conditions import CONDITIONS
+from synkern.training.options import CONDITIONS
 from synkern.training.tuning.method import LEARNING_RATES, METHODS, SFT, Method
 
 if TYPE_CHECKING:
