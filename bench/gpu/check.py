@@ -20,8 +20,11 @@ rehearsed are, on small series; the others say that they were not run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +41,9 @@ from bench.gpu.stages import STAGES, Stage
 ROOT = Path(__file__).resolve().parents[2]
 SPARED = 2
 """Cores that are left to the stage on the device while others prepare."""
+
+ORIGIN = "origin.json"
+"""File in the folder that says what its results are of."""
 
 LEAST = 5.0
 """Seconds for which no stage is started."""
@@ -56,10 +62,13 @@ def attend(stage: Stage, folder: Path, end: float, part: int = 0, of: int = 1) -
         of: number of shares.
     """
     path = folder / f"{stage.name}.jsonl"
+    known = journal.read(path)
+    if known.plan and not set(known.share(part, of)) - known.ended.keys():
+        return
     end = min(end, time.monotonic() + stage.seconds)
     for name in _running(path, part, of):  # Of a call that was killed.
         journal.append(path, {"cut": name})
-    while end - time.monotonic() > 0:
+    while time.monotonic() < end:
         before = _state(path, part, of)
         why = _one_process(stage, folder, end, part, of)
         if why is None:
@@ -101,7 +110,8 @@ def _one_process(stage: Stage, folder: Path, end: float, part: int, of: int) -> 
 def _watched(
     process: subprocess.Popen[bytes], path: Path, stage: Stage, end: float, part: int, of: int
 ) -> str | None:
-    size, state, since = -1, _state(path, part, of), time.monotonic()
+    state, since = _state(path, part, of), time.monotonic()
+    looked = since
     while True:
         try:
             status = process.wait(_POLL)
@@ -109,11 +119,11 @@ def _watched(
             now = time.monotonic()
             if now > end:
                 return "time"
-            if path.exists() and path.stat().st_size != size:
-                size = path.stat().st_size
+            if now - looked > stage.longest / 10:  # Not often: the file may be long.
+                looked = now
                 if (current := _state(path, part, of)) != state:
                     state, since = current, now
-            if now - since > stage.longest:
+            if now - since > 1.2 * stage.longest:
                 return f"hung: nothing for {stage.longest:g} s"
             continue
         if status == 0:
@@ -127,10 +137,8 @@ def _watched(
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process with all that it started, and wait a little: a device may hold it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
@@ -160,23 +168,23 @@ def check(stages: Sequence[Stage], folder: Path, seconds: float) -> dict[str, di
     beside = [stage for stage in ordered if stage.beside]
     shares = max(1, ((os.cpu_count() or 1) - SPARED) // max(1, len(beside)))
     found: dict[str, dict[str, Any]] = {}
-    with ThreadPoolExecutor(max(1, shares * len(beside))) as pool:
-        prepared: dict[str, list[Future[None]]] = {
-            stage.name: [
-                pool.submit(attend, stage, folder, end, part, shares) for part in range(shares)
-            ]
-            for stage in beside
-        }
-        for stage in ordered:
-            if stage.beside:
-                continue
-            if end - time.monotonic() >= min(LEAST, seconds):
-                attend(stage, folder, end)
-            found[stage.name] = _said(stage, folder)
-        for stage in beside:
-            for future in prepared[stage.name]:
-                future.result()
-            found[stage.name] = _said(stage, folder)
+    pool = ThreadPoolExecutor(max(1, shares * len(beside)))
+    prepared: dict[str, list[Future[None]]] = {
+        stage.name: [
+            pool.submit(attend, stage, folder, end, part, shares) for part in range(shares)
+        ]
+        for stage in beside
+    }
+    for stage in ordered:
+        if stage.beside:
+            continue
+        if end - time.monotonic() >= min(LEAST, seconds / 2):
+            attend(stage, folder, end)
+        found[stage.name] = _said(stage, folder)
+    for stage in beside:
+        for future in prepared[stage.name]:
+            future.result()
+        found[stage.name] = _said(stage, folder)
     return found
 
 
@@ -198,18 +206,31 @@ def _said(stage: Stage, folder: Path) -> dict[str, Any]:
     return result
 
 
-def _check_sources(folder: Path) -> None:
-    """Refuse a folder with results of other sources."""
+def _check_origin(folder: Path) -> None:
+    """Refuse a folder with results of other sources, or of another GPU."""
     digest = hashlib.sha256()
     for path in sorted(p for part in ("synkern", "kernels") for p in (ROOT / part).rglob("*.*")):
         if path.is_file() and path.suffix != ".pyc":
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
-    mark = folder / "sources.sha256"
-    if mark.exists() and mark.read_text().strip() != digest.hexdigest():
+    here = {"sources": digest.hexdigest(), "gpu": _gpu_name()}
+    mark = folder / ORIGIN
+    if not mark.exists():
+        mark.write_text(json.dumps(here, indent=1) + "\n")
+    elif (there := json.loads(mark.read_text())) != here:
+        (what, *_) = (name for name in here if there.get(name) != here[name])
         raise ValueError(
-            f"--out {folder} holds results of other sources of synkern; name another folder"
+            f"--out {folder} holds results of other {what} ({there.get(what)!r}, and these are "
+            f"{here[what]!r}); name another folder"
         )
-    mark.write_text(digest.hexdigest() + "\n")
+
+
+def _gpu_name() -> str:
+    """Asked for in another process: this one is never to hold the device."""
+    if shutil.which("nvidia-smi") is None:
+        return "none"
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return ", ".join(done.stdout.split("\n")).strip(", ") or "none"
 
 
 def main() -> int:
@@ -225,10 +246,13 @@ def main() -> int:
     folder = options.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _check_sources(folder)
+        _check_origin(folder)
     except ValueError as error:
         parser.error(str(error))
-    found = check(chosen, folder, options.seconds)
+    try:
+        found = check(chosen, folder, options.seconds)
+    except KeyboardInterrupt:
+        os._exit(130)  # Threads that prepare would be waited for; their processes end with this.
     return int(any(result.get("passed") is False for result in found.values()))
 
 

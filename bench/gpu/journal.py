@@ -30,10 +30,13 @@ class NotRunError(Exception):
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
-    """Write a line, at once and whole."""
+    """Write a line, at once and whole, after one that may have been cut short."""
     content = (json.dumps(line) + "\n").encode()
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            content = b"\n" + content
         if os.write(file, content) != len(content):
             raise OSError(f"{path}: a line was not written whole; is the disk full?")
     finally:

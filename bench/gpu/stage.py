@@ -91,7 +91,7 @@ def _device_answers() -> bool:
 
 def _end_with_parent() -> None:
     """The pipe from the parent closes with it; nothing is to keep the device after that."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # Not by sys.stdin, which is locked while it waits, also when Python ends.
     os.killpg(0, signal.SIGKILL)
 
 
