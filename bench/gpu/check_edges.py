@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 from bench.gpu import truth
 from bench.gpu.journal import NotRunError
 from bench.gpu.stage import Items

@@ -182,9 +182,14 @@ def timing(_: Path) -> Items:
         label = f"{backend}, {'16' if atoms == 'all' else '2'} atoms"
         yield f"phiid, {label}", functools.partial(_timed_call, label, backend, atoms)
     yield "peak memory", _peak
-    yield "torch, eager", lambda: {
-        "device ms": {"torch, eager, rtr+sts": sweep_tiles.device_ms(lambda: eager_sums(_features()))}
-    }
+    yield (
+        "torch, eager",
+        lambda: {
+            "device ms": {
+                "torch, eager, rtr+sts": sweep_tiles.device_ms(lambda: eager_sums(_features()))
+            }
+        },
+    )
 
 
 def _timed_mmi(name: str, size: Any, dtype: str, path: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ STUDY = f"{NODES} nodes, {TRIALS} trials, {TIME} samples"
 VARIANTS = tuple(ESTIMATORS)
 TWO = ("rtr", "sts")
 SIZES: tuple[tuple[int, int, int], ...] = ((1, 20, 2), (3, 30, 19))
-"""Trials, samples, nodes of what is held to the CPU: odd ones, on both sides of tiles and chunks."""
+"""Trials, samples, nodes of what is held to the CPU, on both sides of tiles and chunks."""
 if GPU:
     SIZES = ((1, 40, 2), (3, 60, 37), (9, 100, 65), (17, 100, 130), (4, 1100, 33))
 TRUTHS = "truths"
