@@ -27,10 +27,12 @@ from bench.gpu.stage import Items
 from bench.gpu.truth import DEVICE, GPU, PLAIN, TWO, VARIANTS, Options
 from synkern.kernels import BACKENDS, LIMITS
 
-OUTPUTS = (1, 40, 33_000) if GPU else (1, 40, 33)
+SMALL = (3, 60, 37) if GPU else (2, 20, 5)
+
+OUTPUTS = (1, 40, 33_000) if GPU else (1, 20, 19)
 """Trials, samples, nodes: two atoms of all pairs are more than 2^31 numbers."""
 
-LONG = (16_384, 128, 1_025) if GPU else (64, 32, 17)
+LONG = (16_384, 128, 1_025) if GPU else (6, 20, 5)
 """So is this series itself."""
 
 SAMPLED = 12
@@ -50,11 +52,11 @@ def ready(backend: str) -> None:
 
 def smoke(folder: Path) -> Items:
     for backend, (kind, redundancy), atoms in itertools.product(
-        ("triton", "cupy", "torch"), VARIANTS, (TWO, "all")
+        ("cupy", "triton", "torch"), VARIANTS, (TWO, "all")
     ):
         asked = PLAIN | {"kind": kind, "redundancy": redundancy, "atoms": atoms}
         name = f"{backend}, {kind} {redundancy}, {'all' if atoms == 'all' else 'rtr and sts'}"
-        truth_of = functools.partial(truth.held_to, folder, "random", truth.SIZES[1])
+        truth_of = functools.partial(truth.held_to, folder, "random", SMALL)
         yield name, functools.partial(_row, truth_of, asked, backend)
 
 
