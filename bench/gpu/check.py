@@ -90,7 +90,10 @@ def _one_process(stage: Stage, folder: Path, end: float, part: int, of: int) -> 
     path = folder / f"{stage.name}.jsonl"
     command = [sys.executable, "-m", "bench.gpu.stage", stage.function]
     command += [str(folder), stage.name, str(part), str(of)]
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if stage.beside else {})
+    environment = dict(os.environ)
+    if stage.beside:  # The stage on the device goes before.
+        command = ["nice", "-n", "10", *command]
+        environment["OMP_NUM_THREADS"] = "1"
     with (folder / f"{stage.name}.log").open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -166,7 +169,8 @@ def check(stages: Sequence[Stage], folder: Path, seconds: float) -> dict[str, di
     end = time.monotonic() + seconds
     ordered = sorted(stages, key=lambda stage: -stage.value)
     beside = [stage for stage in ordered if stage.beside]
-    shares = max(1, ((os.cpu_count() or 1) - SPARED) // max(1, len(beside)))
+    # One of them has the most to do, and the others end soon.
+    shares = max(1, ((os.cpu_count() or 1) - SPARED) // 2)
     found: dict[str, dict[str, Any]] = {}
     pool = ThreadPoolExecutor(max(1, shares * len(beside)))
     prepared: dict[str, list[Future[None]]] = {

@@ -15,6 +15,7 @@ import csv
 import functools
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -148,7 +149,9 @@ def _cold(name: str, backend: str, kind: str, redundancy: str) -> dict[str, Any]
                 [sys.executable, "-W", "ignore", "-c", COLD, *arguments], places
             )
             found[state] = json.loads(said.splitlines()[-1])
-    return {"seconds of a new process": {name: found}}
+    # Of what else the machine does: stages beside this one may still compile.
+    load = {name: os.getloadavg()[0]}
+    return {"seconds of a new process": {name: found}, "load of the machine": load}
 
 
 # --- Nsight Compute ------------------------------------------------------------------------------

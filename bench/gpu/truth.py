@@ -313,7 +313,9 @@ def compared(
                     truth = held_to(folder, kind, size)
                     given = on(truth.values, backend)
                     row = truth.compared(asked, given, backend, forced)
-                    return {"passed": row["passed"], "rows": [{"size": size, "series": kind} | row]}
+                    rows = [{"size": size, "series": kind} | row]
+                    found = {"passed": row["passed"], "rows": rows}
+                    return found if GPU else found | {"not run": "no GPU: kernels on the CPU"}
 
                 said = " ".join(
                     value if isinstance(value, str) else str(len(value)) if value else "apart"

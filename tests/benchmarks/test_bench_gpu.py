@@ -1,6 +1,7 @@
 """What `bench.gpu.check` leaves becomes a result of the page."""
 
 import importlib
+import inspect
 import os
 from contextlib import nullcontext
 
@@ -141,7 +142,7 @@ def test_the_items_of_every_stage_have_names_of_their_own(pretended, tmp_path):
 def test_rows_of_correctness_are_held_to_a_truth_that_is_computed_once(tmp_path, monkeypatch):
     from bench.gpu import truth  # noqa: PLC0415
 
-    values = truth.series("degenerate", 1, 40, 3)
+    values = truth.series("random", 1, 40, 3)
     computed = []
     whole = truth.decomposed
 
@@ -158,6 +159,15 @@ def test_rows_of_correctness_are_held_to_a_truth_that_is_computed_once(tmp_path,
         row = other.compared(truth.PLAIN, torch.from_numpy(values), "torch", nullcontext)
         assert not row["passed"], row
     assert computed.count("numpy") == 2
+
+
+def test_what_is_compiled_ahead_is_told_so_by_name():
+    """The signature that `check_triton._unlaunched` stands in for."""
+    from triton.runtime.jit import JITFunction  # noqa: PLC0415
+
+    parameters = inspect.signature(JITFunction.run).parameters
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    assert {parameters[name].kind for name in ("grid", "warmup")} == {keyword}
 
 
 NCU = """==PROF== Connected to process 7
