@@ -303,20 +303,23 @@ def sanitizer(_: Path) -> Items:
 # --- compilation ---------------------------------------------------------------------------------
 
 
-def compilation(folder: Path) -> Items:
-    """Fills triton's cache: the calls of other stages, whose kernels are compiled and not launched.
+def compilation(_: Path) -> Items:
+    """Fills triton's cache: calls of other stages, whose kernels are compiled and not launched.
 
-    Small ones of `triton-correctness` first, then of `triton-timing`, then every candidate of the
-    sweep.
+    What `triton-timing` launches first, then `triton-correctness`, then what the sweep tries.
     """
     if not GPU:
         raise NotRunError("no GPU")
+    kernels = list(sweep_tiles.kernels(_features()))
+    for kernel in kernels:
+        yield kernel.name, functools.partial(_compile_launches, kernel, [kernel.frozen])
     for size in SIZES:
         for estimator in truth.VARIANTS:
             name = f"{truth.times(size)}, {' '.join(estimator)}"
             yield name, functools.partial(_compile_calls, size, estimator)
-    for kernel in sweep_tiles.kernels(_features()):
-        yield kernel.name, functools.partial(_compile_candidates, kernel)
+    for kernel in kernels:
+        name = f"{kernel.name}, candidates"
+        yield name, functools.partial(_compile_launches, kernel, kernel.others)
 
 
 def _compile_calls(size: tuple[int, int, int], estimator: tuple[str, str]) -> dict[str, Any]:
@@ -329,10 +332,10 @@ def _compile_calls(size: tuple[int, int, int], estimator: tuple[str, str]) -> di
     return {}
 
 
-def _compile_candidates(kernel: sweep_tiles.Kernel) -> dict[str, Any]:
+def _compile_launches(kernel: sweep_tiles.Kernel, launches: list[Any]) -> dict[str, Any]:
     refused: dict[str, str] = {}
     with _unlaunched():
-        for launch in (kernel.frozen, *kernel.others):
+        for launch in launches:
             try:
                 kernel.run(launch)
             except Exception as error:  # One that does not fit the device: the sweep says so too.

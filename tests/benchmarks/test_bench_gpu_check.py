@@ -185,6 +185,15 @@ def test_results_of_other_sources_or_another_gpu_are_refused(tmp_path):
         _check_origin(tmp_path)
 
 
+def test_the_check_itself_never_holds_the_device():
+    """It imports nothing that could: whoever does may be killed."""
+    code = "import sys, bench.gpu.check; print({'torch', 'numpy', 'synkern'} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
 def test_each_stage_of_the_table_is_there():
     """Names, and functions that the process of a stage would look up."""
     assert len({stage.name for stage in STAGES}) == len(STAGES)
