@@ -3,150 +3,238 @@
     python -m bench.gpu.check [--out FOLDER] [--seconds 570] [--stages triton cupy-timing ...]
 
 Needs Python 3.11, torch, numpy and triton; the stages of `cupy` need CuPy. Nothing has to be
-installed or compiled first. Each stage writes FOLDER/<stage>.json as it ends, so that a run cut
-short keeps what it had. A stage that fails or does not run says why, in its file and in the output.
-Without a GPU the stages that can be rehearsed are, on small series; the others say that they were
-not run.
+installed or compiled first. `stages.STAGES` is what there is, the most valuable first; those that
+prepare others (truths on the CPU, compilation) run beside them on the other cores.
 
-`--stages` takes names of stages, or what they begin with. All together need more than ten minutes:
-one call for `environment roofline triton`, one for `cupy`, one for `models speed`.
+Each stage is a process of its own and writes FOLDER/<stage>.jsonl, a line for everything as soon as
+it is known; what it prints goes to FOLDER/<stage>.log. If it crashes, hangs or is killed, the item
+that did it is lost, and another process takes the rest while the stage has time. All together need
+more than ten minutes: call again with the same folder, and what is there is not run again; what
+time did not suffice for is named. To run a stage again, delete its file. Results of other sources
+of synkern than these are refused. `bench.gpu.condense` reads the folder.
 
-| stage       | what                                                        |
-|-------------|-------------------------------------------------------------|
-| environment | device, driver, versions                                    |
-| roofline    | measured copy bandwidth and float64 products, and the floor |
-| speed       | the benchmarks of the GPU backends; their records go to     |
-|             | FOLDER/records.json, which bench/results/ takes as it is    |
-| triton-...  | see check_triton.py                                         |
-| cupy-...    | see check_cupy.py                                           |
-| models      | see check_models.py; needs transformers                     |
+`--stages` takes names of stages, or what they begin with. Without a GPU the stages that can be
+rehearsed are, on small series; the others say that they were not run.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
+import contextlib
+import hashlib
 import json
-import platform
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-import traceback
-import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from bench.gpu import journal
+from bench.gpu.stage import BROKEN, PLAN
+from bench.gpu.stages import STAGES, Stage
 
-import synkern
-from bench.cases import contenders, shapes
-from bench.cases.workloads import WORKLOADS
-from bench.gpu import check_cupy, check_models, check_triton
-from bench.gpu.truth import DEVICE, GPU, NODES, TIME, TRIALS, NotRunError
-from bench.harness import roofline as measured_roofline
-from bench.harness.measure import Case, Measurement, event_rounds, perf_counter_rounds
-from bench.harness.records import Run
-from bench.tables import sweep_tiles
+ROOT = Path(__file__).resolve().parents[2]
+SPARED = 2
+"""Cores that are left to the stage on the device while others prepare."""
+
+ORIGIN = "origin.json"
+"""File in the folder that says what its results are of."""
+
+LEAST = 5.0
+"""Seconds for which no stage is started."""
+
+_POLL = 0.1
 
 
-def environment(_: float) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "numpy": np.__version__,
-        "synkern": synkern.__version__,
-        "triton": importlib.metadata.version("triton"),
-        "device": torch.cuda.get_device_name() if GPU else None,
+def attend(stage: Stage, folder: Path, end: float, part: int = 0, of: int = 1) -> None:
+    """Run a stage, or a share of it, until all is done or its time has ended.
+
+    Args:
+        stage: what to run.
+        folder: of the files.
+        end: of the whole check, by `time.monotonic`.
+        part: number of the share; items part, part + of, part + 2 * of, ...
+        of: number of shares.
+    """
+    path = folder / f"{stage.name}.jsonl"
+    known = journal.read(path)
+    if known.plan and not set(known.share(part, of)) - known.ended.keys():
+        return
+    end = min(end, time.monotonic() + stage.seconds)
+    for name in _running(path, part, of):  # Of a call that was killed.
+        journal.append(path, {"cut": name})
+    while time.monotonic() < end:
+        before = _state(path, part, of)
+        why = _one_process(stage, folder, end, part, of)
+        if why is None:
+            return
+        kind = "cut" if why == "time" else "lost"
+        running = _running(path, part, of)
+        if journal.read(path).plan is None and kind == "lost":
+            journal.append(path, {"plan": [PLAN]})
+            running = [PLAN]
+        for name in running:
+            line = {"cut": name} if kind == "cut" else {"item": name, "lost": why}
+            journal.append(path, line)
+        if _state(path, part, of) == before:
+            return
+
+
+def _one_process(stage: Stage, folder: Path, end: float, part: int, of: int) -> str | None:
+    """Start a process for a stage and wait; why it did not end by itself, None if it did."""
+    path = folder / f"{stage.name}.jsonl"
+    command = [sys.executable, "-m", "bench.gpu.stage", stage.function]
+    command += [str(folder), stage.name, str(part), str(of)]
+    environment = dict(os.environ)
+    if stage.beside:  # The stage on the device goes before.
+        command = ["nice", "-n", "10", *command]
+        environment["OMP_NUM_THREADS"] = "1"
+    with (folder / f"{stage.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,  # Closes with this process, and then the other ends.
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            return _watched(process, path, stage, end, part, of)
+        finally:
+            _end(process)
+
+
+def _watched(
+    process: subprocess.Popen[bytes], path: Path, stage: Stage, end: float, part: int, of: int
+) -> str | None:
+    state, since = _state(path, part, of), time.monotonic()
+    looked = since
+    while True:
+        try:
+            status = process.wait(_POLL)
+        except subprocess.TimeoutExpired:
+            now = time.monotonic()
+            if now > end:
+                return "time"
+            if now - looked > stage.longest / 10:  # Not often: the file may be long.
+                looked = now
+                if (current := _state(path, part, of)) != state:
+                    state, since = current, now
+            if now - since > 1.2 * stage.longest:
+                return f"hung: nothing for {stage.longest:g} s"
+            continue
+        if status == 0:
+            return None
+        if status == BROKEN:
+            return "the device no longer answered"
+        if status < 0:
+            return f"killed by signal {signal.Signals(-status).name}"
+        return f"exit status {status}; see {path.stem}.log"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process with all that it started, and wait a little: a device may hold it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        print(f"process {process.pid} does not end: the device holds it", flush=True)
+    if process.stdin:
+        process.stdin.close()
+
+
+def _running(path: Path, part: int, of: int) -> list[str]:
+    found = journal.read(path)
+    share = set(found.share(part, of))
+    return [name for name in dict.fromkeys(found.running) if name in share]
+
+
+def _state(path: Path, part: int, of: int) -> tuple[int, int, bool]:
+    """What changes whenever a share gets on."""
+    found = journal.read(path)
+    share = set(found.share(part, of))
+    starts = sum(count for name, count in found.starts.items() if name in share)
+    return starts, len(share & found.ended.keys()), found.plan is None
+
+
+def check(stages: Sequence[Stage], folder: Path, seconds: float) -> dict[str, dict[str, Any]]:
+    """Run stages, the most valuable first, in what time there is; results by name."""
+    end = time.monotonic() + seconds
+    ordered = sorted(stages, key=lambda stage: -stage.value)
+    beside = [stage for stage in ordered if stage.beside]
+    # One of them has the most to do, and the others end soon.
+    shares = max(1, ((os.cpu_count() or 1) - SPARED) // 2)
+    found: dict[str, dict[str, Any]] = {}
+    pool = ThreadPoolExecutor(max(1, shares * len(beside)))
+    prepared: dict[str, list[Future[None]]] = {
+        stage.name: [
+            pool.submit(attend, stage, folder, end, part, shares) for part in range(shares)
+        ]
+        for stage in beside
     }
-    if GPU:
-        properties = torch.cuda.get_device_properties(0)
-        found["capability"] = [properties.major, properties.minor]
-        found["multiprocessors"] = properties.multi_processor_count
-        found["memory"] = properties.total_memory
-    if shutil.which("nvidia-smi"):
-        query = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.limit"
-        command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found["nvidia-smi"] = done.stdout.strip().splitlines()
+    for stage in ordered:
+        if stage.beside:
+            continue
+        if end - time.monotonic() >= min(LEAST, seconds / 2):
+            attend(stage, folder, end)
+        found[stage.name] = _said(stage, folder)
+    for stage in beside:
+        for future in prepared[stage.name]:
+            future.result()
+        found[stage.name] = _said(stage, folder)
     return found
 
 
-def roofline(_: float) -> dict[str, Any]:
-    if not GPU:
-        raise NotRunError("no GPU")
-    source = torch.empty(1 << 28, dtype=torch.float64, device=DEVICE).fill_(1.0)
-    target = torch.empty_like(source)
-    copy_ms = sweep_tiles.device_ms(lambda: target.copy_(source))
-    square = torch.randn(8192, 8192, dtype=torch.float64, device=DEVICE)
-    product_ms = sweep_tiles.device_ms(lambda: square @ square)
-    bandwidth = 2 * source.nbytes / copy_ms / 1e9  # TB/s
-    rate = 2 * 8192**3 / product_ms / 1e9  # TFLOP/s
-    samples, pairs = TIME - 1, NODES * (NODES + 1) / 2
-    moved = 8 * (2 * TRIALS * NODES * samples + 2 * NODES * NODES)
-    flop = 2 * 4 * samples * pairs * TRIALS
-    vector = (
-        49 * pairs * TRIALS
-    )  # double-precision instructions, see kernels/triton_backend/README.md
-    vector_rate = rate / 4  # instructions of one multiply-add; half of the tensor cores' rate
-    floor = {
-        "memory ms": moved / bandwidth / 1e9,
-        "products ms": flop / rate / 1e9,
-        "vector ms": vector / vector_rate / 1e9,
-    }
-    return {
-        "copy TB/s": bandwidth,
-        "float64 product TFLOP/s": rate,
-        "floor": floor,
-        # Products and vector instructions share the multiply-add units; memory is overlapped.
-        "floor ms": max(floor["memory ms"], floor["products ms"] + floor["vector ms"]),
-    }
+def _said(stage: Stage, folder: Path) -> dict[str, Any]:
+    """The result of a stage so far, which is printed in a line."""
+    known = journal.read(folder / f"{stage.name}.jsonl")
+    result = journal.merged(known)
+    state = "FAILED" if result.get("passed") is False else "done"
+    if known.plan is None:
+        state, result["not reached"] = "not reached", [stage.name]
+    elif missed := result.get("not reached"):
+        more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+        state += f", not reached: {'; '.join(missed[:3])}{more}"
+    if "not run" in result:
+        state += f", not run: {result['not run']}"
+    for name, why in result.get("errors", {}).items():
+        state += f"\n{'':28}{name}: {why.strip().splitlines()[-1][:200]}"
+    print(f"{stage.name:18} {result['seconds']:6.1f} s  {state}", flush=True)
+    return result
 
 
-# --- speed -------------------------------------------------------------------------------------
+def _check_origin(folder: Path) -> None:
+    """Refuse a folder with results of other sources, or of another GPU."""
+    digest = hashlib.sha256()
+    for path in sorted(p for part in ("synkern", "kernels") for p in (ROOT / part).rglob("*.*")):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    here = {"sources": digest.hexdigest(), "gpu": _gpu_name()}
+    mark = folder / ORIGIN
+    if not mark.exists():
+        mark.write_text(json.dumps(here, indent=1) + "\n")
+    elif (there := json.loads(mark.read_text())) != here:
+        (what, *_) = (name for name in here if there.get(name) != here[name])
+        raise ValueError(
+            f"--out {folder} holds results of other {what} ({there.get(what)!r}, and these are "
+            f"{here[what]!r}); name another folder"
+        )
 
 
-def speed(seconds: float) -> dict[str, Any]:
-    """Times of `make bench` by events of the device, each beside a check of that output."""
-    run = Run.start(DEVICE)
-    run.roofline = measured_roofline.measure(DEVICE)
-    # Large shapes last: what the time does not suffice for is left out, and said to be.
-    every = [
-        Case(contender, workload, shape, dtype)
-        for shape in sorted(shapes.SHAPES if GPU else shapes.TINY, key=lambda s: s.decompositions)
-        for workload in WORKLOADS
-        for contender in contenders.backends()
-        if contender.device == DEVICE and workload.name in contender.workloads
-        for dtype in contender.dtypes
-    ]
-    rounds = event_rounds if GPU else perf_counter_rounds
-    end = time.monotonic() + seconds
-    left_out = []
-    for case in every:
-        if time.monotonic() > end:
-            left_out.append(str(case))
-            continue
-        measurement = Measurement(case)
-        for _ in range(3):
-            measurement.sweep(seconds / len(every) / 8, rounds)
-        run.add(measurement.record(run.roofline))
-    refused = [f"{r.way}, {r.work}: {r.reason}" for r in run.records if r.state != "measured"]
-    found = {"passed": not refused, "refused": refused, "left out": left_out, "run": run}
-    return found if GPU else found | {"not run": "times of a GPU: these are of the CPU"}
-
-
-STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
-    "environment": (environment, 10),
-    "roofline": (roofline, 20),
-    "speed": (speed, 300),
-    **check_triton.STAGES,
-    **check_cupy.STAGES,
-    **check_models.STAGES,
-}
-"""Stages, with the seconds that each may take."""
+def _gpu_name() -> str:
+    """Asked for in another process: this one is never to hold the device."""
+    if shutil.which("nvidia-smi") is None:
+        return "none"
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return ", ".join(done.stdout.split("\n")).strip(", ") or "none"
 
 
 def main() -> int:
@@ -155,41 +243,21 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=570, help="of all stages together")
     parser.add_argument("--stages", nargs="+", default=[""], metavar="NAME")
     options = parser.parse_args()
-    chosen = [name for name in STAGES if name.startswith(tuple(options.stages))]
+    chosen = [stage for stage in STAGES if stage.name.startswith(tuple(options.stages))]
     if not chosen:
-        parser.error(
-            f"--stages: none begins with {' or '.join(options.stages)}: {', '.join(STAGES)}"
-        )
-    warnings.simplefilter("ignore")
-    options.out.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + options.seconds
-    summary = {}
-    for name in chosen:
-        stage, most = STAGES[name]
-        start = time.monotonic()
-        remaining = min(most, end - start)
-        try:
-            if remaining < 5:
-                raise NotRunError("no time left")
-            result = stage(remaining)
-            state = "FAILED" if result.get("passed") is False else "done"
-        except NotRunError as reason:
-            result, state = {"not run": str(reason)}, f"not run: {reason}"
-        except Exception as error:
-            result, state = {"error": traceback.format_exc()}, f"FAILED: {error}"
-        if run := result.pop("run", None):
-            run.save(options.out / "records.json")
-        result["seconds"] = time.monotonic() - start
-        (options.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-        if "not run" in result and state == "done":
-            state += f", but not run: {result['not run']}"
-        summary[name] = state
-        print(f"{name:18} {result['seconds']:6.1f} s  {state}", flush=True)
-    if not GPU:
-        print(
-            "No GPU: triton's interpreter ran on the CPU. This is a rehearsal and proves no speed."
-        )
-    return int(any(state.startswith("FAILED") for state in summary.values()))
+        names = ", ".join(stage.name for stage in STAGES)
+        parser.error(f"--stages: none begins with {' or '.join(options.stages)}: {names}")
+    folder = options.out.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _check_origin(folder)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        found = check(chosen, folder, options.seconds)
+    except KeyboardInterrupt:
+        os._exit(130)  # Threads that prepare would be waited for; their processes end with this.
+    return int(any(result.get("passed") is False for result in found.values()))
 
 
 if __name__ == "__main__":

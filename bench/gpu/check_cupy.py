@@ -2,11 +2,12 @@
 
 | stage            | what                                                                        |
 |------------------|-----------------------------------------------------------------------------|
-| cupy-environment | versions; seconds that each kernel takes to compile                         |
-| cupy-correctness | every estimator, path, dtype, output, kind of series and size against NumPy |
-|                  | in float64: errors, NaN, flags; the same bits twice; outputs poisoned       |
-| cupy-streams     | streams of CuPy and torch, tensors without a copy, other devices            |
+| cupy-compile     | seconds that each kernel takes to compile, on several cores                 |
+| cupy-environment | versions                                                                    |
 | cupy-timing      | 1152 nodes, 60 trials, 100 samples: kernels, and from series to result      |
+| cupy-streams     | streams of CuPy and torch, tensors without a copy, other devices            |
+| cupy-correctness | every estimator, path, dtype, output, kind of series and size against the   |
+|                  | CPU in float64: errors, NaN, flags; the same bits twice; outputs poisoned   |
 | cupy-sanitizer   | compute-sanitizer (memcheck, racecheck, initcheck, synccheck), if there is  |
 |                  | one                                                                         |
 
@@ -16,12 +17,11 @@ arrays of a stand-in for CuPy. The other stages then say that they were not run.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import importlib
-import importlib.metadata
 import itertools
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,9 +33,10 @@ import numpy as np
 import torch
 
 import synkern
-from bench.gpu import truth
-from bench.gpu.truth import GPU, TWO, VARIANTS, NotRunError
-from bench.harness.records import ROOT
+from bench.gpu import programs, truth
+from bench.gpu.journal import NotRunError
+from bench.gpu.stage import Items
+from bench.gpu.truth import GPU, TWO, VARIANTS
 from synkern.kernels import Limits
 from synkern.kernels.cupy_backend import backend, launch, probe, record
 from synkern.kernels.cupy_backend import nvrtc as launcher
@@ -80,65 +81,78 @@ def _gpu() -> Any:
 # --- environment ---------------------------------------------------------------------------
 
 
-def environment(_: float) -> dict[str, Any]:
+def environment(_: Path) -> Items:
+    yield "versions", _versions
+
+
+def _versions() -> dict[str, Any]:
     cupy = _gpu()
-    compiled = {}
-    own = launcher.device_launcher(cupy.cuda.Device().id)
-    for name in NAMES:
-        start = time.perf_counter()
-        own.function(name)
-        compiled[name] = time.perf_counter() - start
     return {
         "cupy": cupy.__version__,
         "numpy": np.__version__,
         "nvrtc": cupy.cuda.nvrtc.getVersion(),
         "runtime": cupy.cuda.runtime.runtimeGetVersion(),
         "driver": cupy.cuda.runtime.driverGetVersion(),
-        "seconds to compile, or to find compiled": compiled,
     }
+
+
+def compilation(_: Path) -> Items:
+    """Fills CuPy's cache of binaries."""
+    # Those of all pairs first: most stages launch no others.
+    for name in sorted(NAMES, key=lambda name: "Rectangle" in name):
+        yield name, functools.partial(_compiled, name)
+
+
+def _compiled(name: str) -> dict[str, Any]:
+    cupy = _gpu()
+    start = time.perf_counter()
+    launcher.device_launcher(cupy.cuda.Device().id).function(name)
+    seconds = time.perf_counter() - start
+    return {"seconds to compile, or to find compiled": {name: seconds}}
 
 
 # --- correctness ---------------------------------------------------------------------------
 
 
-def correctness(seconds: float) -> dict[str, Any]:
-    with contextlib.ExitStack() as stack:
-        cupy = _gpu() if GPU else stack.enter_context(_rehearsal())
-        sizes = [(1, 40, 2), (3, 60, 37)]
-        if GPU:
-            sizes += [(9, 100, 65), (17, 100, 130), (4, 1100, 33)]
-        end = time.monotonic() + seconds
-        rows, left_out = [], 0
-        for size in sizes:
-            for kind in truth.SERIES:
-                held_to = truth.Truth(truth.series(kind, *size))
-                given = cupy.asarray(held_to.values)
-                for asked in truth.every_options():
-                    if time.monotonic() > end:
-                        left_out += 1
-                        continue
-                    with _poisoned():
-                        found = held_to.compared(asked, given, "cupy", _forced)
-                    rows.append({"size": size, "series": kind} | found)
-    found = truth.summary(rows, left_out)
-    return found if GPU else found | {"not run": "no GPU: rehearsed with kernels on the CPU"}
+def correctness(folder: Path) -> Items:
+    if GPU:
+        _gpu()
+    else:
+        # For as long as this process runs.
+        stack = contextlib.ExitStack()
+        stack.enter_context(_rehearsal())
+        atexit.register(stack.close)
+    return truth.compared(folder, lambda _: ("cupy",), _forced_and_poisoned)
+
+
+@contextlib.contextmanager
+def _forced_and_poisoned(path: str) -> Iterator[None]:
+    with _forced(path), _poisoned():
+        yield
 
 
 # --- streams -------------------------------------------------------------------------------
 
 
-def streams(_: float) -> dict[str, Any]:
-    if not GPU:
-        raise NotRunError("no GPU")
-    cupy = _gpu()
+def streams(_: Path) -> Items:
+    yield "streams of cupy", _streams_of_cupy
+    yield "streams of torch", _streams_of_torch
+    yield "the last device", _last_device
+
+
+def _expected() -> tuple[np.ndarray, np.ndarray]:
     values = truth.series("random", 5, 100, 150)
-    expected = synkern.phiid(values, backend="numpy")["sts"]
-    found: dict[str, Any] = {}
+    return values, np.asarray(synkern.phiid(values, backend="numpy")["sts"])
 
-    def near(result: Any) -> bool:
-        host = result.cpu().numpy() if isinstance(result, torch.Tensor) else result.get()
-        return bool(np.nanmax(np.abs(host - expected)) < 2e-9)
 
+def _near(result: Any, expected: np.ndarray) -> bool:
+    host = result.cpu().numpy() if isinstance(result, torch.Tensor) else result.get()
+    return bool(np.nanmax(np.abs(host - expected)) < 2e-9)
+
+
+def _streams_of_cupy() -> dict[str, Any]:
+    cupy = _gpu()
+    values, expected = _expected()
     # The series is written late on a stream of its own: who does not follow it reads NaN.
     late = cupy.full(values.shape, cupy.nan)
     square = cupy.ones((4096, 4096))
@@ -150,117 +164,110 @@ def streams(_: float) -> dict[str, Any]:
             square @ square
         late[...] = ready
         # Its check for NaN reads the series, so that it would be refused.
-        found["stream of cupy"] = near(synkern.phiid(late, backend="cupy")["sts"])
-    if torch.cuda.is_available():
-        there = torch.full(values.shape, torch.nan, dtype=torch.float64, device="cuda")
-        tensor, wide = torch.from_numpy(values).cuda(), torch.randn(8192, 8192, device="cuda")
-        own = torch.cuda.Stream()
-        own.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(own):
-            for _ in range(20):
-                wide @ wide
-            there.copy_(tensor)
-            result = synkern.phiid(there, backend="cupy")["sts"]
-            found["stream of torch"] = near(result)
-            found["tensor on its device"] = result.device == there.device
-        shared = []
-        taken = backend.compute
-        backend.compute = lambda device, array, *rest: (
-            shared.append(array.data.ptr) or taken(device, array, *rest)
-        )
-        try:
-            synkern.phiid(tensor, backend="cupy")
-        finally:
-            backend.compute = taken
-        found["tensor without a copy"] = shared == [tensor.data_ptr()]
+        right = _near(synkern.phiid(late, backend="cupy")["sts"], expected)
+    return {"stream of cupy": right, "passed": right}
+
+
+def _streams_of_torch() -> dict[str, Any]:
+    _gpu()
+    values, expected = _expected()
+    found: dict[str, Any] = {}
+    there = torch.full(values.shape, torch.nan, dtype=torch.float64, device="cuda")
+    tensor, wide = torch.from_numpy(values).cuda(), torch.randn(8192, 8192, device="cuda")
+    own = torch.cuda.Stream()
+    own.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(own):
+        for _ in range(20):
+            wide @ wide
+        there.copy_(tensor)
+        result = synkern.phiid(there, backend="cupy")["sts"]
+        found["stream of torch"] = _near(result, expected)
+        found["tensor on its device"] = result.device == there.device
+    shared = []
+    taken = backend.compute
+    backend.compute = lambda device, array, *rest: (
+        shared.append(array.data.ptr) or taken(device, array, *rest)
+    )
+    try:
+        synkern.phiid(tensor, backend="cupy")
+    finally:
+        backend.compute = taken
+    found["tensor without a copy"] = shared == [tensor.data_ptr()]
+    return found | {"passed": all(found.values())}
+
+
+def _last_device() -> dict[str, Any]:
+    cupy = _gpu()
+    values, expected = _expected()
     with cupy.cuda.Device(cupy.cuda.runtime.getDeviceCount() - 1) as last:
         elsewhere = cupy.asarray(values)
     result = synkern.phiid(elsewhere, backend="cupy")["sts"]
-    found["the last device"] = result.device == last and near(result)
-    found["passed"] = all(found.values())
-    found["devices"] = cupy.cuda.runtime.getDeviceCount()
-    return found
+    right = result.device == last and _near(result, expected)
+    return {"the last device": right, "passed": right, "devices": last.id + 1}
 
 
 # --- timing --------------------------------------------------------------------------------
 
 
-def timing(seconds: float) -> dict[str, Any]:
+def timing(_: Path) -> Items:
     if not GPU:
         raise NotRunError("no GPU: a time of the CPU says nothing")
+    _gpu()
+    for (estimator, atoms), dtype in itertools.product(_ASKED, ("float64", "float32")):
+        mmi = estimator == ("gaussian", "MMI")
+        for path in ("series", "moments") if mmi else ("series",):
+            label = f"{' '.join(estimator)}, {len(atoms)} atoms, {dtype}, {path}"
+            yield label, functools.partial(_timed_kernel, label, estimator, atoms, dtype, path)
+    for (estimator, atoms), verb in itertools.product(_ASKED, (synkern.phiid, synkern.phiid_nodes)):
+        label = f"{' '.join(estimator)}, {len(atoms)} atoms, {verb.__name__}"
+        yield label, functools.partial(_timed_call, label, estimator, atoms, verb)
+    yield "peak memory", _peak
+
+
+_ASKED = tuple(itertools.product(VARIANTS, (TWO, synkern.ATOMS)))
+"""Estimators and atoms."""
+
+
+@functools.cache
+def _walks() -> Any:
+    return _gpu().asarray(np.random.default_rng(0).standard_normal(STUDY).cumsum(1))
+
+
+def _timed_kernel(
+    label: str, estimator: tuple[str, str], atoms: Any, dtype: str, path: str
+) -> dict[str, Any]:
     cupy = _gpu()
-    end = time.monotonic() + seconds
-    series = cupy.asarray(np.random.default_rng(0).standard_normal(STUDY).cumsum(1))
-    found: dict[str, Any] = {"what": STUDY, "device ms of a kernel": {}, "seconds of phiid": {}}
-    for (kind, redundancy), atoms, dtype in itertools.product(
-        VARIANTS, (TWO, "all"), ("float64", "float32")
-    ):
-        names = synkern.ATOMS if atoms == "all" else atoms
-        request = request_for(
-            names, per_trial=False, dtype=dtype, estimator=ESTIMATORS[kind, redundancy]
-        )
-        device = launch.Device(cupy_library(), launcher.device_launcher(cupy.cuda.Device().id))
-        features = request.estimator.features(device.lib, series, 1, None)
-        given = problem(device.lib, features, request)
-        for path in ("series", "moments") if given.kernel == "mmi_series" else ("series",):
-            label = f"{kind} {redundancy}, {len(names)} atoms, {dtype}, {path}"
-            if time.monotonic() > end:
-                found.setdefault("left out", []).append(label)
-                continue
-            with _forced(path):
-                found["device ms of a kernel"][label] = _device_ms(
-                    cupy,
-                    lambda device=device, given=given: launch.matrices(
-                        device, given, False, Limits()
-                    ),
-                )
-    for (kind, redundancy), atoms, verb in itertools.product(
-        VARIANTS, (TWO, "all"), (synkern.phiid, synkern.phiid_nodes)
-    ):
-        label = f"{kind} {redundancy}, {'2' if atoms == TWO else '16'} atoms, {verb.__name__}"
-        for _ in range(2):
-            if time.monotonic() > end:
-                found.setdefault("left out", []).append(label)
-                break
-            start = time.perf_counter()
-            options = {"kind": kind, "redundancy": redundancy, "atoms": atoms}
-            verb(series, backend="cupy", **options)
-            cupy.cuda.Device().synchronize()
-            found["seconds of phiid"][label] = time.perf_counter() - start
-    pool = cupy.get_default_memory_pool()
+    request = request_for(atoms, per_trial=False, dtype=dtype, estimator=ESTIMATORS[estimator])
+    device = launch.Device(cupy_library(), launcher.device_launcher(cupy.cuda.Device().id))
+    features = request.estimator.features(device.lib, _walks(), 1, None)
+    given = problem(device.lib, features, request)
+    with _forced(path):
+        ms = _device_ms(cupy, lambda: launch.matrices(device, given, False, Limits()))
+    return {"what": STUDY, "device ms of a kernel": {label: ms}}
+
+
+def _timed_call(label: str, estimator: tuple[str, str], atoms: Any, verb: Any) -> dict[str, Any]:
+    cupy, (kind, redundancy) = _gpu(), estimator
+    for _ in range(2):
+        cupy.cuda.Device().synchronize()
+        start = time.perf_counter()
+        verb(_walks(), backend="cupy", kind=kind, redundancy=redundancy, atoms=atoms)
+        cupy.cuda.Device().synchronize()
+        seconds = time.perf_counter() - start
+    return {"seconds of phiid": {label: seconds}}
+
+
+def _peak() -> dict[str, Any]:
+    pool, walks = _gpu().get_default_memory_pool(), _walks()
     pool.free_all_blocks()
     before = pool.total_bytes()
-    synkern.phiid(series, backend="cupy")
-    found["peak bytes above input"] = pool.total_bytes() - before
-    return found
+    synkern.phiid(walks, backend="cupy")
+    return {"peak bytes above input": pool.total_bytes() - before}
 
 
-# --- sanitizer -----------------------------------------------------------------------------
-
-
-def sanitizer(seconds: float) -> dict[str, Any]:
-    tool = shutil.which("compute-sanitizer")
-    if not GPU or tool is None:
-        raise NotRunError("no GPU" if not GPU else "compute-sanitizer is not on the path")
-    _gpu()
-    found: dict[str, Any] = {"passed": True}
-    tools = ("memcheck", "racecheck", "initcheck", "synccheck")
-    end = time.monotonic() + seconds
-    for left, name in zip(range(len(tools), 0, -1), tools, strict=True):
-        limit = (end - time.monotonic()) / left
-        command = [tool, "--tool", name, "--kernel-name", "kernel_substring=phiid"]
-        command += [sys.executable, "-W", "ignore", "-c", SANITIZED]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit
-            )
-        except subprocess.TimeoutExpired:
-            found[name] = f"not finished in {limit:.0f} s"
-            continue
-        found[name] = (done.stdout + done.stderr).strip().splitlines()[-5:]
-        clean = "ERROR SUMMARY: 0 errors" in done.stdout or "0 hazards" in done.stdout
-        found["passed"] &= done.returncode == 0 and clean
-    return found
+def sanitizer(_: Path) -> Items:
+    checks = ("memcheck", "racecheck", "initcheck", "synccheck")
+    yield from programs.sanitized(SANITIZED, "phiid", checks)
 
 
 @contextlib.contextmanager
@@ -331,13 +338,3 @@ def _device_ms(cupy: Any, call: Callable[[], Any], repetitions: int = 7) -> floa
         end.synchronize()
         times.append(cupy.cuda.get_elapsed_time(start, end))
     return float(sorted(times)[repetitions // 2])
-
-
-STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
-    "cupy-environment": (environment, 60),
-    "cupy-correctness": (correctness, 150),
-    "cupy-streams": (streams, 20),
-    "cupy-timing": (timing, 60),
-    "cupy-sanitizer": (sanitizer, 120),
-}
-"""Stages, with the seconds that each may take."""

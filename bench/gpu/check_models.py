@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import importlib.util
-import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import synkern
 from bench.gpu import truth
-from bench.gpu.truth import DEVICE, GPU, NotRunError
+from bench.gpu.journal import NotRunError
+from bench.gpu.stage import Items
+from bench.gpu.truth import DEVICE, GPU
 from synkern.interventions import TeacherForced
 from synkern.kernels import BACKENDS
 from synkern.recording import Responses
@@ -175,21 +178,16 @@ def shared() -> dict[str, Any]:
     return found | {"passed": all(passed) and len(passed) > 1}
 
 
-def models(_: float) -> dict[str, Any]:
+def models(_: Path) -> Items:
     """Every case, each by itself."""
     if importlib.util.find_spec("transformers") is None:
         raise NotRunError("transformers is not installed")
-    calls = {name: lambda case=case: held_to_cpu(case) for name, case in CASES.items()}
-    found: dict[str, Any] = {}
+    calls = {name: functools.partial(held_to_cpu, case) for name, case in CASES.items()}
     for name, call in {**calls, "shared with phiid": shared}.items():
-        try:
-            found[name] = call()
-        # Kept in the result, which fails: the cases after it are to run all the same.
-        except Exception:
-            found[name] = {"passed": False, "error": traceback.format_exc()}
-    found["passed"] = all(case["passed"] for case in found.values())
-    return found if GPU else found | {"not run": "no GPU: both models ran on the CPU"}
+        yield name, functools.partial(_case, name, call)
 
 
-STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {"models": (models, 90)}
-"""Stages, with the seconds that each may take."""
+def _case(name: str, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    found = call()
+    result = {name: found, "passed": found["passed"]}
+    return result if GPU else result | {"not run": "no GPU: both models ran on the CPU"}

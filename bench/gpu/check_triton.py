@@ -2,14 +2,16 @@
 
 | stage              | what                                                                      |
 |--------------------|---------------------------------------------------------------------------|
-| triton-correctness | every estimator, path, dtype, output, kind of series and size against     |
-|                    | NumPy in float64: errors, NaN, outcomes; the same bits twice; poisoned    |
-|                    | outputs                                                                   |
-| triton-vectors     | standardisation in one read, and its time                                 |
+| triton-compile     | every kernel that other stages launch, ahead, on several cores            |
+| triton-timing      | 1152 nodes, 60 trials, 100 samples: every kernel, torch eager, whole calls|
 | triton-launches    | another stream, a CUDA graph, the gradient                                |
-| triton-timing      | 1152 nodes, 60 trials, 100 samples: torch eager, torch.compile, triton    |
-| triton-sweep       | tiles, see `bench.tables.sweep_tiles`                                     |
+| triton-vectors     | standardisation in one read, and its time                                 |
+| triton-correctness | every estimator, path, dtype, output, kind of series and size against the |
+|                    | CPU in float64: errors, NaN, outcomes; the same bits twice; poisoned      |
+|                    | outputs                                                                   |
 | triton-sanitizer   | compute-sanitizer, if there is one                                        |
+| triton-sweep       | tiles, see `bench.tables.sweep_tiles`                                     |
+| torch-compile      | what torch.compile makes of backend torch                                 |
 
 Without a GPU, correctness, standardisation, the gradient and the sweep are rehearsed by triton's
 interpreter.
@@ -18,19 +20,20 @@ interpreter.
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
-import sys
+import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import synkern
-from bench.gpu import truth
-from bench.gpu.truth import DEVICE, GPU, NODES, STUDY, TIME, TRIALS, NotRunError
-from bench.harness.records import ROOT
+from bench.gpu import programs, truth
+from bench.gpu.journal import NotRunError
+from bench.gpu.stage import Items
+from bench.gpu.truth import DEVICE, GPU, NODES, SIZES, STUDY, TIME, TRIALS
 from bench.tables import sweep_tiles
 from synkern.kernels.contract import smallest_trusted
 from synkern.kernels.formulas import mmi
@@ -54,25 +57,13 @@ synkern.phiid(synkern.LaggedMoments().update(series), backend="triton")
 """
 
 
-def correctness(seconds: float) -> dict[str, Any]:
-    sizes = [(1, 20, 2), (3, 30, 19)]
-    if GPU:
-        sizes = [(1, 40, 2), (3, 60, 37), (9, 100, 65), (17, 100, 130), (4, 1100, 33)]
-    end = time.monotonic() + seconds
-    rows, left_out = [], 0
-    for size in sizes:
-        for kind in truth.SERIES:
-            held_to = truth.Truth(truth.series(kind, *size))
-            given = torch.from_numpy(held_to.values).to(DEVICE)
-            for asked in truth.every_options(by_node=(("gaussian", "MMI"),)):
-                backends = ("torch", "triton") if asked["path"] == "series" else ("triton",)
-                for backend in backends:
-                    if time.monotonic() > end:
-                        left_out += 1
-                        continue
-                    found = held_to.compared(asked, given, backend, _forced)
-                    rows.append({"size": size, "series": kind} | found)
-    return truth.summary(rows, left_out)
+def correctness(folder: Path) -> Items:
+    return truth.compared(folder, _backends, _forced, by_node=(("gaussian", "MMI"),))
+
+
+def _backends(asked: truth.Options) -> tuple[str, ...]:
+    """Paths are of triton alone."""
+    return ("torch", "triton") if asked["path"] == "series" else ("triton",)
 
 
 @contextlib.contextmanager
@@ -94,7 +85,11 @@ def _poisoned(*shape: Any, _empty: Any = torch.empty, **options: Any) -> torch.T
     return memory.fill_(torch.nan) if memory.dtype.is_floating_point else memory
 
 
-def vectors(_: float) -> dict[str, Any]:
+def vectors(_: Path) -> Items:
+    yield "unit vectors", _vectors
+
+
+def _vectors() -> dict[str, Any]:
     """Held to whole-array operations on the same device."""
     from synkern.kernels.triton_backend.unit_vectors import unit_vectors  # noqa: PLC0415
 
@@ -118,7 +113,24 @@ def vectors(_: float) -> dict[str, Any]:
     return found
 
 
-def launches(_: float) -> dict[str, Any]:
+def launches(_: Path) -> Items:
+    yield "gradient", _gradient
+    yield "stream and graph", _stream_and_graph
+
+
+def _gradient() -> dict[str, Any]:
+    values, results = torch.from_numpy(truth.series("random", 5, 60, 37)).to(DEVICE), []
+    for name in ("triton", "torch"):
+        leaf = values.clone().requires_grad_()
+        torch.nansum(synkern.phiid(leaf, backend=name)["sts"]).backward()
+        results.append(leaf.grad)
+    error = float((results[0] - results[1]).abs().max())
+    return {"gradient error": error, "passed": error < 1e-8}
+
+
+def _stream_and_graph() -> dict[str, Any]:
+    if not GPU:
+        raise NotRunError("streams and CUDA graphs: no GPU")
     from synkern.kernels.triton_backend.op import gaussian_mmi  # noqa: PLC0415
 
     values = torch.from_numpy(truth.series("random", 5, 60, 37)).to(DEVICE)
@@ -126,18 +138,6 @@ def launches(_: float) -> dict[str, Any]:
     arguments = (*vectors, "rtr,sts", False, False, 64)
     expected = gaussian_mmi(*arguments)[0]
     found: dict[str, Any] = {}
-
-    results = []
-    for name in ("triton", "torch"):
-        leaf = values.clone().requires_grad_()
-        torch.nansum(synkern.phiid(leaf, backend=name)["sts"]).backward()
-        results.append(leaf.grad)
-    found["gradient error"] = float((results[0] - results[1]).abs().max())
-    found["passed"] = found["gradient error"] < 1e-8
-    if not GPU:
-        found["not run"] = "streams and CUDA graphs: no GPU"
-        return found
-
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -155,65 +155,107 @@ def launches(_: float) -> dict[str, Any]:
     graph.replay()
     torch.cuda.synchronize()
     found["graph"] = torch.equal(captured, gaussian_mmi(*other, *arguments[3:])[0])
-    found["passed"] &= found["stream"] and found["graph"]
-    return found
+    return found | {"passed": found["stream"] and found["graph"]}
 
 
-def timing(_: float) -> dict[str, Any]:
+@functools.cache
+def _features() -> UnitVectors:
+    return sweep_tiles.features(TRIALS, TIME - 1, NODES)
+
+
+@functools.cache
+def _exact() -> torch.Tensor:
+    return eager_sums(_features())
+
+
+def timing(_: Path) -> Items:
     if not GPU:
         raise NotRunError("no GPU: a time of the interpreter says nothing")
+    sizes, dtypes, paths = sweep_tiles.NAMES, ("float64", "float32"), ("series", "moments")
+    for dtype, size, path in itertools.product(dtypes, sizes, paths):
+        name = f"triton, {path}, {len(sizes[size])} atoms, {dtype}"
+        yield name, functools.partial(_timed_mmi, name, size, dtype, path)
+    for kernel in sweep_tiles.kernels(_features()):
+        if " nodes " in kernel.name or "ccs" in kernel.name or "discrete" in kernel.name:
+            yield f"triton, {kernel.name}", functools.partial(_timed_kernel, kernel)
+    for backend, atoms in itertools.product(("triton", "torch"), (("rtr", "sts"), "all")):
+        label = f"{backend}, {'16' if atoms == 'all' else '2'} atoms"
+        yield f"phiid, {label}", functools.partial(_timed_call, label, backend, atoms)
+    yield "peak memory", _peak
+    yield (
+        "torch, eager",
+        lambda: {
+            "device ms": {
+                "torch, eager, rtr+sts": sweep_tiles.device_ms(lambda: eager_sums(_features()))
+            }
+        },
+    )
+
+
+def _timed_mmi(name: str, size: Any, dtype: str, path: Any) -> dict[str, Any]:
     from synkern.kernels.triton_backend.launch import Area, capability  # noqa: PLC0415
     from synkern.kernels.triton_backend.mmi import fill, path_for  # noqa: PLC0415
     from synkern.kernels.triton_backend.plan import plan  # noqa: PLC0415
 
-    vectors = sweep_tiles.features(TRIALS, TIME - 1, NODES)
-    values = torch.randn(TRIALS, TIME, NODES, dtype=torch.float64, device=DEVICE).cumsum(1)
+    vectors, chosen = _features(), plan(sweep_tiles.NAMES[size])
     marked = torch.zeros(1 << 16, dtype=torch.int64, device=DEVICE)
     count = torch.zeros(1, dtype=torch.int64, device=DEVICE)
-    found: dict[str, Any] = {"what": STUDY, "device ms": {}, "seconds of phiid": {}}
 
-    compiled = torch.compile(eager_sums)
-    exact = eager_sums(vectors)
-    found["torch.compile error"] = float((compiled(vectors) - exact).abs().max())
-    found["device ms"]["torch, eager, rtr+sts"] = sweep_tiles.device_ms(lambda: eager_sums(vectors))
-    found["device ms"]["torch.compile, rtr+sts"] = sweep_tiles.device_ms(lambda: compiled(vectors))
+    def call() -> torch.Tensor:
+        return fill(path, *vectors, marked, count, plan=chosen, per_trial=False, dtype=dtype)
 
-    for size, names in sweep_tiles.NAMES.items():
-        for dtype in ("float64", "float32"):
-            for path in ("series", "moments"):
-                options: dict[str, Any] = {"plan": plan(names), "per_trial": False, "dtype": dtype}
+    found: dict[str, Any] = {"what": STUDY, "device ms": {name: sweep_tiles.device_ms(call)}}
+    if size == "few" and dtype == "float64":
+        off = ~torch.eye(NODES, dtype=torch.bool, device=DEVICE)
+        error = float(((call() - _exact()) * off).abs().max())
+        found[f"{path} differs from eager by"] = error
+    found[f"chosen, {len(sweep_tiles.NAMES[size])} atoms, {dtype}"] = path_for(
+        Area(NODES), TIME - 1, False, chosen, dtype=dtype, capability=capability(vectors.past)
+    )
+    return found
 
-                def call(path: Any = path, options: Any = options) -> Any:
-                    return fill(path, *vectors, marked, count, **options)
 
-                name = f"triton, {path}, {len(names)} atoms, {dtype}"
-                found["device ms"][name] = sweep_tiles.device_ms(call)
-                if size == "few" and dtype == "float64":
-                    off = ~torch.eye(NODES, dtype=torch.bool, device=DEVICE)
-                    error = float(((call() - exact) * off).abs().max())
-                    found[f"{path} differs from eager by"] = error
-            found[f"chosen, {len(names)} atoms, {dtype}"] = path_for(
-                Area(NODES),
-                TIME - 1,
-                False,
-                plan(names),
-                dtype=dtype,
-                capability=capability(vectors.past),
-            )
+def _timed_kernel(kernel: sweep_tiles.Kernel) -> dict[str, Any]:
+    ms = sweep_tiles.device_ms(lambda: kernel.run(kernel.frozen))
+    return {"device ms": {f"triton, {kernel.name}": ms}}
 
-    for backend in ("torch", "triton"):
-        for atoms in (("rtr", "sts"), "all"):
-            for _ in range(2):
-                start = time.perf_counter()
-                synkern.phiid(values, atoms=atoms, backend=backend)
-                torch.cuda.synchronize()
-                label = f"{backend}, {'16' if atoms == 'all' else '2'} atoms"
-                found["seconds of phiid"][label] = time.perf_counter() - start
-    peak = torch.cuda.memory_allocated()
+
+def _walks() -> torch.Tensor:
+    generator = torch.Generator(DEVICE).manual_seed(0)
+    options: dict[str, Any] = {"dtype": torch.float64, "device": DEVICE, "generator": generator}
+    return torch.randn(TRIALS, TIME, NODES, **options).cumsum(1)
+
+
+def _timed_call(label: str, backend: str, atoms: Any) -> dict[str, Any]:
+    values = _walks()
+    for _ in range(2):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        synkern.phiid(values, atoms=atoms, backend=backend)
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    return {"seconds of phiid": {label: seconds}}
+
+
+def _peak() -> dict[str, Any]:
+    values = _walks()
+    before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     synkern.phiid(values, backend="triton")
-    found["peak bytes above input"] = torch.cuda.max_memory_allocated() - peak
-    return found
+    return {"peak bytes above input": torch.cuda.max_memory_allocated() - before}
+
+
+def torch_compile(_: Path) -> Items:
+    yield "rtr+sts", _torch_compile
+
+
+def _torch_compile() -> dict[str, Any]:
+    if not GPU:
+        raise NotRunError("no GPU")
+    vectors, compiled = _features(), torch.compile(eager_sums)
+    error = float((compiled(vectors) - _exact()).abs().max())
+    ms = sweep_tiles.device_ms(lambda: compiled(vectors))
+    return {"torch.compile error": error, "device ms": {"torch.compile, rtr+sts": ms}}
 
 
 def eager_sums(vectors: UnitVectors) -> torch.Tensor:
@@ -232,46 +274,87 @@ def eager_sums(vectors: UnitVectors) -> torch.Tensor:
     return total
 
 
-def sweep(seconds: float) -> dict[str, Any]:
+SECONDS_OF_A_KERNEL = 25
+"""In which its candidates are timed; `triton-compile` has compiled them before."""
+
+
+def sweep(_: Path) -> Items:
     """Every kernel on a GPU; without one, whether two configurations of each agree."""
-    vectors = sweep_tiles.features(TRIALS, TIME - 1, NODES)
+    for kernel in sweep_tiles.kernels(_features()):
+        yield kernel.name, functools.partial(_swept, kernel)
+
+
+def _swept(kernel: sweep_tiles.Kernel) -> dict[str, Any]:
     if GPU:
-        found = sweep_tiles.sweep(vectors, seconds)
-        print(sweep_tiles.table(found))
-        return found
-    differences, passed = {}, True
-    for kernel in sweep_tiles.kernels(vectors):
-        one, other = (kernel.run(launch) for launch in (kernel.frozen, kernel.others[0]))
-        differences[kernel.name] = error = float((one - other).abs().max())
-        passed &= error <= kernel.tolerance
-    return {"passed": passed, "differences": differences, "not run": "times: no GPU"}
+        return sweep_tiles.sweep(_features(), SECONDS_OF_A_KERNEL, kernel.name)
+    one, other = (kernel.run(launch) for launch in (kernel.frozen, kernel.others[0]))
+    error = float((one - other).abs().max())
+    return {
+        "passed": error <= kernel.tolerance,
+        "differences": {kernel.name: error},
+        "not run": "times: no GPU",
+    }
 
 
-def sanitizer(seconds: float) -> dict[str, Any]:
-    tool = shutil.which("compute-sanitizer")
-    if not GPU or tool is None:
-        raise NotRunError("no GPU" if not GPU else "compute-sanitizer is not on the path")
-    found: dict[str, Any] = {"passed": True}
-    for check in ("memcheck", "racecheck", "initcheck"):
-        command = [tool, "--tool", check, sys.executable, "-W", "ignore", "-c", SANITIZED]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds / 3
-            )
-        except subprocess.TimeoutExpired:
-            found[check] = f"not finished in {seconds / 3:.0f} s"
-            continue
-        found[check] = done.stdout.strip().splitlines()[-5:]
-        found["passed"] &= done.returncode == 0 and " 0 errors" in done.stdout
-    return found
+def sanitizer(_: Path) -> Items:
+    yield from programs.sanitized(SANITIZED, "_kernel", ("memcheck", "racecheck", "initcheck"))
 
 
-STAGES: dict[str, tuple[Callable[[float], dict[str, Any]], float]] = {
-    "triton-correctness": (correctness, 150),
-    "triton-vectors": (vectors, 20),
-    "triton-launches": (launches, 30),
-    "triton-timing": (timing, 150),
-    "triton-sweep": (sweep, 120),
-    "triton-sanitizer": (sanitizer, 90),
-}
-"""Stages, with the seconds that each may take."""
+# --- compilation ---------------------------------------------------------------------------------
+
+
+def compilation(_: Path) -> Items:
+    """Fills triton's cache: calls of other stages, whose kernels are compiled and not launched.
+
+    What `triton-timing` launches first, then `triton-correctness`, then what the sweep tries.
+    """
+    if not GPU:
+        raise NotRunError("no GPU")
+    kernels = list(sweep_tiles.kernels(_features()))
+    for kernel in kernels:
+        yield kernel.name, functools.partial(_compile_launches, kernel, [kernel.frozen])
+    for size in SIZES:
+        for estimator in truth.VARIANTS:
+            name = f"{truth.times(size)}, {' '.join(estimator)}"
+            yield name, functools.partial(_compile_calls, size, estimator)
+    for kernel in kernels:
+        name = f"{kernel.name}, candidates"
+        yield name, functools.partial(_compile_launches, kernel, kernel.others)
+
+
+def _compile_calls(size: tuple[int, int, int], estimator: tuple[str, str]) -> dict[str, Any]:
+    given = torch.from_numpy(truth.series("random", *size)).to(DEVICE)
+    with _unlaunched():
+        for asked in truth.every_options(by_node=(("gaussian", "MMI"),)):
+            if (asked.get("kind", "gaussian"), asked.get("redundancy", "MMI")) == estimator:
+                with _forced(asked["path"]):
+                    truth.decomposed(given, asked | {"backend": "triton"})
+    return {}
+
+
+def _compile_launches(kernel: sweep_tiles.Kernel, launches: list[Any]) -> dict[str, Any]:
+    refused: dict[str, str] = {}
+    with _unlaunched():
+        for launch in launches:
+            try:
+                kernel.run(launch)
+            except Exception as error:  # One that does not fit the device: the sweep says so too.
+                refused[f"{kernel.name}, {launch}"] = f"{type(error).__name__}: {error}"[:200]
+    return {"refused": refused}
+
+
+@contextlib.contextmanager
+def _unlaunched() -> Iterator[None]:
+    """Kernels are compiled, and not launched: the device stays free for those that are timed."""
+    from triton.runtime.jit import JITFunction  # noqa: PLC0415
+
+    run = JITFunction.run
+
+    def compiled(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        return run(self, *arguments, grid=grid, warmup=True, **options)
+
+    JITFunction.run = compiled
+    try:
+        yield
+    finally:
+        JITFunction.run = run

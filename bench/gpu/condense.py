@@ -6,20 +6,21 @@ COMMIT is that of the checkout which ran ("A or B" if that is not known), FOLDER
 later folders come beside earlier ones, since a stage may have run twice. `python -m bench report`
 renders the result.
 
-The rule: a stage is kept as it is, but for rows of correctness. Of these stay counts by backend,
-series and size, and of every group of the same backend, estimator, what was asked, path and dtype
-how many there were, how many failed, and the one with the largest error for its tolerance. Of a
-traceback, which names folders, the last line stays.
+The rule: the items of a stage become one result (`journal.merged`), which is kept as it is, but for
+rows of correctness. Of these stay counts by backend, series and size, and of every group of the
+same backend, estimator, what was asked, path and dtype how many there were, how many failed, and
+the one with the largest error for its tolerance. Of a traceback, which names folders, the last line
+stays, and of items that were not reached the first.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bench.gpu import journal
 from bench.harness.records import Run
 
 _GROUP = ("backend", "kind", "redundancy", "what", "path", "dtype")
@@ -28,6 +29,8 @@ _GROUP = ("backend", "kind", "redundancy", "what", "path", "dtype")
 def condensed(stage: dict[str, Any]) -> dict[str, Any]:
     """A stage by the rule of this module."""
     found = {name: _text(value) for name, value in stage.items() if name != "rows"}
+    if missed := stage.get("not reached"):
+        found["not reached"] = f"{missed[0]} and {len(missed) - 1} more"
     if "rows" not in stage:
         return found
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -60,6 +63,8 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         lines = value.strip().splitlines()
         return lines[-1] if "Traceback" in value else value
+    if isinstance(value, dict):
+        return {key: _text(each) for key, each in value.items()}
     if isinstance(value, list) and any('File "' in str(line) for line in value):
         return value[-1:]
     return value
@@ -69,11 +74,16 @@ def run_of(folders: list[tuple[str, Path]], date: str) -> Run:
     """All stages of some runs on one GPU; what ran where is taken from the last that says so."""
     passes, stages = [], {}
     for commit, folder in folders:
-        read = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-        read.pop("records", None)  # A result of its own.
+        files = sorted(folder.glob("*.jsonl"))
+        read = {path.stem: journal.merged(journal.read(path)) for path in files}
         stages |= read
         passes.append({"commit": commit, "stages": {k: condensed(v) for k, v in read.items()}})
-    of, cupy = stages["environment"], stages.get("cupy-environment", {})
+    of, cupy = stages.get("environment", {}), stages.get("cupy-environment", {})
+    if not of.get("nvidia-smi"):
+        raise ValueError(
+            f"{folders[-1][1]} does not say what ran: the stage environment has to run on a GPU "
+            "with nvidia-smi; python -m bench.gpu.check --stages environment"
+        )
     driver, *_, most, _ = of["nvidia-smi"][1].split(", ")
     machine = {
         "device": "cuda",
@@ -107,7 +117,11 @@ def main() -> None:
         if not equals or not Path(folder).is_dir():
             parser.error(f"COMMIT=FOLDER: {given!r} does not name a commit and a folder")
         folders.append((commit, Path(folder)))
-    run_of(folders, options.date).save(options.result)
+    try:
+        run = run_of(folders, options.date)
+    except ValueError as error:
+        parser.error(str(error))
+    run.save(options.result)
 
 
 if __name__ == "__main__":

@@ -45,9 +45,9 @@ def correctness_rows(passes: Passes) -> list[list[str]]:
         if "correctness" not in name:
             continue
         if "groups" not in stage:
-            table.append(
-                [f"{name}, {commit}", "-", "0", "-", "all", stage["error"].split(":")[0], "-"]
-            )
+            errors = stage.get("errors", {"": stage.get("error", stage.get("not run", "-"))})
+            why = next(iter(errors.values())).split(":")[0]
+            table.append([f"{name}, {commit}", "-", "0", "-", "all", why, "-"])
             continue
         for backend in dict.fromkeys(group.split()[0] for group in stage["groups"]):
             groups = [g for key, g in stage["groups"].items() if key.split()[0] == backend]
