@@ -124,7 +124,7 @@ def test_type_checkers_see_every_public_name_at_its_home():
     )
     assert sorted(seen) == sorted(listed)
     of_models = {"Node", "Recording", "record", "replay"}
-    of_models |= {"AblationCurve", "ablate", "ablation_curve", "perturb"}
+    of_models |= {"AblationCurve", "ablate", "ablation_curve", "perturb", "training_mask"}
     assert {*listed} - {*synkern.__all__} <= of_models
 
 
