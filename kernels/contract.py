@@ -222,7 +222,7 @@ class Limits:
     apart: int = 1 << 23
     side: int = 1024
     prepared: int = 1 << 26
-    paired: int = 512
+    paired: int = 128
 
 
 LIMITS = Limits()

@@ -18,6 +18,7 @@ NODES = 139
 TAU = 2
 ESTIMATORS = {**estimators.ESTIMATORS, ("persistence", "MMI"): estimators.PERSISTENCE}
 SOME = ("xts", "rtr", "sts", "str")
+ALWAYS, NEVER = Limits(paired=1), Limits(paired=10**9)
 
 RECTANGLES = {
     "tiles and a remainder": (0, 64, 64, 139),
@@ -104,7 +105,27 @@ def assert_entries_of_all_pairs(source, key, rectangle, tolerance, **options):
 )
 def test_a_rectangle_has_the_entries_of_all_pairs(series, key, rectangle, options):
     tolerance = 1e-5 if "dtype" in options else 1e-9
-    assert_entries_of_all_pairs(series, key, rectangle, tolerance, **options)
+    for limits in (ALWAYS, NEVER):  # As pairs of samples, as unit vectors: both sides alike.
+        assert_entries_of_all_pairs(series, key, rectangle, tolerance, limits=limits, **options)
+
+
+@pytest.mark.parametrize("names", [("rtr", "sts"), ATOMS], ids=len)
+def test_a_rectangle_of_few_nodes_has_the_entries_of_many(series, rectangle, names):
+    """Unit vectors of the one, pairs of samples of the other, but for those with marks."""
+    key = ("gaussian", "MMI")
+    whole, marks = closed_forms(series, asked(key, names, per_trial=True, limits=ALWAYS))
+    request = asked(key, names, per_trial=True, limits=NEVER, rectangle=rectangle)
+    found, others = closed_forms(series, request)
+    rows, columns = rectangle
+    for trial, *pair in marks | others:
+        i, j = pair if rows.start < columns.start else pair[::-1]
+        if i in range(*rows.indices(NODES)) and j in range(*columns.indices(NODES)):
+            for values, place in ((whole, (i, j)), (found, (i - rows.start, j - columns.start))):
+                for value in values.values():
+                    value[trial, *place] = 0
+    for name in names:
+        expected = whole[name][..., rows, columns]
+        np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-9)
 
 
 def test_a_rectangle_of_pooled_trials(series, key, rectangle):
