@@ -15,6 +15,7 @@ class Ccs : public Sum {
 
     void add(const Tile& tile, int64_t first, int64_t last, double* to,
              std::vector<Mark>& marks) const override {
+        clear(to, tile, quantities());
         for (int64_t k = first; k < last; ++k) trial(tile, k, to, marks);
     }
 

@@ -32,6 +32,7 @@ class Discrete : public Sum {
 
     void add(const Tile& tile, int64_t first, int64_t last, double* to,
              std::vector<Mark>&) const override {
+        clear(to, tile, quantities());
         for (int64_t k = first; k < last; ++k) trial(tile, k, to);
     }
 

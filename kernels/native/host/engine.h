@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -44,8 +45,8 @@ class Sum {
    public:
     virtual ~Sum() = default;
     virtual int quantities() const = 0;
-    // Adds trials `first` to `last` - 1 of every pair that both vary and can be trusted; marks
-    // those that both vary and cannot.
+    // Adds up trials `first` to `last` - 1 of every pair that both vary and can be trusted, and
+    // writes the sums over whatever was there; marks those that both vary and cannot be trusted.
     virtual void add(const Tile&, int64_t first, int64_t last, double* to,
                      std::vector<Mark>& marks) const = 0;
 };
@@ -55,10 +56,11 @@ inline void clear(double* sums, const Tile& tile, int quantities) {
         std::fill(sums + q * ENTRIES, sums + q * ENTRIES + tile.rows * TILE, 0.0);
 }
 
-// Calls task(k) for all k below count on some threads; rethrows what one of them threw. When it
-// returns, its threads have ended. A thread that waits sleeps, and takes no core from the others.
-template <class Task>
-void spread(int64_t count, int threads, const Task& task) {
+// Calls task(state, k) for all k below count on some threads, each with a state of its own that
+// make() gives; rethrows what one of them threw. When it returns, its threads have ended. A thread
+// that waits sleeps, and takes no core from the others.
+template <class Make, class Task>
+void spread(int64_t count, int threads, const Make& make, const Task& task) {
     std::atomic<int64_t> next{0};
     std::exception_ptr failure;
     std::mutex guard;
@@ -67,7 +69,8 @@ void spread(int64_t count, int threads, const Task& task) {
     Watch* const watch = duty.watch;
     const auto work = [&] {
         try {
-            for (int64_t k; (k = next++) < count;) task(k);
+            auto state = make();
+            for (int64_t k; (k = next++) < count;) task(state, k);
         } catch (...) {
             std::lock_guard<std::mutex> hold(guard);
             failure = std::current_exception();
@@ -100,6 +103,12 @@ void spread(int64_t count, int threads, const Task& task) {
     for (auto& thread : others) thread.join();
     if (failure) std::rethrow_exception(failure);
     if (watch != nullptr && watch->stopped()) throw Stopped();
+}
+
+template <class Task>
+void spread(int64_t count, int threads, const Task& task) {
+    struct None {};
+    spread(count, threads, [] { return None(); }, [&](None, int64_t k) { task(k); });
 }
 
 // Marks, and numbers of pairs that are set aside with them, in the order of the tiles.
@@ -138,6 +147,24 @@ struct Combination {
                 if (weight != 0)
                     for (int j = 0; j < columns; ++j) atoms[n * TILE + j] += weight * from[j];
             }
+    }
+};
+
+// What a thread takes from one tile to the next. It is not cleared: that took longer than the
+// sums of a trial.
+struct Workspace {
+    static constexpr int LINE = 64 / sizeof(double);
+    const Numbers memory;
+    double* const sums;   // quantities of a tile; begins a line of the cache
+    double* const atoms;  // (names, TILE)
+
+    Workspace(const Sum& sum, const Combination& combination)
+        : memory(numbers(sum.quantities() * ENTRIES + combination.names * TILE + LINE)),
+          sums(memory.get() + -(reinterpret_cast<uintptr_t>(memory.get()) / sizeof(double)) % LINE),
+          atoms(sums + sum.quantities() * ENTRIES) {
+#ifdef PHIID_POISON
+        std::fill(sums, atoms + combination.names * TILE, std::numeric_limits<double>::quiet_NaN());
+#endif
     }
 };
 
@@ -184,20 +211,19 @@ Found matrices(const Sum& sum, int64_t trials, bool per_trial, const Area& area,
     // Trials apart are tasks apart, some at a time.
     const int64_t depth = per_trial ? 16 : trials, stacks = (trials + depth - 1) / depth;
     std::vector<Found> parts(tiles.size() * stacks);
-    spread(int64_t(parts.size()), threads, [&](int64_t task) {
+    const auto make = [&] { return Workspace(sum, combination); };
+    spread(int64_t(parts.size()), threads, make, [&](const Workspace& space, int64_t task) {
         const Tile& tile = tiles[task / stacks];
         const int64_t first = task % stacks * depth, last = std::min(first + depth, trials);
         const int64_t column = tile.column - area.column;
-        std::vector<double> sums(sum.quantities() * ENTRIES), atoms(combination.names * TILE);
         for (int64_t k = first; k < last; k += per_trial ? 1 : depth) {
-            clear(sums.data(), tile, sum.quantities());
-            sum.add(tile, k, per_trial ? k + 1 : last, sums.data(), parts[task].marks);
+            sum.add(tile, k, per_trial ? k + 1 : last, space.sums, parts[task].marks);
             const int64_t origin = per_trial ? k * area.rows() * width : 0;
             for (int i = 0; i < tile.rows; ++i) {
-                combination.row(sum, sums.data(), i, tile.columns, atoms.data());
+                combination.row(sum, space.sums, i, tile.columns, space.atoms);
                 const int64_t row = tile.row - area.row + i;
                 for (int n = 0; n < combination.names; ++n) {
-                    const double* from = atoms.data() + n * TILE;
+                    const double* from = space.atoms + n * TILE;
                     Number* to = out[n] + origin + row * width + column;
                     if (!area.triangle) {
                         for (int j = 0; j < tile.columns; ++j) to[j] = Number(from[j]);
@@ -260,12 +286,13 @@ class NodeSums {
         const int64_t tasks = (all + width - 1) / width;
         std::vector<std::vector<double>> of_rows(tasks);
         std::vector<Found> parts(tasks);
-        spread(tasks, threads, [&](int64_t task) {
+        const auto make = [&] { return NodeSpace{{sum_, combination_}, std::vector<char>(ENTRIES)}; };
+        spread(tasks, threads, make, [&](NodeSpace& space, int64_t task) {
             of_rows[task].resize(quantities() * groups_ * area_.rows());
             Part part{std::max(begin + task * width, area_.column),
                       std::min(begin + (task + 1) * width, area_.column_end),
                       of_rows[task].data(), parts[task]};
-            add_columns(part);
+            add_columns(space, part);
         });
         for (const auto& rows : of_rows)
             for (int64_t line = 0; line < quantities() * groups_; ++line)
@@ -281,24 +308,26 @@ class NodeSums {
         Found& found;
     };
 
+    struct NodeSpace : Workspace {
+        std::vector<char> marked;  // by row and column of a tile
+    };
+
     int64_t quantities() const { return combination_.names + 3; }
 
-    void add_columns(const Part& part) const {
-        std::vector<double> sums(sum_.quantities() * ENTRIES), atoms(combination_.names * TILE);
-        std::vector<char> marked(ENTRIES);
+    void add_columns(NodeSpace& space, const Part& part) const {
+        auto& marked = space.marked;
         const auto add_tile = [&](const Tile& tile) {
             for (int64_t group = 0; group < groups_; ++group) {
                 auto& marks = part.found.marks;
                 const size_t before = marks.size();
-                clear(sums.data(), tile, sum_.quantities());
                 sum_.add(tile, per_trial_ ? group : 0, per_trial_ ? group + 1 : trials_,
-                         sums.data(), marks);
+                         space.sums, marks);
                 std::fill(marked.begin(), marked.end(), 0);
                 for (size_t m = before; m < marks.size(); ++m)
                     marked[(marks[m].row - tile.row) * TILE + marks[m].column - tile.column] = 1;
                 for (int i = 0; i < tile.rows; ++i) {
-                    combination_.row(sum_, sums.data(), i, tile.columns, atoms.data());
-                    add_row(part, tile, group, i, atoms.data(), marked.data() + i * TILE);
+                    combination_.row(sum_, space.sums, i, tile.columns, space.atoms);
+                    add_row(part, tile, group, i, space.atoms, marked.data() + i * TILE);
                 }
             }
         };

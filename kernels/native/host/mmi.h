@@ -52,14 +52,15 @@ class Mmi : public Sum {
     void add(const Tile& tile, int64_t first, int64_t last, double* to,
              std::vector<Mark>& marks) const override {
         int64_t k = first;
-        for (; k + 4 <= last; k += 4) some<4>(tile, k, to, marks);
-        for (; k < last; ++k) some<1>(tile, k, to, marks);
+        for (; k + 4 <= last; k += 4) some<4>(tile, k, k == first, to, marks);
+        for (; k < last; ++k) some<1>(tile, k, k == first, to, marks);
     }
 
    private:
-    // Trials k ... k + TRIALS - 1, with one logarithm for all of them.
+    // Trials k ... k + TRIALS - 1, with one logarithm for all of them; the `first` ones are written
+    // over what was there.
     template <int TRIALS>
-    void some(const Tile& tile, int64_t k, double* to, std::vector<Mark>& marks) const {
+    void some(const Tile& tile, int64_t k, bool first, double* to, std::vector<Mark>& marks) const {
         static constexpr double none = std::numeric_limits<double>::infinity();
         alignas(64) double limits[TRIALS][TILE], own[TRIALS][TILE];
         alignas(64) double sure[TRIALS][TILE];
@@ -116,7 +117,7 @@ class Mmi : public Sum {
 #pragma GCC unroll 16
                     for (int q = 0; q < Atoms::quantities; ++q) {
                         double* at = to + q * ENTRIES + i * TILE + j;
-                        store(at, load<Doubles>(at) + sums[q]);
+                        store(at, first ? sums[q] : load<Doubles>(at) + sums[q]);
                     }
                 }
                 double number = 0;
