@@ -14,9 +14,10 @@ import numpy as np
 from ..contract import Nodes, Pairs, Request, Totals
 from ..engine.decompose import decompose
 from ..engine.libraries import NUMPY
-from ..engine.marks import Aside, rescue, rescue_nodes
+from ..engine.marks import Aside, rescue, rescue_nodes, resolve_means, resolve_trials
 from ..engine.node_means import empty_sums, nodes_of
-from .compiled import KERNELS, matrices, node_sums
+from . import bindings as native
+from .compiled import KERNELS, matrices, means, node_sums
 
 
 def run(source: Any, request: Request, threads: int | None = None) -> Pairs | Nodes:
@@ -37,6 +38,7 @@ def run(source: Any, request: Request, threads: int | None = None) -> Pairs | No
             functools.partial(_totals, threads=threads),
             functools.partial(_nodes, threads=threads),
             kernel.gathered_factor(request.estimator),
+            functools.partial(_pairs, threads=threads),
         )
 
 
@@ -47,6 +49,20 @@ def _totals(features: Any, request: Request, threads: int | None) -> Totals:
     return Totals(sums, flagged, rescued)
 
 
+def _pairs(features: Any, request: Request, threads: int | None) -> Pairs:
+    """`finish` of `_totals`, by the kernel: it leaves no pass over the matrices to NumPy."""
+    atoms, found = means(features, request, threads)
+    if not len(found.marks):
+        return Pairs(atoms, features.constant, np.zeros((0, 4), np.int64), 0)
+    if request.per_trial:
+        return resolve_trials(NUMPY, features, request, atoms, found.marks)
+    return resolve_means(NUMPY, features, request, atoms, found.marks, _aside(found))
+
+
+def _aside(found: native.Found) -> Aside:
+    return Aside(found.aside[:, 1:], found.aside[:, 0], found.partial.T)
+
+
 def _nodes(features: Any, request: Request, threads: int | None) -> Nodes:
     """`node_means.decompose_nodes`, by the kernel."""
     sums = empty_sums(NUMPY, features, request)
@@ -55,8 +71,8 @@ def _nodes(features: Any, request: Request, threads: int | None) -> Nodes:
     for found in node_sums(features, request, sums, threads):
         if not len(found.marks):
             continue
-        aside = Aside(found.aside[:, 1:], found.aside[:, 0], found.partial.T)
-        lost, resolved = rescue_nodes(NUMPY, features, request, sums, found.marks, aside)
+        marks, aside = found.marks, _aside(found)
+        lost, resolved = rescue_nodes(NUMPY, features, request, sums, marks, aside)
         outcomes.update(lost)
         rescued += resolved
     return nodes_of(NUMPY, features, request, sums, outcomes, rescued)

@@ -50,6 +50,7 @@ class Task(ctypes.Structure):
         ("threads", _INT),
         ("blocks", _INT),
         ("tau", _INT),
+        ("finished", _INT),
     )
 
 
@@ -191,7 +192,7 @@ class Found(NamedTuple):
     Attributes:
         marks: (marks, 3) int64 trial, row, column of what the closed form cannot take.
         aside: (pairs, 3) int64 number of trials in which both nodes vary, row, column: pairs with
-            marks, where nodes are summed and trials averaged. Each pair once.
+            marks, where trials are averaged. Each pair once.
         partial: (pairs, names) float64 sums of their atoms over the trials without a mark.
     """
 

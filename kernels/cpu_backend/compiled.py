@@ -9,7 +9,8 @@ output: single precision could be trusted with few of the pairs of persistent no
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,9 @@ from .layouts import PAIRED, PANEL, Packed, Paired, Words, correlated, unit_vect
 
 TILE = 64
 """Rows and columns of a tile; as in native/host/engine.h."""
+
+_LINE = 64
+"""Bytes of a line of the cache."""
 
 _MARKED_BYTES = 128
 """What a pair takes that is marked in a trial, on its way to the stable path; about."""
@@ -97,19 +101,53 @@ def matrices(
         By atom name (rows, columns), or (trials, rows, columns), as in `Totals`; and (marks, 3)
         int64 trial, row, column of what the closed form cannot be trusted with.
     """
+    sums, found = _matrices(features, request, request.names, threads)
+    return sums, found.marks
+
+
+def means(
+    features: Any, request: Request, threads: int | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], native.Found]:
+    """Atoms of all pairs, or of a rectangle, as in `Pairs`, but for what the stable path finds.
+
+    Args:
+        features: from `Kernel.features`.
+        request: what is computed.
+        threads: to take; None: as many as the work is worth and a call may have.
+
+    Returns:
+        The atoms asked for, NaN for pairs with marks; and what is left to the stable path.
+    """
+    return _matrices(features, request, request.wanted, threads, finished=True)
+
+
+def _matrices(
+    features: Any,
+    request: Request,
+    written: Sequence[str],
+    threads: int | None,
+    *,
+    finished: bool = False,
+) -> tuple[dict[str, npt.NDArray[Any]], native.Found]:
     trials, nodes = features.constant.shape
     area = native.Area.of(request.rectangle, nodes)
     shape = (trials, *area.shape) if request.per_trial else area.shape
-    # The kernel writes all but the diagonal.
-    sums = {name: np.empty(shape, request.dtype) for name in request.names}
-    if area.triangle:
-        for value in sums.values():
-            value[..., np.arange(nodes), np.arange(nodes)] = 0
-    out = (ctypes.c_void_p * len(sums))(*(native.pointer(value) for value in sums.values()))
+    matrices = {name: _on_lines(shape, request.dtype) for name in written}
+    addresses = (
+        native.pointer(matrices[name]) if name in matrices else None for name in request.names
+    )
+    out = (ctypes.c_void_p * len(request.names))(*addresses)
     function = {"float64": "matrices_f64", "float32": "matrices_f32"}[request.dtype]
-    with _task(features, request, threads) as task:
-        found = native.find(function, task, area, out)
-    return sums, found.marks
+    with _task(features, request, threads, finished=finished) as task:
+        return matrices, native.find(function, task, area, out)
+
+
+def _on_lines(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+    """Memory that begins a line of the cache: the kernel writes whole lines of it."""
+    size, line = math.prod(shape), _LINE // np.dtype(dtype).itemsize
+    memory = np.empty(size + line - 1, dtype)
+    begin = -(memory.ctypes.data // memory.itemsize) % line
+    return memory[begin : begin + size].reshape(shape)
 
 
 def node_sums(
@@ -148,7 +186,9 @@ def _strips(area: native.Area, height: int) -> Iterator[native.Area]:
 
 
 @contextmanager
-def _task(features: Any, request: Request, threads: int | None) -> Iterator[native.Task]:
+def _task(
+    features: Any, request: Request, threads: int | None, *, finished: bool = False
+) -> Iterator[native.Task]:
     """The kernel's view of a request; the arrays it points to live as long as the block."""
     kernel = KERNELS[request.estimator.key]
     trials, nodes = features.constant.shape
@@ -174,6 +214,7 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
         threads=threads,
         blocks=features.taps.shape[4] if isinstance(features, Paired) else 0,
         tau=features.tau if isinstance(features, Paired) else 0,
+        finished=finished,
         **{name: native.pointer(array) for name, array in arrays.items()},
     )
 

@@ -1,7 +1,7 @@
 """Marked pairs: those that the closed form cannot be trusted with, from their list to the sums.
 
     kernel -> list of keys, again if it was too short -> trial, row, column
-           -> stable path -> added to matrices, or to sums by node; or flagged as degenerate
+           -> stable path -> put into matrices, or added to sums by node; or flagged as degenerate
 
 A (trial, pair) is marked where its smallest conditional variance is below what its tolerance needs
 (`contract.smallest_trusted`). The stable path of its estimator then gives its atoms from the data,
@@ -21,6 +21,7 @@ from ..contract import (
     Library,
     Limits,
     Outcome,
+    Pairs,
     Request,
     Tile,
     lost_flags,
@@ -49,7 +50,7 @@ class Rescued(NamedTuple):
 
 
 class Aside(NamedTuple):
-    """Pairs some trials of which are marked, where nodes are summed and trials averaged.
+    """Pairs some trials of which are marked, where trials are averaged.
 
     Attributes:
         pairs: (pairs, 2) int64 row, column, each pair once.
@@ -172,6 +173,112 @@ def rescue(
         flags.append(part.flagged)
         resolved.append(part.resolved)
     return lib.xp.concatenate(flags), lib.xp.concatenate(resolved)
+
+
+def resolve_trials(
+    lib: Library, features: Features, request: Request, atoms: dict[str, Array], marked: Array
+) -> Pairs:
+    """Write marked pairs into matrices of single trials in which all else is finished.
+
+    Args:
+        lib: of the arrays.
+        features: of the nodes, from `request.estimator.features`.
+        request: what is computed.
+        atoms: as in `Pairs`, NaN where a pair is marked; changed in place.
+        marked: (pairs, 3) int64 trial, row, column.
+    """
+    flags, rescued = [lib.zeros((0, 4), "int64", marked)], 0
+    for part in rescued_parts(lib, features, request, marked):
+        _write(lib, request, atoms, (part.known[:, 0],), part.known[:, 1:], part.atoms)
+        flags.append(part.flagged)
+        rescued += len(part.resolved)
+    return Pairs(atoms, features.constant, lib.xp.concatenate(flags), rescued)
+
+
+def resolve_means(
+    lib: Library,
+    features: Features,
+    request: Request,
+    atoms: dict[str, Array],
+    marked: Array,
+    aside: Aside,
+) -> Pairs:
+    """Write the means of pairs with marks into matrices in which all else is finished.
+
+    Args:
+        lib: of the arrays.
+        features: of the nodes, from `request.estimator.features`.
+        request: what is computed.
+        atoms: as in `Pairs`, NaN where a pair has marks; changed in place.
+        marked: (pairs, 3) int64 trial, row, column: every trial that is marked.
+        aside: what the kernel summed over the other trials of these pairs.
+    """
+    done = _completed(lib, features, request, marked, aside)
+    _write(lib, request, atoms, (), done.pairs, done.means)
+    return Pairs(atoms, features.constant, done.flagged, done.rescued)
+
+
+def _write(
+    lib: Library,
+    request: Request,
+    atoms: dict[str, Array],
+    trial: tuple[Array, ...],
+    pairs: Array,
+    values: Mapping[str, Array],
+) -> None:
+    row, column = pairs[:, 0], pairs[:, 1]
+    rectangle = request.rectangle
+    if rectangle is not None:
+        row, column = row - rectangle.rows.start, column - rectangle.columns.start
+    for name, matrix in atoms.items():
+        matrix[(*trial, row, column)] = lib.cast(values[name], request.dtype)
+        if rectangle is None:
+            mirrored = lib.cast(values[swap_nodes(name)], request.dtype)
+            matrix[(*trial, column, row)] = mirrored
+
+
+class _Completed(NamedTuple):
+    """Pairs with marks, averaged over all trials that have a value.
+
+    Attributes:
+        pairs: (pairs, 2) int64 row, column of those that have one in any.
+        means: by atom name, (pairs,) float64 of these.
+        flagged: (flags, 4) int64, as in `Rescued`.
+        rescued: number of (trial, pair) that are not degenerate.
+    """
+
+    pairs: Array
+    means: dict[str, Array]
+    flagged: Array
+    rescued: int
+
+
+def _completed(
+    lib: Library, features: Features, request: Request, marked: Array, aside: Aside
+) -> _Completed:
+    """Rescue the marked trials of pairs, and add them to what was summed over the others."""
+    nodes = features.constant.shape[1]
+    keys = aside.pairs[:, 0] * nodes + aside.pairs[:, 1]
+    order = lib.xp.argsort(keys)
+    pairs, total, count = aside.pairs[order], aside.partial[:, order], aside.trials[order]
+    keys = keys[order]
+    flags, rescued = [lib.zeros((0, 4), "int64", marked)], 0
+    for part in rescued_parts(lib, features, request, marked):
+        place = _places(lib, keys, part.known, nodes)
+        for k, name in enumerate(request.names):
+            lib.add_at(total[k], (place,), part.atoms[name])
+        lost = _places(lib, keys, lost_flags(part.flagged), nodes)
+        lib.add_at(count, (lost,), lib.zeros((len(lost),), "int64", count) - 1)
+        flags.append(part.flagged)
+        rescued += len(part.resolved)
+    some = count > 0
+    means = dict(zip(request.names, total[:, some] / count[some], strict=True))
+    return _Completed(pairs[some], means, lib.xp.concatenate(flags), rescued)
+
+
+def _places(lib: Library, keys: Array, listed: Array, nodes: int) -> Array:
+    """Places of the pairs of (pairs, 3 or 4) trial, row, column, ... among sorted keys."""
+    return lib.xp.searchsorted(keys, listed[:, 1] * nodes + listed[:, 2])
 
 
 # ---- Sums by node --------------------------------------------------------------------------------
@@ -299,29 +406,8 @@ def _added_up(
     lib: Library, features: Features, request: Request, sums: Array, marked: Array, aside: Aside
 ) -> tuple[Counter[int], int]:
     """Add the means of pairs over all trials that have a value, the marked ones rescued."""
-    outcomes: Counter[int] = Counter()
-    resolved = 0
-    nodes = features.constant.shape[1]
-    keys = aside.pairs[:, 0] * nodes + aside.pairs[:, 1]
-    order = lib.xp.argsort(keys)
-    pairs, total, count = aside.pairs[order], aside.partial[:, order], aside.trials[order]
-    keys = keys[order]
-    for part in rescued_parts(lib, features, request, marked):
-        place = _places(lib, keys, part.known, nodes)
-        for k, name in enumerate(request.names):
-            lib.add_at(total[k], (place,), part.atoms[name])
-        lost = _places(lib, keys, lost_flags(part.flagged), nodes)
-        lib.add_at(count, (lost,), lib.zeros((len(lost),), "int64", count) - 1)
-        outcomes.update(part.flagged[:, 3].tolist())
-        resolved += len(part.resolved)
-    some = count > 0
-    means = total[:, some] / count[some]
-    pairs = pairs[some]
-    listed = lib.xp.concatenate([lib.zeros((len(pairs), 1), "int64", pairs), pairs], -1)
-    add_nodes(lib, request.names, sums, listed, dict(zip(request.names, means, strict=True)))
-    return outcomes, resolved
-
-
-def _places(lib: Library, keys: Array, listed: Array, nodes: int) -> Array:
-    """Places of the pairs of (pairs, 3 or 4) trial, row, column, ... among sorted keys."""
-    return lib.xp.searchsorted(keys, listed[:, 1] * nodes + listed[:, 2])
+    done = _completed(lib, features, request, marked, aside)
+    first = lib.zeros((len(done.pairs), 1), "int64", done.pairs)
+    listed = lib.xp.concatenate([first, done.pairs], -1)
+    add_nodes(lib, request.names, sums, listed, done.means)
+    return Counter(done.flagged[:, 3].tolist()), done.rescued

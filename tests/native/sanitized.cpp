@@ -1,8 +1,8 @@
 // Every estimator on odd shapes and degenerate nodes, in exactly sized arrays, by one thread and by
-// three: a program of its own, so that a sanitizer sees all of it. What threads work in starts as NaN.
-// Exit code 1 if the two differ, or NaN comes out.
+// three: a program of its own, so that a sanitizer sees all of it. What threads work in and what is
+// written starts as NaN. Exit code 1 if the two differ, or if some of that comes out.
 
-#define PHIID_POISON
+#define PHIID_PROOF
 #include "host/host.cpp"
 
 #include <cmath>
@@ -36,6 +36,24 @@ void keep_marks(Result& result, Found* found) {
     synkern_aside(found, aside.data(), partial.data());
     result.sums.insert(result.sums.end(), partial.begin(), partial.end());
     synkern_free(found);
+}
+
+// Matrices that are finished; their NaN becomes a number, and what was not written NaN.
+template <class Number, class Call>
+void keep_finished(Result& result, int64_t names, int64_t entries, const Call& call) {
+    constexpr Number UNWRITTEN = Number(-12345);
+    std::vector<std::vector<Number>> matrices(names, std::vector<Number>(entries, UNWRITTEN));
+    std::vector<Number*> out;
+    for (auto& matrix : matrices) out.push_back(matrix.data());
+    out.back() = nullptr;  // one that is not asked for
+    keep_marks(result, call(out.data()));
+    for (int64_t n = 0; n < names - 1; ++n) {
+        result.atoms.emplace_back();
+        for (const Number value : matrices[n])
+            result.atoms.back().push_back(value == UNWRITTEN ? double(NAN)
+                                          : value != value   ? -1
+                                                             : double(value));
+    }
 }
 
 Result decompose(int64_t estimator, int64_t quantities, bool per_trial, bool paired, int64_t trials,
@@ -114,9 +132,18 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, bool pai
         std::vector<double*> out;
         const size_t before = result.atoms.size();
         for (int64_t n = 0; n < names; ++n)
-            result.atoms.emplace_back(groups * area.rows() * area.columns());
+            result.atoms.emplace_back(groups * area.rows() * area.columns(), double(NAN));
         for (size_t n = before; n < result.atoms.size(); ++n) out.push_back(result.atoms[n].data());
+        const int64_t entries = groups * area.rows() * area.columns();
+        task.finished = 0;
         keep_marks(result, synkern_matrices_f64(&task, &area, out.data()));
+        task.finished = 1;
+        keep_finished<double>(result, names, entries, [&](double* const* to) {
+            return synkern_matrices_f64(&task, &area, to);
+        });
+        keep_finished<float>(result, names, entries, [&](float* const* to) {
+            return synkern_matrices_f32(&task, &area, to);
+        });
         in_tiles(area.row, area.row_end, [&](int64_t row, int rows) {
             const int64_t column = area.triangle ? row : area.column;
             const Area strip{row, row + rows, column, area.column_end, area.triangle};

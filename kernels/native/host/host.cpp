@@ -14,7 +14,9 @@
 
 #include "ccs.h"
 #include "discrete.h"
+#include "matrices.h"
 #include "mmi.h"
+#include "node_sums.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -89,6 +91,7 @@ struct Task {
     const int64_t* mirror;
     int64_t per_trial, threads;
     int64_t blocks, tau;           // of pairs of samples
+    int64_t finished;              // matrices of means, NaN where there is none; 0: of sums
 };
 
 namespace {
@@ -112,13 +115,17 @@ std::unique_ptr<Sum> sum_of(const Task& task) {
 }
 
 Combination combination_of(const Task& task) {
-    return {int(task.names), task.weights, task.mirror};
+    return {int(task.names), int(task.quantities), task.weights, task.mirror};
 }
 
 template <class Number>
 Found matrices_of(const Task& task, const Area& area, Number* const* out) {
-    return matrices(*sum_of(task), task.trials, task.per_trial != 0, area, combination_of(task), out,
-                    int(task.threads));
+    const std::unique_ptr<Sum> sum = sum_of(task);
+    const Combination combination = combination_of(task);
+    const Varying varying(task.constant, task.trials, task.nodes);
+    return Matrices<Number>(*sum, task.trials, task.per_trial != 0, area, combination, out,
+                            task.finished ? &varying : nullptr)
+        .write(int(task.threads));
 }
 
 }  // namespace
@@ -178,8 +185,10 @@ EXPORT Found* synkern_matrices_f32(const Task* task, const Area* area, float* co
 EXPORT Found* synkern_node_sums(const Task* task, const Area* area, int64_t rtr, int64_t sts,
                                 double* out) {
     return guarded([&] {
-        return NodeSums(*sum_of(*task), task->constant, task->trials, task->nodes,
-                        task->per_trial != 0, *area, combination_of(*task), int(rtr), int(sts), out)
+        const std::unique_ptr<Sum> sum = sum_of(*task);
+        const Combination combination = combination_of(*task);
+        return NodeSums(*sum, task->constant, task->trials, task->nodes, task->per_trial != 0, *area,
+                        combination, int(rtr), int(sts), out)
             .add(int(task->threads));
     });
 }

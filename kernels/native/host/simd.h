@@ -18,6 +18,10 @@
 #define PHIID_VECTOR_BYTES 16
 #endif
 
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
 namespace phiid {
 
 template <class Scalar>
@@ -68,6 +72,67 @@ PHIID_FN Vector load(const Scalar* from) {
 template <class Vector, class Scalar>
 PHIID_FN void store(Scalar* to, Vector value) {
     __builtin_memcpy(to, &value, sizeof value);
+}
+
+// Writes 64 bytes that begin a line of the cache past it, where the machine can. What other threads
+// do after a `fence` comes after that.
+PHIID_FN void stream_line(void* to, const void* from) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(static_cast<__m512i*>(to), _mm512_loadu_si512(from));
+#elif defined(__AVX__)
+    for (int k = 0; k < 2; ++k)
+        _mm256_stream_si256(static_cast<__m256i*>(to) + k,
+                            _mm256_loadu_si256(static_cast<const __m256i*>(from) + k));
+#elif defined(__SSE2__)
+    for (int k = 0; k < 4; ++k)
+        _mm_stream_si128(static_cast<__m128i*>(to) + k,
+                         _mm_loadu_si128(static_cast<const __m128i*>(from) + k));
+#else
+    __builtin_memcpy(to, from, 64);
+#endif
+}
+
+PHIID_FN void fence() {
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+}
+
+// Rows become columns of a square block of DOUBLES rows.
+PHIID_FN void transpose(Doubles (&rows)[DOUBLES]) {
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define PHIID_SHUFFLED
+#endif
+#endif
+#ifdef PHIID_SHUFFLED
+#define PHIID_EXCHANGE(STEP, LOW, HIGH)                                      \
+    for (int r = 0; r < DOUBLES; ++r) {                                      \
+        if (r & STEP) continue;                                              \
+        const Doubles one = rows[r], two = rows[r + STEP];                   \
+        rows[r] = __builtin_shufflevector(one, two, PHIID_ALL LOW);          \
+        rows[r + STEP] = __builtin_shufflevector(one, two, PHIID_ALL HIGH);  \
+    }
+#define PHIID_ALL(...) __VA_ARGS__
+#if PHIID_VECTOR_BYTES == 64
+    PHIID_UNROLL PHIID_EXCHANGE(4, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+    PHIID_UNROLL PHIID_EXCHANGE(2, (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15))
+    PHIID_UNROLL PHIID_EXCHANGE(1, (0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15))
+#elif PHIID_VECTOR_BYTES == 32
+    PHIID_UNROLL PHIID_EXCHANGE(2, (0, 1, 4, 5), (2, 3, 6, 7))
+    PHIID_UNROLL PHIID_EXCHANGE(1, (0, 4, 2, 6), (1, 5, 3, 7))
+#else
+    PHIID_UNROLL PHIID_EXCHANGE(1, (0, 2), (1, 3))
+#endif
+#undef PHIID_ALL
+#undef PHIID_EXCHANGE
+#undef PHIID_SHUFFLED
+#else
+    double entries[DOUBLES][DOUBLES];
+    for (int r = 0; r < DOUBLES; ++r)
+        for (int c = 0; c < DOUBLES; ++c) entries[c][r] = rows[r][c];
+    for (int r = 0; r < DOUBLES; ++r) rows[r] = load<Doubles>(entries[r]);
+#endif
 }
 
 // Keeps a vector that was loaded in its register: compilers load it again for every product, which
