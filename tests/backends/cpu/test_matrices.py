@@ -22,7 +22,7 @@ STREAMED = 1 << 22  # bytes from which matrices go past the cache
 
 
 def degenerate(trials, nodes, time=24):
-    """Nodes that are constant in some trials and in all, equal ones, and nearly equal ones."""
+    """Nodes that are constant in some trials and in all, and that others determine (nearly)."""
     series = np.random.default_rng(nodes).standard_normal((trials, time, nodes)).cumsum(1)
     series[::2, :, 0] = 3
     series[1::3, :, -1] = series[1::3, :, nodes // 2]
@@ -30,6 +30,8 @@ def degenerate(trials, nodes, time=24):
         series[:, :, 2] = -1
         series[::4, :, 4] = series[::4, :, 3] + 1e-6 * series[::4, :, 1]
         series[:, :, 5] = 1 - 2 * series[:, :, 3]
+    if nodes > 6:
+        series[:, 1:, 6] = series[:, :-1, 1]  # Fixed by the past of another: no value in any trial.
     return series
 
 
