@@ -47,6 +47,8 @@ class Sum {
    public:
     virtual ~Sum() = default;
     virtual int quantities() const = 0;
+    // Numbers that `add` may use behind the quantities: more than the stack of a thread may hold.
+    virtual int64_t scratch() const { return 0; }
     // Adds up trials `first` to `last` - 1 of every pair that both vary and can be trusted, and
     // writes the sums over whatever was there; marks those that both vary and cannot be trusted.
     virtual void add(const Tile&, int64_t first, int64_t last, double* to,
@@ -191,7 +193,7 @@ class Combination {
 struct Workspace {
     static constexpr int LINE = 64 / sizeof(double);
     const Numbers memory;
-    double* const tile;                  // quantities, then atoms; begins a line of the cache
+    double* const tile;                  // quantities and scratch, or atoms; begins a line of the cache
     std::vector<char> marked;            // by row and column of a tile
     alignas(64) double known[TILE];      // of a row: numbers of trials that its means are of
     alignas(64) double lines[PANEL][TILE];
@@ -207,7 +209,8 @@ struct Workspace {
 
    private:
     static int64_t size(const Sum& sum, const Combination& combination) {
-        return int64_t(std::max(sum.quantities(), combination.names)) * ENTRIES;
+        return std::max(sum.quantities() * ENTRIES + sum.scratch(),
+                        int64_t(combination.names) * ENTRIES);
     }
 };
 

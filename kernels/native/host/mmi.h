@@ -9,8 +9,10 @@
 namespace phiid {
 
 // Which atoms: rtr and sts by paths of their own, or all through their cumulative informations.
+// GROUP trials share logarithms; phiid_math.h says why products of eight stay in range.
 struct Two {
-    static constexpr int quantities = 2;
+    using Alone = Two;  // for a single trial
+    static constexpr int quantities = 2, GROUP = 4;
     TwoAtoms<Doubles> product = no_trial_two<Doubles>();
 
     template <class Mask>
@@ -20,8 +22,30 @@ struct Two {
     PHIID_FN void logarithms(Doubles* out) const { two_atoms(product, out); }
 };
 
-struct All {
+// All of one trial, with nine logarithms in place of sixteen.
+struct AllOfOne {
     static constexpr int quantities = 16;
+    Doubles informations[16];
+
+    template <class Mask>
+    PHIID_FN void multiply(const Lambdas<Doubles>& v, Mask use) {
+        const auto of = [use](Doubles lambda) {
+            return use ? -0.5 * ln(lambda) : constant<Doubles>(0);
+        };
+        const Informations<Doubles> i{of(v.x_a),  of(v.x_b),  of(v.y_a),
+                                      of(v.y_b),  of(v.xy_a), of(v.xy_b),
+                                      of(v.x_ab), of(v.y_ab), of(v.joint * v.inverse_future)};
+        cumulative(i, least_informations(i), informations);
+    }
+    PHIID_FN void logarithms(Doubles* out) const {
+#pragma GCC unroll 16
+        for (int q = 0; q < 16; ++q) out[q] = informations[q];
+    }
+};
+
+struct All {
+    using Alone = AllOfOne;
+    static constexpr int quantities = 16, GROUP = 8;
     Doubles product[16];
 
     PHIID_FN All() {
@@ -48,23 +72,26 @@ class Mmi : public Sum {
     Mmi(const Features& data, double limit, bool alone) : data_(data), limit_(limit), alone_(alone) {}
 
     int quantities() const override { return Atoms::quantities; }
+    int64_t scratch() const override { return Atoms::GROUP * sizeof(Across) / sizeof(double); }
 
     void add(const Tile& tile, int64_t first, int64_t last, double* to,
              std::vector<Mark>& marks) const override {
         int64_t k = first;
-        for (; k + 4 <= last; k += 4) some<4>(tile, k, k == first, to, marks);
-        for (; k < last; ++k) some<1>(tile, k, k == first, to, marks);
+        if constexpr (Atoms::GROUP == 8)
+            for (; k + 8 <= last; k += 8) some<8, Atoms>(tile, k, k == first, to, marks);
+        for (; k + 4 <= last; k += 4) some<4, Atoms>(tile, k, k == first, to, marks);
+        for (; k < last; ++k) some<1, typename Atoms::Alone>(tile, k, k == first, to, marks);
     }
 
    private:
     // Trials k ... k + TRIALS - 1, with one logarithm for all of them; the `first` ones are written
     // over what was there.
-    template <int TRIALS>
+    template <int TRIALS, class Which>
     void some(const Tile& tile, int64_t k, bool first, double* to, std::vector<Mark>& marks) const {
         static constexpr double none = std::numeric_limits<double>::infinity();
         alignas(64) double limits[TRIALS][TILE], own[TRIALS][TILE];
         alignas(64) double sure[TRIALS][TILE];
-        alignas(64) Across moments[TRIALS];
+        Across* const moments = reinterpret_cast<Across*>(to + Atoms::quantities * ENTRIES);
         double varying[TRIALS];  // columns that vary
         for (int g = 0; g < TRIALS; ++g) {
             const int64_t at = (k + g) * data_.nodes + tile.column;
@@ -92,9 +119,8 @@ class Mmi : public Sum {
                     expected += varies ? varying[g] : 0;
                 }
                 for (int j = 0; j < columns; j += DOUBLES) {
-                    Atoms atoms;
-#pragma GCC unroll 4
-                    for (int g = 0; g < TRIALS; ++g) {
+                    Which atoms;
+                    const auto trial = [&](int g) __attribute__((always_inline)) {
                         const Across& m = moments[g];
                         Correlations<Doubles> c{load<Doubles>(m.xy[i - i0] + before + j),
                                                 load<Doubles>(m.ab[i - i0] + before + j),
@@ -111,6 +137,13 @@ class Mmi : public Sum {
                         store(sure[g] + j, one);
                         known += one;
                         atoms.multiply(v, use);
+                    };
+                    if constexpr (TRIALS <= 4) {
+#pragma GCC unroll 4
+                        for (int g = 0; g < TRIALS; ++g) trial(g);
+                    } else {  // Unrolled, products of all 16 leave the registers.
+#pragma GCC unroll 1
+                        for (int g = 0; g < TRIALS; ++g) trial(g);
                     }
                     Doubles sums[Atoms::quantities];
                     atoms.logarithms(sums);

@@ -231,6 +231,44 @@ def test_sums_by_node_of_pairs_that_are_all_marked(rng, rectangle):
     assert found.outcomes[3] == expected.sum()  # Two trials of a pair, which has two nodes.
 
 
+# ---- Trials that share logarithms ----------------------------------------------------------------
+
+GROUPS = [1, 3, 4, 5, 7, 8, 9, 12, 13, 16, 21]
+
+
+@pytest.mark.parametrize("trials", GROUPS)
+@pytest.mark.parametrize("names", [ATOMS, ("rtr", "sts")], ids=len)
+def test_trials_share_logarithms(rng, names, trials):
+    """A trial alone, and its mean with itself, by products of up to eight factors."""
+    one = rng.standard_normal((1, 90, 37)).cumsum(1)
+    one[0, :, 5] = one[0, :, 6] + 1e-2 * one[0, :, 7]
+    request = asked(("gaussian", "MMI"), names)
+    alone, _ = closed_forms(one, request)
+    together, _ = closed_forms(np.repeat(one, trials, axis=0), request)
+    for name in names:
+        # Up to 16 cumulative informations, of a product that eight roundings went into.
+        bound = 16 * (8 + 4) * 2**-53
+        np.testing.assert_allclose(together[name] / trials, alone[name], rtol=1e-14, atol=bound)
+
+
+@pytest.mark.parametrize("trials", [8, 13])
+def test_products_of_the_smallest_factors_are_in_range(rng, trials):
+    """Conditional variances from just below the limit of trust on, in all trials of a group."""
+    series = np.repeat(rng.standard_normal((trials, 60, 1)), 60, axis=-1)
+    series += 10 ** np.linspace(-5, -3, 60) * rng.standard_normal((trials, 60, 60))
+    source = correlations(np, sums(np, series[:, :-1], series[:, 1:], 2**-52), 2**-52)
+    request = asked(("gaussian", "MMI"), ATOMS, per_trial=True)
+    each = run(source, request)
+    mean = run(source, replace(request, per_trial=False))
+    known = ~np.isnan(each.atoms["rtr"])
+    upper = np.triu(np.ones((60, 60), bool), 1)
+    assert 100 < (known.all(0) & upper).sum() < upper.sum() - 100
+    for name in ATOMS:
+        total = np.where(known, each.atoms[name], 0).sum(0)
+        expected = np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+        np.testing.assert_allclose(mean.atoms[name], expected, rtol=0, atol=1e-12)
+
+
 # ---- Threads -------------------------------------------------------------------------------------
 
 

@@ -111,6 +111,21 @@ def test_all_atoms_as_in_numpy(header, rng, dtype, spread):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_least_informations_are_largest_lambdas(header, rng, dtype):
+    """The logarithm of the larger one is the larger logarithm, or the next number to it."""
+    c = np.ascontiguousarray(correlations(rng, 4096, 2), dtype)
+    c[:, 1::2] = c[:, ::2]
+    c[2:, 1::2] *= 1 - np.finfo(dtype).epsneg  # Lambdas that are nearly equal.
+    c[4, ::2], c[5, ::2] = c[2, ::2], c[3, ::2]
+    sixteen = decomposed(header, c, dtype)[2]
+    nine = np.empty_like(sixteen)
+    call(getattr(header, f"nine_{dtype}"), c.shape[1], c, nine)
+    known = ~np.isnan(sixteen).any(0)
+    assert known.sum() > 2000
+    assert (np.abs(nine - sixteen) <= np.spacing(np.abs(sixteen)))[:, known].all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_singular_and_missing_have_no_variance(header, rng, dtype):
     c = correlations(rng, 64, 1)
     for k, entry in enumerate([1.0, -1.0, np.nan, 1.5, np.inf, 1 + 1e-7]):
