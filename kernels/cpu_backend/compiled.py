@@ -172,7 +172,7 @@ def _task(features: Any, request: Request, threads: int | None) -> Iterator[nati
         quantities=weights.shape[1],
         per_trial=request.per_trial,
         threads=threads,
-        blocks=features.taps.shape[4] if isinstance(features, Paired) else 0,
+        blocks=features.taps.shape[3] if isinstance(features, Paired) else 0,
         tau=features.tau if isinstance(features, Paired) else 0,
         **{name: native.pointer(array) for name, array in arrays.items()},
     )
