@@ -2,6 +2,7 @@
 
 accuracy             errors of every backend and dtype, by atom        results/accuracy.json
 scaling              time and memory against size; threads             results/scaling.json
+sizes                time of a pair against nodes; few trials, many    results/sizes.json
 neurons              means by node of 46,080 nodes, all their pairs    results/neurons.json
 study                the recorder's overhead; stages of a study        results/study.json
 recording            the recorder's overhead by kind of node           results/recording.json
@@ -95,6 +96,23 @@ def scaling(options: argparse.Namespace) -> int:
     }
     run.save(options.out or RESULTS / "scaling.json")
     return 0
+
+
+def sizes(options: argparse.Namespace) -> int:
+    """Measure a pair's time by number of nodes and trials, and save."""
+    from bench.page import sizes as page  # noqa: PLC0415
+    from bench.suites import sizes as suite  # noqa: PLC0415
+
+    if options.quick and not options.out:
+        print("--quick is a look and no result: name a file for it by --out")
+        return 2
+    run = Run.start()
+    found = suite.measure(_say(), limit=options.limit, **(suite.QUICK if options.quick else {}))
+    run.tables = {"sizes": found}
+    run.save(options.out or RESULTS / "sizes.json")
+    for line in page.cliffs(found):
+        print(line)
+    return int(any("refused" in row.get("absent", "") for row in found))
 
 
 def neurons(options: argparse.Namespace) -> int:
@@ -241,6 +259,7 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.suites import perturbation as noise  # noqa: PLC0415
     from bench.suites import recording as along  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
+    from bench.suites import sizes as steps  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
     from bench.suites import tuning as gained  # noqa: PLC0415
 
@@ -264,6 +283,7 @@ def smoke(options: argparse.Namespace) -> int:
             "threads": growth.thread_scaling(repeats=2),
             "chosen": growth.chosen_takeover(nodes=64),
             "rectangle": growth.rectangle(nodes=200, side=40, repeats=2),
+            "sizes": steps.measure(say, sizes=(64, 100), most=3, rounds=2),
             "neurons": many.measure(say, shape=(2, 60, 1200)),
             "recording": along.heads(1, say, tokens=5),
             "recording by kind": along.kinds(1, say, tokens=5),
@@ -279,6 +299,13 @@ def smoke(options: argparse.Namespace) -> int:
         page.draw(results, Path(folder))
     say(f"a page of {len(text.splitlines())} lines and its figures")
     return int(any(r["broken"] for r in rows))
+
+
+def _add_sizes(commands: Any) -> None:
+    one = commands.add_parser("sizes", help=sizes.__doc__)
+    one.add_argument("--quick", action="store_true", help="five sizes, up to 16 trials, a minute")
+    one.add_argument("--limit", type=float, default=480, help="for all of it, seconds")
+    one.set_defaults(run=sizes)
 
 
 def _add_perturbation(commands: Any) -> None:
@@ -320,6 +347,7 @@ def main() -> int:
     one.add_argument("--limit", type=float, default=570, help="for all of it, seconds, about")
     one.set_defaults(run=scaling)
 
+    _add_sizes(commands)
     one = commands.add_parser("neurons", help=neurons.__doc__)
     one.add_argument("--record", action="store_true", help="of smollm2-135m; else made like them")
     one.add_argument(
@@ -369,6 +397,7 @@ def main() -> int:
     for name in (
         "accuracy",
         "scaling",
+        "sizes",
         "neurons",
         "study",
         "recording",

@@ -1,8 +1,10 @@
 """Records of a contender, a workload and a shape: how much is timed, and if it counts.
 
-A round never takes much longer than a budget. Where all of a shape would, fewer trials are timed,
-then fewer nodes (whole matrices) or fewer pairs (peers that take them one by one), and the record
-says how many. The number is found once and kept for all sweeps.
+A round never takes much longer than a budget, but for one of all trials by synkern, which may take
+seconds: fewer trials share less of what a call costs, and seem dearer than they are. Where all of a
+shape would take longer, fewer trials are timed, then fewer nodes (whole matrices) or fewer pairs
+(peers that take them one by one), and the record says how many. The number is found once and kept
+for all sweeps.
 """
 
 from __future__ import annotations
@@ -26,8 +28,14 @@ from bench.harness.records import Check, Record
 ROUNDS = 10
 """Most rounds of a sweep: more of them say no more."""
 
+WHOLE = 2.0
+"""Seconds that a round of all trials may take, of synkern's own backends."""
+
 _SMALLEST = 64
 """Nodes that are always timed."""
+
+_FEW = 4
+"""Trials from which, beside one, the time of more is told."""
 
 Rounds = Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], tuple[list[float], Any]]
 """Times `call(*setup())` so many times: seconds of each round, and the last output."""
@@ -200,11 +208,40 @@ def _size_of_matrices(
         taken = once(1, nodes)
     if nodes < shape.nodes or shape.trials == 1:
         return timed(1, nodes), taken
-    trials = int(np.clip(budget / taken, 1, shape.trials))
-    if trials > 1:  # One trial has costs that many share.
-        taken = once(trials, nodes) / trials
-        trials = int(np.clip(budget / taken, 1, shape.trials))
-    return timed(trials, nodes), taken * trials
+    whole = budget if case.contender.peer else max(budget, WHOLE)
+    trials, taken = _trials(lambda n: once(n, nodes), taken, shape.trials, budget, whole)
+    return timed(trials, nodes), taken
+
+
+def _trials(
+    once: Callable[[int], float], first: float, every: int, budget: float, whole: float
+) -> tuple[int, float]:
+    """How many trials a round has, and its seconds.
+
+    Args:
+        once: times a call of so many trials.
+        first: seconds of a call of one.
+        every: number of all trials, two or more.
+        budget: seconds of a round.
+        whole: seconds of one that has all trials.
+    """
+    if first > whole:
+        return 1, first
+    few = min(_FEW, every)
+    more = once(few)
+    # What a call costs however many trials it has is not multiplied with them.
+    each = max(more - first, 0.0) / (few - 1)
+    if more + (every - few) * each <= whole:
+        taken = once(every)
+        if taken <= whole:
+            return every, taken
+        each = taken / every
+    count = int(np.clip(1 + (budget - first) / max(each, 1e-9), 1, every - 1))
+    if count > 1:
+        taken = once(count)
+        fitting = int(np.clip(count * budget / taken, 1, min(2 * count, every - 1)))
+        return fitting, taken * fitting / count
+    return 1, first
 
 
 def _size_of_pairs(

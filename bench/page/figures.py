@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.harness.records import Record, Run
+from bench.page import sizes as paging
+from bench.suites.sizes import NEIGHBOURS, WORKS, each
 
 # Okabe and Ito's colours, told apart by every kind of colour vision; the markers differ too.
 _STYLES: dict[str, tuple[str, str]] = {
@@ -239,6 +241,44 @@ def scaling(curves: Sequence[dict[str, Any]]) -> Figure:
             axes.grid(color="#EEEEEE", linewidth=0.6)
             if axes.lines:
                 axes.legend(fontsize=8)
+    return figure
+
+
+def sizes(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Nanoseconds of a (trial, pair) against nodes, a panel for each work, beside writing once."""
+    with mpl.rc_context(_TEXT):
+        figure = Figure(figsize=(10, 4.8), dpi=130, layout="constrained")
+        for axes, work in zip(figure.subplots(1, 2, sharey=True), WORKS, strict=True):
+            for nodes in NEIGHBOURS:
+                axes.axvline(nodes, color="#DDDDDD", linewidth=1)
+            for asked, style in zip(paging.ends(rows), ("torch", "cpu"), strict=False):
+                found = paging.measured(rows, work, asked)
+                colour, marker = _style(style)
+                said = f"{asked} trial" + "s" * (asked > 1)
+                for what, line, name in (
+                    ("seconds", "-", said),
+                    ("write", ":", f"{said}, outputs written once"),
+                ):
+                    axes.plot(
+                        [row["nodes"] for row in found],
+                        [1e9 * each(row, what) for row in found],
+                        line,
+                        color=colour,
+                        marker=marker if what == "seconds" else None,
+                        markersize=3.5,
+                        linewidth=1.2,
+                        label=name,
+                    )
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_locator(LogLocator(2, numticks=8))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.set(yscale="log", xlabel="nodes", title=work)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.tick_params(labelleft=True)
+            axes.grid(axis="y", color="#EEEEEE", linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.legend(fontsize=8)
+        figure.axes[0].set_ylabel("ns of a (trial, pair)")
     return figure
 
 

@@ -16,7 +16,7 @@ import jinja2
 from bench.cases import shapes
 from bench.cases.workloads import WORKLOADS
 from bench.harness.records import RESULTS, ROOT, Run
-from bench.page import figures, gpu, numbers, rows
+from bench.page import figures, gpu, numbers, rows, sizes
 from synkern import ATOMS
 
 TEMPLATES = Path(__file__).resolve().parent
@@ -67,6 +67,8 @@ def draw(results: Results, folder: Path = FIGURES) -> list[Path]:
         drawn["roofline"] = figures.roofline(results.speed)
     if "scaling" in results.tables:
         drawn["scaling"] = figures.scaling(results.tables["scaling"][1])
+    if "sizes" in results.tables:
+        drawn["sizes"] = figures.sizes(results.tables["sizes"][1])
     if "accuracy" in results.tables:
         drawn["accuracy"] = figures.accuracy(results.tables["accuracy"][1])
     paths = []
@@ -136,6 +138,7 @@ def _helpers(results: Results) -> dict[str, Any]:
         "atom_rows": rows.atom_rows,
         "scaling_rows": rows.scaling_rows,
         "takeovers": rows.takeovers,
+        "sizes": sizes,
         "quoted": rows.quoted,
         "machine": numbers.machine,
         "overhead": numbers.overhead,

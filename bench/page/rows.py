@@ -23,7 +23,13 @@ def _cell(record: Record | None) -> str:
         return "-"
     if not record.sweeps:
         return record.state
-    return duration(record.per_decomposition) + (" *" if record.scaled else "")
+    said = duration(record.per_decomposition)
+    if not record.scaled:
+        return said
+    # Few trials share less of what a call costs: how many stands beside the time.
+    trials = (record.timed or record.shape)["trials"]
+    fewer = not record.peer and trials < record.shape["trials"]
+    return f"{said} *" + (f" ({trials})" if fewer else "")
 
 
 def _shapes(run: Run) -> list[dict[str, Any]]:

@@ -241,11 +241,11 @@ def _points(backend: str, work: str, axis: str, seconds: float) -> None:
             break
         run = call(size)
         _forget_peak()
-        before = _memory("VmRSS")
+        before = memory("VmRSS")
         start = time.perf_counter()
         run()
         taken = [time.perf_counter() - start]
-        peak = _memory("VmHWM")
+        peak = memory("VmHWM")
         while len(taken) < 3 and sum(taken) < 1:
             start = time.perf_counter()
             run()
@@ -263,7 +263,7 @@ def _too_large(points: list[dict[str, Any]], size: int, axis: str, left: float) 
     expected = points[-1]["seconds"] * growth * 1.5 + 2 * size / points[-1]["size"] * 0.2
     if expected > left:
         return "time"
-    available = _memory("MemAvailable", "/proc/meminfo")
+    available = memory("MemAvailable", "/proc/meminfo")
     taken = points[-1]["bytes"]
     if available and taken and taken * growth > MEMORY_SHARE * available:
         return "memory"
@@ -278,7 +278,7 @@ def _series(shape: dict[str, int]) -> np.ndarray:
     return values
 
 
-def _memory(name: str, file: str = "/proc/self/status") -> int | None:
+def memory(name: str, file: str = "/proc/self/status") -> int | None:
     """Bytes, or None where the system does not tell."""
     try:
         lines = Path(file).read_text().splitlines()

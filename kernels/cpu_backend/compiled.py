@@ -212,7 +212,7 @@ def _task(
         quantities=weights.shape[1],
         per_trial=request.per_trial,
         threads=threads,
-        blocks=features.taps.shape[4] if isinstance(features, Paired) else 0,
+        blocks=features.taps.shape[3] if isinstance(features, Paired) else 0,
         tau=features.tau if isinstance(features, Paired) else 0,
         finished=finished,
         **{name: native.pointer(array) for name, array in arrays.items()},

@@ -31,7 +31,7 @@ _LONG = 8
 _MAGNIFIED = 64
 """By how much rounding may be magnified in all but a few nodes (1 in `_MAGNIFIED`)."""
 
-_PACKING = 10
+_PACKING = 5
 """Nanoseconds that a value of a series takes to be packed, about."""
 
 _SCANNING = 1
@@ -103,7 +103,7 @@ class Paired(NamedTuple):
     closed form cannot be trusted with is computed from the series.
 
     Attributes:
-        taps: (trials, panels, 2, 4, blocks, PANEL) float64. Panels without a node of the request's
+        taps: (trials, panels, 6, blocks, PANEL) float64. Panels without a node of the request's
             rectangle are memory that was never written, here and in `ends`.
         ends: (trials, panels, 4 + 2 tau, PANEL) float64: what past and future are about themselves.
         own: (trials, nodes) correlation of a node's past with its future, in the same panels.
@@ -260,7 +260,7 @@ def _pair_up(source: Any, request: Request) -> Paired:
     panels, tau = -(-nodes // PANEL), request.tau
     blocks = (-(-time // tau) + 1) // 2 * tau
     arrays = {
-        "taps": np.empty((trials, panels, 2, 4, blocks, PANEL)),
+        "taps": np.empty((trials, panels, 6, blocks, PANEL)),
         "ends": np.empty((trials, panels, 4 + 2 * tau, PANEL)),
         "own": np.empty((trials, nodes)),
         "magnified": np.ones((trials, nodes)),

@@ -34,18 +34,18 @@ def clock(monkeypatch):
     return clock
 
 
-def slow(clock, seconds_a_pair, all_pairs=True):
+def slow(clock, seconds_a_pair, all_pairs=True, peer=False, call_alone=1e-3):
     """A contender that takes so long for each pair of a trial, and 1 ms a call."""
 
     def compute(workload, dtype):
         def call(series, pairs):
             trials, _, nodes = series.shape
             count = trials * nodes * (nodes - 1) / 2 if pairs is None else len(pairs)
-            clock.now += 1e-3 + count * seconds_a_pair
+            clock.now += call_alone + count * seconds_a_pair
 
         return call
 
-    return Contender("slow", compute, None, frozenset(), all_pairs=all_pairs)
+    return Contender("slow", compute, None, frozenset(), all_pairs=all_pairs, peer=peer)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,43 @@ def slow(clock, seconds_a_pair, all_pairs=True):
 )
 def test_what_takes_too_long_is_scaled_down(clock, each, trials, nodes):
     """Of 30 trials of 200 nodes, 19,900 pairs, 0.1 s a round."""
-    case = Case(slow(clock, each), BY_NAME["CCS"], SHAPE)
+    case = Case(slow(clock, each, peer=True), BY_NAME["CCS"], SHAPE)
     timed, expected = measure.size(case, case.contender.compute(case.workload, "float64"), 0.1)
     pairs = nodes * (nodes - 1) // 2
     assert timed == {"trials": trials, "nodes": nodes, "pairs": pairs}
     assert expected == pytest.approx(1e-3 + trials * pairs * each, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("each", "alone", "trials"),
+    [(1e-6, 1e-3, 30), (3.2e-6, 1e-3, 30), (4e-6, 1e-3, 1), (1e-8, 0.08, 30), (1e-9, 1.9, 30)],
+)
+def test_all_trials_are_timed_where_that_takes_seconds(clock, each, alone, trials):
+    """Most of what one trial costs may be the call's, and is not multiplied with the trials."""
+    case = Case(slow(clock, each, call_alone=alone), BY_NAME["CCS"], SHAPE)
+    budget = max(0.1, 10 * alone)
+    timed, expected = measure.size(case, case.contender.compute(case.workload, "float64"), budget)
+    assert timed == {"trials": trials, "nodes": 200, "pairs": 19900}
+    assert expected == pytest.approx(alone + trials * 19900 * each, rel=0.01)
+
+
+def test_trials_whose_time_was_told_wrong_are_fewer():
+    """From the fifth trial on each takes ten times as long."""
+    asked = []
+
+    def once(trials):
+        asked.append(trials)
+        return 0.01 * trials + 0.09 * max(trials - 4, 0)
+
+    trials, taken = measure._trials(once, 0.01, 30, 0.2, 0.3)
+    assert asked[:2] == [4, 30]
+    assert trials >= 2
+    assert taken <= 0.2
+    assert once(trials) <= 2 * 0.2
+
+
+def test_a_call_that_takes_too_long_has_one_trial():
+    assert measure._trials(lambda _: pytest.fail("called"), 0.5, 30, 0.1, 0.4) == (1, 0.5)
 
 
 def test_peers_that_take_pairs_get_a_sample(clock):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.harness.records import Run
+from bench.page import rows
 from support.bench_records import record
 
 
@@ -55,3 +56,16 @@ def test_one_record_a_case():
     run.add(record(floor=0.5))
     run.add(record("numpy"))
     assert [(r.way, r.floor) for r in run.records] == [("cpu", 0.5), ("numpy", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("trials", "peer", "said"), [(60, False, ""), (5, False, " * (5)"), (5, True, " *")]
+)
+def test_how_many_trials_a_time_is_of_stands_beside_it(trials, peer, said):
+    timed = {"trials": trials, "nodes": 1000, "pairs": 499_500}
+    run = Run({"device": "cpu"}, {}, "unknown", "2026-01-01")
+    run.add(record("phyid" if peer else "cpu", timed=timed, peer=peer))
+    run.add(record("numpy"))
+    row = rows.speed_rows(run, "CCS")[0]
+    cell = row[2] if peer else row[3]
+    assert cell.endswith("s" + said)

@@ -82,7 +82,7 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, bool pai
     if (constant_again != constant || !std::equal(some.begin(), some.begin() + samples * PANEL * 2,
                                                   values.begin()))
         std::abort();
-    std::vector<double> taps(trials * panels * 2 * POINTS * blocks_of(time, tau) * PANEL);
+    std::vector<double> taps(trials * panels * LINES * blocks_of(time, tau) * PANEL);
     std::vector<double> ends(trials * panels * ends_of(tau) * PANEL), magnified(own.size());
     if (paired) {
         synkern_pair_up(series.data(), trials, time, nodes, tau, &whole, taps.data(), ends.data(),

@@ -13,7 +13,8 @@
 //
 // Each m is summed over the pairs of samples first, so that what is done for a pair of nodes are
 // four inner products of half the length. As u and v have unit length, no m exceeds 2 in magnitude:
-// rounding stays that of plain sums.
+// rounding stays that of plain sums. v1, v2 are to v what u0, u1 are to u: two of the data are half of
+// two taps, up to the sign, and are kept as these, so that a node has six lines and not eight.
 //
 // Past and future are each centred and scaled on their own. The series u is centred and scaled as a
 // whole; with p and f the roots of the sums of squares of its past and its future about their means,
@@ -32,11 +33,13 @@
 
 namespace phiid {
 
-constexpr int POINTS = 4;
+constexpr int POINTS = 4, LINES = 6;
+// Lines of the points; data lie in one piece, as a tile has more columns than rows in its cache.
+constexpr int TAPS[POINTS] = {0, 2, 3, 5}, DATA[POINTS] = {1, 2, 3, 4};
 enum { PAST_SCALE, FUTURE_SCALE, PAST_MEAN, FUTURE_MEAN, FIRST };  // lines of `ends`; 4 + 2 tau
 
-// (trials, panels, taps and data, POINTS, blocks, PANEL); a block is a pair of samples, and those of
-// samples that are a multiple of tau apart follow each other.
+// (trials, panels, LINES, blocks, PANEL); a block is a pair of samples, and those of samples that are
+// a multiple of tau apart follow each other.
 inline int64_t blocks_of(int64_t time, int64_t tau) { return ((time + tau - 1) / tau + 1) / 2 * tau; }
 inline int64_t ends_of(int64_t tau) { return FIRST + 2 * tau; }
 
@@ -83,7 +86,7 @@ inline void from_sums(const double (*sums)[ROWS][TILE], const double* rows, cons
                 const double *row = rows + r, *column = columns + p * apart + lane;
                 const auto of = [&](int line) { return load<Doubles>(column + line * PANEL); };
                 const auto m = [&](int point) { return load<Doubles>(sums[point][r] + at); };
-                const Doubles even = m(1) + m(2), same = m(1) - m(2);
+                const Doubles even = 0.5 * (m(1) - m(2)), same = 0.5 * (m(1) + m(2));
                 Doubles xy = same - row[PAST_MEAN * PANEL] * of(PAST_MEAN);
                 Doubles ab = same - row[FUTURE_MEAN * PANEL] * of(FUTURE_MEAN);
                 const Doubles xb = even + m(3) - row[PAST_MEAN * PANEL] * of(FUTURE_MEAN);
@@ -104,7 +107,7 @@ inline void from_sums(const double (*sums)[ROWS][TILE], const double* rows, cons
 inline void paired(const Features& data, const Tile& tile, int64_t trial, int first, Across& to) {
     constexpr int HEIGHT = 4, MANY = DOUBLES >= 8 ? 4 : 1, EACH = PANEL / DOUBLES;
     static_assert(ROWS % HEIGHT == 0);
-    const int64_t each = data.blocks * PANEL, apart = 2 * POINTS * each;
+    const int64_t each = data.blocks * PANEL, apart = LINES * each;
     const int64_t lines = ends_of(data.tau) * PANEL;
     const auto panel = [&](int64_t node) { return trial * data.panels() + node / PANEL; };
     const int64_t row = tile.row + first, column = tile.column - data.before(tile);
@@ -115,17 +118,16 @@ inline void paired(const Features& data, const Tile& tile, int64_t trial, int fi
     for (int j = 0, some; j < panels; j += some) {
         some = panels - j >= MANY ? MANY : 1;
         const int64_t at = panel(column) + j;
-        const double* columns = data.taps + at * apart + POINTS * each;
-        for (int point = 0; point < POINTS; ++point)
+        for (int point = 0; point < POINTS; ++point) {
+            const double* columns = data.taps + at * apart + DATA[point] * each;
             for (int i = 0; i < ROWS; i += HEIGHT) {
-                const double* from = rows + point * each + i;
+                const double* from = rows + TAPS[point] * each + i;
                 if (some == MANY)
-                    inner<HEIGHT, MANY * EACH>(from, columns + point * each, apart, data.blocks,
-                                               sums[point] + i);
+                    inner<HEIGHT, MANY * EACH>(from, columns, apart, data.blocks, sums[point] + i);
                 else
-                    inner<HEIGHT, EACH>(from, columns + point * each, apart, data.blocks,
-                                        sums[point] + i);
+                    inner<HEIGHT, EACH>(from, columns, apart, data.blocks, sums[point] + i);
             }
+        }
         from_sums(sums, row_ends, data.ends + at * lines, lines, some, data.tau, to, j * PANEL);
     }
 }
@@ -160,93 +162,87 @@ inline void across(const Features& data, const Tile& tile, int64_t trial, int fi
 
 // ---- From a series to pairs of samples -----------------------------------------------------------
 
-// Taps and data of a panel of series (time, PANEL) that are centred and scaled.
+// Taps and data of a vector of nodes, centred and scaled.
 inline void pair_samples(const double* series, int64_t time, int64_t tau, double* to) {
     const int64_t blocks = blocks_of(time, tau), each = blocks * PANEL, own = blocks / tau;
-    double* const taps = to;
-    double* const data = to + POINTS * each;
-    for (int64_t phase = 0; phase < tau; ++phase)
-        for (int64_t k = 0; k < own; ++k) {
-            const int64_t t = phase + 2 * k * tau;
-            const auto at = [&](int64_t when, int lane) {
-                return when < 0 || when >= time ? 0.0 : series[when * PANEL + lane];
-            };
-            const int64_t block = (phase * own + k) * PANEL;
-            for (int lane = 0; lane < PANEL; ++lane) {
-                const double before = at(t - tau, lane), u0 = at(t, lane), u1 = at(t + tau, lane);
-                const double after = at(t + 2 * tau, lane);
-                const int64_t i = block + lane;
-                taps[i] = u0;
-                taps[each + i] = u0 + u1;
-                taps[2 * each + i] = u0 - u1;
-                taps[3 * each + i] = u1;
-                data[i] = before - u1;
-                data[each + i] = 0.5 * (u0 + u1);
-                data[2 * each + i] = 0.5 * (u1 - u0);
-                data[3 * each + i] = after - u0;
-            }
-            checkpoint(8 * PANEL);
-        }
-}
-
-// What past and future of a panel (time, PANEL) are about themselves: `ends`, the correlation of the
-// two, and by how much rounding is magnified.
-inline void ends_of_panel(const double* series, int64_t time, int64_t tau, const bool* constant,
-                          double* ends, double* own, double* magnified) {
-    const int64_t samples = time - tau;
-    const auto over = [&](auto body) {
-        in_stretches(samples, PANEL, [&](int64_t from, int64_t end) {
-            for (int64_t t = from; t < end; ++t)
-                for (int k = 0; k < PANEL; ++k)
-                    body(series[t * PANEL + k], series[(t + tau) * PANEL + k], k);
-        });
+    const auto at = [&](int64_t t) {
+        return t < time ? load<Doubles>(series + t * PANEL) : Doubles{};
     };
-    double past[PANEL] = {}, future[PANEL] = {}, of_past[PANEL] = {}, of_future[PANEL] = {};
-    double both[PANEL] = {};
-    over([&](double x, double a, int k) { past[k] += x, future[k] += a; });
-    for (int k = 0; k < PANEL; ++k) past[k] /= double(samples), future[k] /= double(samples);
-    over([&](double x, double a, int k) {
-        x -= past[k], a -= future[k];
-        of_past[k] += x * x, of_future[k] += a * a, both[k] += x * a;
-    });
-    for (int k = 0; k < PANEL; ++k) {
-        const double root = __builtin_sqrt(double(samples));
-        const double p = constant[k] ? 0 : 1 / __builtin_sqrt(of_past[k]);
-        const double f = constant[k] ? 0 : 1 / __builtin_sqrt(of_future[k]);
-        ends[PAST_SCALE * PANEL + k] = p;
-        ends[FUTURE_SCALE * PANEL + k] = f;
-        ends[PAST_MEAN * PANEL + k] = root * past[k];
-        ends[FUTURE_MEAN * PANEL + k] = root * future[k];
-        for (int64_t t = 0; t < tau; ++t) {
-            ends[(FIRST + t) * PANEL + k] = series[t * PANEL + k];
-            ends[(FIRST + tau + t) * PANEL + k] = series[(samples + t) * PANEL + k];
-        }
-        own[k] = both[k] * p * f;
-        magnified[k] = std::max(1.0, std::max(p * p, f * f));
+    for (int64_t phase = 0; phase < tau; ++phase) {
+        Doubles before{}, first = at(phase);
+        in_stretches(own, LINES * DOUBLES, [&](int64_t from, int64_t end) {
+            Doubles v0 = before, u0 = first;
+            double* block = to + (phase * own + from) * PANEL;
+            for (int64_t k = from; k < end; ++k, block += PANEL) {
+                const int64_t t = phase + 2 * k * tau;
+                const Doubles u1 = at(t + tau), v3 = at(t + 2 * tau);
+                const Doubles values[LINES] = {u0, v0 - u1, u0 + u1, u0 - u1, v3 - u0, u1};
+#pragma GCC unroll 6
+                for (int line = 0; line < LINES; ++line) store(block + line * each, values[line]);
+                v0 = u1, u0 = v3;
+            }
+            before = v0, first = u0;
+        });
     }
 }
 
-// As `standardise`, to pairs of samples.
+// What past and future of a vector of nodes are about themselves: `ends`, the correlation of the two,
+// and by how much rounding is magnified.
+inline void ends_of_nodes(const double* series, int64_t time, int64_t tau,
+                          Lanes<double>::Bits constant, double* ends, double* own,
+                          double* magnified) {
+    const int64_t samples = time - tau;
+    const auto x = [&](int64_t t) { return load<Doubles>(series + t * PANEL); };
+    const auto a = [&](int64_t t) { return load<Doubles>(series + (t + tau) * PANEL); };
+    const Doubles past = over_time(samples, x) / double(samples);
+    const Doubles future = over_time(samples, a) / double(samples);
+    const auto before = [&](int64_t t) { return x(t) - past; };
+    const auto after = [&](int64_t t) { return a(t) - future; };
+    const Doubles of_past = over_time(samples, [&](int64_t t) { return before(t) * before(t); });
+    const Doubles of_future = over_time(samples, [&](int64_t t) { return after(t) * after(t); });
+    const Doubles both = over_time(samples, [&](int64_t t) { return before(t) * after(t); });
+    const Doubles p = inverse_root(of_past, constant), f = inverse_root(of_future, constant);
+    const double root = __builtin_sqrt(double(samples));
+    store(ends + PAST_SCALE * PANEL, p);
+    store(ends + FUTURE_SCALE * PANEL, f);
+    store(ends + PAST_MEAN * PANEL, root * past);
+    store(ends + FUTURE_MEAN * PANEL, root * future);
+    for (int64_t t = 0; t < tau; ++t) {
+        store(ends + (FIRST + t) * PANEL, x(t));
+        store(ends + (FIRST + tau + t) * PANEL, x(samples + t));
+    }
+    store(own, both * p * f);
+    const Doubles larger = p < f ? f * f : p * p, least = Doubles{} + 1;
+    store(magnified, larger > least ? larger : least);
+}
+
+// As `standardise`, to pairs of samples; `time` is more than 2 tau.
 inline void pair_up(const double* series, int64_t trials, int64_t time, int64_t nodes, int64_t tau,
                     const Area& area, double* taps, double* ends, double* own, double* magnified,
                     unsigned char* constant, int threads) {
     each_panel(series, trials, time, nodes, tau, area, constant, threads,
                [&](int64_t task, int64_t trial, int64_t node, int count, const Numbers& raw) {
-        const Numbers whole = numbers(time * PANEL);
-        bool all[PANEL];
-        unsigned char flat[PANEL];
-        find_constant(raw.get(), time, PANEL, tau, PANEL, flat);
-        unit(raw.get(), time, whole.get(), all);
-        for (int k = 0; k < PANEL; ++k) all[k] = flat[k];
-        double of_panel[2][PANEL];
-        pair_samples(whole.get(), time, tau, taps + task * 2 * POINTS * blocks_of(time, tau) * PANEL);
-        ends_of_panel(whole.get(), time, tau, all, ends + task * ends_of(tau) * PANEL, of_panel[0],
-                      of_panel[1]);
+        double* const to = taps + task * LINES * blocks_of(time, tau) * PANEL;
+        double own_of_panel[PANEL], magnified_in_panel[PANEL];
+        long long flat[PANEL];
+        for (int lane = 0; lane < PANEL; lane += DOUBLES) {
+            double* const nodes_of = raw.get() + lane;
+            // Samples in past and future, in the past alone, and in the future alone.
+            const Range common = range_of(nodes_of + tau * PANEL, time - 2 * tau);
+            const Range past = joined(range_of(nodes_of, tau), common);
+            const Range future = joined(common, range_of(nodes_of + (time - tau) * PANEL, tau));
+            unit(nodes_of, time, joined(past, future), nodes_of, PANEL);
+            const auto either = past.flat() | future.flat();
+            store(flat + lane, either);
+            pair_samples(nodes_of, time, tau, to + lane);
+            ends_of_nodes(nodes_of, time, tau, either, ends + task * ends_of(tau) * PANEL + lane,
+                          own_of_panel + lane, magnified_in_panel + lane);
+        }
         for (int k = 0; k < count; ++k) {
             const int64_t at = trial * nodes + node + k;
-            own[at] = of_panel[0][k];
-            magnified[at] = of_panel[1][k];
-            constant[at] = flat[k];
+            own[at] = own_of_panel[k];
+            magnified[at] = magnified_in_panel[k];
+            constant[at] = flat[k] != 0;
         }
     });
 }

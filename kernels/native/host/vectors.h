@@ -76,68 +76,95 @@ inline void products(const double* rows, const double* columns, int64_t samples,
             }
 }
 
-// As formulas.unit_vectors, for a panel of one trial; sums over time have a lane for each node.
-// Unit vectors of a segment (samples, PANEL) into `to`, and whether each node is constant.
-inline void unit(const double* segment, int64_t samples, double* to, bool* constant) {
-    constexpr int64_t STEP = PANEL;
-    double low[PANEL], high[PANEL], scale[PANEL], mean[PANEL], norm[PANEL];
-    const auto sweep = [&](auto body) {
-        in_stretches(samples, PANEL, [&](int64_t from, int64_t end) {
-            for (int64_t t = from; t < end; ++t)
-                for (int k = 0; k < PANEL; ++k) body(to[t * STEP + k], k);
-        });
-    };
-    const auto centre = [&] {
-        double sum[PANEL] = {};
-        sweep([&](double& value, int k) { sum[k] += value; });
-        for (int k = 0; k < PANEL; ++k) mean[k] = sum[k] / double(samples);
-        sweep([&](double& value, int k) { value -= mean[k]; });
-    };
-    in_stretches(samples, PANEL, [&](int64_t from, int64_t end) {
-        std::copy(segment + from * STEP, segment + end * STEP, to + from * STEP);
+// ---- From a series to unit vectors, a vector of nodes at a time ----------------------------------
+// Nodes of a panel lie PANEL numbers from sample to sample; a sum over time has a lane for each.
+
+// Smallest and largest of some samples.
+struct Range {
+    Doubles low, high;
+
+    Lanes<double>::Bits flat() const { return low == high; }
+};
+
+inline Range joined(const Range& one, const Range& other) {
+    return {other.low < one.low ? other.low : one.low, other.high > one.high ? other.high : one.high};
+}
+
+// Of one sample or more.
+inline Range range_of(const double* segment, int64_t samples) {
+    Range whole{load<Doubles>(segment), load<Doubles>(segment)};
+    in_stretches(samples, DOUBLES, [&](int64_t from, int64_t end) {
+        Range part = whole;
+        for (int64_t t = from; t < end; ++t) {
+            const Doubles value = load<Doubles>(segment + t * PANEL);
+            part = joined(part, {value, value});
+        }
+        whole = part;
     });
-    std::copy(to, to + PANEL, low);
-    std::copy(to, to + PANEL, high);
-    sweep([&](double& value, int k) {
-        low[k] = value < low[k] ? value : low[k];
-        high[k] = value > high[k] ? value : high[k];
+    return whole;
+}
+
+// The power of two that brings the peak between 1 and 4, or as far as there is one: multiplication is
+// exact, and neither sums nor squares about the mean overflow or vanish.
+inline Doubles scale_of(const Range& range) {
+    using Bits = Lanes<double>::Bits;
+    constexpr Bits EXPONENT = Bits{} + 0x7ff0000000000000LL, LAST = Bits{} + (2045LL << 52);
+    const Bits low = (Bits)range.low & EXPONENT, high = (Bits)range.high & EXPONENT;
+    const Bits peak = low > high ? low : high;
+    return (Doubles)((2046LL << 52) - (peak < LAST ? peak : LAST));
+}
+
+// Sum over time of term(t): four sums at once, as an addition waits for the one before.
+template <class Term>
+PHIID_FN Doubles over_time(int64_t samples, const Term& term) {
+    Doubles sum{};
+    in_stretches(samples, DOUBLES, [&](int64_t from, int64_t end) {
+        Doubles parts[4]{};
+        int64_t t = from;
+        for (; t + 4 <= end; t += 4)
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; ++k) parts[k] += term(t + k);
+        for (; t < end; ++t) parts[0] += term(t);
+        sum += (parts[0] + parts[1]) + (parts[2] + parts[3]);
     });
-    for (int k = 0; k < PANEL; ++k) {
-        constant[k] = low[k] == high[k];
-        // A power of two near the peak: exact, and keeps sums near the limits in range.
-        const double peak = std::max(__builtin_fabs(low[k]), __builtin_fabs(high[k]));
-        const int power = peak > 0 ? __builtin_ilogb(peak) : 0;
-        scale[k] = __builtin_scalbn(1.0, -std::min(1000, std::max(-1000, power)));
-    }
-    sweep([&](double& value, int k) { value *= scale[k]; });
+    return sum;
+}
+
+// 1 / sqrt(squares), zero where `none`.
+inline Doubles inverse_root(Doubles squares, Lanes<double>::Bits none) {
+    Doubles root;
+    for (int lane = 0; lane < DOUBLES; ++lane) root[lane] = __builtin_sqrt(squares[lane]);
+    return none ? Doubles{} : 1 / root;
+}
+
+// As formulas.unit_vectors: unit vectors of a segment, whose range is known, to places `step`
+// numbers apart; those may be the segment's own. Zero where the segment is flat.
+inline void unit(const double* segment, int64_t samples, const Range& range, double* to,
+                 int64_t step) {
+    const Doubles scale = scale_of(range), count = constant<Doubles>(double(samples));
+    const auto scaled = [&](int64_t t) { return load<Doubles>(segment + t * PANEL) * scale; };
     // Twice: the rounding of the first mean is large beside the signal when the offset is.
-    centre();
-    centre();
-    for (int k = 0; k < PANEL; ++k) low[k] = 0;
-    sweep([&](double& value, int k) {
-        const double size = __builtin_fabs(value);
-        low[k] = size > low[k] ? size : low[k];
+    const Doubles mean = over_time(samples, scaled) / count;
+    const Doubles rest = over_time(samples, [&](int64_t t) { return scaled(t) - mean; }) / count;
+    const Doubles squares = over_time(samples, [&](int64_t t) {
+        const Doubles value = scaled(t) - mean - rest;
+        store(to + t * step, value);
+        return value * value;
     });
-    // Without the peak, squares overflow from 1e154 on and vanish below 1e-162.
-    for (int k = 0; k < PANEL; ++k) {
-        scale[k] = constant[k] ? 1 : low[k];
-        norm[k] = 0;
-    }
-    sweep([&](double& value, int k) { value /= scale[k]; });
-    sweep([&](double& value, int k) { norm[k] += value * value; });
-    for (int k = 0; k < PANEL; ++k) norm[k] = constant[k] ? 0 : 1 / __builtin_sqrt(norm[k]);
-    sweep([&](double& value, int k) { value = constant[k] ? 0 : value * norm[k]; });
+    const Doubles norm = inverse_root(squares, range.flat());
+    in_stretches(samples, DOUBLES, [&](int64_t from, int64_t end) {
+        for (int64_t t = from; t < end; ++t)
+            store(to + t * step, load<Doubles>(to + t * step) * norm);
+    });
 }
 
 // Correlations of each node's past with its future, of a packed panel.
 inline void own_of(const double* panel, int64_t samples, double* own) {
-    double sum[PANEL] = {};
-    in_stretches(samples, PANEL, [&](int64_t from, int64_t end) {
-        for (int64_t t = from; t < end; ++t)
-            for (int k = 0; k < PANEL; ++k)
-                sum[k] += panel[t * 2 * PANEL + k] * panel[t * 2 * PANEL + PANEL + k];
-    });
-    std::copy(sum, sum + PANEL, own);
+    for (int lane = 0; lane < PANEL; lane += DOUBLES)
+        store(own + lane, over_time(samples, [&](int64_t t) {
+                  const double* past = panel + t * 2 * PANEL + lane;
+                  return load<Doubles>(past) * load<Doubles>(past + PANEL);
+              }));
 }
 
 // Whether each of up to SPAN nodes has a constant past or future, as `unit` says it of a panel.
@@ -189,8 +216,12 @@ inline void panel_of(const double* series, int64_t trial, int64_t time, int64_t 
     in_stretches(time, PANEL, [&](int64_t start, int64_t end) {
         for (int64_t t = start; t < end; ++t) {
             const double* from = series + (trial * time + t) * nodes + node;
-            std::copy(from, from + count, to + t * PANEL);
-            std::fill(to + t * PANEL + count, to + (t + 1) * PANEL, 0.0);
+            double* const line = to + t * PANEL;
+            if (count == PANEL) {  // A constant size is a few instructions, any other a call.
+                std::memcpy(line, from, PANEL * sizeof *line);
+                continue;
+            }
+            std::fill(std::copy(from, from + count, line), line + PANEL, 0.0);
         }
     });
 }
@@ -221,22 +252,22 @@ inline void standardise(const double* series, int64_t trials, int64_t time, int6
     const int64_t samples = time - tau;
     each_panel(series, trials, time, nodes, tau, area, constant, threads,
                [&](int64_t task, int64_t trial, int64_t node, int count, const Numbers& raw) {
-        const Numbers vectors = numbers(samples * PANEL);
         double* to = values + task * samples * 2 * PANEL;
-        bool flat[2][PANEL];
-        for (int side = 0; side < 2; ++side) {
-            phiid::unit(raw.get() + side * tau * PANEL, samples, vectors.get(), flat[side]);
-            in_stretches(samples, PANEL, [&](int64_t start, int64_t end) {
-                for (int64_t t = start; t < end; ++t)
-                    std::copy(vectors.get() + t * PANEL, vectors.get() + (t + 1) * PANEL,
-                              to + (t * 2 + side) * PANEL);
-            });
+        long long flat[PANEL];
+        for (int lane = 0; lane < PANEL; lane += DOUBLES) {
+            Range side[2];
+            for (int k = 0; k < 2; ++k) {
+                const double* segment = raw.get() + k * tau * PANEL + lane;
+                side[k] = range_of(segment, samples);
+                unit(segment, samples, side[k], to + k * PANEL + lane, 2 * PANEL);
+            }
+            store(flat + lane, side[0].flat() | side[1].flat());
         }
         double of_panel[PANEL];
         own_of(to, samples, of_panel);
         for (int k = 0; k < count; ++k) {
             own[trial * nodes + node + k] = of_panel[k];
-            constant[trial * nodes + node + k] = flat[0][k] || flat[1][k];
+            constant[trial * nodes + node + k] = flat[k] != 0;
         }
     });
 }
