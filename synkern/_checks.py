@@ -31,7 +31,7 @@ FEW_SAMPLES = 30
 
 def choice(argument: str, value: Any, allowed: Sequence[Any]) -> None:
     """Raise ValueError unless value is one of those allowed."""
-    if not any(value is option or value == option for option in allowed):
+    if value not in allowed:
         options = ", ".join(repr(option) for option in allowed)
         raise ValueError(f"{argument} must be one of {options}; got {value!r}")
 
@@ -65,6 +65,8 @@ def atom_names(atoms: str | Sequence[str]) -> tuple[str, ...]:
 
 def lag(tau: Any) -> int:
     """Return tau, a whole number of any library, as an int."""
+    if type(tau) is int and tau > 0:
+        return tau
     number = to_numpy(tau)[()] if getattr(tau, "ndim", None) == 0 else tau
     if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < 1:
         raise ValueError(f"tau must be a positive whole number of samples; got {tau!r}")
