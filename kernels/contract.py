@@ -46,9 +46,15 @@ class Outcome(IntEnum):
 
 
 class Library(Protocol):
-    """numpy, torch or cupy, and what these do not name alike."""
+    """numpy, torch or cupy, and what these do not name alike.
+
+    Attributes:
+        xp: the module.
+        fuses: `add_product` takes one pass, and not two.
+    """
 
     xp: Any
+    fuses: bool
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
         """Zeros, on the device of `like`."""
@@ -64,6 +70,12 @@ class Library(Protocol):
 
     def keep(self, values: Array, mask: Array) -> Array:
         """Finite values where the mask is true, 0 elsewhere."""
+
+    def add_product(self, target: Array, one: Array, other: Array) -> None:
+        """Add a product of arrays that broadcast to target, in place."""
+
+    def minus_square(self, value: Array, root: Array) -> Array:
+        """A value less the square of another."""
 
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur."""
