@@ -42,7 +42,7 @@ from ..contract import Array, Outcome
 from ..lattice import ATOMS, moebius_matrix
 from .above_mean import above_mean
 from .mmi import Correlations, Lambdas
-from .rescue import VANISHED, resolve
+from .rescue import VANISHED, resolve, triangle
 from .steady import in_float64
 from .uncorrelated import correlated, local_resolution, resolution
 
@@ -99,7 +99,6 @@ _ORDERS = np.array(
 _PLACES = np.argsort(_ORDERS, axis=-1)  # where in each order a variable stands
 _EACH_ORDER = np.arange(len(_ORDERS))[:, None]
 _DIAGONAL = np.arange(4)
-_UPPER = np.triu(np.ones((4, 4), bool))
 
 
 def _sums() -> npt.NDArray[np.float64]:
@@ -298,8 +297,8 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     """
     pairs = len(evaluated)
     half = 0.5 * (fitted.shape[-1] - 1)
-    first = _triangle(xp, xp.swapaxes(fitted, -1, -2))
-    factors = _triangle(xp, xp.swapaxes(first[..., _ORDERS], -3, -2))  # [pairs, 6, 4, 4]
+    first = triangle(xp, xp.swapaxes(fitted, -1, -2))
+    factors = triangle(xp, xp.swapaxes(first[..., _ORDERS], -3, -2))  # [pairs, 6, 4, 4]
     spread = xp.abs(factors[..., _DIAGONAL, _DIAGONAL])
     outcome, reduced = None, None
     # No conditional variance is below that of a variable given all others, the last of an order.
@@ -378,17 +377,6 @@ def _signed(xp: Any, fitted: Array) -> Array | float:
     c = Correlations(*(products[:, u, v] for u, v in pairs))
     signed = correlated(xp, c, fitted.shape[-1])
     return in_float64(xp.stack(list(signed), -1))[..., None]
-
-
-def _triangle(xp: Any, matrix: Array) -> Array:
-    """R of the QR factorisation over the last two axes; torch returns Q with it, often empty."""
-    if xp is np:  # Its mode "r" makes a mask at every call, which takes longer than four columns.
-        factored, _ = np.linalg.qr(matrix, mode="raw")
-        return np.where(_UPPER, xp.swapaxes(factored, -1, -2)[..., :4, :], 0.0)
-    # torch cannot differentiate R without Q.
-    mode = "reduced" if getattr(matrix, "requires_grad", False) else "r"
-    r = xp.linalg.qr(matrix, mode=mode)
-    return r[1] if isinstance(r, tuple) else r
 
 
 def _degenerate(xp: Any, factor: Array) -> tuple[Array, Array]:
