@@ -200,6 +200,14 @@ class Rectangle(NamedTuple):
     columns: slice
 
 
+GATHERED_ON_DEVICE = 64
+"""Times as many numbers of chosen pairs at a time where they are in no cache of a CPU: on a GPU a
+part is some 50 launches, which 44 pairs of 60 trials do not fill; 2^26 numbers are 0.5 GB."""
+
+RESCUED_ON_DEVICE = 16
+"""The same for the stable path, which holds some six times what is gathered: 0.8 GB."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds on what is held at a time; results do not depend on them but for rounding.
@@ -210,10 +218,12 @@ class Limits:
         workspace: bytes that moments, chunks of sums or a band of node sums may take at once.
         capacity: of a kernel's list of marked pairs at first; if it overflows, the kernel runs
             again.
-        gathered: numbers of chosen pairs gathered at a time; 0: they are taken from matrices.
+        gathered: numbers of chosen pairs gathered at a time on a CPU, and `GATHERED_ON_DEVICE`
+            times as many elsewhere; 0: they are taken from matrices.
         matrices: numbers held at a time in matrices of all pairs that chosen pairs are taken from;
             0: they are gathered.
-        rescued: numbers gathered at a time for the stable path; some 50 MB in all.
+        rescued: numbers gathered at a time for the stable path on a CPU, some 50 MB in all, and
+            `RESCUED_ON_DEVICE` times as many elsewhere.
         part: entries times samples that a CPU takes at a time for estimators that look at every
             sample: arrays of 1 to 3 MB, 14 MB in all.
         apart: atoms of single trials held at a time where trials differ in their samples.

@@ -11,7 +11,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..contract import Array, Features, Library, Pairs, Request, TotalsOf, lost_flags
+from ..contract import (
+    GATHERED_ON_DEVICE,
+    Array,
+    Features,
+    Library,
+    Pairs,
+    Request,
+    TotalsOf,
+    lost_flags,
+)
+from ..formulas.parts import on_cpu
 
 
 class _Found(NamedTuple):
@@ -79,7 +89,8 @@ def _gathered(
     trials = features.constant.shape[0]
     alone = replace(request, per_trial=True)
     found = []
-    for part in _parts(len(pairs), request.limits.gathered // (4 * trials * features.samples)):
+    numbers = request.limits.gathered * (1 if on_cpu(features.like) else GATHERED_ON_DEVICE)
+    for part in _parts(len(pairs), numbers // (4 * trials * features.samples)):
         two = totals_of(features.of_pairs(pairs[part]), alone)
         each = {name: two.sums[name][:, 0, 1].reshape(trials, -1) for name in request.names}
         sums = each if request.per_trial else {name: each[name].sum(0) for name in each}
