@@ -295,11 +295,14 @@ class Totals(NamedTuple):
             and row < column unless there is a rectangle. Pairs of a constant node are not listed
             here: the features know the nodes.
         rescued: (pairs, 3) int64: trial, row, column of the pairs that the stable path resolved.
+        all_vary: no node is constant, which was read from the device with what else was; False:
+            that is not known, or not so.
     """
 
     sums: dict[str, Array]
     flagged: Array
     rescued: Array
+    all_vary: bool = False
 
 
 TotalsOf = Callable[[Any, Request], Totals]
@@ -317,12 +320,14 @@ class Pairs:
             pairs have no value.
         flagged: (flags, 4) int64 as in `Totals`, of the other degenerate pairs.
         rescued: number of (trial, pair) that only the stable path could resolve.
+        all_vary: as in `Totals`.
     """
 
     atoms: dict[str, Array]
     constant: Array
     flagged: Array
     rescued: int
+    all_vary: bool = False
 
 
 @dataclass(frozen=True)
@@ -446,4 +451,6 @@ def smallest_trusted(samples: int, dtype: str, tolerance: float) -> float:
 
 def lost_flags(flagged: Array) -> Array:
     """The flags of pairs without a value; duplicates have one."""
+    if not len(flagged):  # A mask as an index makes the host wait for its device.
+        return flagged
     return flagged[flagged[:, -1] != int(Outcome.DUPLICATE)]

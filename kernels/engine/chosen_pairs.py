@@ -69,7 +69,8 @@ def decompose_chosen(
     )
     known = ~features.constant[:, pairs].any(-1)
     lost = lost_flags(found.flagged)
-    known[lost[:, 0], lost[:, 1]] = False
+    if len(lost):
+        known[lost[:, 0], lost[:, 1]] = False
     if not request.per_trial:
         count = known.sum(0)
         known = count > 0
@@ -120,7 +121,9 @@ def _from_matrices(
         sums = {name: all_pairs.sums[name][..., i, j] for name in request.names}
         at = [place[marks[:, 1], marks[:, 2]] for marks in (all_pairs.flagged, all_pairs.rescued)]
         flags = xp.stack([all_pairs.flagged[:, 0] + part.start, at[0], all_pairs.flagged[:, 3]], -1)
-        found.append(_Found(sums, flags[at[0] >= 0], int((at[1] >= 0).sum())))
+        # Where there are none a device need not be asked which of them are of chosen pairs.
+        flags = flags[at[0] >= 0] if len(flags) else flags
+        found.append(_Found(sums, flags, int((at[1] >= 0).sum()) if len(at[1]) else 0))
     return _joined(lib, found, axis=0)
 
 

@@ -81,17 +81,33 @@ def plain(xp: Any, series: Array, tau: int, spacing: float) -> bool:
     """
     if not spacing:
         return True
-    span = series.shape[1] - 1 - 2 * tau
-    if span < 3:
-        return False
+    if isinstance(series, np.ndarray):
+        some = _few_samples(series, tau)
+        if some is not None and some.size <= FEW:
+            return _all_vary(some.tolist(), spacing)
+    found = plainly_varies(xp, series, tau, spacing)
+    return found is not None and bool(found)
+
+
+def plainly_varies(xp: Any, series: Array, tau: int, spacing: float) -> Array | None:
+    """What `plain` says, where the series is; None where there are too few samples to tell by.
+
+    Of a series that is not finite, or whose values are exact, nothing is said for certain.
+    """
     values = series.detach() if hasattr(series, "detach") else series
-    some = values[:, tau : -tau : span // 3]
-    if isinstance(some, np.ndarray) and some.size <= FEW:
-        return _all_vary(some.tolist(), spacing)
+    some = _few_samples(values, tau)
+    if some is None:
+        return None
     # Halves, as the whole may overflow.
     spread = xp.amax(some, 1) * 0.5 - xp.amin(some, 1) * 0.5
     bound = xp.abs(some[:, 0]) * (ROUNDINGS * spacing)
-    return bool((spread > xp.maximum(bound, FAINT[1] * xp.amax(spread))).all())
+    return (spread > xp.maximum(bound, FAINT[1] * xp.amax(spread))).all()
+
+
+def _few_samples(series: Array, tau: int) -> Array | None:
+    """Some that are past and future, (trials, some, nodes); None where there are none."""
+    span = series.shape[1] - 1 - 2 * tau
+    return series[:, tau : -tau : span // 3] if span >= 3 else None
 
 
 def _all_vary(some: Sequence[Sequence[Sequence[float]]], spacing: float) -> bool:
