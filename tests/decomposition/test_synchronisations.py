@@ -99,7 +99,7 @@ def test_what_waits_is_counted(rng):
 @pytest.mark.parametrize("average", ["trials", None])
 @pytest.mark.parametrize("where", ["constant", "copies", "both", "neither"])
 def test_what_is_marked_is_found_all_the_same(rng, average, where):
-    """Beside NumPy, which waits for nothing; copies are known to rounding over their noise, 1e-9."""
+    """Beside NumPy, which waits for nothing; copies are known to rounding over noise."""
     series = rng.standard_normal((3, 100, 40))
     if where in ("constant", "both"):
         series[1, :, 7] = 0.1
