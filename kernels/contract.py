@@ -46,9 +46,15 @@ class Outcome(IntEnum):
 
 
 class Library(Protocol):
-    """numpy, torch or cupy, and what these do not name alike."""
+    """numpy, torch or cupy, and what these do not name alike.
+
+    Attributes:
+        xp: the module.
+        fuses: `add_product` takes one pass, and not two.
+    """
 
     xp: Any
+    fuses: bool
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
         """Zeros, on the device of `like`."""
@@ -64,6 +70,12 @@ class Library(Protocol):
 
     def keep(self, values: Array, mask: Array) -> Array:
         """Finite values where the mask is true, 0 elsewhere."""
+
+    def add_product(self, target: Array, one: Array, other: Array) -> None:
+        """Add a product of arrays that broadcast to target, in place."""
+
+    def minus_square(self, value: Array, root: Array) -> Array:
+        """A value less the square of another."""
 
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur."""
@@ -188,6 +200,14 @@ class Rectangle(NamedTuple):
     columns: slice
 
 
+GATHERED_ON_DEVICE = 64
+"""Times as many numbers of chosen pairs at a time where they are in no cache of a CPU: on a GPU a
+part is some 50 launches, which 44 pairs of 60 trials do not fill; 2^26 numbers are 0.5 GB."""
+
+RESCUED_ON_DEVICE = 16
+"""The same for the stable path, which holds some six times what is gathered: 0.8 GB."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds on what is held at a time; results do not depend on them but for rounding.
@@ -198,10 +218,12 @@ class Limits:
         workspace: bytes that moments, chunks of sums or a band of node sums may take at once.
         capacity: of a kernel's list of marked pairs at first; if it overflows, the kernel runs
             again.
-        gathered: numbers of chosen pairs gathered at a time; 0: they are taken from matrices.
+        gathered: numbers of chosen pairs gathered at a time on a CPU, and `GATHERED_ON_DEVICE`
+            times as many elsewhere; 0: they are taken from matrices.
         matrices: numbers held at a time in matrices of all pairs that chosen pairs are taken from;
             0: they are gathered.
-        rescued: numbers gathered at a time for the stable path; some 50 MB in all.
+        rescued: numbers gathered at a time for the stable path on a CPU, some 50 MB in all, and
+            `RESCUED_ON_DEVICE` times as many elsewhere.
         part: entries times samples that a CPU takes at a time for estimators that look at every
             sample: arrays of 1 to 3 MB, 14 MB in all.
         apart: atoms of single trials held at a time where trials differ in their samples.
@@ -273,11 +295,14 @@ class Totals(NamedTuple):
             and row < column unless there is a rectangle. Pairs of a constant node are not listed
             here: the features know the nodes.
         rescued: (pairs, 3) int64: trial, row, column of the pairs that the stable path resolved.
+        all_vary: no node is constant, which was read from the device with what else was; False:
+            that is not known, or not so.
     """
 
     sums: dict[str, Array]
     flagged: Array
     rescued: Array
+    all_vary: bool = False
 
 
 TotalsOf = Callable[[Any, Request], Totals]
@@ -295,12 +320,14 @@ class Pairs:
             pairs have no value.
         flagged: (flags, 4) int64 as in `Totals`, of the other degenerate pairs.
         rescued: number of (trial, pair) that only the stable path could resolve.
+        all_vary: as in `Totals`.
     """
 
     atoms: dict[str, Array]
     constant: Array
     flagged: Array
     rescued: int
+    all_vary: bool = False
 
 
 @dataclass(frozen=True)
@@ -424,4 +451,6 @@ def smallest_trusted(samples: int, dtype: str, tolerance: float) -> float:
 
 def lost_flags(flagged: Array) -> Array:
     """The flags of pairs without a value; duplicates have one."""
+    if not len(flagged):  # A mask as an index makes the host wait for its device.
+        return flagged
     return flagged[flagged[:, -1] != int(Outcome.DUPLICATE)]

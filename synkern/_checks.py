@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, Set
 from typing import Any
@@ -31,7 +32,7 @@ FEW_SAMPLES = 30
 
 def choice(argument: str, value: Any, allowed: Sequence[Any]) -> None:
     """Raise ValueError unless value is one of those allowed."""
-    if not any(value is option or value == option for option in allowed):
+    if value not in allowed:
         options = ", ".join(repr(option) for option in allowed)
         raise ValueError(f"{argument} must be one of {options}; got {value!r}")
 
@@ -65,6 +66,8 @@ def atom_names(atoms: str | Sequence[str]) -> tuple[str, ...]:
 
 def lag(tau: Any) -> int:
     """Return tau, a whole number of any library, as an int."""
+    if type(tau) is int and tau > 0:
+        return tau
     number = to_numpy(tau)[()] if getattr(tau, "ndim", None) == 0 else tau
     if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < 1:
         raise ValueError(f"tau must be a positive whole number of samples; got {tau!r}")
@@ -178,6 +181,7 @@ def series(
     *,
     pooled: str | None = None,
     valid: npt.NDArray[np.bool_] | None = None,
+    finite: bool = False,
 ) -> Any:
     """Check shape, length and finiteness of a series; (time, nodes) becomes one trial.
 
@@ -188,6 +192,7 @@ def series(
         pooled: None, or how trials are made one, "moments" or "concatenate".
         valid: (trials, time) samples that are looked at; None: all. Where there are some only, the
             length is not judged: that is the number of their pairs.
+        finite: all is, as is known already.
 
     Returns:
         (trials, time, nodes).
@@ -213,13 +218,13 @@ def series(
         )
     if tau is not None and valid is None:
         samples(time, tau, trials=trials, pooled=pooled, hint=hint)
-    if valid is None and _finite_in_parts(xp, array):
+    if finite or (valid is None and _finite_in_parts(xp, array)):
         return array
-    finite = xp.isfinite(array)
+    good = xp.isfinite(array)
     if valid is not None:
-        finite = finite | ~like(valid, array)[..., None]
-    if not bool(finite.all()):
-        bad = xp.stack(xp.where(~finite), -1)
+        good = good | ~like(valid, array)[..., None]
+    if not bool(good.all()):
+        bad = xp.stack(xp.where(~good), -1)
         trial, step, node = (int(k) for k in bad[0])
         raise ValueError(
             f"series has {len(bad)} values that are NaN or infinite, the first at trial {trial}, "
@@ -233,6 +238,24 @@ def _finite_in_parts(xp: Any, array: Any) -> bool:
     if not isinstance(array, np.ndarray) or array.size < LARGE:
         return False  # Not asked: the answer for the whole says where it is not, too.
     return all(bool(xp.isfinite(trial).all()) for trial in array)
+
+
+def ordinary(xp: Any, array: Any, lag: int, spacing: float) -> bool:
+    """Whether all is finite and no node is constant or faint, in one read from a device.
+
+    That is so of most series; if not, or if it cannot be told, `series` and `steady_nodes` look
+    closer, and say what there is to be said.
+
+    Args:
+        xp: torch or cupy.
+        array: a series in any shape, not checked.
+        lag: the longest.
+        spacing: of its values, see `_arrays.spacing`.
+    """
+    if array.ndim not in (2, 3) or not math.prod(array.shape):
+        return False
+    plain = steady.plainly_varies(xp, array if array.ndim == 3 else array[None], lag, spacing)
+    return plain is not None and bool(xp.isfinite(array).all() & plain)
 
 
 def steady_nodes(

@@ -1,7 +1,8 @@
 """What a user could pick instead, on the same series: adapters, and what is written by hand today.
 
 phyid is found in a checkout that `--phyid` or SYNKERN_PHYID names, and else imported. Nothing here
-is synkern's own way to compute, except that `torch.compile` and numba get its closed form.
+is how synkern computes all pairs, except that `torch.compile` and numba get its closed form; its
+drop-in for phyid is here, as that goes pair by pair.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import synkern
 from bench.cases.contenders import Compute, Contender, Values
 from bench.cases.shapes import TAU
 from bench.cases.workloads import Workload
@@ -48,6 +50,7 @@ def peers() -> list[Contender]:
     """All of them, installed or not."""
     return [
         _by_pair("phyid", _phyid, _EVERY, needs=("phyid",)),
+        _by_pair("synkern.calc_PhiID", _drop_in, _EVERY),
         _by_pair("joblib over phyid", _joblib_phyid, _EVERY, needs=("phyid", "joblib")),
         _by_pair("omegaid", _omegaid, _GAUSSIAN_MMI | {"CCS"}, needs=("omegaid",)),
         replace(
@@ -147,6 +150,17 @@ def _phyid(workload: Workload, dtype: str) -> Compute:
     def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
         assert pairs is not None
         return _with_phyid(calculate, series[0], pairs, workload)
+
+    return call
+
+
+def _drop_in(workload: Workload, dtype: str) -> Compute:
+    """phyid's call and return, by synkern."""
+    del dtype
+
+    def call(series: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+        assert pairs is not None
+        return _with_phyid(synkern, series[0], pairs, workload)
 
     return call
 

@@ -26,6 +26,7 @@ _STYLES: dict[str, tuple[str, str]] = {
     "numba": ("#56B4E9", "P"),
     "torch.compile": ("#E69F00", "X"),
     "joblib over phyid": ("#000000", "d"),
+    "synkern.calc_PhiID": ("#0072B2", "p"),
     "NumPy loop": ("#999999", "<"),
     "hoi": ("#CC79A7", ">"),
     "omegaid": ("#F0E442", "h"),

@@ -33,6 +33,9 @@ from ..lattice import swap_nodes
 from .marks import positions, rescue
 from .tiles import closed_form, place, tiles
 
+MASKS = 1 << 24
+"""Entries of masks of marked pairs that are read together: at each read a host waits for a GPU."""
+
 
 def request_for(
     wanted: Sequence[str],
@@ -88,13 +91,33 @@ def totals(lib: Library, features: Features, request: Request) -> Totals:
     shape = (trials, *sides) if request.per_trial else tuple(sides)
     sums = {name: lib.zeros(shape, request.dtype, features.like) for name in request.names}
     marked = [lib.zeros((0, 3), "int64", features.like)]
+    waiting: list[tuple[Tile, Array]] = []
+    held = 0
     for tile in tiles(features, request):
         values, _, unresolved = closed_form(lib, features, request, tile)
         _add_tile(request, sums, tile, values)
-        if bool(unresolved.any()):
-            marked.append(positions(lib, unresolved, tile))
-    flagged, rescued = rescue(lib, features, request, sums, lib.xp.concatenate(marked))
-    return Totals(sums, flagged, rescued)
+        waiting.append((tile, unresolved))
+        held += math.prod(unresolved.shape)
+        if held > MASKS:
+            marked += _marked(lib, waiting)[0]
+            waiting, held = [], 0
+    last, some_constant = _marked(lib, waiting, features.constant)
+    flagged, rescued = rescue(lib, features, request, sums, lib.xp.concatenate([*marked, *last]))
+    return Totals(sums, flagged, rescued, all_vary=not some_constant)
+
+
+def _marked(
+    lib: Library, waiting: Sequence[tuple[Tile, Array]], *others: Array
+) -> tuple[list[Array], bool]:
+    """Positions of what masks of tiles mark, and whether another mask marks anything: one read."""
+    masks = [mask for _, mask in waiting]
+    some = lib.xp.stack([mask.any() for mask in [*masks, *others]]).tolist()
+    found = [
+        positions(lib, mask, tile)
+        for (tile, mask), marks in zip(waiting, some, strict=False)
+        if marks
+    ]
+    return found, any(some[len(masks) :])
 
 
 def _add_tile(
@@ -115,40 +138,59 @@ def finish(lib: Library, request: Request, found: Totals, *, constant: Array) ->
     The sums are used up: averages take their memory.
     """
     lost = lost_flags(found.flagged)
+    all_vary = found.all_vary or not bool(constant.any())
     atoms_by_name = {name: found.sums.pop(name) for name in request.wanted}
     found.sums.clear()
     if request.per_trial:
-        _blank(lib, request, atoms_by_name, lost, constant)
+        _blank(lib, request, atoms_by_name, lost, None if all_vary else constant)
+    elif all_vary and not len(lost):
+        for total in atoms_by_name.values():
+            total[...] = total / constant.shape[0]
     else:
         _average(lib, request, atoms_by_name, lost, constant)
     if request.rectangle is None:
         for value in atoms_by_name.values():
             diagonal = lib.arange(value.shape[-1], value)
             value[..., diagonal, diagonal] = math.nan
-    return Pairs(atoms_by_name, constant, found.flagged, len(found.rescued))
+    return Pairs(atoms_by_name, constant, found.flagged, len(found.rescued), all_vary)
 
 
-def _sides(request: Request, constant: Array, lost: Array) -> tuple[Array, Array, Array, Array]:
-    """Constant rows and columns, (trials, rows or columns), and where lost pairs stand in these."""
+def _places(request: Request, lost: Array) -> tuple[Array, Array]:
+    """Row and column of lost pairs in the matrices of a request."""
     row, column = lost[:, 1], lost[:, 2]
     if request.rectangle is None:
-        return constant, constant, row, column
+        return row, column
     rows, columns = request.rectangle
-    return constant[:, rows], constant[:, columns], row - rows.start, column - columns.start
+    return row - rows.start, column - columns.start
+
+
+def _sides(request: Request, constant: Array) -> tuple[Array, Array]:
+    """Constant rows and columns, (trials, rows or columns)."""
+    if request.rectangle is None:
+        return constant, constant
+    rows, columns = request.rectangle
+    return constant[:, rows], constant[:, columns]
 
 
 def _blank(
-    lib: Library, request: Request, atoms_by_name: dict[str, Array], lost: Array, constant: Array
+    lib: Library,
+    request: Request,
+    atoms_by_name: dict[str, Array],
+    lost: Array,
+    constant: Array | None,
 ) -> None:
-    """Write NaN where a trial has no value."""
-    constant_rows, constant_columns, i, j = _sides(request, constant, lost)
-    k = lost[:, 0]
-    trial, node = lib.xp.where(constant_rows)
-    other_trial, other = lib.xp.where(constant_columns)
+    """Write NaN where a trial has no value; no node is constant where None is given."""
+    k, (i, j) = lost[:, 0], _places(request, lost)
     for value in atoms_by_name.values():
         value[k, i, j] = math.nan
         if request.rectangle is None:
             value[k, j, i] = math.nan
+    if constant is None:
+        return
+    rows, columns = _sides(request, constant)
+    trial, node = lib.xp.where(rows)
+    other_trial, other = lib.xp.where(columns)
+    for value in atoms_by_name.values():
         value[trial, node] = math.nan
         value[other_trial, :, other] = math.nan
 
@@ -157,12 +199,8 @@ def _average(
     lib: Library, request: Request, atoms_by_name: dict[str, Array], lost: Array, constant: Array
 ) -> None:
     """Divide by the number of trials that have a value, NaN where there is none."""
-    trials = constant.shape[0]
-    if not len(lost) and not bool(constant.any()):
-        for total in atoms_by_name.values():
-            total[...] = total / trials
-        return
-    constant_rows, constant_columns, row, column = _sides(request, constant, lost)
+    constant_rows, constant_columns = _sides(request, constant)
+    row, column = _places(request, lost)
     count = lib.cast(~constant_rows, request.dtype).swapaxes(0, 1) @ lib.cast(
         ~constant_columns, request.dtype
     )

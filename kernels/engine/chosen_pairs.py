@@ -11,7 +11,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..contract import Array, Features, Library, Pairs, Request, TotalsOf, lost_flags
+from ..contract import (
+    GATHERED_ON_DEVICE,
+    Array,
+    Features,
+    Library,
+    Pairs,
+    Request,
+    TotalsOf,
+    lost_flags,
+)
+from ..formulas.parts import on_cpu
 
 
 class _Found(NamedTuple):
@@ -59,7 +69,8 @@ def decompose_chosen(
     )
     known = ~features.constant[:, pairs].any(-1)
     lost = lost_flags(found.flagged)
-    known[lost[:, 0], lost[:, 1]] = False
+    if len(lost):
+        known[lost[:, 0], lost[:, 1]] = False
     if not request.per_trial:
         count = known.sum(0)
         known = count > 0
@@ -79,7 +90,8 @@ def _gathered(
     trials = features.constant.shape[0]
     alone = replace(request, per_trial=True)
     found = []
-    for part in _parts(len(pairs), request.limits.gathered // (4 * trials * features.samples)):
+    numbers = request.limits.gathered * (1 if on_cpu(features.like) else GATHERED_ON_DEVICE)
+    for part in _parts(len(pairs), numbers // (4 * trials * features.samples)):
         two = totals_of(features.of_pairs(pairs[part]), alone)
         each = {name: two.sums[name][:, 0, 1].reshape(trials, -1) for name in request.names}
         sums = each if request.per_trial else {name: each[name].sum(0) for name in each}
@@ -109,7 +121,9 @@ def _from_matrices(
         sums = {name: all_pairs.sums[name][..., i, j] for name in request.names}
         at = [place[marks[:, 1], marks[:, 2]] for marks in (all_pairs.flagged, all_pairs.rescued)]
         flags = xp.stack([all_pairs.flagged[:, 0] + part.start, at[0], all_pairs.flagged[:, 3]], -1)
-        found.append(_Found(sums, flags[at[0] >= 0], int((at[1] >= 0).sum())))
+        # Where there are none a device need not be asked which of them are of chosen pairs.
+        flags = flags[at[0] >= 0] if len(flags) else flags
+        found.append(_Found(sums, flags, int((at[1] >= 0).sum()) if len(at[1]) else 0))
     return _joined(lib, found, axis=0)
 
 

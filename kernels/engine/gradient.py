@@ -43,7 +43,7 @@ class _Totals(torch.autograd.Function):
         ctx: Any, past: torch.Tensor, future: torch.Tensor, constant: torch.Tensor, request: Request
     ) -> tuple[torch.Tensor, ...]:
         vectors = UnitVectors(past, future, constant)
-        sums, flagged, rescued = totals(torch_library(), vectors, request)
+        sums, flagged, rescued, _ = totals(torch_library(), vectors, request)
         ctx.save_for_backward(past, future, constant, rescued)
         ctx.request = request
         ctx.mark_non_differentiable(flagged, rescued)

@@ -19,6 +19,7 @@ class NumPyLibrary:
     """NumPy, in host memory."""
 
     xp: Any = np
+    fuses = False
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
         """Zeros in host memory."""
@@ -40,6 +41,14 @@ class NumPyLibrary:
         """Finite values where the mask is true, 0 elsewhere."""
         return values * mask
 
+    def add_product(self, target: Array, one: Array, other: Array) -> None:
+        """Add a product of arrays that broadcast to target, in place."""
+        target += one * other
+
+    def minus_square(self, value: Array, root: Array) -> Array:
+        """A value less the square of another."""
+        return value - root * root
+
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur."""
         np.add.at(target, index, values)
@@ -47,6 +56,8 @@ class NumPyLibrary:
 
 class TorchLibrary:
     """torch, on the device of the tensors."""
+
+    fuses = True
 
     def __init__(self, xp: Any) -> None:
         """Take the module torch."""
@@ -73,6 +84,14 @@ class TorchLibrary:
         # Bytes are converted with vector instructions, truth values one by one.
         return values * mask.view(self.xp.uint8)
 
+    def add_product(self, target: Array, one: Array, other: Array) -> None:
+        """Add a product of arrays that broadcast to target, in place."""
+        target.addcmul_(one, other)
+
+    def minus_square(self, value: Array, root: Array) -> Array:
+        """A value less the square of another."""
+        return self.xp.addcmul(value, root, root, value=-1)
+
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur."""
         target.index_put_(index, values, accumulate=True)
@@ -80,6 +99,8 @@ class TorchLibrary:
 
 class CuPyLibrary:
     """CuPy, on the current device."""
+
+    fuses = False
 
     def __init__(self, xp: Any) -> None:
         """Take the module cupy."""
@@ -104,6 +125,14 @@ class CuPyLibrary:
     def keep(self, values: Array, mask: Array) -> Array:
         """Finite values where the mask is true, 0 elsewhere."""
         return values * mask
+
+    def add_product(self, target: Array, one: Array, other: Array) -> None:
+        """Add a product of arrays that broadcast to target, in place."""
+        target += one * other
+
+    def minus_square(self, value: Array, root: Array) -> Array:
+        """A value less the square of another."""
+        return value - root * root
 
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur.

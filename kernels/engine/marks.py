@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from ..contract import (
+    RESCUED_ON_DEVICE,
     Array,
     Features,
     Library,
@@ -26,6 +27,7 @@ from ..contract import (
     Tile,
     lost_flags,
 )
+from ..formulas.parts import on_cpu
 from ..lattice import swap_nodes
 from .tiles import closed_form
 
@@ -119,9 +121,14 @@ def _sorted(lib: Library, keys: Array) -> Array:
 
 def rescue_parts(features: Features, marked: Array, limits: Limits) -> Iterator[Array]:
     """Marked pairs in parts whose gathered data stay within the limits."""
-    size = max(1, limits.rescued // (4 * features.samples))
+    size = max(1, _at_a_time(features, limits) // (4 * features.samples))
     for start in range(0, len(marked), size):
         yield marked[start : start + size]
+
+
+def _at_a_time(features: Features, limits: Limits) -> int:
+    """Numbers gathered for the stable path."""
+    return limits.rescued * (1 if on_cpu(features.like) else RESCUED_ON_DEVICE)
 
 
 def rescued_parts(
@@ -316,7 +323,7 @@ def rescue_nodes(
     resolved = 0
     trials, nodes = features.constant.shape
     keys = lib.xp.unique(marked[:, 1] * nodes + marked[:, 2])
-    size = max(1, request.limits.rescued // (4 * features.samples * trials))
+    size = max(1, _at_a_time(features, request.limits) // (4 * features.samples * trials))
     for start in range(0, len(keys), size):
         part = unpack(lib, keys[start : start + size], nodes)[:, 1:]
         again, whole = _all_trials(lib, features, request, part)

@@ -100,7 +100,8 @@ def closed_form(
     done = lib.zeros(tuple(pairs.shape), "bool", features.like)
     values: list[Array] = [lib.zeros((1,), request.dtype, features.like)] * len(request.names)
     tolerances = request.estimator.tolerance(features)
-    for dtype in ("float32", "float64") if request.dtype == "float32" else ("float64",):
+    dtypes = ("float32", "float64") if request.dtype == "float32" else ("float64",)
+    for dtype in dtypes:
         if dtype not in tolerances:
             continue
         limit = smallest_trusted(features.samples, dtype, tolerances[dtype])
@@ -115,6 +116,6 @@ def closed_form(
             for atom, value in zip(found.atoms, values, strict=True)
         ]
         done = done | new
-        if bool((done == pairs).all()):
+        if dtype != dtypes[-1] and bool((done == pairs).all()):
             break
     return values, pairs, pairs & ~done

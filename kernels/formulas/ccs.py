@@ -10,14 +10,18 @@ sample or at all of a pair (`formulas.uncorrelated`). With unit vectors of n sam
 d(v) the squared value of v and d(v | u) that of its innovation, what is left of v once u is known,
 each divided by its variance. The innovations are linear in x, y, a, b and come from the elimination
 that gives the lambdas (`formulas.mmi`): per pair one product of a (10 x 4) with a (4 x samples)
-matrix. Sums, signs and averages are some 30 passes over 3 to 10 numbers per sample.
+matrix. Sums, signs and averages are some 30 passes over 3 to 10 numbers per sample. Arrays have
+these numbers first: where a library fuses products with sums (torch), what rows share is one large
+product of matrices, the rest two passes over planes, and a plane is one run of memory.
 
 Measured, one thread, 100 samples, ns a pair in torch / NumPy: 738 / 307 in a batched product of
 this size, 1,760 / 890 in one of (16 x 11) forms with the eleven monomials and 1, which needs 500 to
 900 more for the monomials and 1,000 to 2,000 for its coefficients. Per 100 numbers: a product 28 /
 30, a comparison 47 / 11, `where` 80 to 150 / 92, a product with a mask 87 / 47 (42 in torch where
 the mask is bytes), an operation on masks 5 / 7. In all 8 to 9 us / 7 to 8 us; by monomials and
-`where`, without parts, 24 / 20 us.
+`where`, without parts, 24 / 20 us. Planes first took 6 to 15 % from torch and nothing from NumPy
+(thread time, in turns, on a busy machine); planes without the small products would take 3 to 12 %
+more in NumPy.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ _TABLE = ("x_a", "y_a", "xy_a", "x_b", "y_b", "xy_b", "x_ab", "y_ab", "xy_ab")
 # The innovation v_u that stands in d(v | u) of each; I(x; ab) = I(ab; x), and I(xy; ab) is the sum
 # of I(xy; a) and I(xy; b | a), to which b_xya and the last innovation belong.
 _INNOVATIONS = ("a_x", "a_y", "a_xy", "b_x", "b_y", "b_xy", "x_ab", "y_ab", "b_xya", "b_a")
+# Those with y among them, and those with b.
+_WITH_Y, _WITH_B = slice(1, 9), slice(3, 10)
 # Points of the product lattice: redundancies of the sources about each target, of the targets about
 # each source, and of both.
 _POINTS = ("rtx", "rty", "rts", "xtr", "ytr", "str", "rtr")
@@ -85,28 +91,30 @@ def atoms(
     c = Correlations(*(xp.broadcast_to(r, shape) for r in c))
     v = Lambdas(*(xp.broadcast_to(lam, shape) for lam in v))
     mean = Lambdas(*informations(xp, v))
-    table = xp.stack([getattr(mean, name) for name in _TABLE], -1)
+    table = xp.stack([getattr(mean, name) for name in _TABLE])
     samples = row.past.shape[-1]
     half, zero = 0.5 * (samples - 1), local_resolution(samples)
     weights = _weights(xp, c, v, half)
-    means = xp.zeros_like(table[..., : len(_POINTS)])
+    means = xp.zeros_like(table[: len(_POINTS)])
     for place in places:
         trials, rows, columns = place
         x, a = (vectors[trials, rows, None] for vectors in row)
         y, b = (vectors[trials, None, columns] for vectors in column)
-        local = _local_informations(xp, (x, y, a, b), weights[place], table[place], half)
+        part = (slice(None), *place)
+        innovations = _innovations(lib, (x, a), (y, b), weights[:, part[0], *place])
+        local = _local_informations(lib, (x, y, a, b), innovations, table[part], half)
         shared = _redundancies(lib, local, zero)
-        means[place] = xp.concatenate([values.mean(-1) for values in shared], -1)
+        means[part] = xp.concatenate([values.mean(-1) for values in shared])
     signed = correlated(xp, c, samples)
     redundancies = {
-        point: lib.keep(means[..., k], _all(getattr(signed, name) for name in _PARTS[point]))
+        point: lib.keep(means[k], _all(getattr(signed, name) for name in _PARTS[point]))
         for k, point in enumerate(_POINTS)
     }
     return invert(redundancies, mean, names)
 
 
 def _weights(xp: Any, c: Correlations, v: Lambdas, half: float) -> Array:
-    """(..., 10, 4): coefficients of x, y, a, b in `_INNOVATIONS`, whose squares are half d(v|u)."""
+    """(10, 4, ...): coefficients of x, y, a, b in `_INNOVATIONS`, whose squares are half d(v|u)."""
     past, future = 1 - c.xy * c.xy, 1 - c.ab * c.ab
     # Regression coefficients on the second variable of a side, the first being known.
     a_y, b_y = (c.ya - c.xy * c.xa) / past, (c.yb - c.xy * c.xb) / past
@@ -133,62 +141,90 @@ def _weights(xp: Any, c: Correlations, v: Lambdas, half: float) -> Array:
         "b_a": ((none, none, -c.ab, one), future),
     }
     rows = [innovations[name] for name in _INNOVATIONS]
-    vectors = xp.stack([coefficient for row, _ in rows for coefficient in row], -1)
-    variances = xp.stack([variance for _, variance in rows], -1)
-    return vectors.reshape(*variances.shape, 4) * xp.sqrt(half / variances)[..., None]
+    vectors = xp.stack([coefficient for row, _ in rows for coefficient in row])
+    variances = xp.stack([variance for _, variance in rows])
+    return vectors.reshape(-1, 4, *past.shape) * xp.sqrt(half / variances)[:, None]
+
+
+def _innovations(
+    lib: Library, of_rows: tuple[Array, Array], of_columns: tuple[Array, Array], weights: Array
+) -> Array:
+    """(10, trials, rows, columns, samples): `_INNOVATIONS` at every sample.
+
+    Args:
+        lib: of the arrays.
+        of_rows: x and a, (trials, rows, 1, samples).
+        of_columns: y and b, (trials, 1, columns, samples).
+        weights: (10, 4, trials, rows, columns), from `_weights`.
+    """
+    xp = lib.xp
+    trials, rows, columns = weights.shape[2:]
+    if not lib.fuses:  # One product of small matrices for each pair takes less time than planes do.
+        each = xp.ascontiguousarray(xp.moveaxis(weights, (0, 1), (-2, -1)))
+        shape = trials, rows, columns, of_rows[0].shape[-1]
+        (x, a), (y, b) = of_rows, of_columns
+        stacked = xp.stack([xp.broadcast_to(values, shape) for values in (x, y, a, b)], -2)
+        return xp.moveaxis(each @ stacked, -2, 0)
+    # What rows share is one product of matrices for each: (10 columns, 2) with (2, samples).
+    shared = xp.moveaxis(weights[:, ::2], (2, 3, 0, 4, 1), (0, 1, 2, 3, 4))
+    shared = shared.reshape(trials, rows, len(_INNOVATIONS) * columns, 2)
+    found = shared @ xp.concatenate(of_rows, -2)
+    found = xp.moveaxis(found.reshape(trials, rows, len(_INNOVATIONS), columns, -1), 2, 0)
+    y, b = of_columns
+    lib.add_product(found[_WITH_Y], weights[_WITH_Y, 1, ..., None], y)
+    lib.add_product(found[_WITH_B], weights[_WITH_B, 3, ..., None], b)
+    return found
 
 
 def _local_informations(
-    xp: Any, variables: Sequence[Array], weights: Array, table: Array, half: float
+    lib: Library, variables: Sequence[Array], innovations: Array, table: Array, half: float
 ) -> Array:
-    """(..., 3, 3, samples): the table at every sample, target by target.
+    """(3, 3, ..., samples): the table at every sample, target by target.
 
     Args:
-        xp: numpy, torch or cupy.
+        lib: of the arrays.
         variables: x, y, a, b, arrays (..., samples) that broadcast.
-        weights: (..., 10, 4), from `_weights`.
-        table: (..., 9), its means.
+        innovations: (10, ..., samples), from `_innovations`, whose squares are half d(v | u).
+        table: (9, ...), its means.
         half: (n - 1)/2.
     """
-    shape = (*table.shape[:-1], variables[0].shape[-1])
-    stacked = xp.stack([xp.broadcast_to(values, shape) for values in variables], -2)
-    innovations = weights @ stacked
-    given = innovations * innovations  # half d(v | u)
     x, y, a, b = (half * values * values for values in variables)  # half d(v)
-    local = table[..., None] - given[..., :9, :]
-    local[..., :3, :] += a[..., None, :]
-    local[..., 3:6, :] += b[..., None, :]
-    local[..., 6, :] += x
-    local[..., 7, :] += y
+    local = lib.minus_square(table[..., None], innovations[:9])
+    local[:3] += a
+    local[3:6] += b
+    local[6] += x
+    local[7] += y
     # i(xy; ab) = I + half [d(a) + d(b | a) - d(a | xy) - d(b | xya)]
-    local[..., 8, :] += a + given[..., 9, :] - given[..., 2, :]
-    return local.reshape(*shape[:-1], 3, 3, shape[-1])
+    local[8] += a
+    lib.add_product(local[8], innovations[9], innovations[9])
+    lib.add_product(local[8], -innovations[2], innovations[2])
+    return local.reshape(3, 3, *local.shape[1:])
 
 
 def _redundancies(lib: Library, local: Array, zero: float) -> tuple[Array, Array, Array]:
-    """Redundancies at every sample, (..., 3 or 1, samples), in the order of `_POINTS`.
+    """Redundancies at every sample, (3 or 1, ..., samples), in the order of `_POINTS`.
 
     Local informations up to `zero` in magnitude have no sign.
     """
     signs = local > zero, local < -zero
-    targets = [local[..., k, :, :] for k in range(3)]
-    sources = [local[..., k, :] for k in range(3)]
+    targets = [local[k] for k in range(3)]
+    sources = [local[:, k] for k in range(3)]
     change_of_sources = sources[0] + sources[1] - sources[2]
     change_of_targets = targets[0] + targets[1] - targets[2]
     of_sources = lib.keep(
         change_of_sources,
-        _agree(change_of_sources, *([s[..., k, :] for k in range(3)] for s in signs)),
+        _agree(change_of_sources, *([s[:, k] for k in range(3)] for s in signs)),
     )
     of_targets = lib.keep(
         change_of_targets,
-        _agree(change_of_targets, *([s[..., k, :, :] for k in range(3)] for s in signs)),
+        _agree(change_of_targets, *([s[k] for k in range(3)] for s in signs)),
     )
     # The co-information of both lattices, of the sources' changes by target and of what is shared:
     # the redundancy for which, these given, there is no synergy.
     terms = of_sources + of_targets - change_of_sources
-    change = terms[..., :1, :] + terms[..., 1:2, :] - terms[..., 2:, :]
-    places = [(k, slice(m, m + 1)) for k in range(2) for m in range(2)]
-    singles = ([s[..., k, m, :] for k, m in places] for s in signs)
+    change = terms[:1] + terms[1:2] - terms[2:]
+    places = [(slice(k, k + 1), m) for k in range(2) for m in range(2)]
+    singles = ([s[place] for place in places] for s in signs)
     return of_sources, of_targets, lib.keep(change, _agree(change, *singles))
 
 

@@ -42,9 +42,9 @@ from ..contract import Array, Outcome
 from ..lattice import ATOMS, moebius_matrix
 from .above_mean import above_mean
 from .mmi import Correlations, Lambdas
-from .rescue import VANISHED, resolve
+from .rescue import VANISHED, resolve, triangle
 from .steady import in_float64
-from .uncorrelated import correlated, local_resolution
+from .uncorrelated import correlated, local_resolution, resolution
 
 SETS: tuple[str, ...] = tuple("x y a b xy ab xa xb ya yb xya xyb xab yab xyab".split())  # noqa: SIM905
 """The sets of variables that have an entropy: x, y of the past, a, b of the future."""
@@ -176,12 +176,13 @@ _FROM_REDUNDANCIES, _FROM_INFORMATIONS = _MOEBIUS[:, :7].copy(), _MOEBIUS[:, 7:]
 _DOUBLE = -_MOEBIUS[ATOMS.index("sts")]
 _DOUBLE_OF_SINGLE, _DOUBLE_OF_INFORMATIONS = _DOUBLE[None, 1:7], _DOUBLE[None, 7:]
 
-# (16, 240): from counts of states to those of the states that agree with each on each set.
-_AGREE = np.array(
+# From counts of states to those of the states that agree with each: on each of the sets, and again
+# on those in the informations, joint, source and target. (16, (15 + 27) 16)
+_AGREE_ON = np.array(
     [
         [
             [float((s ^ t) & sum(1 << "xyab".index(v) for v in names) == 0) for t in range(16)]
-            for names in SETS
+            for names in (SETS[k] for k in (*range(15), *_JOINT, *_SOURCE, *_TARGET))
         ]
         for s in range(16)
     ]
@@ -241,7 +242,7 @@ def unit_vectors(xp: Any, v: Variables) -> Variables:
     fitted = v.fitted
     low, high = xp.amin(fitted, -1)[..., None], xp.amax(fitted, -1)[..., None]
     # By a power of two, where the width would overflow.
-    near_limit = xp.maximum(xp.abs(low), xp.abs(high)) > 2.0**1000
+    near_limit = xp.maximum(-low, high) > 2.0**1000
     if bool(near_limit.any()):
         shrink = xp.where(near_limit, xp.zeros_like(low) + 2.0**-100, 1.0)
         same = v.evaluated is fitted
@@ -296,8 +297,8 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     """
     pairs = len(evaluated)
     half = 0.5 * (fitted.shape[-1] - 1)
-    first = _triangle(xp, xp.swapaxes(fitted, -1, -2))
-    factors = _triangle(xp, xp.swapaxes(first[..., _ORDERS], -3, -2))  # [pairs, 6, 4, 4]
+    first = triangle(xp, xp.swapaxes(fitted, -1, -2))
+    factors = triangle(xp, xp.swapaxes(first[..., _ORDERS], -3, -2))  # [pairs, 6, 4, 4]
     spread = xp.abs(factors[..., _DIAGONAL, _DIAGONAL])
     outcome, reduced = None, None
     # No conditional variance is below that of a variable given all others, the last of an order.
@@ -324,56 +325,58 @@ def gaussian(xp: Any, fitted: Array, evaluated: Array, redundancy: str) -> Local
     differences = _constant(xp, _DIFFERENCES, entropies)
     informations, means = differences @ entropies, expected @ differences.T
     if redundancy == "CCS":
-        informations = informations * _signed(xp, fitted)[..., None]
+        informations = informations * _signed(xp, fitted)
         informations = informations * (xp.abs(informations) > local_resolution(fitted.shape[-1]))
     redundancies, atoms = _decompose(xp, informations, means, redundancy)
     return Local(entropies, informations, redundancies, atoms, outcome)
 
 
-def discrete(xp: Any, fitted: Array, redundancy: str) -> Local:
+def discrete(xp: Any, fitted: Array, redundancy: str, *, blank: bool = True) -> Local:
     """Local quantities, in bits, of each of the 16 states of four bits.
 
     Args:
         xp: numpy, torch or cupy.
         fitted: (pairs, samples) int64 states, from `symbols`: x + 2 y + 4 a + 8 b.
         redundancy: "MMI" or "CCS".
+        blank: write NaN for states that `fitted` does not hold: they have no finite surprisal, and
+            no part in any mean. False, where the states of `fitted` alone are going to be looked
+            up: what stands at others then means nothing.
 
     Returns:
-        With the states as points, to be looked up. NaN for states that `fitted` does not hold:
-        they have no finite surprisal, and no part in any mean. A constant node has no information.
+        With the states as points, to be looked up. A constant node has no information.
     """
     pairs, samples = fitted.shape
-    keys = fitted + 16 * _rows(xp, fitted)
+    keys = fitted if pairs == 1 else fitted + 16 * _rows(xp, fitted)
     counts = xp.bincount(keys.reshape(-1), minlength=16 * pairs).reshape(pairs, 16)
-    counts = xp.zeros_like(counts, dtype=xp.float64) + counts  # on its own device
-    seen = (counts > 0)[:, None]
-    agree = (counts @ _constant(xp, _AGREE, counts)).reshape(pairs, 15, 16)
-    agree = xp.where(seen, agree, math.nan)
-    entropies = -xp.log2(agree / samples)
+    counts = in_float64(counts)
+    agree = (counts @ _constant(xp, _AGREE_ON, counts)).reshape(pairs, -1, 16)
+    agree = agree.clip(1.0)  # Where there are none, their number does not matter.
+    entropies = -xp.log2(agree[:, :15] / samples)
+    joint, source, target = agree[:, 15:24], agree[:, 24:33], agree[:, 33:]
     # The ratio of whole numbers is 1 exactly, and its logarithm 0, where bits are independent:
     # CCS must not take the rounding error of a difference of entropies for a sign.
-    ratio = agree[:, _JOINT] * samples / (agree[:, _SOURCE] * agree[:, _TARGET])
-    informations = xp.log2(ratio)
-    means = (xp.where(seen, informations, 0.0) @ counts[..., None])[..., 0] / samples
+    informations = xp.log2(joint * samples / (source * target))
+    means = None  # CCS takes none
+    if redundancy == "MMI":
+        means = (informations @ counts[..., None])[..., 0] / samples
+    if blank:
+        unseen = (counts == 0)[:, None]
+        entropies, informations = (
+            xp.where(unseen, math.nan, part) for part in (entropies, informations)
+        )
     redundancies, atoms = _decompose(xp, informations, means, redundancy)
     return Local(entropies, informations, redundancies, atoms, None)
 
 
-def _signed(xp: Any, fitted: Array) -> Array:
-    """(pairs, 9): 0 for informations that are zero but for rounding, 1 for others."""
+def _signed(xp: Any, fitted: Array) -> Array | float:
+    """(pairs, 9, 1): 0 for informations that are zero but for rounding, 1 for others."""
     products = fitted @ xp.swapaxes(fitted, -1, -2)
+    if bool((xp.abs(products[:, :2, 2:]) > resolution(fitted.shape[-1])).all()):
+        return 1.0  # None is zero where no correlation across time is.
     pairs = ((0, 1), (2, 3), (0, 2), (0, 3), (1, 2), (1, 3))
     c = Correlations(*(products[:, u, v] for u, v in pairs))
     signed = correlated(xp, c, fitted.shape[-1])
-    return in_float64(xp.stack(list(signed), -1))
-
-
-def _triangle(xp: Any, matrix: Array) -> Array:
-    """R of the QR factorisation over the last two axes; torch returns Q with it, often empty."""
-    # torch cannot differentiate R without Q.
-    mode = "reduced" if getattr(matrix, "requires_grad", False) else "r"
-    r = xp.linalg.qr(matrix, mode=mode)
-    return r[1] if isinstance(r, tuple) else r
+    return in_float64(xp.stack(list(signed), -1))[..., None]
 
 
 def _degenerate(xp: Any, factor: Array) -> tuple[Array, Array]:
@@ -388,10 +391,11 @@ def _degenerate(xp: Any, factor: Array) -> tuple[Array, Array]:
 # ---- Redundancies and atoms ----------------------------------------------------------------------
 
 
-def _decompose(xp: Any, informations: Array, means: Array, redundancy: str) -> tuple[Array, Array]:
+def _decompose(
+    xp: Any, informations: Array, means: Array | None, redundancy: str
+) -> tuple[Array, Array]:
     """Redundancies (pairs, 7, points) and atoms (pairs, 16, points), from the nine informations."""
-    choose = {"MMI": _mmi, "CCS": _ccs}[redundancy]
-    redundancies = choose(xp, informations, means)
+    redundancies = (_mmi if redundancy == "MMI" else _ccs)(xp, informations, means)
     atoms = (
         _constant(xp, _FROM_REDUNDANCIES, informations) @ redundancies
         + _constant(xp, _FROM_INFORMATIONS, informations) @ informations
@@ -400,21 +404,23 @@ def _decompose(xp: Any, informations: Array, means: Array, redundancy: str) -> t
 
 
 def _mmi(xp: Any, informations: Array, means: Array) -> Array:
-    compared = means[:, _CANDIDATES] + _constant(xp, _PREFERENCE, means)
-    least = _constant(xp, _CANDIDATES, means)[_POINTS, compared.argmin(-1)]
-    return informations[_rows(xp, means), least]
+    # Candidates before pairs: arrays are indexed fastest along their first axis.
+    compared = means.T[_CANDIDATES] + _constant(xp, _PREFERENCE, means)[..., None]
+    least = _constant(xp, _CANDIDATES, means)[_POINTS, compared.argmin(1).T]
+    return informations[_rows(xp, means) if len(means) > 1 else 0, least]
 
 
 def _ccs(xp: Any, informations: Array, _: Array) -> Array:
-    # Signs agree where they add up to as many as there are. Zero has none.
+    # Signs agree where they add up to as many as there are, with the sign of what is in common.
+    # Zero has none.
     signs = _constant(xp, _SIGNS, informations) @ xp.sign(informations)
     common = _constant(xp, _COMMON, informations) @ informations
-    single = common * (xp.abs(signs[:, 1:] + xp.sign(common)) == 4)
+    single = common * (signs[:, 1:] * xp.sign(common) == 3)
     double = (
         _constant(xp, _DOUBLE_OF_SINGLE, single) @ single
         + _constant(xp, _DOUBLE_OF_INFORMATIONS, single) @ informations
     )
-    double = double * (xp.abs(signs[:, :1] + xp.sign(double)) == 5)
+    double = double * (signs[:, :1] * xp.sign(double) == 4)
     return xp.concatenate([double, single], 1)
 
 
@@ -423,6 +429,8 @@ def _rows(xp: Any, like: Array) -> Array:
 
 
 def _constant(xp: Any, table: npt.NDArray[Any], like: Array) -> Array:
+    if xp is np:  # Before anything is looked up: NumPy is slow to say that it lacks a name.
+        return table
     if hasattr(xp, "as_tensor"):
         return xp.as_tensor(table, device=like.device)
     return xp.asarray(table)

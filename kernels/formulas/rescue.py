@@ -12,12 +12,16 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..contract import Array, Outcome
 from .mmi import Lambdas
 
 VANISHED = 1e-10
 """Residual norm of a unit vector below which it counts as explained. The residual is known to some
 rounding errors (1e-16), so information beyond this is off by at most about 1e-5 nats."""
+
+_UPPER = np.triu(np.ones((4, 4), bool))
 
 
 class Resolved(NamedTuple):
@@ -65,7 +69,7 @@ def resolve(xp: Any, x: Array, y: Array, a: Array, b: Array) -> Resolved:
     kept = xp.where(swap, y, x), xp.where(swap, b, a)
     other = xp.where(swap, x, y), xp.where(swap, a, b)
     # Four samples stand for all: the columns of R have the inner products of the data.
-    r = _triangle(xp, xp.stack([kept[0], other[0], kept[1], other[1]], axis=-1))
+    r = triangle(xp, xp.stack([kept[0], other[0], kept[1], other[1]], axis=-1))
     v, outcome, past, future = _second_dropped(xp, *(r[..., k] for k in range(4)))
     by_other = (getattr(v, name) for name in _EXCHANGED)
     v = Lambdas(*(xp.where(second, two, one) for one, two in zip(v, by_other, strict=True)))
@@ -130,9 +134,18 @@ _EXCHANGED = _renamed({"x": "y", "y": "x", "a": "b", "b": "a"})
 _WITHOUT_Y, _WITHOUT_B = _renamed({"y": "x"}), _renamed({"b": "a"})
 
 
-def _triangle(xp: Any, matrix: Array) -> Array:
-    """R of the QR factorisation; only CuPy forms Q matrix by matrix, and only torch needs it."""
-    return xp.linalg.qr(matrix)[1] if hasattr(xp, "autograd") else xp.linalg.qr(matrix, mode="r")
+def triangle(xp: Any, matrix: Array) -> Array:
+    """R of the QR factorisation over the last two axes: (..., k, k) of (..., n, k), n >= k.
+
+    Q, which is as large as the data, is formed only where torch has to differentiate R.
+    """
+    if xp is np:  # Its mode "r" makes a mask at every call, which takes longer than four columns.
+        factored, _ = np.linalg.qr(matrix, mode="raw")
+        size = matrix.shape[-1]
+        return np.where(_UPPER[:size, :size], xp.swapaxes(factored, -1, -2)[..., :size, :], 0.0)
+    mode = "reduced" if getattr(matrix, "requires_grad", False) else "r"
+    r = xp.linalg.qr(matrix, mode=mode)
+    return r[1] if isinstance(r, tuple) else r
 
 
 def _residual(v: Array, *basis: Array) -> Array:

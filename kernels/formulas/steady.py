@@ -19,6 +19,8 @@ constant, which backends tell by its least and largest value being equal.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,10 @@ ROUNDINGS = 8
 FAINT = 2.0**-63, 2.0**-40
 """Variation of a node over that of the others that may be rounding alone, from 1e-19 to 1e-12: the
 rounding of a constant that is 1e-3 to 1e4 times as large as their variation, and was subtracted."""
+
+
+FEW = 32
+"""Numbers up to which Python's own take less time than arrays, whose every call takes 1 us."""
 
 
 def in_float64(values: Array) -> Array:
@@ -75,15 +81,42 @@ def plain(xp: Any, series: Array, tau: int, spacing: float) -> bool:
     """
     if not spacing:
         return True
-    span = series.shape[1] - 1 - 2 * tau
-    if span < 3:
-        return False
+    if isinstance(series, np.ndarray):
+        some = _few_samples(series, tau)
+        if some is not None and some.size <= FEW:
+            return _all_vary(some.tolist(), spacing)
+    found = plainly_varies(xp, series, tau, spacing)
+    return found is not None and bool(found)
+
+
+def plainly_varies(xp: Any, series: Array, tau: int, spacing: float) -> Array | None:
+    """What `plain` says, where the series is; None where there are too few samples to tell by.
+
+    Of a series that is not finite, or whose values are exact, nothing is said for certain.
+    """
     values = series.detach() if hasattr(series, "detach") else series
-    some = values[:, tau : -tau : span // 3]
+    some = _few_samples(values, tau)
+    if some is None:
+        return None
     # Halves, as the whole may overflow.
     spread = xp.amax(some, 1) * 0.5 - xp.amin(some, 1) * 0.5
     bound = xp.abs(some[:, 0]) * (ROUNDINGS * spacing)
-    return bool((spread > xp.maximum(bound, FAINT[1] * xp.amax(spread))).all())
+    return (spread > xp.maximum(bound, FAINT[1] * xp.amax(spread))).all()
+
+
+def _few_samples(series: Array, tau: int) -> Array | None:
+    """Some that are past and future, (trials, some, nodes); None where there are none."""
+    span = series.shape[1] - 1 - 2 * tau
+    return series[:, tau : -tau : span // 3] if span >= 3 else None
+
+
+def _all_vary(some: Sequence[Sequence[Sequence[float]]], spacing: float) -> bool:
+    """What `plain` asks of samples (trials, some, nodes), in numbers of Python."""
+    nodes = [node for trial in some for node in zip(*trial, strict=True)]
+    spreads = [max(node) * 0.5 - min(node) * 0.5 for node in nodes]
+    bounds = [abs(node[0]) * (ROUNDINGS * spacing) for node in nodes]
+    least = FAINT[1] * max(spreads)
+    return all(map(operator.gt, spreads, (max(bound, least) for bound in bounds)))
 
 
 @np.errstate(over="ignore")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import synkern._checks as check
 import synkern._memory as memory
@@ -140,10 +141,18 @@ def _common(
         "dtype": options.dtype,
         "backend": source.backend.name,
         "shape": source.shape,
-        "constant": to_numpy(found.constant),
+        "constant": _on_host(found),
         "rescued": found.rescued,
         "node_names": source.node_names,
     }
+
+
+def _on_host(found: Pairs | Nodes) -> npt.NDArray[np.bool_]:
+    """Which nodes are constant; a device is not asked again where none is."""
+    if isinstance(found, Pairs) and found.all_vary:
+        return np.zeros(tuple(found.constant.shape), np.bool_)
+    constant: npt.NDArray[np.bool_] = to_numpy(found.constant)
+    return constant
 
 
 def _result(

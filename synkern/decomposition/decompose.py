@@ -90,8 +90,9 @@ def phiid(
         backend: "auto", or a name that `synkern backends` lists.
         dtype: of arithmetic and output. "float64": error at most 1e-9 nats for ordinary pairs.
             "float32": 1e-5, with pairs that would miss it, as those of persistent nodes do,
-            computed in float64: it saves memory, and time only where most pairs are benign.
-            CCS and discrete atoms are computed in float64 and rounded on output.
+            computed in float64. It halves the memory of the result; on a CPU it is no way to save
+            time (`DType` says how much). CCS and discrete atoms are computed in float64 and
+            rounded on output.
         node_names: a name for each node, which the result keeps; by default those that the series
             has: columns of a frame, coordinates of an xarray.
 

@@ -25,7 +25,14 @@ Unit = Literal["nats", "bits"]
 """The unit of informations."""
 
 DType = Literal["float64", "float32"]
-"""The dtype of arithmetic and output."""
+"""The dtype of arithmetic and output; float32 for memory, not for time, on a CPU.
+
+Time of float64 over that of float32, rtr and sts of 300 to 400 nodes, one thread: the backend "cpu"
+1.0 to 1.1, whatever the nodes, as its arithmetic is float64 (the result is rounded); "numpy" and
+"torch" 1.6 where nodes hardly persist (a lag-1 correlation of 0.5), but 0.7 where they do (0.9 or
+more, as attention heads and brain signals): most pairs are then computed a second time, in float64.
+"cpu" in float64 is 3 to 6 times as fast as these in float64.
+"""
 
 Selected = Literal["within", "between", "bipartite"]
 """Selections of pairs that have a name; they need groups."""

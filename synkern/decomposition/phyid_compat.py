@@ -6,7 +6,9 @@ atoms of many pairs at every sample `synkern.phiid_local`.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from itertools import chain
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +22,22 @@ from synkern.kernels import ATOMS, Outcome, above_mean, pointwise
 
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
 
-# phyid's keys in its order, each with the row it stands for.
+# All rows of a result (the first of a name is meant), and phyid's keys in its order with theirs.
+_ROWS = (*pointwise.SETS, *pointwise.INFORMATIONS, *pointwise.REDUNDANCIES, *ATOMS)
+_RTR = _ROWS.index("rtr")
+_FIRST_ATOM = len(_ROWS) - len(ATOMS)
+
 _VARIABLES = {"x": "p1", "y": "p2", "a": "t1", "b": "t2"}
 _ENTROPIES = tuple("h_" + "".join(_VARIABLES[name] for name in names) for names in pointwise.SETS)
-_INFORMATIONS = tuple(
-    (f"I_{name.replace('_', 't')}", pointwise.INFORMATIONS.index(name))
-    for name in ["xy_ab", "x_a", "x_b", "y_a", "y_b", "xy_a", "xy_b", "x_ab", "y_ab"]
-)
-_REDUNDANCIES = tuple(
-    zip(
-        ["R_xyta", "R_xytb", "R_xytab", "R_abtx", "R_abty", "R_abtxy"],
-        (pointwise.REDUNDANCIES.index(name) for name in ["rtx", "rty", "rts", "xtr", "ytr", "str"]),
-        strict=True,
-    )
-)
-_STATE = np.array([1, 2, 4, 8])[:, None]
+
+_INFORMED = ("xy_ab", "x_a", "x_b", "y_a", "y_b", "xy_a", "xy_b", "x_ab", "y_ab")
+_INFORMATIONS = tuple(f"I_{name.replace('_', 't')}" for name in _INFORMED)
+_informations_of = itemgetter(*map(_ROWS.index, _INFORMED))
+
+_REDUNDANCIES = ("R_xyta", "R_xytb", "R_xytab", "R_abtx", "R_abty", "R_abtxy")
+_redundancies_of = itemgetter(*map(_ROWS.index, ("rtx", "rty", "rts", "xtr", "ytr", "str")))
+
+_STATE = np.array([1, 2, 4, 8])
 
 
 def calc_PhiID(  # noqa: N802 (phyid's name)
@@ -98,23 +101,21 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     if kind == "discrete":
         states.warn_of_many(both.T[None])
     variables = np.concatenate((both[:, :-tau], both[:, tau:]))
-    found = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
-    if found.outcome is not None and found.outcome[0]:
-        name = Outcome(found.outcome[0]).name.lower()
-        warn(f"the pair is degenerate: {name}")
-    entropies, informations, redundancies, atoms = (list(part) for part in found[:4])
-    return dict(zip(ATOMS, atoms, strict=True)), {
-        "h_res": dict(zip(_ENTROPIES, entropies, strict=True)),
-        "I_res": {name: informations[k] for name, k in _INFORMATIONS},
-        "R_res": {name: redundancies[k] for name, k in _REDUNDANCIES},
-        "rtr": redundancies[0],
+    rows = (_gaussian if kind == "gaussian" else _discrete)(variables, redundancy)
+    return dict(zip(ATOMS, rows[_FIRST_ATOM:], strict=True)), {
+        "h_res": dict(zip(_ENTROPIES, rows, strict=False)),
+        "I_res": dict(zip(_INFORMATIONS, _informations_of(rows), strict=True)),
+        "R_res": dict(zip(_REDUNDANCIES, _redundancies_of(rows), strict=True)),
+        "rtr": rows[_RTR],
     }
 
 
 def _column(series: Any, argument: str) -> Values:
     """One series as float64 (time,)."""
+    if type(series) is np.ndarray and series.dtype == np.float64 and series.ndim == 1:
+        return series
     given = incoming(series, "numpy", argument=argument, offset_free=True).array
-    taken: Any = np.asarray(given, np.float64)
+    taken: Values = np.asarray(given, np.float64)
     if taken.ndim == 2 and taken.shape[1] == 1:
         taken = taken[:, 0]
     if taken.ndim != 1:
@@ -122,20 +123,21 @@ def _column(series: Any, argument: str) -> Values:
             f"{argument} must be one series, (time,) or (time, 1); got shape {taken.shape}: for "
             "several nodes use synkern.phiid"
         )
-    return cast("Values", taken)
+    return taken
 
 
-def _gaussian(variables: Values, redundancy: str) -> pointwise.Local:
-    """Local quantities of one pair, without its axis, from x, y, a, b: (4, samples)."""
+def _gaussian(variables: Values, redundancy: str) -> list[Values]:
+    """`_ROWS` of one pair from x, y, a, b: (4, samples)."""
     unit = pointwise.unit_vectors(np, pointwise.Variables(variables[None], variables[None]))
     found = pointwise.gaussian(np, unit.fitted, unit.fitted, redundancy)
-    entropies, informations, redundancies, atoms = (part[0] for part in found[:4])
-    return pointwise.Local(entropies, informations, redundancies, atoms, found.outcome)
+    if found.outcome is not None and found.outcome[0]:
+        warn(f"the pair is degenerate: {Outcome(found.outcome[0]).name.lower()}")
+    return list(chain(*(part[0] for part in found[:4])))
 
 
-def _discrete(variables: Values, redundancy: str) -> pointwise.Local:
-    joint = (above_mean(np, variables) * _STATE).sum(0)
-    found = pointwise.discrete(np, joint[None], redundancy)
-    parts = (part[0].take(joint, 1) for part in found[:4])
-    entropies, informations, redundancies, atoms = parts
-    return pointwise.Local(entropies, informations, redundancies, atoms, None)
+def _discrete(variables: Values, redundancy: str) -> list[Values]:
+    """`_ROWS` of one pair, looked up by the state of each sample."""
+    states = _STATE @ above_mean(np, variables)
+    found = pointwise.discrete(np, states[None], redundancy, blank=False)
+    table = np.concatenate(found[:4], 1)[0]
+    return list(table.take(states, 1))

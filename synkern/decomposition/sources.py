@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import synkern._checks as check
 from synkern._arrays import Incoming, incoming, is_tensor, placed, spacing
 from synkern._names import node_names, unnamed
@@ -66,11 +68,15 @@ def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wa
     valid = valid_samples(options.mask, array)
     step = spacing(series)
     with placed(series, array):
-        array = check.series(xp, array, max(lags), pooled=options.pooled, valid=valid)
+        # NumPy's arrays wait for no device; values without rounding are taken as they are.
+        ask = valid is None and step > 0 and not isinstance(array, np.ndarray)
+        usual = ask and check.ordinary(xp, array, max(lags), step)
+        array = check.series(xp, array, max(lags), pooled=options.pooled, valid=valid, finite=usual)
         whole = array if valid is None else filled(xp, array, valid)
         if options.kind == "gaussian":
             warn_of_zeros(whole)
-        steady = check.steady_nodes(xp, whole, lags, options.pooled, step)
+        # No rounding has to be allowed for where all nodes are known to vary far more than that.
+        steady = check.steady_nodes(xp, whole, lags, options.pooled, 0.0 if usual else step)
 
     judged: set[int] = set()  # lags; on the way back a transform asks again
 

@@ -142,7 +142,8 @@ def test_the_output_of_the_last_round_is_what_is_checked():
 
 
 @pytest.mark.parametrize(
-    "name", ["NumPy loop", pytest.param("torch.compile", marks=pytest.mark.proof)]
+    "name",
+    ["NumPy loop", "synkern.calc_PhiID", pytest.param("torch.compile", marks=pytest.mark.proof)],
 )
 def test_peers_without_a_package_are_right(name):
     contender = next(p for p in peers.peers() if p.name == name)
@@ -157,6 +158,7 @@ def test_every_peer_is_there_or_says_how_to_get_it():
     names = {contender.name: contender.obstacle() for contender in peers.peers()}
     wanted = {
         "phyid",
+        "synkern.calc_PhiID",
         "joblib over phyid",
         "omegaid",
         "hoi",

@@ -29,12 +29,14 @@ def of_levels(rng, number, shape=(2, 200, 3), unit=1.0):
 
 @pytest.mark.parametrize("number", [3, 5, 20])
 @pytest.mark.parametrize("unit", [1.0, 0.1, -2.7])
-def test_states_are_named(rng, number, unit):
-    (message,) = said(phiid, of_levels(rng, number, unit=unit), kind="discrete")
+@pytest.mark.parametrize("nodes", [2, 6])
+def test_states_are_named(rng, number, unit, nodes):
+    series = of_levels(rng, number, (2, 200, nodes), unit)
+    (message,) = said(phiid, series, kind="discrete")
     shown = sorted(unit * np.arange(number))[:5]
     assert f"node 0: {', '.join(f'{level:g}' for level in shown)}" in message
-    assert message.startswith("3 of 3 nodes")
-    assert ("..." in message) == (number > 5)
+    assert message.startswith(f"{nodes} of {nodes} nodes")
+    assert ("..." in message) == (number > 5 or nodes > 3)
     assert "series > threshold" in message
 
 

@@ -20,7 +20,7 @@ diagonal exp2 floor isfinite isnan log log2 maximum minimum moveaxis ones ones_l
 sign sort sqrt stack swapaxes triu trunc unique where zeros zeros_like
 """.split()  # noqa: SIM905
 METHODS = """
-all any argmin astype copy max mean min ravel reshape sum swapaxes tolist view
+all any argmin astype clip copy max mean min ravel reshape sum swapaxes tolist view
 """.split()  # noqa: SIM905
 ATTRIBUTES = ("dtype", "flags", "nbytes", "ndim", "shape", "size", "strides")
 DTYPES = ("bool_", "float32", "float64", "int32", "int64", "uint8")
