@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Never, Unpack
 
 import synkern._checks as check
@@ -23,7 +24,6 @@ from synkern.decomposition.options import (
 )
 from synkern.decomposition.recorded import taken
 from synkern.decomposition.result import PhiIDResult
-from synkern.kernels import ESTIMATORS
 
 
 def phiid(
@@ -41,6 +41,7 @@ def phiid(
     backend: str = "auto",
     dtype: DType = "float64",
     node_names: Sequence[Any] | None = None,
+    members: Any = None,
     **unknown: Never,
 ) -> PhiIDResult:
     """Integrated information decomposition of every pair of nodes, or of chosen ones.
@@ -134,10 +135,10 @@ def phiid(
             are made; if Gaussian, and on the host, most nodes exactly 0 at most samples.
     """
     refuse_unknown("phiid", unknown)
-    series, known, node_names = taken(series, kind, node_names)
+    found = taken(series, kind, node_names if members is None else None)
     options = Options(
         names=check.atom_names(atoms),
-        kind=known,
+        kind=found.kind,
         redundancy=redundancy,
         mask=mask,
         average=average,
@@ -146,9 +147,10 @@ def phiid(
         unit=unit,
         backend=backend,
         dtype=dtype,
-        node_names=node_names,
+        members=members,
+        **_names(found.node_names, node_names, members),
     )
-    result = decompose(series, tau, ESTIMATORS[known, redundancy], options)
+    result = decompose(found.series, tau, options.estimator, options)
     _warn_of_degenerate(result)
     return result
 
@@ -179,8 +181,7 @@ def phiid_lags(
         if not isinstance(series, LaggedMoments):
             raise ValueError("tau must be the lags of a series, such as [1, 2, 5]; got None")
         tau = series.lags
-    estimator = ESTIMATORS[asked.kind, asked.redundancy]
-    results = decompose_lags(series, check.lags(tau), estimator, asked)
+    results = decompose_lags(series, check.lags(tau), asked.estimator, asked)
     for result in results.values():
         _warn_of_degenerate(result)
     return results
@@ -215,7 +216,7 @@ def phiid_nodes(
         UserWarning: as `phiid`.
     """
     series, asked = _asked("phiid_nodes", series, options, option_names(NodeOptions))
-    result = decompose_nodes(series, tau, ESTIMATORS[asked.kind, asked.redundancy], asked)
+    result = decompose_nodes(series, tau, asked.estimator, asked)
     _warn_of_degenerate(result)
     return result
 
@@ -225,9 +226,17 @@ def _asked(
 ) -> tuple[Any, Options]:
     """The series of a verb with what is asked of it; see `taken`."""
     refuse_unknown(verb, set(options) - set(known))
-    found = taken(series, options.get("kind"), options.get("node_names"))
-    given = {**options, "kind": found.kind, "node_names": found.node_names}
-    return found.series, Options.of(verb, given, known)
+    names, members = options.get("node_names"), options.get("members")
+    found = taken(series, options.get("kind"), names if members is None else None)
+    asked = Options.of(verb, {**options, "kind": found.kind}, known)
+    return found.series, replace(asked, **_names(found.node_names, names, members))
+
+
+def _names(taken: Any, given: Any, members: Any) -> dict[str, Any]:
+    """The options that names are: those that a series brings are of its columns."""
+    if members is None:
+        return {"node_names": taken}
+    return {"node_names": given, "column_names": taken}
 
 
 def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:

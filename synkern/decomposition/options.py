@@ -83,6 +83,7 @@ class PhiidOptions(CommonOptions, total=False):
 
     kind: Kind | None
     redundancy: Redundancy
+    members: Any
 
 
 class NodeOptions(_SharedOptions, total=False):
@@ -90,6 +91,7 @@ class NodeOptions(_SharedOptions, total=False):
 
     kind: Kind | None
     redundancy: Redundancy
+    members: Any
     progress: Callable[[int], None]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from ...contract import Array
 from ..rescue import VANISHED
 from ..unit_vectors import UnitVectors, unit_vectors
-from .factors import cholesky, identity, transposed
+from .factors import cholesky, identity, inverse, transposed
 
 _INDEPENDENT = 1e-6
 """Least eigenvalue of the correlation matrix of columns from which two factorisations do."""
@@ -109,7 +109,7 @@ def _whitened(xp: Any, gram: Array, vectors: Array) -> Array:
     lower = cholesky(xp, gram).lower
     if hasattr(xp, "autograd"):
         return xp.linalg.solve_triangular(lower, vectors, upper=False)
-    return xp.linalg.inv(lower) @ vectors
+    return inverse(xp, lower) @ vectors
 
 
 def one_by_one(xp: Any, vectors: Array, least: float) -> tuple[Array, Array]:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from ...contract import Array
 from ..mmi import Lambdas
-from .factors import Factored, cholesky, diagonal, identity, transposed
+from .factors import Factored, cholesky, diagonal, identity, inverse, transposed
 
 
 class Own(NamedTuple):
@@ -42,10 +42,6 @@ class Own(NamedTuple):
     whiten: Array
     log_determinant: Array
     definite: Array
-
-    def of(self, index: Any) -> Own:
-        """Some nodes, by an index of the leading axes."""
-        return Own(*(part[index] for part in self))
 
 
 def own(xp: Any, past: Array, future: Array) -> Own:
@@ -157,14 +153,6 @@ def least_variance(xp: Any, p: Pairs) -> Array:
         definite = definite & factor.definite
     definite = definite & p.corners.definite.all(0) & p.each.definite.all(-1).all(-1)
     return xp.where(definite, 1 / total, 0.0)
-
-
-def inverse(xp: Any, lower: Array) -> Array:
-    """Inverse of lower triangular matrices."""
-    if hasattr(xp, "autograd"):
-        unit = identity(xp, lower.shape[-1], lower)
-        return xp.linalg.solve_triangular(lower, unit, upper=False)
-    return xp.linalg.inv(lower)
 
 
 def log_of(xp: Any, lower: Array) -> Array:

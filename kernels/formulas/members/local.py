@@ -18,8 +18,8 @@ from typing import Any
 from ...contract import Array, Library
 from ..mmi import Correlations, Lambdas, invert
 from ..uncorrelated import correlated, local_resolution
-from .closed_form import Own, Pairs, inverse
-from .factors import identity, transposed
+from .closed_form import Own, Pairs
+from .factors import identity, inverse, transposed
 
 # Points of the product lattice with a redundancy: the informations whose signs have to agree, and
 # that of all sources or about all targets.
