@@ -22,8 +22,8 @@ ArrayKind = Literal["numpy", "torch", "cupy"]
 """The library of an array, by the name of its module."""
 
 Key = tuple[str, str]
-"""Kind and redundancy of an estimator; kinds are "gaussian", "discrete", "persistence" and, of nodes
-of several columns, "members"."""
+"""Kind and redundancy of an estimator; kinds are "gaussian", "discrete" and "persistence", and
+"members" of nodes of several columns."""
 
 
 class Outcome(IntEnum):

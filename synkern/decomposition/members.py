@@ -1,8 +1,8 @@
 """Nodes of several columns: which columns a node has, and the series as bases of them.
 
-The Gaussian informations of ΦID are between sets of variables, so a node may be several columns: the
-heads of a layer, the first components of a head, the voxels of a region. `phiid(series, members=...)`
-says which; the rest of the call is about nodes as ever.
+The Gaussian informations of ΦID are between sets of variables, so a node may be several columns:
+the heads of a layer, the first components of a head, the voxels of a region. `members=` of `phiid`
+says which columns a node has; the rest of the call is about nodes as ever.
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def of_members(source: Source, series: Any, options: Options) -> Source:
 # ---- What was asked for --------------------------------------------------------------------------
 
 
-def taken(
-    members: Any, columns: int, column_names: Sequence[str] | None, names: Any
-) -> Members:
+def taken(members: Any, columns: int, column_names: Sequence[str] | None, names: Any) -> Members:
     """Columns by node, from `phiid(..., members=members)`.
 
     Args:

@@ -49,7 +49,7 @@ class Bases(UnitVectors):
 
     def directions(self, xp: Any) -> tuple[Array, Array]:
         """(trials, nodes) int64 number of directions of the pasts, and of the futures."""
-        past, future = ((v.detach() if hasattr(v, "detach") else v for v in self[:2]))
+        past, future = (v.detach() if hasattr(v, "detach") else v for v in self[:2])
         return (past != 0).any(-1).sum(-1), (future != 0).any(-1).sum(-1)
 
 
@@ -93,7 +93,9 @@ def orthonormal(xp: Any, vectors: Array, least: float) -> Array:
     once = _whitened(xp, safe, vectors)
     again = once @ transposed(once)
     again = xp.where(plain[..., None, None], again, identity(xp, width, gram))
-    again = again + xp.where((missing & plain[..., None])[..., None], identity(xp, width, gram), 0.0)
+    again = again + xp.where(
+        (missing & plain[..., None])[..., None], identity(xp, width, gram), 0.0
+    )
     found = _whitened(xp, again, once)
     if bool(plain.all()):
         return found
@@ -124,7 +126,9 @@ def one_by_one(xp: Any, vectors: Array, least: float) -> tuple[Array, Array]:
         (..., width, samples) orthonormal rows, then zeros; and (..., width) the squared norms of
         the remainders, 0 for those that count as nothing, in falling order but for rounding.
     """
-    rest, found, squares = vectors, [], []
+    rest = vectors
+    found: list[Array] = []
+    squares: list[Array] = []
     for _ in range(vectors.shape[-2]):
         largest = _square(rest).argmax(-1)
         remainder = _picked(xp, rest, largest)
@@ -144,8 +148,8 @@ def one_by_one(xp: Any, vectors: Array, least: float) -> tuple[Array, Array]:
 def _picked(xp: Any, vectors: Array, row: Array) -> Array:
     """(..., samples): a row of each of (..., width, samples)."""
     if hasattr(xp, "autograd"):
-        wide = index.expand(*row.shape, 1, vectors.shape[-1])
-        return xp.gather(vectors, -2, row[..., None, None].expand_as(wide))[..., 0, :]
+        index = row[..., None, None].expand(*row.shape, 1, vectors.shape[-1])
+        return xp.gather(vectors, -2, index)[..., 0, :]
     return xp.take_along_axis(vectors, row[..., None, None], -2)[..., 0, :]
 
 

@@ -1,6 +1,6 @@
 """The nine informations of pairs of nodes of several columns, from covariances of their bases.
 
-With orthonormal bases x, y of the past and a, b of the future (`bases`), the covariance of a pair is
+With orthonormal bases x, y of the past and a, b of the future (`bases`), a pair has the covariance
 
           x    a    y    b
     x  [  1   K_i  |           ]
@@ -15,8 +15,8 @@ node is then conditioned on the first, and the first on the second,
 
 which gives det Σ_xyab, Σ_xya and Σ_xab, and the other way round Σ_xyb and Σ_yab. This is a block
 LDL' factorisation, backward stable as that of four variables in `formulas.mmi` is: its result is
-that of a covariance off by some rounding errors, and Σ⁻¹ has (W_i)⁻¹ and (W_j)⁻¹ on its diagonal, so
-that the trace of these tells how far a logarithm can be trusted.
+that of a covariance off by some rounding errors; and Σ⁻¹ has (W_i)⁻¹ and (W_j)⁻¹ on its diagonal,
+the trace of which tells how far a logarithm can be trusted.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def factored(xp: Any, across: Array, first: Own, second: Own) -> Pairs:
         second,
         onto_second,
         onto_first,
-        *(Factored(lower, definite) for lower, definite in zip(*whole, strict=True)),
+        Factored(whole.lower[0], whole.definite[0]),
+        Factored(whole.lower[1], whole.definite[1]),
         corners,
         cholesky(xp, each),
     )

@@ -4,8 +4,8 @@ As for single columns (`formulas.ccs`) a local information is
 
     i(u; v) = I(u; v) + (n - 1)/2 [d(v) - d(v | u)],
 
-d the squared length of a vector that was whitened: of a basis as it is, or of what is left of it once
-u is known, times the inverse Cholesky factor of its covariance (`closed_form.factored`).
+d the squared length of a vector that was whitened: of a basis as it is, or of what is left of it
+once u is known, times the inverse Cholesky factor of its covariance (`closed_form.factored`).
 """
 
 from __future__ import annotations

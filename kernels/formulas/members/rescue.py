@@ -2,8 +2,8 @@
 
 Covariances square the condition of the data; remainders of the data do not (see `formulas.rescue`).
 A logarithm of a lambda is the sum of those of the squared remainders of an orthonormal basis of one
-side, one after another, once the other side is known. Two nodes may share directions, in the past or
-in the future: these count once, so that an information is that of what the nodes span together.
+side, one after another, once the other side is known. Two nodes may share directions, in the past
+or in the future: these count once, so that an information is that of what the nodes span together.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Resolved(NamedTuple):
 
 
 def resolve(xp: Any, x: Array, y: Array, a: Array, b: Array) -> Resolved:
-    """Informations of pairs, of orthonormal bases (pairs, width, samples), zeros beyond the last."""
+    """Informations of pairs from orthonormal bases, (pairs, width, samples) each.
+
+    Rows beyond the last direction of a node are zero.
+    """
     y_x, shared_past, least_past = _beside(xp, x, y, a, b)
     b_a, shared_future, least_future = _beside(xp, a, b, x, y)
     past, future = xp.concatenate([x, y_x], -2), xp.concatenate([a, b_a], -2)
@@ -66,9 +69,7 @@ def resolve(xp: Any, x: Array, y: Array, a: Array, b: Array) -> Resolved:
         y_ab=_left(xp, y, [future]),
         xy_ab=_left(xp, future, [past]),
     )
-    least = functools.reduce(
-        xp.minimum, [*(part.least for part in left), least_past, least_future]
-    )
+    least = functools.reduce(xp.minimum, [*(part.least for part in left), least_past, least_future])
     outcome = xp.where(shared_past | shared_future, int(Outcome.DUPLICATE), 0)
     outcome = xp.where(least < VANISHED, int(Outcome.DETERMINISTIC), outcome)
     sides = (a, b, a, b, a, b, x, y, future)
@@ -108,9 +109,7 @@ def _left(xp: Any, side: Array, known: Sequence[Array]) -> Left:
     positive = squares > 0
     logs = xp.log(xp.where(positive, squares, 1.0))
     least = xp.sqrt(xp.amin(xp.where(stands, squares, 1.0), -1))
-    return Left(
-        xp.where(stands, logs, 0.0).sum(-1), xp.where(stands[..., None], basis, 0.0), least
-    )
+    return Left(xp.where(stands, logs, 0.0).sum(-1), xp.where(stands[..., None], basis, 0.0), least)
 
 
 def _projected(rows: Array, known: Sequence[Array]) -> Array:
