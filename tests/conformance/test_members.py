@@ -209,13 +209,16 @@ def test_gradcheck(redundancy, average):
     torch.manual_seed(3)
     series = torch.randn(2, 16, 4, dtype=torch.float64, requires_grad=True)
     options = {"redundancy": redundancy, "average": average, "atoms": "all"}
-    check = torch.autograd.gradcheck
-    assert check(lambda s: off_diagonal(s, [[0, 2], [1], [3]], **options), (series,))
+
+    def atoms(values):
+        return off_diagonal(values, [[0, 2], [1], [3]], **options)
+
+    assert torch.autograd.gradcheck(atoms, (series,), fast_mode=True)
 
 
 def test_gradient_of_a_rescued_pair():
     torch.manual_seed(2)
-    series = torch.randn(1, 30, 3, dtype=torch.float64)
+    series = torch.randn(1, 20, 3, dtype=torch.float64)
     series[..., 1] = series[..., 0] + 1e-4 * series[..., 1]
     series.requires_grad_()
     members = [[0, 2], [1]]
