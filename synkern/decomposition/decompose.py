@@ -95,6 +95,11 @@ def phiid(
             CCS and discrete atoms are computed in float64 and rounded on output.
         node_names: a name for each node, which the result keeps; by default those that the series
             has: columns of a frame, coordinates of an xarray.
+        members: None: a column is a node. A list of columns for each node, [[0, 1], [2]] for
+            instance, or a mapping from names of nodes to these: a node is these columns together
+            (Gaussian; see docs/nodes_of_several_columns.md). Columns are numbers, or names that the
+            series has; none is in two nodes. How they are mixed within a node changes nothing. All
+            else here is then about nodes.
 
     Returns:
         `PhiIDResult`: by atom name (nodes, nodes), or (trials, nodes, nodes) with average=None; the
@@ -119,7 +124,8 @@ def phiid(
             of valid samples in a trial, or in all together where they are pooled ("moments" has
             one less for each trial but the first); extended precision beyond the range of float64;
             integers of one node more than 2**53 apart (on a common offset however large they are
-            taken exactly).
+            taken exactly); members that do not exist, or are in two nodes; of nodes of several
+            columns, no more samples than a pair has variables, past and future.
         TypeError: series does not hold real numbers, or is a tensor that is sparse, nested,
             quantised, masked, or inside torch.func.vmap or a derivative in forward mode; pairs are
             not whole numbers, a mask not truth values, or tau several lags; an unknown option.
@@ -128,11 +134,13 @@ def phiid(
         RecordingError: a recording that is not complete.
 
     Warns:
-        UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; degenerate
-            pairs of nodes; nodes that vary by less than 1e-12 of what the others do (the middle one
-            of a trial), as rounding errors do from which an offset was taken; if discrete, nodes
-            that take three to 20 levels, each five times or more on average, of which two states
-            are made; if Gaussian, and on the host, most nodes exactly 0 at most samples.
+        UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; of nodes
+            of several columns, fewer than five samples a variable, and columns that add nothing to
+            their node; degenerate pairs of nodes; nodes that vary by less than 1e-12 of what the
+            others do (the middle one of a trial), as rounding errors do from which an offset was
+            taken; if discrete, nodes that take three to 20 levels, each five times or more on
+            average, of which two states are made; if Gaussian, and on the host, most nodes exactly
+            0 at most samples.
     """
     refuse_unknown("phiid", unknown)
     found = taken(series, kind, node_names if members is None else None)
