@@ -64,6 +64,7 @@ def of_members(source: Source, series: Any, options: Options) -> Source:
         TypeError: not lists of columns.
     """
     members = taken(options.members, source.shape[2], source.node_names, options.node_names)
+    xp: Any = sys.modules[source.backend.arrays]
     resolution = steady.ROUNDINGS * spacing(series)
     judged: set[int] = set()  # lags; on the way back a transform asks again
 
@@ -72,7 +73,7 @@ def of_members(source: Source, series: Any, options: Options) -> Source:
             judged.add(lag)
             given = source.data(array, lag)
             _judge_samples(given, members, lag, options.pooled)
-            made = [_of_columns(batch, members, options.pooled, resolution) for batch in given]
+            made = [_of_columns(xp, batch, members, options.pooled, resolution) for batch in given]
             _warn_of_dropped(made, members)
         return made
 
@@ -182,12 +183,9 @@ def _refuse_shared(found: Sequence[Sequence[int]]) -> None:
 # ---- From columns to nodes -----------------------------------------------------------------------
 
 
-def _library(array: Any) -> Any:
-    return sys.modules[type(array).__module__.partition(".")[0]]
-
-
-def _of_columns(batch: Batch, members: Members, pooled: str | None, resolution: float) -> Batch:
-    xp = _library(batch.series)
+def _of_columns(
+    xp: Any, batch: Batch, members: Members, pooled: str | None, resolution: float
+) -> Batch:
     series = in_float64(batch.series)
     if batch.unsettled:
         series = steady.settled(xp, series, batch.tau, pooled, batch.unsettled)
@@ -247,7 +245,7 @@ def _warn_of_dropped(made: Sequence[Batch], members: Members) -> None:
     fewer, total, said = 0, 0, ""
     for batch in made:
         found: Bases = batch.series
-        sides = [to_numpy(side) for side in found.directions(_library(found.past))]
+        sides = [to_numpy(side) for side in found.directions()]
         least = np.minimum(*sides)
         less = (least < members.sizes) & ~to_numpy(found.constant)
         total += less.size

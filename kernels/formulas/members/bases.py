@@ -47,7 +47,7 @@ class Bases(UnitVectors):
         """Some of the trials."""
         return Bases(*(part[trials] for part in self))
 
-    def directions(self, xp: Any) -> tuple[Array, Array]:
+    def directions(self) -> tuple[Array, Array]:
         """(trials, nodes) int64 number of directions of the pasts, and of the futures."""
         past, future = (v.detach() if hasattr(v, "detach") else v for v in self[:2])
         return (past != 0).any(-1).sum(-1), (future != 0).any(-1).sum(-1)
