@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.backends import MEMBERS as TAKERS
 from support.bounded import bounded
 from support.optional import torch
 from synkern import ATOMS
@@ -16,6 +17,11 @@ REDUNDANCIES = ("MMI", "CCS")
 MEMBERS = [[4, 0, 2], [1], [3, 6], [5, 7, 8, 9]]
 ROUNDING = 1e-11
 """Of informations of some nats, from covariances of condition 100 over 100 samples."""
+
+
+@pytest.fixture(params=TAKERS)
+def backend(request):
+    return request.param
 
 
 def processes(rng, trials=2, time=120, columns=10):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.backends import MEMBERS
 from support.exact_sets import exact_atoms
 from synkern import ATOMS
 from synkern.decomposition import phiid_pair
@@ -13,6 +14,11 @@ pytestmark = [pytest.mark.brief, pytest.mark.filterwarnings("ignore:.*the bias o
 
 REDUNDANCIES = ("MMI", "CCS")
 PAIR = [[0, 1], [2, 3]]
+
+
+@pytest.fixture(params=MEMBERS)
+def backend(request):
+    return request.param
 
 
 def pair_atoms(series, members=PAIR, **options):
@@ -166,6 +172,22 @@ def test_the_gradient_leaves_degenerate_pairs_out(rng):
     result["sts"][0, 1, 2].backward()
     assert torch.isfinite(series.grad).all()
     assert (series.grad[0, :, 2:] != 0).any()
+
+
+def test_a_column_that_is_dropped_has_no_gradient(rng):
+    torch = pytest.importorskip("torch")
+    values = rng.standard_normal((1, 40, 5))
+    values[..., 4] = 3 * values[..., 0]
+    series = torch.tensor(values, requires_grad=True)
+    with pytest.warns(UserWarning, match="depend linearly"):
+        result = synkern.phiid(series, members=[[0, 1, 4], [2, 3]])
+    result["sts"][0, 1].backward()
+    plain = torch.tensor(values[..., :4], requires_grad=True)
+    synkern.phiid(plain, members=PAIR)["sts"][0, 1].backward()
+    # Either of the two that are one direction may be the one that is kept, in its own unit.
+    total = series.grad[..., 0] + 3 * series.grad[..., 4]
+    torch.testing.assert_close(total, plain.grad[..., 0], rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(series.grad[..., 1:4], plain.grad[..., 1:4], rtol=1e-8, atol=1e-10)
 
 
 def test_fewer_samples_than_variables(rng, backend):
