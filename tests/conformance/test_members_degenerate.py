@@ -6,6 +6,7 @@ import pytest
 import synkern
 from support.backends import MEMBERS
 from support.exact_sets import exact_atoms
+from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition import phiid_pair
 from synkern.kernels import Outcome
@@ -161,7 +162,6 @@ def test_a_node_that_fixes_its_own_future(rng, backend):
 
 
 def test_the_gradient_leaves_degenerate_pairs_out(rng):
-    torch = pytest.importorskip("torch")
     values = rng.standard_normal((2, 40, 6))
     values[0, :, 2] = values[0, :, 0]
     series = torch.tensor(values, requires_grad=True)
@@ -175,7 +175,6 @@ def test_the_gradient_leaves_degenerate_pairs_out(rng):
 
 
 def test_a_column_that_is_dropped_has_no_gradient(rng):
-    torch = pytest.importorskip("torch")
     values = rng.standard_normal((1, 40, 5))
     values[..., 4] = 3 * values[..., 0]
     series = torch.tensor(values, requires_grad=True)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import synkern
@@ -61,15 +62,14 @@ def test_names_of_nodes(series):
 
 
 def test_columns_by_name(series):
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(series[0], columns=list("pqrst"))
+    frame = pd.DataFrame(series[0], columns=list("pqrst"))
     found = synkern.phiid(frame, members={"A": ["q", "p"], "B": ["t"]})
     assert found.node_names == ("A", "B")
     np.testing.assert_allclose(found["sts"], sts(series[0], [[0, 1], [4]]), rtol=0, atol=1e-12)
     assert synkern.phiid(frame, members=[["q"], ["t"]]).node_names is None
     with pytest.raises(ValueError, match=r"names the column 'z', which .* has 'p', 'q'"):
         synkern.phiid(frame, members=[["q"], ["z"]])
-    twice = pandas.DataFrame(series[0], columns=list("ppqrs"))
+    twice = pd.DataFrame(series[0], columns=list("ppqrs"))
     with pytest.raises(ValueError, match="'p', as several columns of the series are named"):
         synkern.phiid(twice, members=[["p"], ["q"]])
 
