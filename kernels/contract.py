@@ -22,7 +22,8 @@ ArrayKind = Literal["numpy", "torch", "cupy"]
 """The library of an array, by the name of its module."""
 
 Key = tuple[str, str]
-"""Kind and redundancy of an estimator; kinds are "gaussian", "discrete" and "persistence"."""
+"""Kind and redundancy of an estimator; kinds are "gaussian", "discrete" and "persistence", and
+"members" of nodes of several columns."""
 
 
 class Outcome(IntEnum):
@@ -385,12 +386,14 @@ class Wanted:
         moments: from moments instead of a series.
         by_node: sums over the pairs of each node.
         pointwise: atoms at every sample.
+        members: of nodes of several columns, `formulas.members.bases.Bases` instead of a series.
     """
 
     estimator: Key = ("gaussian", "MMI")
     moments: bool = False
     by_node: bool = False
     pointwise: bool = False
+    members: bool = False
 
 
 @dataclass(frozen=True)
@@ -411,6 +414,7 @@ class Backend:
         preferred: kinds of array for which "auto" tries it before all others.
         pointwise: the backend whose code gives atoms at every sample where this one is asked for
             them, itself or another; None if none.
+        members: whether it takes nodes of several columns.
         prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
             why and what would help.
     """
@@ -426,12 +430,16 @@ class Backend:
     shares: tuple[ArrayKind, ...] = ()
     preferred: tuple[ArrayKind, ...] = ()
     pointwise: str | None = None
+    members: bool = False
     prepare: Callable[[], Any] | None = None
 
     def lacks(self, wanted: Wanted) -> str | None:
         """What it cannot do of what is wanted, to follow "does not"; None if it can do all."""
         if wanted.pointwise and self.pointwise is None:
             return "compute atoms at every sample"
+        if wanted.members:
+            why = "its kernels know pairs of single columns, four variables"
+            return None if self.members else f"take nodes of several columns (members=): {why}"
         return self.refuses(wanted)
 
 

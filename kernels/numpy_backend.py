@@ -32,4 +32,5 @@ BACKEND = Backend(
     run=run,
     status=lambda: Status(("cpu",)),
     pointwise="numpy",
+    members=True,
 )

@@ -55,4 +55,5 @@ BACKEND = Backend(
     differentiable=True,
     shares=("cupy",),
     pointwise="torch",
+    members=True,
 )

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from kernels.formulas.above_mean import above_mean
     from kernels.formulas.discrete import binarise
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
+    from kernels.formulas.members.bases import Bases, bases
+    from kernels.formulas.members.estimators import OF_MEMBERS
     from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
     from kernels.registry import BACKENDS
 
@@ -48,10 +50,12 @@ __all__ = [
     "ESTIMATORS",
     "LIMITS",
     "NUMPY",
+    "OF_MEMBERS",
     "PERSISTENCE",
     "Array",
     "ArrayKind",
     "Backend",
+    "Bases",
     "Estimator",
     "Limits",
     "Nodes",
@@ -62,6 +66,7 @@ __all__ = [
     "Status",
     "Wanted",
     "above_mean",
+    "bases",
     "binarise",
     "first_derivative",
     "limit_threads",
@@ -91,12 +96,14 @@ if not TYPE_CHECKING:
             "ArrayKind": "contract",
             "BACKENDS": "registry",
             "Backend": "contract",
+            "Bases": "formulas.members.bases",
             "ESTIMATORS": "formulas.estimators",
             "Estimator": "contract",
             "LIMITS": "contract",
             "Limits": "contract",
             "NUMPY": "engine.libraries",
             "Nodes": "contract",
+            "OF_MEMBERS": "formulas.members.estimators",
             "Outcome": "contract",
             "PERSISTENCE": "formulas.estimators",
             "Pairs": "contract",
@@ -105,6 +112,7 @@ if not TYPE_CHECKING:
             "Status": "contract",
             "Wanted": "contract",
             "above_mean": "formulas.above_mean",
+            "bases": "formulas.members.bases",
             "binarise": "formulas.discrete",
             "limit_threads": "cpu_backend.threads",
             "long_name": "lattice",

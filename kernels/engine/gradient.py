@@ -28,7 +28,7 @@ Gradient = tuple[torch.Tensor, torch.Tensor]
 def totals_with_gradient(vectors: UnitVectors, request: Request) -> Totals:
     """`all_pairs.totals`, through which first derivatives flow back."""
     apply: Any = _Totals.apply
-    *sums, flagged, rescued = apply(*vectors, request)
+    *sums, flagged, rescued = apply(type(vectors), *vectors, request)
     return Totals(dict(zip(request.names, sums, strict=True)), flagged, rescued)
 
 
@@ -40,23 +40,29 @@ class _Totals(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, past: torch.Tensor, future: torch.Tensor, constant: torch.Tensor, request: Request
+        ctx: Any,
+        kind: type[UnitVectors],
+        past: torch.Tensor,
+        future: torch.Tensor,
+        constant: torch.Tensor,
+        request: Request,
     ) -> tuple[torch.Tensor, ...]:
-        vectors = UnitVectors(past, future, constant)
+        vectors = kind(past, future, constant)
         sums, flagged, rescued, _ = totals(torch_library(), vectors, request)
         ctx.save_for_backward(past, future, constant, rescued)
-        ctx.request = request
+        ctx.kind, ctx.request = kind, request
         ctx.mark_non_differentiable(flagged, rescued)
         return *(sums[name] for name in request.names), flagged, rescued
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         *by_atom, _, _ = upstream
-        compute = functools.partial(_totals_gradient, ctx.request)
-        return *gradient(compute, *ctx.saved_tensors, *by_atom), None, None
+        compute = functools.partial(_totals_gradient, ctx.kind, ctx.request)
+        return None, *gradient(compute, *ctx.saved_tensors, *by_atom), None, None
 
 
 def _totals_gradient(
+    kind: type[UnitVectors],
     request: Request,
     past: torch.Tensor,
     future: torch.Tensor,
@@ -65,7 +71,7 @@ def _totals_gradient(
     *upstream: torch.Tensor,
 ) -> Gradient:
     """Gradient of all tiles and of the rescued pairs; `upstream` as the names of the request."""
-    vectors = UnitVectors(past, future, constant)
+    vectors = kind(past, future, constant)
     by_name = {
         name: grad.to(torch.float64) for name, grad in zip(request.names, upstream, strict=True)
     }
@@ -121,7 +127,7 @@ def _add_tile(
     """
     # Views, not copies: another memory layout could round a pair across the limit of trust.
     leaves = past, future = [v[tile.trials].detach().requires_grad_() for v in vectors[:2]]
-    part = UnitVectors(past, future, vectors.constant[tile.trials])
+    part = type(vectors)(past, future, vectors.constant[tile.trials])
     within = tile._replace(trials=slice(0, len(past)))
     lib, of_tile = torch_library(), request.estimator.of_tile
     asked = request.names, "float64", request.limits
@@ -149,7 +155,7 @@ def add_rescued(
     for part in rescue_parts(vectors, rescued, request.limits):
         leaves = past, future = [v.detach().requires_grad_() for v in vectors[:2]]
         with torch.enable_grad():
-            leaf = UnitVectors(past, future, vectors.constant)
+            leaf = type(vectors)(past, future, vectors.constant)
             values = request.estimator.listed(
                 torch_library(), leaf, part, request.names, request.limits
             ).atoms

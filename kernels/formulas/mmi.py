@@ -134,8 +134,17 @@ def informations(xp: Any, v: Lambdas) -> list[Array]:
 
 
 def _any_atoms(xp: Any, v: Lambdas, names: Sequence[str]) -> list[Array]:
-    """Any of the 16 atoms: informations, redundancies as minima, then the Möbius inversion."""
-    i = Lambdas(*informations(xp, v))
+    return from_informations(xp, Lambdas(*informations(xp, v)), names)
+
+
+def from_informations(xp: Any, i: Lambdas, names: Sequence[str]) -> list[Array]:
+    """Any of the 16 atoms: redundancies as minima, then the Möbius inversion.
+
+    Args:
+        xp: numpy, torch or cupy.
+        i: the nine informations in nats, in place of the lambdas.
+        names: atoms wanted.
+    """
     least_a, least_b = xp.minimum(i.x_a, i.y_a), xp.minimum(i.x_b, i.y_b)
     redundancies = {
         "rtr": xp.minimum(least_a, least_b),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ..contract import Array
 from .mmi import Correlations, Lambdas
@@ -38,13 +38,13 @@ class UnitVectors(NamedTuple):
         """Number of samples."""
         return int(self.past.shape[-1])
 
-    def of_nodes(self, trials: slice, nodes: Array) -> UnitVectors:
+    def of_nodes(self, trials: slice, nodes: Array) -> Self:
         """Some nodes of some trials."""
-        return UnitVectors(*(v[trials][:, nodes] for v in self))
+        return type(self)(*(v[trials][:, nodes] for v in self))
 
-    def of_pairs(self, pairs: Array) -> UnitVectors:
+    def of_pairs(self, pairs: Array) -> Self:
         """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
-        return UnitVectors(*(v[:, pairs].reshape(-1, 2, *v.shape[2:]) for v in self))
+        return type(self)(*(v[:, pairs].reshape(-1, 2, *v.shape[2:]) for v in self))
 
     def rectangle(self, lib: Library, tile: Tile, dtype: str) -> list[Array]:
         """x, a of the rows and y, b of the columns of a tile, (trials, nodes, samples) each."""

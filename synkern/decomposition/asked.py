@@ -8,7 +8,7 @@ from typing import Any
 
 import synkern._checks as check
 from synkern.decomposition.options import AVERAGES, DTYPES, KINDS, POOLED, REDUNDANCIES, UNITS
-from synkern.kernels import LIMITS, Limits
+from synkern.kernels import ESTIMATORS, LIMITS, OF_MEMBERS, Estimator, Limits
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Options:
         backend: "auto", or a name.
         dtype: of arithmetic and output.
         node_names: a name for each node.
+        members: the columns of each node; None: a column is a node.
+        column_names: names of the columns where nodes have several, if the series has none itself.
         progress: of sums by node, called with the number of (trial, pair) decomposed since the last
             call.
         limits: what the backend may hold at a time.
@@ -43,6 +45,8 @@ class Options:
     backend: str = "auto"
     dtype: str = "float64"
     node_names: Sequence[Any] | None = None
+    members: Any = None
+    column_names: Sequence[Any] | None = None
     progress: Callable[[int], None] = lambda decompositions: None
     limits: Limits = LIMITS
 
@@ -53,6 +57,12 @@ class Options:
         check.choice("average", self.average, (*AVERAGES, None))
         check.choice("unit", self.unit, (*UNITS, None))
         check.choice("dtype", self.dtype, DTYPES)
+        if self.members is not None and self.kind != "gaussian":
+            raise ValueError(
+                f"kind={self.kind!r} is of nodes of one column, which is one bit: k columns have "
+                "2**k states, too many for the samples there are; with members use "
+                "kind='gaussian', or one column for each node, such as their mean"
+            )
 
     @classmethod
     def of(cls, verb: str, given: Mapping[str, Any], known: Iterable[str]) -> Options:
@@ -72,6 +82,13 @@ class Options:
         return cls(names=check.atom_names(given.get("atoms", cls.names)), **rest)
 
     @property
+    def estimator(self) -> Estimator:
+        """What the kind, the redundancy and the kind of nodes ask for."""
+        if self.members is None:
+            return ESTIMATORS[self.kind, self.redundancy]
+        return OF_MEMBERS[self.redundancy]
+
+    @property
     def pooled(self) -> str | None:
         """How trials are made one before they are decomposed."""
         return self.average if self.average in POOLED else None
@@ -82,6 +99,7 @@ _ELSEWHERE = {
     "reduce": "means by node are phiid_nodes(series, ...)",
     "pairs": _ALL_PAIRS,
     "groups": _ALL_PAIRS,
+    "members": "nodes of several columns are for phiid, phiid_lags and phiid_nodes alone",
 }
 
 

@@ -23,6 +23,7 @@ from synkern.decomposition.masks import Valid, valid_samples
 from synkern.kernels import (
     NUMPY,
     Array,
+    Bases,
     Nodes,
     Pairs,
     Rectangle,
@@ -48,7 +49,7 @@ class Batch(NamedTuple):
     """Trials with as many (past, future) pairs of samples each.
 
     Attributes:
-        series: (trials, time, nodes), or moments.
+        series: (trials, time, nodes), or moments, or bases of nodes of several columns.
         tau: the lag at which its past and its future are found.
         trial: (trials, pairs) which trial each pair is from; None: all trials as they are.
         time: (trials, pairs) when its past is; likewise.
@@ -215,18 +216,22 @@ def decomposed(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> P
 def _run(run: Run, batch: Batch, request: Request, part: slice = slice(None)) -> Any:
     """`Pairs` or `Nodes` of (some trials of) a batch, at its lag."""
     request = request if request.tau == batch.tau else replace(request, tau=batch.tau)
-    series = batch.series if part == slice(None) else batch.series[part]
+    series = batch.series
+    if part != slice(None):
+        series = series.of_trials(part) if isinstance(series, Bases) else series[part]
     return run(series, request)
 
 
 def values_of(series: Any) -> Array:
-    """What is in a batch as an array whose last axis is that of nodes."""
+    """What is in a batch as an array whose first axis is that of trials, its last that of nodes."""
+    if isinstance(series, Bases):
+        return series.constant
     return series.like if isinstance(series, moments.Moments) else series
 
 
 def of_nodes(series: Any, nodes: Array) -> Any:
     """Some nodes of what is in a batch."""
-    if isinstance(series, moments.Moments):
+    if isinstance(series, moments.Moments | Bases):
         return series.of_nodes(slice(None), nodes)
     # In the memory layout of the series, on which the rounding of sums over time may depend.
     chosen: Array = (
@@ -240,7 +245,7 @@ def of_range(series: Any, nodes: slice) -> Any:
     one = values_of(series)
     if nodes == slice(0, one.shape[-1]):
         return series
-    if isinstance(series, moments.Moments):
+    if isinstance(series, moments.Moments | Bases):
         return of_nodes(series, like(np.arange(nodes.start, nodes.stop), one))
     return series[..., nodes]
 
@@ -259,7 +264,7 @@ def constant_nodes(xp: Any, given: Sequence[Batch], pooled: str | None) -> Array
 
 def _constant_nodes(xp: Any, batch: Batch, pooled: str | None) -> Array:
     """Those of a batch; of a large one some nodes at a time, which are then in float64."""
-    if isinstance(batch.series, moments.Moments):
+    if isinstance(batch.series, moments.Moments | Bases):
         return batch.series.constant
     trials, time, nodes = batch.series.shape
     width = max(1, check.LARGE // (trials * time))
@@ -327,7 +332,7 @@ def _nodes_apart(xp: Any, found: Sequence[Nodes], trials: Sequence[Indices]) -> 
 
 def _trial_means(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Pairs:
     """Means over the trials in which a pair has a value, some trials at a time."""
-    nodes = given[0].series.shape[-1]
+    nodes = values_of(given[0].series).shape[-1]
     size = max(
         1, request.limits.apart // (nodes**2 if request.pairs is None else len(request.pairs))
     )
@@ -365,16 +370,16 @@ def _entries(batch: Batch, request: Request) -> int:
 
 def _parts(given: Sequence[Batch], size: int) -> Iterator[tuple[Batch, slice]]:
     for batch in given:
-        for start in range(0, len(batch.series), size):
+        for start in range(0, len(values_of(batch.series)), size):
             yield batch, slice(start, start + size)
 
 
 def _sums_by_node(xp: Any, run: Run, given: Sequence[Batch], request: Request) -> Nodes:
     """Sums over the pairs of each node, of means over trials, a rectangle of pairs at a time."""
-    one = given[0].series
+    one = values_of(given[0].series)
     nodes, names = one.shape[-1], request.names
     sums = np.zeros((len(names) + 3, nodes))
-    constant = np.zeros((sum(len(batch.series) for batch in given), nodes), np.bool_)
+    constant = np.zeros((sum(len(values_of(b.series)) for b in given), nodes), np.bool_)
     outcomes: Counter[int] = Counter()
     rescued = 0
     for rows, columns, rectangle in _rectangles(nodes, request.limits.side):

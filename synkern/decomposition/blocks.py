@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synkern.decomposition.batches import Batch, Run, decomposed, of_range
-from synkern.kernels import Array, Nodes, Rectangle, Request, moments, narrowed, steady
+from synkern.kernels import Array, Bases, Nodes, Rectangle, Request, moments, narrowed, steady
 
 _TILE = 64
 """Blocks begin where tiles of the backends do."""
@@ -37,8 +37,8 @@ def sums_by_node(
         progress: called with the number of (trial, pair) that were decomposed since the last call.
     """
     one = given[0].series
-    together = len(given) > 1 or isinstance(one, moments.Moments)
-    if together:  # Of several batches rectangles are taken anyway, and of moments there is no more.
+    together = len(given) > 1 or isinstance(one, moments.Moments | Bases)
+    if together:  # Of several batches rectangles are taken anyway; all else is made ready already.
         return _told(decomposed(xp, run, given, request), progress)
     trials, time, nodes = one.shape
     blocks = list(_blocks(nodes, request.limits.prepared // (trials * time)))

@@ -19,6 +19,7 @@ from synkern.decomposition.asked import Options
 from synkern.decomposition.batches import decomposed
 from synkern.decomposition.bipartite import Bipartite
 from synkern.decomposition.blocks import sums_by_node
+from synkern.decomposition.members import of_members
 from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.options import unit_factor
@@ -92,8 +93,10 @@ def _source(
     series: Any, lags: Sequence[int], estimator: Estimator, options: Options, by_node: bool = False
 ) -> Source:
     moments = isinstance(series, LaggedMoments)
-    wanted = Wanted(estimator.key, moments=moments, by_node=by_node)
-    return (moments_source if moments else series_source)(series, lags, options, wanted)
+    several = options.members is not None
+    wanted = Wanted(estimator.key, moments=moments, by_node=by_node, members=several)
+    source = (moments_source if moments else series_source)(series, lags, options, wanted)
+    return of_members(source, series, options) if several else source
 
 
 def _found(
@@ -187,7 +190,8 @@ def _refuse_hopeless(series: Any, lags: Sequence[int], options: Options) -> None
     """
     array = isinstance(series, np.ndarray) or is_cupy(series)
     array = array or (is_tensor(series) and not series.is_nested)
-    if array and series.ndim in (2, 3) and series.shape[-1] >= _MANY and options.pairs is None:
+    whole = options.pairs is None and options.members is None
+    if array and series.ndim in (2, 3) and series.shape[-1] >= _MANY and whole:
         trials, time, nodes = (1, *series.shape)[-3:]
         if time - max(lags) >= check.FEW_SAMPLES:
             _refuse_too_large((trials, time, nodes), series, len(lags), options, None)

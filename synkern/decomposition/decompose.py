@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Never, Unpack
 
 import synkern._checks as check
@@ -23,7 +24,6 @@ from synkern.decomposition.options import (
 )
 from synkern.decomposition.recorded import taken
 from synkern.decomposition.result import PhiIDResult
-from synkern.kernels import ESTIMATORS
 
 
 def phiid(
@@ -41,6 +41,7 @@ def phiid(
     backend: str = "auto",
     dtype: DType = "float64",
     node_names: Sequence[Any] | None = None,
+    members: Any = None,
     **unknown: Never,
 ) -> PhiIDResult:
     """Integrated information decomposition of every pair of nodes, or of chosen ones.
@@ -95,6 +96,11 @@ def phiid(
             rounded on output.
         node_names: a name for each node, which the result keeps; by default those that the series
             has: columns of a frame, coordinates of an xarray.
+        members: None: a column is a node. A list of columns for each node, [[0, 1], [2]] for
+            instance, or a mapping from names of nodes to these: a node is these columns together
+            (Gaussian; see docs/nodes_of_several_columns.md). Columns are numbers, or names that the
+            series has; none is in two nodes. How they are mixed within a node changes nothing. All
+            else here is then about nodes.
 
     Returns:
         `PhiIDResult`: by atom name (nodes, nodes), or (trials, nodes, nodes) with average=None; the
@@ -119,7 +125,8 @@ def phiid(
             of valid samples in a trial, or in all together where they are pooled ("moments" has
             one less for each trial but the first); extended precision beyond the range of float64;
             integers of one node more than 2**53 apart (on a common offset however large they are
-            taken exactly).
+            taken exactly); members that do not exist, or are in two nodes; of nodes of several
+            columns, no more samples than a pair has variables, past and future.
         TypeError: series does not hold real numbers, or is a tensor that is sparse, nested,
             quantised, masked, or inside torch.func.vmap or a derivative in forward mode; pairs are
             not whole numbers, a mask not truth values, or tau several lags; an unknown option.
@@ -128,17 +135,19 @@ def phiid(
         RecordingError: a recording that is not complete.
 
     Warns:
-        UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; degenerate
-            pairs of nodes; nodes that vary by less than 1e-12 of what the others do (the middle one
-            of a trial), as rounding errors do from which an offset was taken; if discrete, nodes
-            that take three to 20 levels, each five times or more on average, of which two states
-            are made; if Gaussian, and on the host, most nodes exactly 0 at most samples.
+        UserWarning: fewer than 30 of these pairs, or in a trial of "moments" on average; of nodes
+            of several columns, fewer than five samples a variable, and columns that add nothing to
+            their node; degenerate pairs of nodes; nodes that vary by less than 1e-12 of what the
+            others do (the middle one of a trial), as rounding errors do from which an offset was
+            taken; if discrete, nodes that take three to 20 levels, each five times or more on
+            average, of which two states are made; if Gaussian, and on the host, most nodes exactly
+            0 at most samples.
     """
     refuse_unknown("phiid", unknown)
-    series, known, node_names = taken(series, kind, node_names)
+    found = taken(series, kind, node_names if members is None else None)
     options = Options(
         names=check.atom_names(atoms),
-        kind=known,
+        kind=found.kind,
         redundancy=redundancy,
         mask=mask,
         average=average,
@@ -147,9 +156,10 @@ def phiid(
         unit=unit,
         backend=backend,
         dtype=dtype,
-        node_names=node_names,
+        members=members,
+        **_names(found.node_names, node_names, members),
     )
-    result = decompose(series, tau, ESTIMATORS[known, redundancy], options)
+    result = decompose(found.series, tau, options.estimator, options)
     _warn_of_degenerate(result)
     return result
 
@@ -180,8 +190,7 @@ def phiid_lags(
         if not isinstance(series, LaggedMoments):
             raise ValueError("tau must be the lags of a series, such as [1, 2, 5]; got None")
         tau = series.lags
-    estimator = ESTIMATORS[asked.kind, asked.redundancy]
-    results = decompose_lags(series, check.lags(tau), estimator, asked)
+    results = decompose_lags(series, check.lags(tau), asked.estimator, asked)
     for result in results.values():
         _warn_of_degenerate(result)
     return results
@@ -216,7 +225,7 @@ def phiid_nodes(
         UserWarning: as `phiid`.
     """
     series, asked = _asked("phiid_nodes", series, options, option_names(NodeOptions))
-    result = decompose_nodes(series, tau, ESTIMATORS[asked.kind, asked.redundancy], asked)
+    result = decompose_nodes(series, tau, asked.estimator, asked)
     _warn_of_degenerate(result)
     return result
 
@@ -226,9 +235,17 @@ def _asked(
 ) -> tuple[Any, Options]:
     """The series of a verb with what is asked of it; see `taken`."""
     refuse_unknown(verb, set(options) - set(known))
-    found = taken(series, options.get("kind"), options.get("node_names"))
-    given = {**options, "kind": found.kind, "node_names": found.node_names}
-    return found.series, Options.of(verb, given, known)
+    names, members = options.get("node_names"), options.get("members")
+    found = taken(series, options.get("kind"), names if members is None else None)
+    asked = Options.of(verb, {**options, "kind": found.kind}, known)
+    return found.series, replace(asked, **_names(found.node_names, names, members))
+
+
+def _names(taken: Any, given: Any, members: Any) -> dict[str, Any]:
+    """The options that names are: those that a series brings are of its columns."""
+    if members is None:
+        return {"node_names": taken}
+    return {"node_names": given, "column_names": taken}
 
 
 def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:

@@ -90,6 +90,7 @@ class PhiidOptions(CommonOptions, total=False):
 
     kind: Kind | None
     redundancy: Redundancy
+    members: Any
 
 
 class NodeOptions(_SharedOptions, total=False):
@@ -97,6 +98,7 @@ class NodeOptions(_SharedOptions, total=False):
 
     kind: Kind | None
     redundancy: Redundancy
+    members: Any
     progress: Callable[[int], None]
 
 

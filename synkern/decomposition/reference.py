@@ -4,7 +4,8 @@ Written to be read beside the papers (Mediano, Rosas, Luppi et al., PNAS 2025, a
 the lattice and MMI redundancy; Ince, Entropy 19, 318, 2017, for the common change in surprisal,
 CCS), in NumPy and float64, one pair at a time. It shares no arithmetic with any backend: entropies
 are log-determinants, or minus logarithms of a density or probability, and the atoms solve the
-lattice's equations. Gaussian quantities are in nats, discrete ones in bits.
+lattice's equations. Gaussian quantities are in nats, discrete ones in bits. A Gaussian node may be
+several columns: the definitions are of sets of variables.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from synkern.kernels import ATOMS, uncorrelated, zeta_matrix
 
 Series = npt.NDArray[np.float64] | Sequence[float]
 Values = npt.NDArray[np.float64]  # (samples,), a value for each pair of times t, t + tau
-Variables = Mapping[str, Values]  # x, y of the past and a, b of the future
+Variables = Mapping[str, Values]  # x, y of the past and a, b of the future, (samples, columns)
 
 # The points of the redundancy lattice as sets of sources (past) and of targets (future).
 _PAST = {"r": ("x", "y"), "x": ("x",), "y": ("y",), "s": ("xy",)}
@@ -38,8 +39,8 @@ def phiid_pair(
     """All 16 atoms of a pair, averaged over time.
 
     Args:
-        x: first node, (time,).
-        y: second node, (time,).
+        x: first node, (time,), or (time, columns) if Gaussian.
+        y: second node, likewise.
         tau: lag in samples.
         kind: "gaussian" or "discrete": every variable one bit, above its mean or not.
         redundancy: "MMI" or "CCS".
@@ -49,7 +50,7 @@ def phiid_pair(
 
     Raises:
         ValueError: unknown kind or redundancy.
-        numpy.linalg.LinAlgError: some of the four Gaussian variables determine another one: the
+        numpy.linalg.LinAlgError: some of the Gaussian variables determine another one: the
             definitions give no number. What a backend makes of this is in
             `formulas.rescue.Outcome`.
     """
@@ -62,7 +63,7 @@ def phiid_pair(
 
     def entropy(names: str) -> float:
         """Entropy up to a constant that cancels in every information."""
-        return 0.5 * _log_determinant(correlation, names)
+        return 0.5 * _log_determinant(correlation, _index(variables, names), names)
 
     def information(source: str, target: str) -> float:
         return entropy(source) + entropy(target) - entropy(source + target)
@@ -87,6 +88,8 @@ def local_pair(
     check.choice("kind", kind, KINDS)
     check.choice("redundancy", redundancy, REDUNDANCIES)
     variables = _variables(x, y, tau)
+    if kind == "discrete" and any(values.shape[-1] > 1 for values in variables.values()):
+        raise ValueError("kind is 'discrete', whose nodes are one bit each; give one column each")
     surprisal = _gaussian(variables) if kind == "gaussian" else _discrete(variables)
     correlation = _correlation(variables) if kind == "gaussian" else None
 
@@ -94,7 +97,7 @@ def local_pair(
         found = surprisal(source) + surprisal(target) - surprisal(source + target)
         if correlation is not None:
             # Uncorrelated, Gaussian variables are independent: no sample of one tells of the other.
-            between = correlation[np.ix_(_index(source), _index(target))]
+            between = correlation[np.ix_(_index(variables, source), _index(variables, target))]
             found *= np.abs(between).max() > uncorrelated.resolution(len(found))
             found *= np.abs(found) > uncorrelated.local_resolution(len(found))
         return found
@@ -105,7 +108,7 @@ def local_pair(
 
 
 def _variables(x: Series, y: Series, tau: int) -> Variables:
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    x, y = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (x, y))
     return {"x": x[:-tau], "y": y[:-tau], "a": x[tau:], "b": y[tau:]}
 
 
@@ -115,23 +118,22 @@ def _variables(x: Series, y: Series, tau: int) -> Variables:
 def _gaussian(variables: Variables) -> Callable[[str], Values]:
     """Minus the logarithm of the fitted density of some variables, each of unit variance."""
     correlation = _correlation(variables)
-    standard = {
-        name: (values - values.mean()) / values.std(ddof=1) for name, values in variables.items()
-    }
+    values = np.concatenate(list(variables.values()), -1)
+    standard = (values - values.mean(0)) / values.std(0, ddof=1)
 
     def surprisal(names: str) -> Values:
-        index = _index(names)
-        log_determinant = _log_determinant(correlation, names)
-        points = np.stack([standard[name] for name in names])
+        index = _index(variables, names)
+        log_determinant = _log_determinant(correlation, index, names)
+        points = standard[:, index].T
         distance = (points * np.linalg.solve(correlation[np.ix_(index, index)], points)).sum(0)
-        return np.asarray(0.5 * (len(names) * np.log(2 * np.pi) + log_determinant + distance))
+        return np.asarray(0.5 * (len(index) * np.log(2 * np.pi) + log_determinant + distance))
 
     return surprisal
 
 
 def _discrete(variables: Variables) -> Callable[[str], Values]:
     """Minus the logarithm to base 2 of the share of samples in the same state."""
-    bits = {name: _above_mean(values) for name, values in variables.items()}
+    bits = {name: _above_mean(values.ravel()) for name, values in variables.items()}
 
     def surprisal(names: str) -> Values:
         states = np.sum([bits[name].astype(np.int64) << k for k, name in enumerate(names)], 0)
@@ -152,21 +154,23 @@ def _above_mean(values: Values) -> npt.NDArray[np.bool_]:
 
 def _correlation(variables: Variables) -> Values:
     """Correlation standardises each variable on its own, past and future apart."""
-    if any(np.ptp(values) == 0 for values in variables.values()):
+    if any((np.ptp(values, 0) == 0).any() for values in variables.values()):
         raise np.linalg.LinAlgError("a series is constant, and its correlations are undefined")
-    return np.asarray(np.corrcoef(np.stack(list(variables.values()))))
+    return np.asarray(np.corrcoef(np.concatenate(list(variables.values()), -1).T))
 
 
-def _log_determinant(correlation: Values, names: str) -> float:
-    index = _index(names)
+def _log_determinant(correlation: Values, index: Sequence[int], names: str) -> float:
     sign, log_determinant = np.linalg.slogdet(correlation[np.ix_(index, index)])
     if not sign > 0:
         raise np.linalg.LinAlgError(f"the correlation matrix of {names} is singular")
     return float(log_determinant)
 
 
-def _index(names: str) -> list[int]:
-    return ["xyab".index(name) for name in names]
+def _index(variables: Variables, names: str) -> list[int]:
+    """Where the columns of some variables are, when those of all stand in a row."""
+    widths = [values.shape[-1] for values in variables.values()]
+    ends = dict(zip(variables, itertools.accumulate(widths), strict=True))
+    return [k for n in names for k in range(ends[n] - variables[n].shape[-1], ends[n])]
 
 
 # ---- Cumulative quantities -----------------------------------------------------------------------

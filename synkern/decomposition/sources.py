@@ -94,7 +94,8 @@ def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wa
             return [Batch(check.steady_nodes(xp, taken, [lag], options.pooled, step)(lag), lag)]
 
     shape = tuple(array.shape)
-    names = node_names(options.node_names, named, shape[2])
+    given = options.node_names if options.members is None else options.column_names
+    names = node_names(given, named, shape[2])
     return Source(chosen, array, data, shape, series, whole, restore, names)
 
 
@@ -106,6 +107,11 @@ def moments_source(
         raise ValueError(
             "moments suffice for kind 'gaussian' and redundancy 'MMI' only; got "
             f"{options.kind!r} and {options.redundancy!r}: pass the series"
+        )
+    if options.members is not None:
+        raise ValueError(
+            "moments are correlations of single columns, and the stable path of nodes of several "
+            "(members=) needs the data; pass the series"
         )
     if options.mask is not None:
         raise ValueError(

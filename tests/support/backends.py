@@ -100,6 +100,9 @@ DIFFERENTIABLE = tuple(backend.name for backend in REGISTRY if backend.different
 POINTWISE = tuple(backend.name for backend in REGISTRY if backend.pointwise)
 """Backends with atoms at every sample, of their own or of another."""
 
+MEMBERS = tuple(backend.name for backend in REGISTRY if backend.members)
+"""Backends that take nodes of several columns."""
+
 
 @contextmanager
 def running(name: str) -> Iterator[str]:

@@ -30,8 +30,7 @@ def bounded(
         **options: of `Options`; atoms are `names`, a tuple.
     """
     of_call = Options(**options, limits=limits)
-    estimator = ESTIMATORS[of_call.kind, of_call.redundancy]
-    return (decompose_nodes if by_node else decompose)(series, tau, estimator, of_call)
+    return (decompose_nodes if by_node else decompose)(series, tau, of_call.estimator, of_call)
 
 
 def asked(backend: str, series: Any, **options: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Nodes of several columns: Gaussian ΦID of sets of variables, from blocks of their covariance."""
