@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..contract import Request
 from ..engine.libraries import NUMPY
-from ..formulas.discrete import Bits, tables_of
+from ..formulas.discrete import are_above, tables
 from ..formulas.mmi import Lambdas
 from ..formulas.moments import Moments
 from ..formulas.rescue import lambdas_from_data
@@ -159,7 +159,7 @@ class Words(NamedTuple):
 
     Attributes:
         values: (trials, 3, words, nodes) uint64: 64 samples of the future, the past and both.
-        table: (samples + 1,) float64, by count; see `discrete.tables_of`.
+        table: (samples + 1,) float64, by count; see `discrete.tables`.
         constant: (trials, nodes) bool.
     """
 
@@ -232,16 +232,25 @@ def words(source: Any, request: Request) -> Words:
         source: (trials, time, nodes) in any real dtype.
         request: whose lag, pooling and redundancy hold.
     """
-    bits: Bits = request.estimator.features(NUMPY, source, request.tau, request.pooled)
-    tables = tables_of(NUMPY, bits)
-    table = tables.entropy if request.estimator.key[1] == "MMI" else tables.surprisal
-    trials, nodes, samples = bits.past.shape
-    values = np.zeros((trials, 3, nodes, -(-samples // 64) * 8), np.uint8)
-    for k, feature in enumerate((bits.future, bits.past, bits.both)):
-        packed = np.packbits(feature != 0, axis=-1)
-        values[:, k, :, : packed.shape[-1]] = packed
-    by_word = np.ascontiguousarray(values.view(np.uint64).swapaxes(2, 3))
-    return Words(by_word, table, bits.constant)
+    series = NUMPY.cast(source, "float64")
+    *bits, constant = are_above(np, series, request.tau, request.pooled)
+    by_count = tables(NUMPY, bits[0].shape[-1], constant)
+    table = by_count.entropy if request.estimator.key[1] == "MMI" else by_count.surprisal
+    past, future = map(_by_word, bits)
+    values = np.empty((len(past), 3, *past.shape[1:]), np.uint64)
+    values[:, 0], values[:, 1] = future, past
+    np.bitwise_and(values[:, 0], values[:, 1], values[:, 2])
+    return Words(values, table, constant)
+
+
+def _by_word(bits: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+    """(trials, words, nodes) of (trials, nodes, samples)."""
+    trials, nodes, samples = bits.shape
+    # Packed along an axis that is not contiguous they take four times as long.
+    packed = np.packbits(np.ascontiguousarray(bits), axis=-1)
+    padded = np.zeros((trials, nodes, -(-samples // 64) * 8), np.uint8)
+    padded[..., : packed.shape[-1]] = packed
+    return padded.view(np.uint64).swapaxes(1, 2)
 
 
 def _standardise(series: Any, request: Request) -> Packed:

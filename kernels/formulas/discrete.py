@@ -108,16 +108,35 @@ def binarise(xp: Any, series: Array, tau: int, pooled: str | None = None) -> Bit
         pooled: as in `unit_vectors`: "moments" joins the bits of all trials, each about the
             mean of its own, "concatenate" the samples.
     """
+    past, future, constant = are_above(xp, series, tau, pooled)
+    # In which matrix products are fast, and counts exact.
+    exact = xp.float32 if past.shape[-1] <= 1 << 24 else xp.float64
+    # Not `asarray`: torch's moves to its default device.
+    past, future = (xp.zeros_like(bits, dtype=exact) + bits for bits in (past, future))
+    return Bits(past, future, past * future, constant)
+
+
+def are_above(
+    xp: Any, series: Array, tau: int, pooled: str | None = None
+) -> tuple[Array, Array, Array]:
+    """Past and future bits as truth values, (trials, nodes, samples), and `Bits.constant`.
+
+    Args:
+        xp: numpy, torch or cupy.
+        series: (trials, time, nodes) float64, finite.
+        tau: lag in samples.
+        pooled: as in `binarise`.
+    """
     by_node = xp.swapaxes(series, 1, 2)
     past, past_constant = _bits(xp, by_node[..., :-tau], pooled)
     future, future_constant = _bits(xp, by_node[..., tau:], pooled)
-    return Bits(past, future, past * future, past_constant | future_constant)
+    return past, future, past_constant | future_constant
 
 
 def _bits(xp: Any, segment: Array, pooled: str | None) -> tuple[Array, Array]:
     if pooled != "moments":
-        return _binarised(xp, join(xp, segment, pooled))
-    bits, constant = _binarised(xp, segment)
+        return _above(xp, join(xp, segment, pooled))
+    bits, constant = _above(xp, segment)
     return join(xp, bits, "concatenate"), constant.all(0)[None]
 
 
@@ -187,13 +206,10 @@ def discrete_pairs(
     return result
 
 
-def _binarised(xp: Any, segment: Array) -> tuple[Array, Array]:
-    """Bits by row, and the rows whose bits are all one: 0, as nothing exceeds its own mean."""
+def _above(xp: Any, segment: Array) -> tuple[Array, Array]:
+    """Whether above the mean of its row, and the rows that are constant: nowhere above theirs."""
     constant = xp.amax(segment, -1) == xp.amin(segment, -1)
-    above = above_mean(xp, segment) & ~constant[..., None]
-    exact = xp.float32 if segment.shape[-1] <= 1 << 24 else xp.float64
-    # Not `asarray`: torch's moves to its default device.
-    return xp.zeros_like(above, dtype=exact) + above, constant
+    return above_mean(xp, segment) & ~constant[..., None], constant
 
 
 def _indicators(xp: Any, past: Array, future: Array, both: Array) -> Array:
@@ -259,8 +275,12 @@ class _Tables(NamedTuple):
 
 def tables_of(lib: Library, bits: Bits) -> _Tables:
     """Bits by count, for so many samples."""
-    samples = bits.samples
-    one = lib.zeros((samples + 1,), "float64", bits.like) + 1
+    return tables(lib, bits.samples, bits.like)
+
+
+def tables(lib: Library, samples: int, like: Array) -> _Tables:
+    """Bits by count; `like` tells the device."""
+    one = lib.zeros((samples + 1,), "float64", like) + 1
     number = lib.xp.cumsum(one, 0) - 1
     surprisal = -lib.xp.log2(lib.xp.maximum(number, one) / samples)
     return _Tables(surprisal, number / samples * surprisal, samples)

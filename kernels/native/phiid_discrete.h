@@ -90,24 +90,39 @@ PHIID_FN Entropies<Real> node_entropies(const double* table, Count samples, cons
             sum_of_entries<4>(table, n)};
 }
 
-// Mean informations; `table` has the share of a state that occurs k times in the entropy.
+// Entropies of variables of both nodes.
+template <class Real>
+struct JointEntropies {
+    Real xy, ab, xb, ay, xay, xyb, xab, ayb, xayb;
+};
+
+// `table` has the share of a state that occurs k times in the entropy.
+template <class Real, class Count>
+PHIID_FN JointEntropies<Real> joint_entropies(const double* table, const Counts<Count>& n) {
+    return {sum_of_entries<4>(table, n.xy),  sum_of_entries<4>(table, n.ab),
+            sum_of_entries<4>(table, n.xb),  sum_of_entries<4>(table, n.ay),
+            sum_of_entries<8>(table, n.xay), sum_of_entries<8>(table, n.xyb),
+            sum_of_entries<8>(table, n.xab), sum_of_entries<8>(table, n.ayb),
+            sum_of_entries<16>(table, n.xayb)};
+}
+
+// Mean informations.
+template <class Real>
+PHIID_FN Informations<Real> informations(const JointEntropies<Real>& both,
+                                         const Entropies<Real>& first,
+                                         const Entropies<Real>& second) {
+    const Real x = first.past, y = second.past, a = first.future, b = second.future;
+    return {x + a - first.both,          x + b - both.xb,        y + a - both.ay,
+            y + b - second.both,         both.xy + a - both.xay, both.xy + b - both.xyb,
+            x + both.ab - both.xab,      y + both.ab - both.ayb,
+            both.xy + both.ab - both.xayb};
+}
+
 template <class Real, class Count>
 PHIID_FN Informations<Real> informations(const double* table, const Counts<Count>& n,
                                          const Entropies<Real>& first,
                                          const Entropies<Real>& second) {
-    const Real x = first.past, y = second.past, a = first.future, b = second.future;
-    const Real xy = sum_of_entries<4>(table, n.xy), ab = sum_of_entries<4>(table, n.ab);
-    Informations<Real> i;
-    i.x_a = x + a - first.both;
-    i.x_b = x + b - sum_of_entries<4>(table, n.xb);
-    i.y_a = y + a - sum_of_entries<4>(table, n.ay);
-    i.y_b = y + b - second.both;
-    i.xy_a = xy + a - sum_of_entries<8>(table, n.xay);
-    i.xy_b = xy + b - sum_of_entries<8>(table, n.xyb);
-    i.x_ab = x + ab - sum_of_entries<8>(table, n.xab);
-    i.y_ab = y + ab - sum_of_entries<8>(table, n.ayb);
-    i.xy_ab = xy + ab - sum_of_entries<16>(table, n.xayb);
-    return i;
+    return informations(joint_entropies<Real>(table, n), first, second);
 }
 
 // Means over states of the common changes, and of the informations.

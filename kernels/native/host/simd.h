@@ -159,25 +159,39 @@ PHIID_FN Doubles look_up(const double* table, Doubles index) {
     return found;
 }
 
-// Sum of the entries at several indices: lane by lane, as no vector has to be put together, and
-// two indices from a word, as loads are what limits it.
+// Sums of the entries at several indices, `TOGETHER` of them first: lane by lane, and two indices
+// from a word, as loads are what limits it.
+template <int COUNT, int TOGETHER>
+PHIID_FN void add_entries(const double* table, const Ints* index, double* to) {
+#pragma GCC unroll 8
+    for (int lane = 0; lane < DOUBLES; lane += 2) {
+        double even = 0, odd = 0;
+#pragma GCC unroll 16
+        for (int k = 0; k < COUNT; k += TOGETHER) {
+            double one = 0, other = 0;
+#pragma GCC unroll 2
+            for (int n = k; n < k + TOGETHER; ++n) {
+                unsigned long long two;
+                __builtin_memcpy(&two, reinterpret_cast<const int*>(index + n) + lane, sizeof two);
+                one = n == k ? table[unsigned(two)] : one + table[unsigned(two)];
+                other = n == k ? table[two >> 32] : other + table[two >> 32];
+            }
+            even = k == 0 ? one : even + one;
+            odd = k == 0 ? other : odd + other;
+        }
+        to[lane] = even, to[lane + 1] = odd;
+    }
+}
+
+// The barriers, as compilers else make a loop of vectors that are put together lane by lane.
 template <int COUNT>
 PHIID_FN Doubles sum_of_entries(const double* table, const Ints* index) {
     Ints places[COUNT];
     for (int k = 0; k < COUNT; ++k) places[k] = index[k];
     asm volatile("" : "+m"(places));
     double sums[DOUBLES];
-    for (int lane = 0; lane < DOUBLES; lane += 2) {
-        double even = 0, odd = 0;
-#pragma GCC unroll 16
-        for (int k = 0; k < COUNT; ++k) {
-            unsigned long long two;
-            __builtin_memcpy(&two, reinterpret_cast<const int*>(places + k) + lane, sizeof two);
-            even += table[unsigned(two)];
-            odd += table[two >> 32];
-        }
-        sums[lane] = even, sums[lane + 1] = odd;
-    }
+    add_entries<COUNT, 2>(table, places, sums);
+    asm volatile("" : "+m"(sums));
     return load<Doubles>(sums);
 }
 
