@@ -31,5 +31,6 @@ BACKEND = Backend(
     arrays="numpy",
     run=run,
     status=lambda: Status(("cpu",)),
+    automatic=("cpu",),
     pointwise="numpy",
 )

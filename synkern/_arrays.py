@@ -71,6 +71,14 @@ def native(array: Any) -> tuple[ArrayKind, str]:
     return "numpy", "cpu"
 
 
+def gpu_number(array: Any) -> int | None:
+    """Number of the GPU that an array is on, as CUDA counts them; None if it does not say."""
+    if is_tensor(array):
+        index: int | None = array.device.index
+        return index
+    return int(array.__dlpack_device__()[1]) if _speaks_dlpack(array) else None
+
+
 def library(kind: ArrayKind, argument: str = "series") -> Any:
     """Import numpy, torch or cupy.
 

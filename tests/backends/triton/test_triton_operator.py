@@ -279,12 +279,14 @@ def test_status_and_the_choice_of_auto(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="triton: no GPU"):
         select("triton", None, Wanted(("gaussian", "MMI")))
+    record._check_package.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert triton.status().why == "triton is not installed"
     assert "pip install" in triton.status().remedy
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: "found")
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "3.5.1")
     assert "too old" in triton.status().why
+    record._check_package.cache_clear()
 
 
 def test_nothing_imports_triton_before_it_is_used():
