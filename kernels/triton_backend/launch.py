@@ -207,6 +207,38 @@ def capability(tensor: torch.Tensor) -> tuple[int, int]:
     return torch.cuda.get_device_capability(tensor.device)
 
 
+def interleaved(past: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
+    """(trials, samples, nodes, 2): past and future side by side, as the kernels read them.
+
+    Args:
+        past: (trials, nodes, samples) float64; with `future` in one memory where they come from
+            `unit_vectors`, which is then returned, else copied.
+        future: likewise.
+    """
+    trials, nodes, samples = past.shape
+    strides = 2 * samples * nodes, 2, 2 * nodes
+    together = past.untyped_storage().data_ptr() == future.untyped_storage().data_ptr()
+    places = past.storage_offset(), future.storage_offset() - 1
+    if together and past.stride() == future.stride() == strides and places[0] == places[1]:
+        return past.as_strided((trials, samples, nodes, 2), (strides[0], strides[2], 2, 1))
+    return torch.stack((past.mT, future.mT), -1)
+
+
+OWN_NUMBERS = 1 << 23
+"""Numbers that `own_correlations` holds at a time, 64 MB: little beside a series that is large."""
+
+
+def own_correlations(past: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
+    """(trials, nodes): lagged correlation of each node with itself."""
+    trials, nodes, samples = past.shape
+    at_once = max(1, OWN_NUMBERS // (nodes * samples))
+    parts = [
+        (past[first : first + at_once] * future[first : first + at_once]).sum(-1)
+        for first in range(0, trials, at_once)
+    ]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
 def on_device(tensor: torch.Tensor) -> Any:
     """Triton launches on the current device; a context that makes it the tensor's."""
     on_gpu = tensor.device.type == "cuda"

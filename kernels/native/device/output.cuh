@@ -80,7 +80,9 @@ struct NodeSums {
         constexpr bool SYMMETRIC = Task::Pairs::SYMMETRIC;
         const Index first = SYMMETRIC ? band : 0, index = blockIdx.x;
         const Index wide = task.pairs.columns(task.nodes).tiles(Shape::TILE) - first;
-        const Index row = band + index % (band_tiles * wide) / wide, column = first + index % wide;
+        // Column after column: its nodes are read from memory once a band, those of the few rows
+        // stay in the cache.
+        const Index row = band + index % band_tiles, column = first + index / band_tiles % wide;
         to = tile_at(task, Shape::TILE, index / (band_tiles * wide), row, column);
         return !SYMMETRIC || row <= column;
     }

@@ -13,31 +13,18 @@ double-precision instructions (0.12 ms), after 47 GFLOP of products (0.71 ms) th
 import triton
 import triton.language as tl
 
-from .tiles import pairs, store, tile_of
+from .tiles import UNSPECIALISED, pairs, store, tile_of
 from .trials import sums_of_trials
 
 
-@triton.jit(
-    do_not_specialize=[
-        "trials",
-        "first_trial",
-        "chunk_trials",
-        "capacity",
-        "limit",
-        "limit_double",
-        "row_start",
-        "row_stop",
-        "column_start",
-        "column_stop",
-    ]
-)
+@triton.jit(do_not_specialize=UNSPECIALISED)
 def mmi_moments_kernel(
     past,  # (trials, nodes, nodes) float64, contiguous, or of a rectangle (trials, rows, columns)
     future,
     lagged,  # C[i, j] = corr(x_i(t), x_j(t + tau))
     back,  # of a rectangle (trials, columns, rows), C[j, i]; of all pairs not read
-    own,  # (trials, nodes) float64, the diagonal of `lagged`
-    constant,  # (trials, nodes) uint8
+    own,  # (all trials, nodes) float64, the diagonal of `lagged`
+    constant,  # (all trials, nodes) uint8
     out,  # (atoms, chunks, nodes, nodes), or of a rectangle (..., rows, columns)
     marked,  # (capacity,) int64
     count,  # (1,) int64
@@ -50,7 +37,7 @@ def mmi_moments_kernel(
     tiles,
     chunks,
     chunk_trials,
-    first_trial,  # of the whole, for the list: these moments may be those of a part of the trials
+    first_trial,  # of these moments among all trials, for `own`, `constant` and the list
     capacity,
     limit,  # bits of a float64, as a float argument would be a float32
     limit_double,
@@ -71,9 +58,10 @@ def mmi_moments_kernel(
     stands = pairs(rows, columns, area, RECTANGLE)
 
     first = chunk * chunk_trials
+    before = tl.cast(first_trial, tl.int64) * nodes
     sums, _ = sums_of_trials(
-        (past, future, lagged, back, own),
-        constant,
+        (past, future, lagged, back, own + before),
+        constant + before,
         (first_row, first_column, rows, columns),
         stands,
         area,
