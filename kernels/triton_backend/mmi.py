@@ -301,6 +301,9 @@ def _from_moments(
         number = these.stop - first
         past, future, lagged, *back = matrices_of(these)
         grid = grid_for(area, number, per_trial, launch.block, together, multiprocessors(own))
+        # Copied, as a part need not begin at a multiple of 16 bytes, for which triton would compile
+        # the kernel anew. Told where the part begins instead, it spills more.
+        part = common | {name: common[name][these].clone() for name in ("own", "constant")}
         target = empty(own, dtype, atoms, grid)
         mmi_moments_kernel[(grid.programs,)](
             past=past,
@@ -311,7 +314,7 @@ def _from_moments(
             trials=number,
             first_trial=first,
             **grid.arguments,
-            **common,
+            **part,
         )
         if per_trial:
             out[:, these] = target

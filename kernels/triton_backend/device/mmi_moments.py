@@ -23,8 +23,8 @@ def mmi_moments_kernel(
     future,
     lagged,  # C[i, j] = corr(x_i(t), x_j(t + tau))
     back,  # of a rectangle (trials, columns, rows), C[j, i]; of all pairs not read
-    own,  # (all trials, nodes) float64, the diagonal of `lagged`
-    constant,  # (all trials, nodes) uint8
+    own,  # (trials, nodes) float64, the diagonal of `lagged`
+    constant,  # (trials, nodes) uint8
     out,  # (atoms, chunks, nodes, nodes), or of a rectangle (..., rows, columns)
     marked,  # (capacity,) int64
     count,  # (1,) int64
@@ -37,7 +37,7 @@ def mmi_moments_kernel(
     tiles,
     chunks,
     chunk_trials,
-    first_trial,  # of these moments among all trials, for `own`, `constant` and the list
+    first_trial,  # of the whole, for the list: these moments may be those of a part of the trials
     capacity,
     limit,  # bits of a float64, as a float argument would be a float32
     limit_double,
@@ -58,10 +58,9 @@ def mmi_moments_kernel(
     stands = pairs(rows, columns, area, RECTANGLE)
 
     first = chunk * chunk_trials
-    before = tl.cast(first_trial, tl.int64) * nodes
     sums, _ = sums_of_trials(
-        (past, future, lagged, back, own + before),
-        constant + before,
+        (past, future, lagged, back, own),
+        constant,
         (first_row, first_column, rows, columns),
         stands,
         area,

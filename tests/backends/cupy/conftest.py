@@ -25,6 +25,11 @@ class Shim:
         self.order = "random"
         self.names = []
 
+    @property
+    def of_pairs(self):
+        """Names of the kernels that were launched, but for those that standardise series."""
+        return [name for name in self.names if "unit_vectors" not in name]
+
     def launch(self, name, grid, block, arguments):
         self.names.append(name)
         launched = cuda_shim.Launcher(self.library, self.order, len(self.names))
