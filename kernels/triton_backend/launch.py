@@ -12,13 +12,10 @@ import torch
 import triton
 
 from ..contract import Rectangle, smallest_trusted
+from ..engine import waves
 from ..formulas.estimators import STRICT
 from .configurations import Launch, options
 from .plan import mirrors, signs
-
-PROGRAMS_PER_MULTIPROCESSOR = 8
-"""Chunks of trials are cut until there are as many, so that the last wave, which is not full,
-costs little. Modelled; other numbers were not tried."""
 
 MULTIPROCESSORS = 132
 """Where there is no device to ask: an H100 or H200."""
@@ -94,24 +91,32 @@ class Grid:
 
 
 def grid_for(
-    area: Area, trials: int, per_trial: bool, block: int, together: int, multiprocessors: int
+    area: Area,
+    trials: int,
+    per_trial: bool,
+    launch: Launch,
+    atoms: int,
+    multiprocessors: int,
+    together: int = 1,
 ) -> Grid:
-    """Chunks of one trial where trials stay apart, else as many as keep the device busy.
+    """Chunks of one trial where trials stay apart, else those that keep the device busy.
 
     Args:
         area: pairs.
         trials: of the series.
         per_trial: keep trials apart.
-        block: rows and columns of a tile.
-        together: trials that share logarithms, and so a chunk.
+        launch: how, for the tile and the room that a program takes.
+        atoms: that are written.
         multiprocessors: of the device.
+        together: trials that share logarithms, and so a chunk.
     """
     if per_trial:
-        return Grid(area, block, trials, 1)
-    wanted = triton.cdiv(multiprocessors * PROGRAMS_PER_MULTIPROCESSOR, area.programs(block))
-    chunks = min(wanted, triton.cdiv(trials, together))
-    chunk_trials = triton.cdiv(triton.cdiv(trials, chunks), together) * together
-    return Grid(area, block, triton.cdiv(trials, chunk_trials), chunk_trials)
+        return Grid(area, launch.block, trials, 1)
+    tiles = area.programs(launch.block)
+    most = min(triton.cdiv(multiprocessors * waves.PROGRAMS, tiles), triton.cdiv(trials, together))
+    slots = multiprocessors * waves.resident(32 * launch.warps)
+    size = waves.chunk_trials(tiles, trials, atoms, slots=slots, most=most, together=together)
+    return Grid(area, launch.block, triton.cdiv(trials, size), size)
 
 
 def bits(value: float) -> int:
@@ -156,7 +161,7 @@ def launch_tiles(
     trials, nodes = constant.shape
     area = Area(nodes, rectangle)
     # Nothing is shared by trials, but chunks of a few keep the number of outputs low.
-    grid = grid_for(area, trials, per_trial, launch.block, 1, multiprocessors(constant))
+    grid = grid_for(area, trials, per_trial, launch, len(names), multiprocessors(constant))
     out = empty(constant, dtype, len(names), grid)
     with on_device(constant):
         kernel[(grid.programs,)](

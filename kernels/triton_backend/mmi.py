@@ -263,8 +263,9 @@ def _from_series(
 ) -> torch.Tensor:
     trials, _, samples = past.shape
     together: int = common["GROUP"]
-    grid = grid_for(area, trials, per_trial, launch.block, together, multiprocessors(past))
-    out = empty(past, dtype, len(common["MIRRORS"]), grid)
+    atoms = len(common["MIRRORS"])
+    grid = grid_for(area, trials, per_trial, launch, atoms, multiprocessors(past), together)
+    out = empty(past, dtype, atoms, grid)
     mmi_series_kernel[(grid.programs,)](
         both=interleaved(past, future),
         out=out,
@@ -300,7 +301,7 @@ def _from_moments(
         these = slice(first, min(first + at_once, trials))
         number = these.stop - first
         past, future, lagged, *back = matrices_of(these)
-        grid = grid_for(area, number, per_trial, launch.block, together, multiprocessors(own))
+        grid = grid_for(area, number, per_trial, launch, atoms, multiprocessors(own), together)
         # Copied, as a part need not begin at a multiple of 16 bytes, for which triton would compile
         # the kernel anew. Told where the part begins instead, it spills more.
         part = common | {name: common[name][these].clone() for name in ("own", "constant")}

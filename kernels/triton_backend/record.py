@@ -20,6 +20,15 @@ BY_NODE: frozenset[tuple[Key, bool]] = frozenset({(("gaussian", "MMI"), False)})
 """What has a kernel for sums by node: estimator, and whether from moments; see `backend.NODES`."""
 
 
+_WHY_NOT = {
+    False: "only Gaussian MMI has a Triton kernel that adds up its tiles by node; backend 'cupy' has "
+    "one for every estimator, and takes the same tensors",
+    True: "moments are matrices of all pairs already, so that sums by node save no memory; phiid "
+    "with this backend gives the pairs",
+}
+"""Why not, by whether from moments; see README.md here, "Means by node"."""
+
+
 def run(source: Any, request: Request) -> Pairs | Nodes:
     """Import the backend, which takes a second, and run it."""
     found: Pairs | Nodes = importlib.import_module(".backend", __package__).run(source, request)
@@ -68,7 +77,10 @@ def _check_package() -> None:
 def _refuses(wanted: Wanted) -> str | None:
     if wanted.by_node and (wanted.estimator, wanted.moments) not in BY_NODE:
         source = "moments" if wanted.moments else "a series"
-        return f"reduce {' '.join(wanted.estimator)} of {source} to means by node"
+        return (
+            f"reduce {' '.join(wanted.estimator)} of {source} to means by node "
+            f"({_WHY_NOT[wanted.moments]})"
+        )
     return None
 
 
