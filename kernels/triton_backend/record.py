@@ -21,10 +21,10 @@ BY_NODE: frozenset[tuple[Key, bool]] = frozenset({(("gaussian", "MMI"), False)})
 
 
 _WHY_NOT = {
-    False: "only Gaussian MMI has a Triton kernel that adds up its tiles by node; backend 'cupy' has "
-    "one for every estimator, and takes the same tensors",
+    False: "only Gaussian MMI has a Triton kernel that adds up its tiles by node; backend 'cupy' "
+    "has one for every estimator, and takes the same tensors",
     True: "moments are matrices of all pairs already, so that sums by node save no memory; phiid "
-    "with this backend gives the pairs",
+    "gives all pairs with this backend",
 }
 """Why not, by whether from moments; see README.md here, "Means by node"."""
 
