@@ -78,8 +78,8 @@ def _refuses(wanted: Wanted) -> str | None:
     if wanted.by_node and (wanted.estimator, wanted.moments) not in BY_NODE:
         source = "moments" if wanted.moments else "a series"
         return (
-            f"reduce {' '.join(wanted.estimator)} of {source} to means by node "
-            f"({_WHY_NOT[wanted.moments]})"
+            f"reduce {' '.join(wanted.estimator)} of {source} to means by node: "
+            f"{_WHY_NOT[wanted.moments]}"
         )
     return None
 

@@ -258,13 +258,13 @@ def test_what_is_left_to_other_backends(rng):
     series = rng.standard_normal((50, 3))
     with pytest.raises(
         ValueError,
-        match="reduce gaussian CCS of a series to means by node .* 'cupy' has one for every",
+        match="reduce gaussian CCS of a series to means by node: .* 'cupy' has one for every",
     ):
         synkern.phiid_nodes(series, redundancy="CCS", backend="triton")
     moments = synkern.LaggedMoments().update(torch.from_numpy(series))
     with pytest.raises(
         ValueError,
-        match="reduce gaussian MMI of moments to means by node .moments are matrices of all",
+        match="reduce gaussian MMI of moments to means by node: moments are matrices of all",
     ):
         synkern.phiid_nodes(moments, backend="triton")
 
