@@ -364,17 +364,24 @@ class Status:
         remedy: what would help, None if nothing has to.
         broken: whether something is amiss that "auto" should speak of when it goes on to another
             backend, rather than just not there.
+        numbers: of the GPUs that it can run on; None: on all that there are.
     """
 
     devices: tuple[str, ...]
     why: str | None = None
     remedy: str | None = None
     broken: bool = False
+    numbers: tuple[int, ...] | None = None
 
     @property
     def available(self) -> bool:
         """Whether it can run at all."""
         return bool(self.devices)
+
+    def takes(self, device: str, number: int | None = None) -> bool:
+        """Whether it can run on a device of that kind, and, if a number is given, on that one."""
+        known = number is None or self.numbers is None or number in self.numbers
+        return device in self.devices and known
 
 
 @dataclass(frozen=True)

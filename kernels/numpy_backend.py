@@ -31,6 +31,7 @@ BACKEND = Backend(
     arrays="numpy",
     run=run,
     status=lambda: Status(("cpu",)),
+    automatic=("cpu",),
     pointwise="numpy",
     members=True,
 )

@@ -71,6 +71,14 @@ def native(array: Any) -> tuple[ArrayKind, str]:
     return "numpy", "cpu"
 
 
+def gpu_number(array: Any) -> int | None:
+    """Number of the GPU that an array is on, as CUDA counts them; None if it does not say."""
+    if is_tensor(array):
+        index: int | None = array.device.index
+        return index
+    return int(array.__dlpack_device__()[1]) if _speaks_dlpack(array) else None
+
+
 def library(kind: ArrayKind, argument: str = "series") -> Any:
     """Import numpy, torch or cupy.
 
@@ -181,6 +189,12 @@ def _incoming_tensor(tensor: torch.Tensor, kind: ArrayKind, argument: str) -> In
 
 
 def _incoming_to_cupy(array: Any, argument: str) -> Incoming:
+    """Take in what is on a GPU.
+
+    Results go back as memory of CuPy's pool, ordered on the caller's current stream. torch's
+    `record_stream` does not reach the pool: who uses them on another stream has to wait for that
+    before dropping them.
+    """
     if is_cupy(array):
         _check_real(array.dtype.kind in "biuf", array.dtype, argument)
         return Incoming(array, lambda out: out)

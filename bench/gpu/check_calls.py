@@ -181,6 +181,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "triton-ccs": ("ccs_kernel", "triton", "gaussian", "CCS", "two", "float64"),
     "triton-mmi-all": ("mmi_series", "triton", "gaussian", "MMI", "all", "float64"),
     "triton-unit-vectors": ("unit_vectors", "triton", "gaussian", "MMI", "two", "float64"),
+    "cupy-unit-vectors": ("unit_vectors", "cupy", "gaussian", "MMI", "two", "float64"),
 }
 """By name of the file: what the kernel's name begins with, and the call that launches it."""
 

@@ -37,8 +37,8 @@ from bench.gpu import programs, truth
 from bench.gpu.journal import NotRunError
 from bench.gpu.stage import Items
 from bench.gpu.truth import GPU, TWO, VARIANTS
-from synkern.kernels import Limits
-from synkern.kernels.cupy_backend import backend, launch, probe, record
+from synkern.kernels import Limits, Status
+from synkern.kernels.cupy_backend import backend, launch, probe
 from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.problem import problem
 from synkern.kernels.cupy_backend.source import NAMES
@@ -73,8 +73,8 @@ for verb in (synkern.phiid, synkern.phiid_nodes):
 
 def _gpu() -> Any:
     """The module cupy, where it can compute."""
-    if obstacle := probe.obstacle():
-        raise NotRunError("; ".join(obstacle))
+    if not (status := probe.status()).available:
+        raise NotRunError(f"{status.why}; {status.remedy}")
     return importlib.import_module("cupy")
 
 
@@ -313,13 +313,14 @@ def _rehearsal() -> Iterator[Any]:
             def launch(self, name: str, grid: int, block: int, arguments: Any) -> None:
                 kernels.launch(name, grid, block, [stand_in.unwrap(a) for a in arguments])
 
-        kept = backend.device_launcher, record.obstacle, sys.modules.get("cupy")
+        kept = backend.device_launcher, probe.status, sys.modules.get("cupy")
         sys.modules["cupy"] = made = stand_in.module()
-        backend.device_launcher, record.obstacle = lambda _: OnCPU(), lambda: None
+        backend.device_launcher = lambda _: OnCPU()
+        probe.status = lambda: Status(("cuda",))
         try:
             yield made
         finally:
-            backend.device_launcher, record.obstacle, cupy = kept
+            backend.device_launcher, probe.status, cupy = kept
             del sys.modules["cupy"]
             if cupy is not None:
                 sys.modules["cupy"] = cupy

@@ -22,6 +22,7 @@ BACKEND = Backend(
     arrays="numpy",
     run=run,
     status=status,
+    automatic=("cpu",),
     refuses=refuses,
     shares=("torch",),
     pointwise="numpy",

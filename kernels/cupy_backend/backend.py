@@ -15,6 +15,7 @@ from .launch import Device, matrices
 from .node_means import decompose_nodes
 from .nvrtc import device_launcher
 from .problem import problem
+from .unit_vectors import features_of
 
 
 def run(source: Any, request: Request) -> Pairs | Nodes:
@@ -28,7 +29,7 @@ def run(source: Any, request: Request) -> Pairs | Nodes:
 
 def compute(device: Device, source: Any, request: Request) -> Pairs | Nodes:
     """Do the same as `run`, by any device."""
-    features = request.estimator.features(device.lib, source, request.tau, request.pooled)
+    features = features_of(device, source, request)
     totals_of = functools.partial(_totals, device)
     nodes_of = functools.partial(decompose_nodes, device)
     return decompose(device.lib, features, request, totals_of, nodes_of)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..contract import Array, Library, Limits
+from ..engine import waves
 from ..engine.marks import complete
 from .nvrtc import Launcher
 from .problem import Problem, from_moments, moments
@@ -17,10 +18,6 @@ from .source import TOTALS_THREADS, TWO
 
 FEWEST_NODES = 3
 """For the kernels: of two nodes alone, a tile would be empty but for one pair."""
-
-BLOCKS_PER_MULTIPROCESSOR = 8
-"""Chunks of trials are cut until there are as many, so that the last wave, which is not full,
-costs little. Modelled; other numbers were not tried."""
 
 MEASURED: dict[bool, tuple[float, float]] = {True: (2.95, 3.67), False: (4.47, 5.07)}
 """Milliseconds of Gaussian MMI in float64, by whether of `rtr` and `sts` alone: from the series and
@@ -171,7 +168,7 @@ def _sums(
     down, across = given.tiles
     tiles = down * (down + 1) // 2 if given.rectangle is None else down * across
     size = names * rows * columns * 8
-    together = 1 if per_trial else _chunk_trials(device, trials, tiles, size, limits)
+    together = 1 if per_trial else _chunk_trials(device, given, tiles, size, limits)
     chunks = -(-trials // together)
     out = device.empty((names, chunks, rows, columns), dtype)
     arguments = given.arguments((out,), marks, together, first_trial)
@@ -181,11 +178,14 @@ def _sums(
     return out.sum(1) if chunks > 1 else out[:, 0]
 
 
-def _chunk_trials(device: Device, trials: int, tiles: int, size: int, limits: Limits) -> int:
+def _chunk_trials(device: Device, given: Problem, tiles: int, size: int, limits: Limits) -> int:
     """Trials summed by one block: fewer where else the device would not be busy."""
-    wanted = -(-device.launcher.multiprocessors * BLOCKS_PER_MULTIPROCESSOR // tiles)
-    chunks = max(1, min(wanted, -(-trials // CHUNK_TRIALS), limits.workspace // size))
-    return -(-trials // chunks)
+    trials, names = len(given.constant), len(given.weights)
+    multiprocessors = device.launcher.multiprocessors
+    wanted = -(-multiprocessors * waves.PROGRAMS // tiles)
+    most = max(1, min(wanted, -(-trials // CHUNK_TRIALS), limits.workspace // size))
+    slots = multiprocessors * waves.resident(given.shape.threads)
+    return waves.chunk_trials(tiles, trials, names, slots=slots, most=most)
 
 
 def _in_parts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..contract import Array, Nodes, Request
@@ -36,7 +37,8 @@ def decompose_nodes(device: Device, features: Any, request: Request) -> Nodes:
 def _bands(device: Device, features: Any, request: Request, sums: Array) -> Iterator[Array]:
     """Add to sums, band by band of rows of tiles; of every band the keys of the pairs left out."""
     given = problem(device.lib, features, request)
-    trials, workspace = len(given.constant), request.limits.workspace
+    limits = request.limits
+    trials, workspace = len(given.constant), limits.workspace
     quantities, chunks, _ = sums.shape
     down, across = given.tiles
     least = 2 * 8 * quantities * across * given.shape.tile  # of a row of tiles and a chunk
@@ -47,5 +49,8 @@ def _bands(device: Device, features: Any, request: Request, sums: Array) -> Iter
         part, totals = given.of_trials(chosen), sums[:, first : first + at_once].copy()
         for start in range(0, down, height):
             rows = range(start, min(start + height, down))
-            yield band(device, part, totals, first, rows, request.limits)
+            keys = band(device, part, totals, first, rows, limits)
+            # The next band will hardly have fewer.
+            limits = replace(limits, capacity=max(limits.capacity, len(keys)))
+            yield keys
         sums[:, first : first + at_once] += totals

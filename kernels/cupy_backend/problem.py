@@ -20,6 +20,16 @@ Source = Literal["series", "moments"]
 _WORD = 64
 
 
+class Prepared(UnitVectors):
+    """Unit vectors with what the kernels read besides, from `unit_vectors`; parts have it not.
+
+    Attributes:
+        own: (trials, nodes) float64: lagged correlation of each node with itself.
+    """
+
+    own: Array
+
+
 @dataclass(frozen=True)
 class Problem:
     """A kernel and what it reads; the names are those of native/device/kernels.cuh.
@@ -312,7 +322,8 @@ def of_moments(
 
 def _of_unit_vectors(lib: Library, features: UnitVectors) -> tuple[Array, ...]:
     past, future = (lib.xp.ascontiguousarray(side) for side in features[:2])
-    return past, future, (past * future).sum(-1)
+    own = features.own if isinstance(features, Prepared) else (past * future).sum(-1)
+    return past, future, own
 
 
 def _words(lib: Library, bits: Bits) -> Array:

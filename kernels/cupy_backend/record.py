@@ -1,4 +1,4 @@
-"""What the registry knows of the backend `cupy`, and whether it runs here."""
+"""What the registry knows of the backend `cupy`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from ..contract import Backend, Nodes, Pairs, Request, Status
-from .probe import obstacle
+from . import probe
 from .problem import refuses
 
 
@@ -17,9 +17,8 @@ def run(source: Any, request: Request) -> Pairs | Nodes:
 
 
 def status() -> Status:
-    """Whether CuPy, a GPU and a compiler for it are there."""
-    found = obstacle()
-    return Status((), *found) if found else Status(("cuda",))
+    """Where the kernels run; see `probe`."""
+    return probe.status()
 
 
 BACKEND = Backend(

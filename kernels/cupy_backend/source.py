@@ -77,7 +77,16 @@ SHAPES: dict[str, Shape] = {
 TOTALS = tuple(f"phiid::node_totals<{pairs}>" for pairs in PAIRS)
 """The name expressions of the kernels that add up what the others have by tile."""
 
-NAMES: tuple[str, ...] = (*SHAPES, *TOTALS)
+UNIT_VECTORS = {
+    dtype: f"phiid::unit_vectors<{value}>"
+    for dtype, value in (("float64", "double"), ("float32", "float"))
+}
+"""The name expressions of the kernels that standardise a series, by its dtype."""
+
+UNIT_VECTORS_SHAPE = Shape(32, 256)
+"""Nodes and threads of a block of theirs; `Standardising` in device/unit_vectors.cuh."""
+
+NAMES: tuple[str, ...] = (*SHAPES, *TOTALS, *UNIT_VECTORS.values())
 """All name expressions. A kernel takes 0.1 to 1.8 s to compile, all of them 35: ask for those that
 are launched."""
 

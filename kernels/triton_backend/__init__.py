@@ -11,7 +11,6 @@
 | `ccs`            | launch of Gaussian CCS                                         | yes     |
 | `discrete`       | discrete MMI and CCS: bits packed to words, and the launch     | yes     |
 | `unit_vectors`   | standardisation in one read of the series: the launch          | yes     |
-| `norms`          | norms of recorded heads in one read: the launch                | yes     |
 | `gradient`       | derivative of the atoms by hand, in tiles of torch operations  | no      |
 | `op`             | the torch operator: fake kernel, backward                      | yes     |
 | `backend`        | `run`: table from estimator to kernel, features, rescue        | yes     |
@@ -30,9 +29,8 @@ What triton compiles is in `device/`, a kernel with its launch's name where it h
 | `mmi_nodes`    | the kernel that reduces its tile to sums by node               |
 | `lattice_sums` | from informations to sums of atoms, for the next two           |
 | `ccs`          | kernel over every sample                                       |
-| `discrete`     | kernel that counts                                             |
+| `discrete`     | kernels that pack bits and count                               |
 | `unit_vectors` | kernel that standardises                                       |
-| `norms`        | kernel of the norms                                            |
 
 Nothing is imported here, so that a machine without triton can still ask for the backend's status.
 """

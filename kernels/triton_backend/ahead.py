@@ -18,7 +18,7 @@ from ..lattice import ATOMS
 from . import ccs, discrete, unit_vectors
 from .configurations import LAUNCHES, OPTIONS, Launch, launch_for, options
 from .device.ccs import ccs_kernel
-from .device.discrete import discrete_kernel
+from .device.discrete import discrete_kernel, pack_kernel
 from .device.mmi_moments import mmi_moments_kernel
 from .device.mmi_nodes import mmi_nodes_kernel
 from .device.mmi_series import mmi_series_kernel
@@ -49,6 +49,12 @@ _OTHERS: dict[str, tuple[Any, dict[str, Any], int]] = {
         unit_vectors.WARPS,
     )
     for time in (100, unit_vectors.LONGEST)
+} | {
+    "float32 pack": (
+        pack_kernel,
+        {"NODES": discrete.PACKED_NODES, "WORD": discrete.WORD},
+        discrete.PACKED_WARPS,
+    ),
 }
 
 VARIANTS: tuple[str, ...] = (
@@ -172,6 +178,8 @@ def _compile(target: GPUTarget, variant: str) -> tuple[Any, str]:
             signature[name] = "constexpr"
         elif kernel is discrete_kernel and name in ("past", "future"):
             signature[name] = "*i32"  # words of bits
+        elif kernel is pack_kernel and name in ("values", "out"):
+            signature[name] = {"values": "*fp32", "out": "*i32"}[name]
         elif name in _DOUBLES:
             signature[name] = "*fp64"
         elif name == "out":

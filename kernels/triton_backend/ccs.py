@@ -8,7 +8,7 @@ from ..contract import Rectangle
 from ..formulas import uncorrelated
 from .configurations import Launch
 from .device.ccs import ccs_kernel
-from .launch import bits, launch_tiles, least_trusted
+from .launch import bits, interleaved, launch_tiles, least_trusted, own_correlations
 
 LAUNCH = Launch(16, 8)
 """One pair a thread: its 33 coefficients, weights and means and 7 sums are 80 registers. Source:
@@ -49,9 +49,8 @@ def fill(
     return launch_tiles(
         ccs_kernel,
         {
-            "past": past.mT.contiguous(),
-            "future": future.mT.contiguous(),
-            "own": (past * future).sum(-1),
+            "both": interleaved(past, future),
+            "own": own_correlations(past, future),
             "marked": marked,
             "count": count,
             "samples": samples,

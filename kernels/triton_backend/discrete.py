@@ -8,9 +8,9 @@ import triton
 from ..contract import Rectangle
 from ..engine.libraries import torch_library
 from ..formulas.discrete import RESOLUTION, Bits, tables_of
-from .configurations import Launch
-from .device.discrete import discrete_kernel
-from .launch import bits, launch_tiles
+from .configurations import OPTIONS, Launch
+from .device.discrete import discrete_kernel, pack_kernel
+from .launch import bits, launch_tiles, on_device
 
 LAUNCHES = {"MMI": Launch(16, 8), "CCS": Launch(16, 4)}
 """Tiles by redundancy. Source: compiled ahead of time for sm_90 with triton 3.6.0 and 3.9.0; of
@@ -18,6 +18,9 @@ LAUNCHES = {"MMI": Launch(16, 8), "CCS": Launch(16, 4)}
 
 WORD = 32
 """Samples of a word."""
+
+PACKED_NODES, PACKED_WARPS = 32, 4
+"""Nodes and warps of a program that packs words: 8 numbers a thread. Modelled, not timed."""
 
 
 def fill(
@@ -74,9 +77,17 @@ def packed(values: torch.Tensor) -> torch.Tensor:
     """
     trials, nodes, samples = values.shape
     words = triton.cdiv(samples, WORD)
-    out = torch.zeros(trials, words, nodes, dtype=torch.int32, device=values.device)
-    by_sample = values.mT
-    for place in range(min(WORD, samples)):
-        at_place = by_sample[:, place::WORD].to(torch.int32)
-        out[:, : at_place.shape[1]] |= at_place << place
+    out = torch.empty(trials, words, nodes, dtype=torch.int32, device=values.device)
+    with on_device(values):
+        pack_kernel[(trials * triton.cdiv(nodes, PACKED_NODES),)](
+            values=values.contiguous(),
+            out=out,
+            samples=samples,
+            words=words,
+            nodes=nodes,
+            NODES=PACKED_NODES,
+            WORD=WORD,
+            num_warps=PACKED_WARPS,
+            **OPTIONS,
+        )
     return out

@@ -12,13 +12,10 @@ import torch
 import triton
 
 from ..contract import Rectangle, smallest_trusted
+from ..engine import waves
 from ..formulas.estimators import STRICT
 from .configurations import Launch, options
 from .plan import mirrors, signs
-
-PROGRAMS_PER_MULTIPROCESSOR = 8
-"""Chunks of trials are cut until there are as many, so that the last wave, which is not full,
-costs little. Modelled; other numbers were not tried."""
 
 MULTIPROCESSORS = 132
 """Where there is no device to ask: an H100 or H200."""
@@ -94,24 +91,32 @@ class Grid:
 
 
 def grid_for(
-    area: Area, trials: int, per_trial: bool, block: int, together: int, multiprocessors: int
+    area: Area,
+    trials: int,
+    per_trial: bool,
+    launch: Launch,
+    atoms: int,
+    multiprocessors: int,
+    together: int = 1,
 ) -> Grid:
-    """Chunks of one trial where trials stay apart, else as many as keep the device busy.
+    """Chunks of one trial where trials stay apart, else those that keep the device busy.
 
     Args:
         area: pairs.
         trials: of the series.
         per_trial: keep trials apart.
-        block: rows and columns of a tile.
-        together: trials that share logarithms, and so a chunk.
+        launch: how, for the tile and the room that a program takes.
+        atoms: that are written.
         multiprocessors: of the device.
+        together: trials that share logarithms, and so a chunk.
     """
     if per_trial:
-        return Grid(area, block, trials, 1)
-    wanted = triton.cdiv(multiprocessors * PROGRAMS_PER_MULTIPROCESSOR, area.programs(block))
-    chunks = min(wanted, triton.cdiv(trials, together))
-    chunk_trials = triton.cdiv(triton.cdiv(trials, chunks), together) * together
-    return Grid(area, block, triton.cdiv(trials, chunk_trials), chunk_trials)
+        return Grid(area, launch.block, trials, 1)
+    tiles = area.programs(launch.block)
+    most = min(triton.cdiv(multiprocessors * waves.PROGRAMS, tiles), triton.cdiv(trials, together))
+    slots = multiprocessors * waves.resident(32 * launch.warps)
+    size = waves.chunk_trials(tiles, trials, atoms, slots=slots, most=most, together=together)
+    return Grid(area, launch.block, triton.cdiv(trials, size), size)
 
 
 def bits(value: float) -> int:
@@ -156,7 +161,7 @@ def launch_tiles(
     trials, nodes = constant.shape
     area = Area(nodes, rectangle)
     # Nothing is shared by trials, but chunks of a few keep the number of outputs low.
-    grid = grid_for(area, trials, per_trial, launch.block, 1, multiprocessors(constant))
+    grid = grid_for(area, trials, per_trial, launch, len(names), multiprocessors(constant))
     out = empty(constant, dtype, len(names), grid)
     with on_device(constant):
         kernel[(grid.programs,)](
@@ -205,6 +210,38 @@ def capability(tensor: torch.Tensor) -> tuple[int, int]:
     if tensor.device.type != "cuda":
         return MEASURED_ON
     return torch.cuda.get_device_capability(tensor.device)
+
+
+def interleaved(past: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
+    """(trials, samples, nodes, 2): past and future side by side, as the kernels read them.
+
+    Args:
+        past: (trials, nodes, samples) float64; with `future` in one memory where they come from
+            `unit_vectors`, which is then returned, else copied.
+        future: likewise.
+    """
+    trials, nodes, samples = past.shape
+    strides = 2 * samples * nodes, 2, 2 * nodes
+    together = past.untyped_storage().data_ptr() == future.untyped_storage().data_ptr()
+    places = past.storage_offset(), future.storage_offset() - 1
+    if together and past.stride() == future.stride() == strides and places[0] == places[1]:
+        return past.as_strided((trials, samples, nodes, 2), (strides[0], strides[2], 2, 1))
+    return torch.stack((past.mT, future.mT), -1)
+
+
+OWN_NUMBERS = 1 << 23
+"""Numbers that `own_correlations` holds at a time, 64 MB: little beside a series that is large."""
+
+
+def own_correlations(past: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
+    """(trials, nodes): lagged correlation of each node with itself."""
+    trials, nodes, samples = past.shape
+    at_once = max(1, OWN_NUMBERS // (nodes * samples))
+    parts = [
+        (past[first : first + at_once] * future[first : first + at_once]).sum(-1)
+        for first in range(0, trials, at_once)
+    ]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def on_device(tensor: torch.Tensor) -> Any:

@@ -32,9 +32,11 @@ from .launch import (
     Area,
     empty,
     grid_for,
+    interleaved,
     least_trusted,
     multiprocessors,
     on_device,
+    own_correlations,
     total,
 )
 from .plan import Plan, group, mirrors
@@ -163,7 +165,7 @@ def fill(
         dtype, path, plan, per_trial, alone=alone, rectangle=rectangle is not None
     )
     area = Area(past.shape[1], rectangle)
-    own = (past * future).sum(-1)
+    own = own_correlations(past, future)
     common = {
         **_common(own, constant, marked, count, past.shape[-1], dtype, tolerances),
         **constants(plan, dtype, per_trial, launch, tolerances, rectangle=rectangle is not None),
@@ -175,7 +177,8 @@ def fill(
             return _from_series(past, future, area, launch, per_trial, dtype, common)
 
         def products(trials: slice) -> tuple[torch.Tensor, ...]:
-            x, a = past[trials], future[trials]
+            # The library copies what lies side by side, once for every product.
+            x, a = past[trials].contiguous(), future[trials].contiguous()
             if rectangle is None:
                 return x @ x.mT, a @ a.mT, x @ a.mT
             y, b = x[:, rectangle.columns], a[:, rectangle.columns]
@@ -260,10 +263,11 @@ def _from_series(
 ) -> torch.Tensor:
     trials, _, samples = past.shape
     together: int = common["GROUP"]
-    grid = grid_for(area, trials, per_trial, launch.block, together, multiprocessors(past))
-    out = empty(past, dtype, len(common["MIRRORS"]), grid)
+    atoms = len(common["MIRRORS"])
+    grid = grid_for(area, trials, per_trial, launch, atoms, multiprocessors(past), together)
+    out = empty(past, dtype, atoms, grid)
     mmi_series_kernel[(grid.programs,)](
-        both=torch.stack((past.mT, future.mT), -1),
+        both=interleaved(past, future),
         out=out,
         trials=trials,
         samples=samples,
@@ -297,8 +301,10 @@ def _from_moments(
         these = slice(first, min(first + at_once, trials))
         number = these.stop - first
         past, future, lagged, *back = matrices_of(these)
-        grid = grid_for(area, number, per_trial, launch.block, together, multiprocessors(own))
-        part = {**common, "own": own[these], "constant": common["constant"][these]}
+        grid = grid_for(area, number, per_trial, launch, atoms, multiprocessors(own), together)
+        # Copied, as a part need not begin at a multiple of 16 bytes, for which triton would compile
+        # the kernel anew. Told where the part begins instead, it spills more.
+        part = common | {name: common[name][these].clone() for name in ("own", "constant")}
         target = empty(own, dtype, atoms, grid)
         mmi_moments_kernel[(grid.programs,)](
             past=past,

@@ -15,7 +15,7 @@ from ..engine.node_means import empty_sums, nodes_of
 from ..formulas.unit_vectors import UnitVectors
 from .configurations import Launch, launch_for, options
 from .device.mmi_nodes import mmi_nodes_kernel
-from .launch import Area, least_trusted, on_device
+from .launch import Area, interleaved, least_trusted, on_device, own_correlations
 from .mmi import constants
 from .plan import mirrors, plan
 
@@ -80,8 +80,8 @@ def bands(
         "MIRRORS": mirrors(request.names, rectangle=False),
         "SHARE": tuple(kept) if len(kept) == 2 else (),
         "DEPTH": launch.depth,
-        "both": torch.stack((past.mT, future.mT), -1),
-        "own": (past * future).sum(-1),
+        "both": interleaved(past, future),
+        "own": own_correlations(past, future),
         "constant": constant.contiguous().view(torch.uint8),
         "trials": trials,
         "samples": samples,
@@ -89,11 +89,14 @@ def bands(
         "limit": limit,
         "limit_double": limit_double,
     }
+    capacity = request.limits.capacity
     for first in range(0, sums.shape[1], chunks):
         part = sums[:, first : first + chunks]
         for band in range(0, down, height):
             rows = min(height, down - band)
-            yield _band(part, area, common, first, band, rows, request.limits.capacity)
+            keys = _band(part, area, common, first, band, rows, capacity)
+            capacity = max(capacity, len(keys))  # The next band will hardly have fewer.
+            yield keys
 
 
 def _band(

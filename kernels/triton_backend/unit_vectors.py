@@ -14,17 +14,22 @@ from .launch import on_device
 LONGEST = 1024
 """Samples of a series that registers hold; longer ones are left to `formulas.unit_vectors`."""
 
-ELEMENTS = 4096
-"""Elements of a program: 16 numbers a thread, with which nothing spills."""
+ELEMENTS = 2048
+"""Elements of a program, 16 numbers a thread: three programs of 162 registers share a
+multiprocessor, and one loads while others compute. Compiled for sm_90 by triton 3.7.1, a number
+takes 202 instructions of a thread, in 8 warps 283; not timed."""
 
-WARPS = 8
+WARPS = 4
 
-NODES = 32
-"""Nodes of a program, at most: 256 bytes in a row of memory."""
+NODES = 16
+"""Nodes of a program, at most: 128 bytes in a row of memory."""
 
 
 def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> UnitVectors:
     """What `formulas.unit_vectors` returns, which has the pooled and the long series.
+
+    Past and future are views of one array in which they lie side by side, (trials, samples, nodes,
+    2): see `launch.interleaved`.
 
     Args:
         series: (trials, time, nodes) real and finite, that does not require a gradient.
@@ -35,14 +40,13 @@ def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> UnitVect
     trials, time, nodes = series.shape
     if pooled is not None or time > LONGEST:
         return formulas.unit_vectors(torch, series, tau, pooled)
-    past, future = (_empty(series, (trials, nodes, time - tau)) for _ in range(2))
+    both = _empty(series, (trials, time - tau, nodes, 2))
     constant = torch.empty((trials, nodes), dtype=torch.uint8, device=series.device)
-    sizes = block(time)
+    sizes = block(time - tau)
     with on_device(series):
         unit_vectors_kernel[(trials * triton.cdiv(nodes, sizes["NODES"]),)](
             series=series.contiguous(),
-            past=past,
-            future=future,
+            both=both,
             constant=constant,
             time=time,
             nodes=nodes,
@@ -51,12 +55,13 @@ def unit_vectors(series: torch.Tensor, tau: int, pooled: str | None) -> UnitVect
             **OPTIONS,
             **sizes,
         )
+    past, future = both[..., 0].mT, both[..., 1].mT
     return UnitVectors(past, future, constant.view(torch.bool))
 
 
-def block(time: int) -> dict[str, int]:
-    """Times and nodes of a program."""
-    steps = max(16, triton.next_power_of_2(time))
+def block(samples: int) -> dict[str, int]:
+    """Samples and nodes of a program."""
+    steps = max(16, triton.next_power_of_2(samples))
     return {"TIME": steps, "NODES": min(NODES, ELEMENTS // steps)}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from synkern._arrays import check_kind, is_cupy, is_tensor, native
+from synkern._arrays import check_kind, gpu_number, is_cupy, is_tensor, native
 from synkern._faces import has_torch, torch_missing
 from synkern._warnings import warn
 from synkern.kernels import BACKENDS, Backend, Status, Wanted
@@ -37,8 +37,9 @@ def select(name: str, array: Any, wanted: Wanted) -> Backend:
         raise ValueError(f"backend must be 'auto' or one of {', '.join(by_name)}; got {name!r}")
     check_kind(array, "series")
     kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
+    number = gpu_number(array) if device == "cuda" else None
     if name != "auto":
-        return _named(by_name[name], device, wanted)
+        return _named(by_name[name], device, number, wanted)
     with_gradient = is_tensor(array) and array.requires_grad
     for backend in sorted(BACKENDS, key=lambda backend: kind not in backend.preferred):
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
@@ -46,12 +47,12 @@ def select(name: str, array: Any, wanted: Wanted) -> Backend:
             continue
         if wanted.pointwise and backend.pointwise != backend.name:
             continue
-        if fits and _ready(backend, device):
+        if fits and _ready(backend, device, number):
             return backend
     raise _cannot(name, device, BACKENDS)
 
 
-def _named(backend: Backend, device: str, wanted: Wanted) -> Backend:
+def _named(backend: Backend, device: str, number: int | None, wanted: Wanted) -> Backend:
     if lack := backend.lacks(wanted):
         raise ValueError(
             f"backend {backend.name!r} does not {lack}; choose backend='auto' or 'torch'"
@@ -60,7 +61,8 @@ def _named(backend: Backend, device: str, wanted: Wanted) -> Backend:
         extra = "triton" if backend.name == "triton" else "torch"
         raise torch_missing(f"backend={backend.name!r}", extra)
     # What failed before is tried again when it is asked for by name.
-    if device not in backend.status().devices and (backend.prepare is None or device != "cpu"):
+    takes = backend.status().takes(device, number)
+    if not takes and (backend.prepare is None or device != "cpu"):
         raise _cannot(backend.name, device, [backend])
     if wanted.pointwise and backend.pointwise != backend.name:
         return backend  # The other's code needs nothing of this one's.
@@ -73,11 +75,11 @@ def _named(backend: Backend, device: str, wanted: Wanted) -> Backend:
     return backend
 
 
-def _ready(backend: Backend, device: str) -> bool:
+def _ready(backend: Backend, device: str, number: int | None) -> bool:
     if backend.name in _FAILED:
         return False
     status = backend.status()
-    if device not in status.devices:
+    if not status.takes(device, number):
         if status.broken:
             _say(backend, _reason(status))
         return False

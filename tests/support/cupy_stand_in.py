@@ -207,7 +207,7 @@ def wrapped(function):
 
 def empty(shape, dtype="float64"):
     values = np.empty(shape, dtype)
-    values.fill(np.nan if values.dtype.kind == "f" else -1)
+    values.fill({"f": np.nan, "u": 255}.get(values.dtype.kind, -1))
     return ndarray(values)
 
 

@@ -55,8 +55,22 @@
 #include "ccs.cuh"
 #include "discrete.cuh"
 #include "mmi.cuh"
+#include "unit_vectors.cuh"
 
 namespace phiid {
+
+// ---- What the others read ------------------------------------------------------------------------
+
+// Unit vectors of a series, (trials, time, nodes) Value, float or double, finite. All of past,
+// future, own and constant is written; samples = time - tau.
+// Grid: trials * ceil(nodes / 32), block: 256.
+template <class Value>
+PHIID_KERNEL(Standardising::THREADS)
+unit_vectors(const Value* series, double* past, double* future, double* own,
+             unsigned char* constant, Index time, Index nodes, Index tau) {
+    PHIID_SHARED(Standardising::Memory, memory);
+    standardise(series, past, future, own, constant, time, nodes, tau, memory);
+}
 
 // ---- Matrices -----------------------------------------------------------------------------------
 

@@ -78,10 +78,13 @@ struct NodeSums {
     template <class Task>
     PHIID_FN bool tile(const Task& task, Tile& to) const {
         constexpr bool SYMMETRIC = Task::Pairs::SYMMETRIC;
-        const Index first = SYMMETRIC ? band : 0, index = blockIdx.x;
+        const Index first = SYMMETRIC ? band : 0;
         const Index wide = task.pairs.columns(task.nodes).tiles(Shape::TILE) - first;
-        const Index row = band + index % (band_tiles * wide) / wide, column = first + index % wide;
-        to = tile_at(task, Shape::TILE, index / (band_tiles * wide), row, column);
+        // Column after column: its nodes are read from memory once a band, those of the few rows
+        // stay in the cache. With 64 bits the divisions take so many registers that some spill.
+        const unsigned high = unsigned(band_tiles), program = blockIdx.x, across = program / high;
+        const Index row = band + program % high, column = first + across % unsigned(wide);
+        to = tile_at(task, Shape::TILE, Index(across / unsigned(wide)), row, column);
         return !SYMMETRIC || row <= column;
     }
 

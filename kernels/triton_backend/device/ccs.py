@@ -22,29 +22,29 @@ import triton.language as tl
 
 from .arithmetic import filled, minors, trusted
 from .lattice_sums import added, common_changes, cumulative, with_atoms
-from .tiles import any_of, limit_from, mark, pairs, store_values, tile_of, varying
+from .tiles import UNSPECIALISED, any_of, limit_from, mark, pairs, store_values, tile_of, varying
 
 
 @triton.jit
-def sample(past, future, trial, time, samples, rows, columns, nodes):
+def sample(both, trial, time, samples, rows, columns, nodes):
     """x, a [B, 1] and y, b [1, B] of one sample; 0 beyond the last node."""
-    at = (tl.cast(trial, tl.int64) * samples + time) * nodes
-    x = tl.load(past + at + rows, mask=rows < nodes, other=0)[:, None]
-    a = tl.load(future + at + rows, mask=rows < nodes, other=0)[:, None]
-    y = tl.load(past + at + columns, mask=columns < nodes, other=0)[None, :]
-    b = tl.load(future + at + columns, mask=columns < nodes, other=0)[None, :]
+    at = both + (tl.cast(trial, tl.int64) * samples + time) * nodes * 2
+    x = tl.load(at + rows * 2, mask=rows < nodes, other=0)[:, None]
+    a = tl.load(at + rows * 2 + 1, mask=rows < nodes, other=0)[:, None]
+    y = tl.load(at + columns * 2, mask=columns < nodes, other=0)[None, :]
+    b = tl.load(at + columns * 2 + 1, mask=columns < nodes, other=0)[None, :]
     return (x, a, y, b)
 
 
 @triton.jit
-def correlations(past, future, own, trial, samples, rows, columns, nodes, zero):
+def correlations(both, own, trial, samples, rows, columns, nodes, zero):
     """xy, ab, xa, xb, ya, yb of the tile, [B, B]; xa is [B, 1] and yb is [1, B]."""
     xy = zero
     ab = zero
     xb = zero
     ya = zero
     for time in range(samples):
-        x, a, y, b = sample(past, future, trial, time, samples, rows, columns, nodes)
+        x, a, y, b = sample(both, trial, time, samples, rows, columns, nodes)
         xy += x * y
         ab += a * b
         xb += x * b
@@ -198,24 +198,9 @@ def where_correlated(shared, c, zero):
     return masked(shared, signed)
 
 
-@triton.jit(
-    do_not_specialize=[
-        "trials",
-        "samples",
-        "chunk_trials",
-        "capacity",
-        "limit",
-        "resolution",
-        "local_resolution",
-        "row_start",
-        "row_stop",
-        "column_start",
-        "column_stop",
-    ]
-)
+@triton.jit(do_not_specialize=UNSPECIALISED)
 def ccs_kernel(
-    past,  # (trials, samples, nodes) float64, contiguous
-    future,  # likewise
+    both,  # (trials, samples, nodes, 2) float64, contiguous: past and future of each node
     own,  # (trials, nodes) float64, lagged correlation of each node with itself
     constant,  # (trials, nodes) uint8
     out,  # (atoms, chunks, nodes, nodes), or of a rectangle (..., rows, columns)
@@ -254,7 +239,7 @@ def ccs_kernel(
     first = chunk * chunk_trials
     last = tl.minimum(first + chunk_trials, trials)
     for trial in range(first, last):
-        raw = correlations(past, future, own, trial, samples, rows, columns, nodes, zero)
+        raw = correlations(both, own, trial, samples, rows, columns, nodes, zero)
         wanted = stands & varying(constant, trial, rows, columns, nodes)
         ok = wanted & trusted(minors(raw), limit_from(limit, tl.float64))
         c = masked(raw, (ok, ok, ok, ok, ok, ok))
@@ -264,7 +249,7 @@ def ccs_kernel(
         means = mean_informations(m)
         shared = filled(0, zero, 7)
         for time in range(samples):
-            point = sample(past, future, trial, time, samples, rows, columns, nodes)
+            point = sample(both, trial, time, samples, rows, columns, nodes)
             i = local_informations(point, c, k, w, means, half)
             above = ()
             below = ()

@@ -20,7 +20,7 @@ import triton.language as tl
 
 from .arithmetic import filled
 from .lattice_sums import added, common_changes, cumulative, least, with_atoms
-from .tiles import limit_from, pairs, store_values, tile_of, varying
+from .tiles import UNSPECIALISED, limit_from, pairs, store_values, tile_of, varying
 
 
 @triton.jit
@@ -211,19 +211,32 @@ def points_by_ccs(counts, surprisal, resolution, zero):
     return cumulative(i, common_changes(i, above, below))
 
 
-@triton.jit(
-    do_not_specialize=[
-        "trials",
-        "samples",
-        "words",
-        "chunk_trials",
-        "resolution",
-        "row_start",
-        "row_stop",
-        "column_start",
-        "column_stop",
-    ]
-)
+@triton.jit(do_not_specialize=UNSPECIALISED)
+def pack_kernel(
+    values,  # (trials, nodes, samples) of 0 and 1, contiguous
+    out,  # (trials, words, nodes) int32
+    samples,
+    words,
+    nodes,
+    NODES: tl.constexpr,
+    WORD: tl.constexpr,
+):
+    """Fill `out` with WORD samples a word, the first the lowest bit; 0 beyond the last."""
+    blocks = tl.cdiv(nodes, NODES)
+    trial = tl.cast(tl.program_id(0) // blocks, tl.int64)
+    node = tl.program_id(0) % blocks * NODES + tl.arange(0, NODES)
+    place = tl.arange(0, WORD)
+    series = values + (trial * nodes + node[:, None]) * samples
+    for word in range(words):
+        sample = word * WORD + place[None, :]
+        exists = (node[:, None] < nodes) & (sample < samples)
+        ones = (tl.load(series + sample, mask=exists, other=0) != 0).to(tl.int32)
+        # Different powers of two: their sum is exact, and that of all 32 wraps to the sign.
+        packed = tl.sum(ones << place[None, :], 1)
+        tl.store(out + (trial * words + word) * nodes + node, packed, mask=node < nodes)
+
+
+@triton.jit(do_not_specialize=UNSPECIALISED)
 def discrete_kernel(
     past,  # (trials, words, nodes) int32, contiguous: 32 samples a word, unused bits 0
     future,  # likewise

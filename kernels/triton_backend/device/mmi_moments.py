@@ -13,24 +13,11 @@ double-precision instructions (0.12 ms), after 47 GFLOP of products (0.71 ms) th
 import triton
 import triton.language as tl
 
-from .tiles import pairs, store, tile_of
+from .tiles import UNSPECIALISED, pairs, store, tile_of
 from .trials import sums_of_trials
 
 
-@triton.jit(
-    do_not_specialize=[
-        "trials",
-        "first_trial",
-        "chunk_trials",
-        "capacity",
-        "limit",
-        "limit_double",
-        "row_start",
-        "row_stop",
-        "column_start",
-        "column_stop",
-    ]
-)
+@triton.jit(do_not_specialize=UNSPECIALISED)
 def mmi_moments_kernel(
     past,  # (trials, nodes, nodes) float64, contiguous, or of a rectangle (trials, rows, columns)
     future,

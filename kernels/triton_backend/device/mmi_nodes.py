@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 from .arithmetic import atom
-from .tiles import mark, pairs, varying
+from .tiles import UNSPECIALISED, mark, pairs, varying
 from .trials import sums_of_trials
 
 
@@ -40,22 +40,7 @@ def place(where, value, quantity, mirror):
     tl.store(by_column + slot * wide + column * BLOCK + lanes, tl.sum(value, 0))
 
 
-@triton.jit(
-    do_not_specialize=[
-        "trials",
-        "chunk_trials",
-        "first_trial",
-        "band",
-        "band_tiles",
-        "capacity",
-        "limit",
-        "limit_double",
-        "row_start",
-        "row_stop",
-        "column_start",
-        "column_stop",
-    ]
-)
+@triton.jit(do_not_specialize=UNSPECIALISED)
 def mmi_nodes_kernel(
     both,  # (trials, samples, nodes, 2) float64, contiguous: past and future of each node
     own,  # (trials, nodes) float64, lagged correlation of each node with itself
@@ -107,8 +92,9 @@ def mmi_nodes_kernel(
         column_origin = 0
     wide = tiles - first_tile
     chunk = program // (band_tiles * wide)
-    row = band + program % (band_tiles * wide) // wide
-    column = first_tile + program % wide
+    # Column after column: its nodes are read from memory once a band, those of the few rows stay.
+    row = band + program % band_tiles
+    column = first_tile + program // band_tiles % wide
     if RECTANGLE or row <= column:
         first_row = row_origin + row * BLOCK
         first_column = column_origin + column * BLOCK

@@ -12,23 +12,11 @@ rates measured on an H100 0.70 ms; it took 2.63 there. Counts are derived in ../
 import triton
 import triton.language as tl
 
-from .tiles import pairs, store, tile_of
+from .tiles import UNSPECIALISED, pairs, store, tile_of
 from .trials import sums_of_trials
 
 
-@triton.jit(
-    do_not_specialize=[
-        "trials",
-        "chunk_trials",
-        "capacity",
-        "limit",
-        "limit_double",
-        "row_start",
-        "row_stop",
-        "column_start",
-        "column_stop",
-    ]
-)
+@triton.jit(do_not_specialize=UNSPECIALISED)
 def mmi_series_kernel(
     both,  # (trials, samples, nodes, 2) float64, contiguous: past and future of each node
     own,  # (trials, nodes) float64, lagged correlation of each node with itself

@@ -12,6 +12,14 @@ import triton.language as tl
 
 from .arithmetic import atom
 
+UNSPECIALISED = """
+trials first_trial chunk_trials chunks samples words tiles band band_tiles capacity
+row_start row_stop column_start column_stop limit limit_double resolution local_resolution
+""".split()  # noqa: SIM905
+"""Arguments of the kernels that triton must not compile anew for where one is 1 or a multiple of
+16, as models differ in them. The number of nodes is not among them: that of a multiple of 16 has
+rows of memory that begin alike."""
+
 
 @triton.jit
 def fold(index, tiles):
@@ -129,7 +137,8 @@ def mark(marked, count, capacity, left, trial, rows, columns, nodes):
     if found > 0:
         SIZE: tl.constexpr = left.shape[0] * left.shape[1]
         flat = tl.reshape(left.to(tl.int32), (SIZE,))
-        start = tl.atomic_add(count, found.to(tl.int64))
+        # Nothing is ordered by it: what is written is read after the kernel has ended.
+        start = tl.atomic_add(count, found.to(tl.int64), sem="relaxed")
         slot = start + tl.cumsum(flat, 0) - flat
         row = tl.cast(trial, tl.int64) * nodes + rows
         key = tl.reshape(row[:, None] * nodes + columns[None, :], (SIZE,))

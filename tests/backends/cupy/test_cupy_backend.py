@@ -78,8 +78,8 @@ def test_moments_through_memory(cupy, shim, rng, dtype, atoms, time, average):
     limits = Limits(workspace=2 * 3 * 8 * 21 * 21)
     expected = bounded(series, limits, backend="numpy", **options)
     found = bounded(cupy.asarray(series), limits, dtype=dtype, **options)
-    assert {name.partition("<")[0] for name in shim.names} == {"phiid::mmi_moments"}
-    assert len(shim.names) == 3
+    assert {name.partition("<")[0] for name in shim.of_pairs} == {"phiid::mmi_moments"}
+    assert len(shim.of_pairs) == 3
     if dtype == "float64":
         assert_same(found, expected, 2e-9)
     else:
@@ -120,9 +120,9 @@ def test_a_list_that_overflows(cupy, shim, rng, redundancy, by_node):
     series = np.repeat(rng.standard_normal((2, 40, 1)).cumsum(1), 20, axis=-1)
     options = {"redundancy": redundancy, "by_node": by_node}
     expected = bounded(cupy.asarray(series), Limits(), **options)
-    once = len(shim.names)
+    once = len(shim.of_pairs)
     found = bounded(cupy.asarray(series), Limits(capacity=7), **options)
-    assert len(shim.names) > 2 * once
+    assert len(shim.of_pairs) > 2 * once
     assert found.degenerate == expected.degenerate
     assert found.degenerate["duplicate"] == 2 * 20 * 19 // 2
     for atom in ("rtr", "sts"):
@@ -164,10 +164,10 @@ def test_means_by_node_in_bands(cupy, shim, rng, average):
     series = hard(rng, nodes=70)
     options = {"by_node": True, "average": average}
     expected = decomposed(cupy.asarray(series), **options)
-    before = len(shim.names)
+    before = len(shim.of_pairs)
     found = bounded(cupy.asarray(series), Limits(workspace=1), **options)
     # Rows of tiles one by one, each with its totals; of every trial if they are apart.
-    assert len(shim.names) - before == 2 * 3 * (3 if average is None else 1)
+    assert len(shim.of_pairs) - before == 2 * 3 * (3 if average is None else 1)
     assert_same(found, _on_host(expected), 1e-12)
 
 

@@ -125,8 +125,8 @@ def test_through_memory_in_parts(cupy, shim, rng, per_trial):
     options = {"per_trial": per_trial, "rectangle": rectangle, "limits": limits}
     series = hard(rng, trials=5, time=130)
     expected, found = both(cupy, series, ESTIMATORS["gaussian", "MMI"], ATOMS, **options)
-    assert {name.partition("<")[0] for name in shim.names} == {"phiid::mmi_moments"}
-    assert len(shim.names) == 3
+    assert {name.partition("<")[0] for name in shim.of_pairs} == {"phiid::mmi_moments"}
+    assert len(shim.of_pairs) == 3
     assert_pairs(found, expected, 2e-9)
 
 
@@ -137,9 +137,9 @@ def test_a_list_that_overflows(cupy, shim, rng, redundancy, by_node):
     options = {"per_trial": False, "rectangle": RECTANGLES["after"], "by_node": by_node}
     estimator = ESTIMATORS["gaussian", redundancy]
     _, whole = both(cupy, series, estimator, TWO, **options)
-    once = len(shim.names)
+    once = len(shim.of_pairs)
     expected, found = both(cupy, series, estimator, TWO, limits=Limits(capacity=7), **options)
-    assert len(shim.names) > 2 * once
+    assert len(shim.of_pairs) > 2 * once
     (assert_nodes if by_node else assert_pairs)(found, expected, 1e-9)
     of = "sums" if by_node else "atoms"
     for name in TWO:
@@ -156,7 +156,7 @@ def test_sums_by_node_in_bands(cupy, shim, rng, per_trial):
     limits = Limits(workspace=1)
     series = hard(rng, nodes=75)
     expected, found = both(cupy, series, estimator, TWO, limits=limits, **options)
-    assert len(shim.names) == 2 * 3 * (3 if per_trial else 1)
+    assert len(shim.of_pairs) == 2 * 3 * (3 if per_trial else 1)
     assert_nodes(found, expected, 1e-9)
 
 
@@ -196,7 +196,7 @@ def test_bipartite_pairs(cupy, shim, rng, estimator, average, groups):
         warnings.simplefilter("ignore")
         expected = call(series, backend="numpy", **options)
         found = call(cupy.asarray(series), backend="cupy", **options)
-    assert any("Rectangle" in name for name in shim.names)
+    assert any("Rectangle" in name for name in shim.of_pairs)
     assert found["sts"].shape == expected["sts"].shape
     assert_same(found, expected, 1e-9)
 

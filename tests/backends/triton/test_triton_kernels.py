@@ -207,12 +207,12 @@ def test_grid_covers_every_trial(nodes, trials, part):
     )
     for area in (Area(nodes), Area(nodes, Rectangle(rows, columns))):
         for together in (1, 4, 8, 32):
-            grid = grid_for(area, trials, False, 32, together, 132)
+            grid = grid_for(area, trials, False, Launch(32, 4), 2, 132, together)
             assert (grid.chunks - 1) * grid.chunk_trials < trials <= grid.chunks * grid.chunk_trials
             assert grid.chunk_trials % together == 0
             # Partial sums are bounded: chunks are cut only where tiles are few.
             assert grid.chunks == 1 or grid.programs < 3 * 132 * 8
-        assert grid_for(area, trials, True, 32, 8, 132).chunks == trials
+        assert grid_for(area, trials, True, Launch(32, 4), 2, 132, 8).chunks == trials
 
 
 def test_product_of_a_group_stays_normal():
