@@ -20,10 +20,12 @@ PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
             typename Output::Memory output;
         };
         Sums sums;
+        Tile tile;  // for the output: registers are dear in between
     };
     PHIID_SHARED(Memory, memory);
     Tile tile;
     if (!output.tile(task, tile)) return;
+    if (threadIdx.x == 0) memory.tile = tile;
     Sums& sums = memory.sums;
     PHIID_UNROLL
     for (int p = 0; p < Estimator::Shape::PAIRS; ++p) {
@@ -33,7 +35,8 @@ PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
     estimator.add(task, tile, sums, memory.estimator, [&](int p, Index trial) {
         output.mark(task, tile, Estimator::spot(p), p, trial);
     });
-    output.template write<Estimator>(task, tile, sums, memory.output);
+    __syncthreads();
+    output.template write<Estimator>(task, memory.tile, sums, memory.output);
 }
 
 }  // namespace phiid

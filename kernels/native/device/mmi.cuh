@@ -23,7 +23,7 @@ namespace phiid {
 // Factors of several trials have one logarithm; see `TwoAtoms` in phiid_math.h.
 constexpr int GROUP = 8;
 
-struct Two : Shape<32, 512> {
+struct Two : Shape<32, 256> {
     static constexpr int QUANTITIES = 2;
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>

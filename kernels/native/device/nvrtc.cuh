@@ -8,6 +8,9 @@
 #define PHIID_KERNEL(threads) __global__ void __launch_bounds__(threads)
 #define PHIID_SHARED(Type, name) __shared__ Type name
 
+// Whether tensor cores take 16 rows at once. Those of sm_90 need them: 8 are half as fast there.
+#define PHIID_SIXTEEN_ROWS (__CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1000)
+
 namespace phiid {
 
 // The 8 x 8 product of (8 x 4 STEPS) with (4 STEPS x 8), added to c, by all 32 lanes of a warp
@@ -20,6 +23,16 @@ PHIID_FN void multiply_add(double (&c)[2], const double (&a)[STEPS], const doubl
         asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
             : "+d"(c[0]), "+d"(c[1])
             : "d"(a[s]), "d"(b[s]));
+}
+
+// The same of 16 rows and 16 samples: b as above, and of rows l / 4 and l / 4 + 8 in turn
+// a[2 s], a[2 s + 1] = A[row, 4 s + l % 4] and c[j], c[2 + j] = C[row, 2 (l % 4) + j].
+PHIID_FN void multiply_add(double (&c)[4], const double (&a)[8], const double (&b)[4]) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f64.f64.f64.f64 {%0, %1, %2, %3}, "
+        "{%4, %5, %6, %7, %8, %9, %10, %11}, {%12, %13, %14, %15}, {%0, %1, %2, %3};"
+        : "+d"(c[0]), "+d"(c[1]), "+d"(c[2]), "+d"(c[3])
+        : "d"(a[0]), "d"(a[1]), "d"(a[2]), "d"(a[3]), "d"(a[4]), "d"(a[5]), "d"(a[6]), "d"(a[7]),
+          "d"(b[0]), "d"(b[1]), "d"(b[2]), "d"(b[3]));
 }
 
 }  // namespace phiid

@@ -56,7 +56,23 @@ PLANTED = {
     "the_diagonal_for_a_pair": ("return row < column &&", "return row <= column &&"),
     "columns_exchanged": ("lane() % 4 * 2 + p % 2", "lane() % 4 * 2 + 1 - p % 2"),
     "one_trial_too_few": ("last < task.trials ? last", "last < task.trials ? last - 1"),
-    "one_sample_too_many": ("sample < samples;", "sample <= samples;"),
+    "one_sample_too_many": ("place(k).column < samples;", "place(k).column <= samples;"),
+    "past_and_future_exchanged_in_a_fragment": (
+        "rows[2 * s] = past[s], rows[2 * s + 1] = future[s]",
+        "rows[2 * s] = future[s], rows[2 * s + 1] = past[s]",
+    ),
+    "a_fragment_by_rows_and_not_by_samples": (
+        "rows[2 * s] = past[s], rows[2 * s + 1] = future[s]",
+        "rows[s] = past[s], rows[STEPS + s] = future[s]",
+    ),
+    "numbers_of_a_fragment_exchanged": (
+        "of_past[0] = c[0], of_past[1] = c[1]",
+        "of_past[0] = c[0], of_past[1] = c[2]",
+    ),
+    "samples_of_columns_in_another_order": (
+        "y[s] = values[0][1][first_column() + node][STEPS * quarter + s]",
+        "y[s] = values[0][1][first_column() + node][4 * s + quarter]",
+    ),
     "own_correlation_of_another": (
         "column < task.nodes ? Real(lagged[column])",
         "row < task.nodes ? Real(lagged[row])",
