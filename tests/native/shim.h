@@ -38,7 +38,7 @@
 #define PHIID_UNROLL
 #define PHIID_UNROLL_FOUR
 #define PHIID_ROLLED
-#define PHIID_KERNEL(threads) void
+#define PHIID_KERNEL(...) void
 #if !defined(PHIID_SIXTEEN_ROWS)
 #define PHIID_SIXTEEN_ROWS 1  // as on sm_90
 #endif
@@ -357,6 +357,23 @@ inline int __syncthreads_or(int value) { return shim::wait_or(value); }
 
 inline double __shfl_xor_sync(unsigned, double value, int other) {
     return shim::from_lane(value, other);
+}
+
+inline long long bits_of(double value) {
+    long long bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+inline int __double2hiint(double value) { return int(bits_of(value) >> 32); }
+
+inline int __double2loint(double value) { return int(bits_of(value)); }
+
+inline double __hiloint2double(int high, int low) {
+    const long long bits = (long long)high << 32 | unsigned(low);
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 inline int __popcll(unsigned long long word) { return __builtin_popcountll(word); }

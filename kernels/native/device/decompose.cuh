@@ -32,10 +32,10 @@ PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
         PHIID_UNROLL
         for (int q = 0; q < Sums::QUANTITIES; ++q) sums.at(p, q) = 0;
     }
-    estimator.add(task, tile, sums, memory.estimator, [&](int p, Index trial) {
-        output.mark(task, tile, Estimator::spot(p), p, trial);
-    });
     __syncthreads();
+    estimator.add(task, memory.tile, sums, memory.estimator, [&](int p, Index trial) {
+        output.mark(task, memory.tile, Estimator::spot(p), p, trial);
+    });
     output.template write<Estimator>(task, memory.tile, sums, memory.output);
 }
 

@@ -104,7 +104,7 @@ ccs(const double* past, const double* future, const double* own, const unsigned 
 
 // Discrete MMI or CCS. Real is the type of the output alone; nothing is marked.
 template <class Real, bool CCS, class Pairs>
-PHIID_KERNEL(Pointwise::THREADS)
+PHIID_KERNEL(Pointwise::THREADS, CCS ? 1 : 2)
 discrete(const Word* words, const double* table, const unsigned char* constant,
          const double* weights, const Index* mirror, Real* out, Index trials, Index nodes,
          Index samples, Index names, Index chunk_trials, Index row, Index rows, Index column,
@@ -164,7 +164,7 @@ ccs_nodes(const double* past, const double* future, const double* own,
 }
 
 template <bool CCS, class Pairs>
-PHIID_KERNEL(Pointwise::THREADS)
+PHIID_KERNEL(Pointwise::THREADS, CCS ? 1 : 2)
 discrete_nodes(const Word* words, const double* table, const unsigned char* constant,
                const double* weights, const Index* mirror, double* by_row, double* by_column,
                Index trials, Index nodes, Index samples, Index names, Index chunk_trials,

@@ -5,7 +5,7 @@
 #define PHIID_UNROLL _Pragma("unroll")
 #define PHIID_UNROLL_FOUR _Pragma("unroll 4")
 #define PHIID_ROLLED _Pragma("unroll 1")
-#define PHIID_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define PHIID_KERNEL(...) __global__ void __launch_bounds__(__VA_ARGS__)
 #define PHIID_SHARED(Type, name) __shared__ Type name
 
 // Whether tensor cores take 16 rows at once. Those of sm_90 need them: 8 are half as fast there.

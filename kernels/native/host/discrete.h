@@ -89,12 +89,12 @@ class Discrete : public Sum {
                 for (int f = 0; f < 3; ++f) second[f] = load<Count>(column_ones[f] + j);
                 Counts<Count> n;
                 joint_states(samples(), each, first, second, n.xayb);
-                marginals(n);
+                if constexpr (!CCS) marginals(n);
                 Informations<Doubles> mean;
                 Redundancies<Doubles> shared;
                 Doubles quantities[16];
                 if constexpr (CCS) {
-                    discrete_changes(data_.table, samples(), n, mean, shared);
+                    discrete_changes(data_.table, samples(), n.xayb, mean, shared);
                 } else {
                     const Entropies<Doubles> of_second{load<Doubles>(entropies[0] + j),
                                                        load<Doubles>(entropies[1] + j),
