@@ -39,8 +39,9 @@
 #define PHIID_UNROLL_FOUR
 #define PHIID_ROLLED
 #define PHIID_KERNEL(...) void
-#if !defined(PHIID_SIXTEEN_ROWS)
-#define PHIID_SIXTEEN_ROWS 1  // as on sm_90
+#if !defined(PHIID_SIXTEEN_ROWS)  // as on sm_90
+#define PHIID_SIXTEEN_ROWS 1
+#define PHIID_DOUBLE_PRODUCTS 1
 #endif
 #define PHIID_SHARED(Type, name) Type& name = *static_cast<Type*>(shim::shared(sizeof(Type)))
 

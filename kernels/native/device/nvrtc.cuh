@@ -10,6 +10,9 @@
 
 // Whether tensor cores take 16 rows at once. Those of sm_90 need them: 8 are half as fast there.
 #define PHIID_SIXTEEN_ROWS (__CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1000)
+// Whether these products are faster than those of float32, which tensor cores would round: where
+// there is one unit of double precision for two of single.
+#define PHIID_DOUBLE_PRODUCTS (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
 
 namespace phiid {
 

@@ -98,6 +98,16 @@ struct Vectors {
     }
 };
 
+template <bool WHETHER, class One, class Two>
+struct Either {
+    using Type = One;
+};
+
+template <class One, class Two>
+struct Either<false, One, Two> {
+    using Type = Two;
+};
+
 template <class ShapeOf>
 struct Series {
     using Shape = ShapeOf;
@@ -125,18 +135,19 @@ struct Series {
     template <class Real, class Task>
     PHIID_FN void correlations(const Task& task, const Tile& tile, Index trial,
                                Correlations<Real> (&c)[PAIRS], Memory& memory) {
-        Real xy[FRAGMENTS][2]{}, ab[FRAGMENTS][2]{}, xb[FRAGMENTS][2]{}, ya[FRAGMENTS][2]{};
-        vectors.stretches<Real, Fragments>(
+        using Number = typename Either<PHIID_DOUBLE_PRODUCTS, double, Real>::Type;
+        Number xy[FRAGMENTS][2]{}, ab[FRAGMENTS][2]{}, xb[FRAGMENTS][2]{}, ya[FRAGMENTS][2]{};
+        vectors.stretches<Number, Fragments>(
             tile, trial, memory,
-            [&](const Values<Real>& values, int) { products(values, xy, ab, xb, ya); });
+            [&](const Values<Number>& values, int) { products(values, xy, ab, xb, ya); });
         PHIID_UNROLL
         for (int p = 0; p < PAIRS; ++p) {
             const Index row = tile.row + spot(p).row, column = tile.column + spot(p).column;
             const double* lagged = own + trial * task.nodes;
-            c[p].xy = xy[p / 2][p % 2];
-            c[p].ab = ab[p / 2][p % 2];
-            c[p].xb = xb[p / 2][p % 2];
-            c[p].ya = ya[p / 2][p % 2];
+            c[p].xy = Real(xy[p / 2][p % 2]);
+            c[p].ab = Real(ab[p / 2][p % 2]);
+            c[p].xb = Real(xb[p / 2][p % 2]);
+            c[p].ya = Real(ya[p / 2][p % 2]);
             c[p].xa = row < task.nodes ? Real(lagged[row]) : Real(0);
             c[p].yb = column < task.nodes ? Real(lagged[column]) : Real(0);
         }

@@ -43,10 +43,12 @@ def test_matrices_as_in_numpy(launcher, rng, kind, names, moments, nodes, dtype)
 
 @pytest.fixture(scope="module")
 def eight_rows(tmp_path_factory):
-    """The kernels from series as on a GPU whose tensor cores take 8 rows at once."""
+    """The kernels from series as on a GPU whose tensor cores take 8 rows at once, and where float32
+    is better multiplied by itself."""
     names = [name for name in NAMES if "mmi_series" in name]
     output = tmp_path_factory.mktemp("eight") / "kernels.so"
-    return Launcher(build(output, names, flags=(*LIBRARY, "-DPHIID_SIXTEEN_ROWS=0")))
+    others = ("-DPHIID_SIXTEEN_ROWS=0", "-DPHIID_DOUBLE_PRODUCTS=0")
+    return Launcher(build(output, names, flags=(*LIBRARY, *others)))
 
 
 @pytest.mark.parametrize("dtype", BOUND)
@@ -57,6 +59,16 @@ def test_products_of_eight_rows(eight_rows, rng, names, dtype):
     found, marks = Run(eight_rows, estimator, features, names, dtype).matrices(3)
     close(found[:, 0], wanted.sum(1), dtype, 3)
     assert len(marks) == 0
+
+
+@pytest.mark.parametrize(("kind", "names", "moments"), DISCRETE)
+@pytest.mark.parametrize("samples", [1, 63, 64, 108, 109, 216, 217, 870, 872, 1743, 1744, 2500])
+def test_tables_of_all_lengths(launcher, rng, kind, names, moments, samples):
+    """Sixteen copies of a table in shared memory, fewer, one, and none."""
+    estimator, features = features_of(kind, series(rng, 3, samples + 1, 5))
+    wanted, _ = expected(estimator, features, names, "float64")
+    found, _ = Run(launcher, estimator, features, names, "float64").matrices(3)
+    close(found[:, 0], wanted.sum(1), "float64", 3)
 
 
 @pytest.mark.parametrize("dtype", BOUND)
