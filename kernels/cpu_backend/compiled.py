@@ -67,7 +67,7 @@ KERNELS: dict[Key, Kernel] = {
     ("gaussian", "MMI"): _MMI,
     # Not from pairs of samples: no data resolve what rounding that is magnified leaves open there.
     ("persistence", "MMI"): replace(_MMI, reference=True, features=unit_vectors),
-    ("gaussian", "CCS"): Kernel(1, unit_vectors, 50, 4, 22),
+    ("gaussian", "CCS"): Kernel(1, unit_vectors, 50, 3, 28),
     ("discrete", "MMI"): Kernel(2, words, 50, 0.3, 40),
     ("discrete", "CCS"): Kernel(3, words, 50, 0.3, 40),
 }

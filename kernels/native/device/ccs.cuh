@@ -64,14 +64,16 @@ struct Ccs {
         const Lambdas<double> v = lambdas(c);
         const bool use = left && trusted(v, limit);
         if (!__syncthreads_or(use)) return;
+        const double root = sqrt(weight(double(vectors.samples)));
         const LocalForms<double> forms = local_forms(c, v, double(vectors.samples));
         Redundancies<double> shared{};
         vectors.stretches<double, Stretch<Shape, DEPTH, 1>>(
             tile, trial, memory, [&](const Values& values, int count) {
                 for (int t = 0; t < count; ++t)
-                    add_to(shared, changes(forms, values[0][0][at.row][t],
-                                           values[0][1][at.column][t], values[1][0][at.row][t],
-                                           values[1][1][at.column][t]));
+                    add_to(shared, changes(forms, root * values[0][0][at.row][t],
+                                           root * values[0][1][at.column][t],
+                                           root * values[1][0][at.row][t],
+                                           root * values[1][1][at.column][t]));
             });
         if (!use) return;
         const double samples = double(vectors.samples);

@@ -95,14 +95,16 @@ PHIID_FN Doubles look_up(const double* table, Doubles index) {
     return found;
 }
 
-// Sum of the entries at several indices: lane by lane, as no vector has to be put together, and
-// two indices from a word, as loads are what limits it.
+// Sum of the entries at several indices: lane by lane, and two indices from a word, as loads are
+// what limits it. The barriers, as compilers else make a loop of vectors that are put together
+// lane by lane.
 template <int COUNT>
 PHIID_FN Doubles sum_of_entries(const double* table, const Ints* index) {
     Ints places[COUNT];
     for (int k = 0; k < COUNT; ++k) places[k] = index[k];
     asm volatile("" : "+m"(places));
     double sums[DOUBLES];
+#pragma GCC unroll 8
     for (int lane = 0; lane < DOUBLES; lane += 2) {
         double even = 0, odd = 0;
 #pragma GCC unroll 16
@@ -114,6 +116,7 @@ PHIID_FN Doubles sum_of_entries(const double* table, const Ints* index) {
         }
         sums[lane] = even, sums[lane + 1] = odd;
     }
+    asm volatile("" : "+m"(sums));
     return load<Doubles>(sums);
 }
 
