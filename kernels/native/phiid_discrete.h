@@ -147,8 +147,8 @@ PHIID_FN void discrete_changes(const Table& table, Count samples, const Count (&
     const Real zero = constant<Real>(0);
     mean = {zero, zero, zero, zero, zero, zero, zero, zero, zero};
     shared = {zero, zero, zero, zero, zero, zero, zero};
-    // Counts where x is in one state, and in the other; at 4 s + 2 v + t. Here and below u and v are
-    // the states of x and y, s and t those of a and b.
+    // Counts where x is in one state, and in the other; at 4 s + 2 v + t. Here and below u and v
+    // are the states of x and y, s and t those of a and b.
     Count here[8], there[8];
     PHIID_UNROLL
     for (int k = 0; k < 8; ++k) here[k] = joint[k], there[k] = joint[8 + k];

@@ -232,7 +232,7 @@ inline void run_warp(unsigned first, unsigned last, Order order, std::mt19937& r
         const unsigned waiting = number_in(AT_WARP, first, last);
         if (waiting == 0) return;
         if (waiting < last - first)
-            throw std::runtime_error("a product or shuffle that not all lanes of a warp take part in");
+            throw std::runtime_error("a product or shuffle without all lanes of a warp");
         for (unsigned t = first; t < last; ++t) block.fibers[t].state = RUNNING;
     }
 }

@@ -91,7 +91,7 @@ mmi_moments(const double* xy, const double* ab, const double* xb, const double* 
 
 // Gaussian CCS. Real is the type of the output alone.
 template <class Real, class Pairs>
-PHIID_KERNEL(Pointwise::THREADS)
+PHIID_KERNEL(Pointwise::THREADS, 2)
 ccs(const double* past, const double* future, const double* own, const unsigned char* constant,
     const double* weights, const Index* mirror, Real* out, Index* marked, Count* count,
     Index trials, Index nodes, Index samples, Index names, Index chunk_trials, Index first_trial,

@@ -19,8 +19,9 @@ namespace phiid {
 
 // A stretch of samples of the nodes of a tile, in shared memory: past and future of rows and of
 // columns. PAD keeps in different banks what the lanes of a warp read at once.
-template <class Shape, int SAMPLES, int PAD>
+template <class Shape, int SAMPLES, int PAD, bool ON_THEIR_WAY>
 struct Stretch {
+    static constexpr bool AHEAD = ON_THEIR_WAY;  // the next stretch, while the body works
     static constexpr int DEPTH = SAMPLES, TILE = Shape::TILE, THREADS = Shape::THREADS;
     static constexpr int EACH = TILE * DEPTH / THREADS;  // of a side, and of rows or columns
     static_assert(EACH * THREADS == TILE * DEPTH, "as many for every thread");
@@ -49,10 +50,11 @@ struct Vectors {
     const double *past, *future;
     Index nodes, samples;
 
-    // Calls body(values, count) for one stretch of samples after the other, in step with the block.
+    // Calls body(values, count) for one stretch of samples, times `scale`, after the other, in step
+    // with the block.
     template <class Real, class Stretch, class Body>
     PHIID_FN void stretches(const Tile& tile, Index trial, typename Stretch::Memory& memory,
-                            Body body) const {
+                            Body body, Real scale = 1) const {
         constexpr int DEPTH = Stretch::DEPTH;
         auto& values = Stretch::template in<Real>(memory);
         Index from[2][Stretch::EACH];  // places of this thread's values; -1: none
@@ -66,18 +68,20 @@ struct Vectors {
             }
         }
         Real next[2][2][Stretch::EACH];
-        load<Stretch>(from, 0, next);
+        if (Stretch::AHEAD) load<Stretch>(from, 0, next);
         for (Index start = 0; start < samples; start += DEPTH) {
+            if (!Stretch::AHEAD) load<Stretch>(from, start, next);
             __syncthreads();
             PHIID_UNROLL
             for (int n = 0; n < 4 * Stretch::EACH; ++n) {
                 const int side = n / Stretch::EACH / 2, across = n / Stretch::EACH % 2;
                 const auto to = Stretch::place(n % Stretch::EACH);
-                values[side][across][to.row][to.column] = next[side][across][n % Stretch::EACH];
+                values[side][across][to.row][to.column] =
+                    scale * next[side][across][n % Stretch::EACH];
             }
             __syncthreads();
             // On their way while the body works.
-            if (start + DEPTH < samples) load<Stretch>(from, start + DEPTH, next);
+            if (Stretch::AHEAD && start + DEPTH < samples) load<Stretch>(from, start + DEPTH, next);
             body(values, samples - start < DEPTH ? int(samples - start) : DEPTH);
         }
     }
@@ -93,7 +97,8 @@ struct Vectors {
             const double* side = n / Stretch::EACH / 2 ? future : past;
             const bool inside =
                 from[across][k] >= 0 && start + Stretch::place(k).column < samples;
-            to[n / Stretch::EACH / 2][across][k] = inside ? Real(side[from[across][k] + start]) : Real(0);
+            to[n / Stretch::EACH / 2][across][k] =
+                inside ? Real(side[from[across][k] + start]) : Real(0);
         }
     }
 };
@@ -114,7 +119,7 @@ struct Series {
     static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, FRAGMENTS = PAIRS / 2;
     static constexpr int DEPTH = 16, STEPS = DEPTH / 4, ACROSS = TILE / 8;
     static_assert(PAIRS % 2 == 0 && ACROSS % FRAGMENTS == 0, "whole fragments for every warp");
-    using Fragments = Stretch<Shape, DEPTH, 2>;  // 8 nodes x 4 samples in different banks
+    using Fragments = Stretch<Shape, DEPTH, 2, true>;  // 8 nodes x 4 samples in different banks
     using Memory = typename Fragments::Memory;
     template <class Real>
     using Values = typename Fragments::template Values<Real>;
