@@ -384,6 +384,8 @@ inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long v
 }
 
 // See device/nvrtc.cuh.
+inline void keep(double&) {}
+
 template <int STEPS>
 void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
     shim::exchange<1, STEPS>(c, a, b);

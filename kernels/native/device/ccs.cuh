@@ -6,7 +6,7 @@
 // A block has 128 registers a thread, so that two share a multiprocessor and one computes while the
 // other waits: no samples are on their way meanwhile, for which there are no registers.
 //
-// Counted (see mmi.cuh): 133 instructions a sample, pair and trial (240 before signs came from
+// Counted (see mmi.cuh): 141 instructions a sample, pair and trial (240 before signs came from
 // upper words), 69 of them of double precision (130), and some 2,300 a pair and trial. By the model
 // 22 ms, 31,000 clocks of the units of double precision a tile and trial (41 ms). With the older
 // ones, in one block, an H100 took 63 ms.
@@ -67,6 +67,7 @@ struct Ccs {
         if (stands && !use) mark(0, trial);
         if (!__syncthreads_or(use)) return;
         LocalForms<double> forms = local_forms(c, v, double(vectors.samples));
+        keep(forms.a_on_y), keep(forms.b_on_y), keep(forms.x_on_b), keep(forms.y_on_b);
         Redundancies<double> shared{};
         vectors.stretches<double, Stretch<Shape, DEPTH, 1, false>>(
             tile, trial, memory, [&](const Values& values, int count) {

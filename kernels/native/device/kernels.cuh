@@ -76,7 +76,7 @@ mmi_series(const double* past, const double* future, const double* own,
 }
 
 template <class Real, class Atoms, class Pairs>
-PHIID_KERNEL(Atoms::THREADS)
+PHIID_KERNEL(Atoms::THREADS, 1)
 mmi_moments(const double* xy, const double* ab, const double* xb, const double* ya,
             const double* own, const unsigned char* constant, const double* weights,
             const Index* mirror, Real* out, Index* marked, Count* count, Index trials, Index nodes,
@@ -134,7 +134,7 @@ mmi_series_nodes(const double* past, const double* future, const double* own,
 }
 
 template <class Real, class Atoms, class Pairs>
-PHIID_KERNEL(Atoms::THREADS)
+PHIID_KERNEL(Atoms::THREADS, 1)
 mmi_moments_nodes(const double* xy, const double* ab, const double* xb, const double* ya,
                   const double* own, const unsigned char* constant, const double* weights,
                   const Index* mirror, double* by_row, double* by_column, Index* marked,

@@ -16,6 +16,9 @@
 
 namespace phiid {
 
+// Keeps a number, which the compiler might form again in a loop for want of registers.
+PHIID_FN void keep(double& value) { asm volatile("mov.b64 %0, %0;" : "+d"(value)); }
+
 // The 8 x 8 product of (8 x 4 STEPS) with (4 STEPS x 8), added to c, by all 32 lanes of a warp
 // at once. Lane l has a[s] = A[l / 4, 4 s + l % 4], b[s] = B[4 s + l % 4, l / 4] and
 // c[j] = C[l / 4, 2 (l % 4) + j]. Double precision on the tensor cores, sm_80 on.
