@@ -41,8 +41,8 @@ PLANTED = {
         "            // On their way",
     ),
     "no_barrier_before_values_are_overwritten": (
-        "start += DEPTH) {\n            __syncthreads();",
-        "start += DEPTH) {",
+        "load<Stretch>(from, start, next);\n            __syncthreads();",
+        "load<Stretch>(from, start, next);",
     ),
     "no_barrier_before_a_tile_is_read": (
         "            __syncthreads();\n            Real* here",
