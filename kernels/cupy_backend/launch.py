@@ -22,7 +22,8 @@ FEWEST_NODES = 3
 MEASURED: dict[bool, tuple[float, float]] = {True: (2.95, 3.67), False: (4.47, 5.07)}
 """Milliseconds of Gaussian MMI in float64, by whether of `rtr` and `sts` alone: from the series and
 through moments in memory, the library's products among them. An H100, all pairs of 1152 nodes, 60
-trials, 99 pairs of samples (bench/results/h100.json). In float32: 6.15 and 4.41; 10.1 and 5.70."""
+trials, 99 pairs of samples (bench/results/h100.json), by products of 8 rows; those of 16 rows have
+not been measured."""
 
 MEASURED_ON = (9, 0)
 """Compute capability of that GPU."""
@@ -79,8 +80,8 @@ def through_memory(
     vain, two products and 16 bytes less. So `rtr` and `sts` of all pairs and more than some 630
     samples go through memory, all atoms of more than 140; of a rectangle from 140 and 100 on.
 
-    Float32 goes through memory on GPUs of that kind, and on no others: the products are the
-    library's in float64, on tensor cores, where others have one unit of float64 for 64 of float32.
+    Float32 has products in float64 on GPUs of that kind, and goes as float64 does there. It goes
+    through memory on no others, which may have one unit of float64 for 64 of float32.
     Nothing goes there if moments of one trial exceed the workspace.
 
     Args:
@@ -94,8 +95,8 @@ def through_memory(
     """
     if _moments_size(sides, rectangle) > workspace:
         return False
-    if real == "float":
-        return capability == MEASURED_ON
+    if real == "float" and capability != MEASURED_ON:
+        return False
     two = tile >= TWO.tile
     series, moments = MEASURED[two]
     more, each = samples - _MEASURED_SAMPLES, 1e9 / _MEASURED_PAIRS

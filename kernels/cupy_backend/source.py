@@ -32,7 +32,7 @@ class Shape(NamedTuple):
     threads: int
 
 
-TWO = Shape(32, 512)
+TWO = Shape(32, 256)
 """rtr and sts alone; `Two` in device/mmi.cuh."""
 
 ALL = Shape(16, 128)

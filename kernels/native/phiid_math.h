@@ -7,7 +7,8 @@
 //     PHIID_FN                qualifiers of a function
 //     constant<Real>(number)  a Real of that value
 //     ln(Real)                natural logarithm; NaN of what is not a positive normal number
-//     PHIID_UNROLL            what has the compiler unroll the next loop
+//     PHIID_UNROLL            what has the compiler unroll the next loop,
+//     PHIID_ROLLED            and what keeps it from that
 //     look_up(table, Real)    entries of a table of double, at whole numbers
 //     sum_of_entries<COUNT>(table, const Count*)   a Real: sum of those at some of them
 
@@ -220,36 +221,37 @@ PHIID_FN Redundancies<Real> averaged(const Redundancies<Real>& sum, Real samples
             sum.xtr / samples, sum.ytr / samples, sum.str / samples};
 }
 
-// The change where everything from `low` to `high`, and the change, has one sign; otherwise 0.
-// What does not exceed `none` in magnitude has no sign.
+// The change where it and four numbers have one sign; otherwise 0. What does not exceed `none` in
+// magnitude has no sign.
 template <class Real>
-PHIID_FN Real common(Real change, Real low, Real high, Real none) {
+PHIID_FN Real common(Real change, Real one, Real two, Real three, Real four, Real none) {
     const Real zero = constant<Real>(0);
+    const Real low = least(least(one, two), least(three, four));
+    const Real high = most(most(one, two), most(three, four));
     return (least(low, change) > none) | (most(high, change) < zero - none) ? change : zero;
 }
 
 // Common changes in surprisal from local informations; `sign` has numbers with their signs, and
 // those that do not exceed `none` in magnitude have none.
-template <class Real>
+template <class Real, class Sign>
 PHIID_FN Redundancies<Real> common_changes(const Informations<Real>& i,
-                                           const Informations<Real>& sign, Real none) {
-    const auto common = [none](Real change, Real one, Real two, Real both) {
-        return phiid::common(change, least(least(one, two), both), most(most(one, two), both),
-                             none);
+                                           const Informations<Sign>& sign, Sign none) {
+    const auto common = [none](Real change, Sign one, Sign two, Sign both) {
+        return phiid::common(change, one, two, both, both, none);
     };
+    const Real change_a = i.x_a + i.y_a - i.xy_a, change_b = i.x_b + i.y_b - i.xy_b;
+    const Real change_ab = i.x_ab + i.y_ab - i.xy_ab;
     Redundancies<Real> r;
-    r.rtx = common(i.x_a + i.y_a - i.xy_a, sign.x_a, sign.y_a, sign.xy_a);
-    r.rty = common(i.x_b + i.y_b - i.xy_b, sign.x_b, sign.y_b, sign.xy_b);
-    r.rts = common(i.x_ab + i.y_ab - i.xy_ab, sign.x_ab, sign.y_ab, sign.xy_ab);
+    r.rtx = common(change_a, sign.x_a, sign.y_a, sign.xy_a);
+    r.rty = common(change_b, sign.x_b, sign.y_b, sign.xy_b);
+    r.rts = common(change_ab, sign.x_ab, sign.y_ab, sign.xy_ab);
     r.xtr = common(i.x_a + i.x_b - i.x_ab, sign.x_a, sign.x_b, sign.x_ab);
     r.ytr = common(i.y_a + i.y_b - i.y_ab, sign.y_a, sign.y_b, sign.y_ab);
     r.str = common(i.xy_a + i.xy_b - i.xy_ab, sign.xy_a, sign.xy_b, sign.xy_ab);
     // The rtr for which co-information vanishes on the product of both lattices.
-    const Real change = (i.x_ab + i.y_ab + i.xy_a + i.xy_b - i.xy_ab) -
-                        (i.x_a + i.x_b + i.y_a + i.y_b) + (r.rtx + r.rty - r.rts) +
+    const Real change = ((change_ab - r.rts) - (change_a - r.rtx) - (change_b - r.rty)) +
                         (r.xtr + r.ytr - r.str);
-    r.rtr = phiid::common(change, least(least(sign.x_a, sign.x_b), least(sign.y_a, sign.y_b)),
-                          most(most(sign.x_a, sign.x_b), most(sign.y_a, sign.y_b)), none);
+    r.rtr = phiid::common(change, sign.x_a, sign.x_b, sign.y_a, sign.y_b, none);
     return r;
 }
 

@@ -38,7 +38,11 @@
 #define PHIID_UNROLL
 #define PHIID_UNROLL_FOUR
 #define PHIID_ROLLED
-#define PHIID_KERNEL(threads) void
+#define PHIID_KERNEL(...) void
+#if !defined(PHIID_SIXTEEN_ROWS)  // as on sm_90
+#define PHIID_SIXTEEN_ROWS 1
+#define PHIID_DOUBLE_PRODUCTS 1
+#endif
 #define PHIID_SHARED(Type, name) Type& name = *static_cast<Type*>(shim::shared(sizeof(Type)))
 
 static struct {
@@ -57,7 +61,7 @@ constexpr size_t SHARED = 48 * 1024;  // that a block may have
 
 enum State { RUNNING, AT_BLOCK, AT_WARP, DONE };
 
-// What the lanes of a warp bring to a product; two, so that one barrier is enough.
+// What the lanes of a warp bring to a product or a shuffle; two, so that one barrier is enough.
 struct Exchange {
     double a[2][32][8], b[2][32][8];
 };
@@ -170,22 +174,36 @@ SHIM_OWN inline int wait_or(int value) {
     return block.found;
 }
 
-template <int STEPS>
-SHIM_OWN void exchange(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
-    static_assert(STEPS <= 8, "room in Exchange");
+// A product of 8 GROUPS rows with 4 STEPS samples and 8 columns, as the instruction spreads it over
+// the lanes: row group g of the lane's numbers is that of the rows from 8 g on.
+template <int GROUPS, int STEPS>
+SHIM_OWN void exchange(double (&c)[2 * GROUPS], const double (&a)[GROUPS * STEPS],
+                       const double (&b)[STEPS]) {
+    static_assert(GROUPS * STEPS <= 8, "room in Exchange");
     Exchange& warp = block.warps[threadIdx.x / 32];
     const unsigned lane = threadIdx.x % 32, turn = ++block.fibers[threadIdx.x].products % 2;
-    for (int s = 0; s < STEPS; ++s) {
-        warp.a[turn][lane][s] = a[s];
-        warp.b[turn][lane][s] = b[s];
-    }
+    for (int s = 0; s < GROUPS * STEPS; ++s) warp.a[turn][lane][s] = a[s];
+    for (int s = 0; s < STEPS; ++s) warp.b[turn][lane][s] = b[s];
     wait(AT_WARP);
-    for (unsigned j = 0; j < 2; ++j)
-        for (int s = 0; s < STEPS; ++s)
-            for (unsigned k = 0; k < 4; ++k) {
-                const unsigned row = lane / 4, column = 2 * (lane % 4) + j;
-                c[j] = std::fma(warp.a[turn][4 * row + k][s], warp.b[turn][4 * column + k][s], c[j]);
-            }
+    const unsigned row = lane / 4;  // of each group
+    for (unsigned g = 0; g < GROUPS; ++g)
+        for (unsigned j = 0; j < 2; ++j)
+            for (unsigned s = 0; s < STEPS; ++s)
+                for (unsigned k = 0; k < 4; ++k) {
+                    const unsigned column = 2 * (lane % 4) + j;
+                    const double left = warp.a[turn][4 * row + k][GROUPS * s + g];
+                    const double right = warp.b[turn][4 * column + k][s];
+                    c[2 * g + j] = std::fma(left, right, c[2 * g + j]);
+                }
+}
+
+// Of a lane whose number differs in the bits of `other`.
+SHIM_OWN inline double from_lane(double value, int other) {
+    Exchange& warp = block.warps[threadIdx.x / 32];
+    const unsigned lane = threadIdx.x % 32, turn = ++block.fibers[threadIdx.x].products % 2;
+    warp.a[turn][lane][0] = value;
+    wait(AT_WARP);
+    return warp.a[turn][lane ^ unsigned(other)][0];
 }
 
 enum Order { FORWARD, REVERSE, RANDOM };
@@ -214,7 +232,7 @@ inline void run_warp(unsigned first, unsigned last, Order order, std::mt19937& r
         const unsigned waiting = number_in(AT_WARP, first, last);
         if (waiting == 0) return;
         if (waiting < last - first)
-            throw std::runtime_error("a product that not all lanes of a warp take part in");
+            throw std::runtime_error("a product or shuffle without all lanes of a warp");
         for (unsigned t = first; t < last; ++t) block.fibers[t].state = RUNNING;
     }
 }
@@ -338,6 +356,27 @@ inline void __syncthreads() { shim::wait(shim::AT_BLOCK); }
 
 inline int __syncthreads_or(int value) { return shim::wait_or(value); }
 
+inline double __shfl_xor_sync(unsigned, double value, int other) {
+    return shim::from_lane(value, other);
+}
+
+inline long long bits_of(double value) {
+    long long bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+inline int __double2hiint(double value) { return int(bits_of(value) >> 32); }
+
+inline int __double2loint(double value) { return int(bits_of(value)); }
+
+inline double __hiloint2double(int high, int low) {
+    const long long bits = (long long)high << 32 | unsigned(low);
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 inline int __popcll(unsigned long long word) { return __builtin_popcountll(word); }
 
 inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long value) {
@@ -345,9 +384,15 @@ inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long v
 }
 
 // See device/nvrtc.cuh.
+inline void keep(double&) {}
+
 template <int STEPS>
 void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[STEPS]) {
-    shim::exchange(c, a, b);
+    shim::exchange<1, STEPS>(c, a, b);
+}
+
+inline void multiply_add(double (&c)[4], const double (&a)[8], const double (&b)[4]) {
+    shim::exchange<2, 4>(c, a, b);
 }
 
 #define SHIM_KERNEL(...) \

@@ -3,8 +3,13 @@
 // output: a sign decides whether a sample counts at all, and one that float turns moves the average
 // by more than its tolerance.
 //
-// Roofline (see mmi.cuh): 133 double-precision instructions a sample, pair and trial, and 600 a
-// pair and trial, 550 G, 33 ms; with 264 instructions of all kinds a sample, 36 ms. An H100 took 63 ms.
+// A block has 128 registers a thread, so that two share a multiprocessor and one computes while the
+// other waits: no samples are on their way meanwhile, for which there are no registers.
+//
+// Counted (see mmi.cuh): 141 instructions a sample, pair and trial (240 before signs came from
+// upper words), 69 of them of double precision (130), and some 2,300 a pair and trial. By the model
+// 22 ms, 31,000 clocks of the units of double precision a tile and trial (41 ms). With the older
+// ones, in one block, an H100 took 63 ms.
 
 #pragma once
 
@@ -18,8 +23,8 @@ struct Ccs {
     using Shape = Pointwise;
     static constexpr int QUANTITIES = 16, DEPTH = 16;
     using Sums = phiid::Sums<Shape, QUANTITIES>;
-    using Memory = typename Stretch<Shape, DEPTH, 1>::Memory;
-    using Values = typename Stretch<Shape, DEPTH, 1>::template Values<double>;
+    using Memory = typename Stretch<Shape, DEPTH, 1, false>::Memory;
+    using Values = typename Stretch<Shape, DEPTH, 1, false>::template Values<double>;
 
     Vectors vectors;
     const double* own;
@@ -32,25 +37,21 @@ struct Ccs {
     template <class Task, class Mark>
     PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
                       const Mark& mark) const {
-        for (Index trial = tile.first; trial < tile.last; ++trial) {
-            bool left = varies(task, tile, spot(0), trial);
-            one(task, tile, trial, left, sums, memory);
-            if (left) mark(0, trial);
-        }
+        for (int trial = tile.first; trial < tile.last; ++trial)
+            one(task, tile, trial, sums, memory, mark);
     }
 
    private:
-    // Adds a trial if it is left and can be trusted.
-    template <class Task>
-    PHIID_FN void one(const Task& task, const Tile& tile, Index trial, bool& left, Sums& sums,
-                      Memory& memory) const {
+    template <class Task, class Mark>
+    PHIID_FN void one(const Task& task, const Tile& tile, Index trial, Sums& sums, Memory& memory,
+                      const Mark& mark) const {
         const Spot at = spot(0);
         const Index row = tile.row + at.row, column = tile.column + at.column;
         const double* lagged = own + trial * task.nodes;
         const bool inside = row < task.nodes && column < task.nodes;
         Correlations<double> c{0, 0, inside ? lagged[row] : 0.0,
                                0, 0, inside ? lagged[column] : 0.0};
-        vectors.stretches<double, Stretch<Shape, DEPTH, 1>>(
+        vectors.stretches<double, Stretch<Shape, DEPTH, 1, false>>(
             tile, trial, memory, [&](const Values& values, int count) {
                 for (int t = 0; t < count; ++t) {
                     const double x = values[0][0][at.row][t], a = values[1][0][at.row][t];
@@ -62,27 +63,28 @@ struct Ccs {
                 }
             });
         const Lambdas<double> v = lambdas(c);
-        const bool use = left && trusted(v, limit);
+        const bool stands = varies(task, tile, at, trial), use = stands && trusted(v, limit);
+        if (stands && !use) mark(0, trial);
         if (!__syncthreads_or(use)) return;
-        const double root = sqrt(weight(double(vectors.samples)));
-        const LocalForms<double> forms = local_forms(c, v, double(vectors.samples));
+        LocalForms<double> forms = local_forms(c, v, double(vectors.samples));
+        keep(forms.a_on_y), keep(forms.b_on_y), keep(forms.x_on_b), keep(forms.y_on_b);
         Redundancies<double> shared{};
-        vectors.stretches<double, Stretch<Shape, DEPTH, 1>>(
+        vectors.stretches<double, Stretch<Shape, DEPTH, 1, false>>(
             tile, trial, memory, [&](const Values& values, int count) {
                 for (int t = 0; t < count; ++t)
-                    add_to(shared, changes(forms, root * values[0][0][at.row][t],
-                                           root * values[0][1][at.column][t],
-                                           root * values[1][0][at.row][t],
-                                           root * values[1][1][at.column][t]));
-            });
+                    add_to(shared, changes(forms, values[0][0][at.row][t],
+                                           values[0][1][at.column][t], values[1][0][at.row][t],
+                                           values[1][1][at.column][t]));
+            },
+            sqrt(weight(double(vectors.samples))));
         if (!use) return;
+        forms.mean.xy_ab = forms.mean.xy_a + forms.b_once_a;  // again: registers are dear
         const double samples = double(vectors.samples);
         double quantities[QUANTITIES];
         cumulative(forms.mean, where_correlated(forms, samples, averaged(shared, samples)),
                    quantities);
         PHIID_UNROLL
         for (int q = 0; q < QUANTITIES; ++q) sums.at(0, q) += quantities[q];
-        left = false;
     }
 };
 

@@ -20,20 +20,23 @@ PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
             typename Output::Memory output;
         };
         Sums sums;
+        Tile tile;  // for the output: registers are dear in between
     };
     PHIID_SHARED(Memory, memory);
     Tile tile;
     if (!output.tile(task, tile)) return;
+    if (threadIdx.x == 0) memory.tile = tile;
     Sums& sums = memory.sums;
     PHIID_UNROLL
     for (int p = 0; p < Estimator::Shape::PAIRS; ++p) {
         PHIID_UNROLL
         for (int q = 0; q < Sums::QUANTITIES; ++q) sums.at(p, q) = 0;
     }
-    estimator.add(task, tile, sums, memory.estimator, [&](int p, Index trial) {
-        output.mark(task, tile, Estimator::spot(p), p, trial);
+    __syncthreads();
+    estimator.add(task, memory.tile, sums, memory.estimator, [&](int p, Index trial) {
+        output.mark(task, memory.tile, Estimator::spot(p), p, trial);
     });
-    output.template write<Estimator>(task, tile, sums, memory.output);
+    output.template write<Estimator>(task, memory.tile, sums, memory.output);
 }
 
 }  // namespace phiid

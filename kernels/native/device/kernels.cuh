@@ -90,7 +90,7 @@ mmi_series(const double* past, const double* future, const double* own,
 }
 
 template <class Real, class Atoms, class Pairs>
-PHIID_KERNEL(Atoms::THREADS)
+PHIID_KERNEL(Atoms::THREADS, 1)
 mmi_moments(const double* xy, const double* ab, const double* xb, const double* ya,
             const double* own, const unsigned char* constant, const double* weights,
             const Index* mirror, Real* out, Index* marked, Count* count, Index trials, Index nodes,
@@ -105,7 +105,7 @@ mmi_moments(const double* xy, const double* ab, const double* xb, const double* 
 
 // Gaussian CCS. Real is the type of the output alone.
 template <class Real, class Pairs>
-PHIID_KERNEL(Pointwise::THREADS)
+PHIID_KERNEL(Pointwise::THREADS, 2)
 ccs(const double* past, const double* future, const double* own, const unsigned char* constant,
     const double* weights, const Index* mirror, Real* out, Index* marked, Count* count,
     Index trials, Index nodes, Index samples, Index names, Index chunk_trials, Index first_trial,
@@ -118,7 +118,7 @@ ccs(const double* past, const double* future, const double* own, const unsigned 
 
 // Discrete MMI or CCS. Real is the type of the output alone; nothing is marked.
 template <class Real, bool CCS, class Pairs>
-PHIID_KERNEL(Pointwise::THREADS)
+PHIID_KERNEL(Pointwise::THREADS, CCS ? 1 : 2)
 discrete(const Word* words, const double* table, const unsigned char* constant,
          const double* weights, const Index* mirror, Real* out, Index trials, Index nodes,
          Index samples, Index names, Index chunk_trials, Index row, Index rows, Index column,
@@ -148,7 +148,7 @@ mmi_series_nodes(const double* past, const double* future, const double* own,
 }
 
 template <class Real, class Atoms, class Pairs>
-PHIID_KERNEL(Atoms::THREADS)
+PHIID_KERNEL(Atoms::THREADS, 1)
 mmi_moments_nodes(const double* xy, const double* ab, const double* xb, const double* ya,
                   const double* own, const unsigned char* constant, const double* weights,
                   const Index* mirror, double* by_row, double* by_column, Index* marked,
@@ -178,7 +178,7 @@ ccs_nodes(const double* past, const double* future, const double* own,
 }
 
 template <bool CCS, class Pairs>
-PHIID_KERNEL(Pointwise::THREADS)
+PHIID_KERNEL(Pointwise::THREADS, CCS ? 1 : 2)
 discrete_nodes(const Word* words, const double* table, const unsigned char* constant,
                const double* weights, const Index* mirror, double* by_row, double* by_column,
                Index trials, Index nodes, Index samples, Index names, Index chunk_trials,

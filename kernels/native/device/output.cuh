@@ -104,50 +104,64 @@ struct NodeSums {
             for (Index trial = tile.first; !marked && trial < tile.last; ++trial)
                 valued[p] += varies(task, tile, spot, trial);
         }
-        const auto place = [&](Index quantity, Index mirror, auto value) {
+        // One loop for all quantities: the compiler would make as many copies as there are calls.
+        PHIID_ROLLED
+        for (Index quantity = 0; quantity < task.names + 3; ++quantity) {
             __syncthreads();
             PHIID_UNROLL
             for (int p = 0; p < Shape::PAIRS; ++p) {
                 const Spot spot = Estimator::spot(p);
-                memory.values[spot.row][spot.column] = valued[p] ? value(p) : 0.0;
+                memory.values[spot.row][spot.column] =
+                    valued[p] ? number(task, quantity, sums, p, double(valued[p])) : 0.0;
             }
             __syncthreads();
-            add_up(task, tile, quantity, mirror, memory);
-        };
-        const auto mean = [&](Index name, int p) {
-            return atom(task, name, sums, p) / double(valued[p]);
-        };
-        for (Index name = 0; name < task.names; ++name)
-            place(name, task.mirror[name], [&](int p) { return mean(name, p); });
-        place(task.names, task.names, [&](int) { return 1.0; });
-        const bool shares = rtr >= 0 && sts >= 0;
-        const auto both = [&](int p) { return mean(rtr, p) + mean(sts, p); };
-        place(task.names + 1, task.names + 1,
-              [&](int p) { return shares && both(p) > 0 ? mean(sts, p) / both(p) : 0.0; });
-        place(task.names + 2, task.names + 2,
-              [&](int p) { return shares && both(p) > 0 ? 1.0 : 0.0; });
+            const bool named = quantity < task.names;
+            add_up(task, tile, quantity, named ? task.mirror[quantity] : quantity, memory);
+        }
     }
 
-    // One thread for each row and each column.
+   private:
+    // Of a pair: an atom's mean; after the atoms 1; the share of sts; whether it has one.
+    template <class Task, class Sums>
+    PHIID_FN double number(const Task& task, Index quantity, Sums& sums, int pair,
+                           double valued) const {
+        if (quantity < task.names) return atom(task, quantity, sums, pair) / valued;
+        if (quantity == task.names) return 1;
+        if (rtr < 0 || sts < 0) return 0;
+        const double of_sts = atom(task, sts, sums, pair) / valued;
+        const double both = atom(task, rtr, sums, pair) / valued + of_sts;
+        if (!(both > 0)) return 0;
+        return quantity == task.names + 1 ? of_sts / both : 1.0;
+    }
+
+    // Some lanes for each row and each column, which add up parts of it, and then those in pairs.
     template <class Task>
     PHIID_FN void add_up(const Task& task, const Tile& tile, Index quantity, Index mirror,
                          const Memory& memory) const {
-        constexpr int TILE = Shape::TILE;
-        static_assert(2 * TILE <= Shape::THREADS, "a thread for each row and column");
+        constexpr int TILE = Shape::TILE, LANES = Shape::THREADS / (2 * TILE);
+        constexpr int PART = TILE / LANES, SUMS = 32 / LANES;  // of a warp
+        static_assert(PART * LANES == TILE && SUMS * LANES == 32, "the same for every lane");
+        const int which = int(threadIdx.x) / 32 * SUMS + int(threadIdx.x) % SUMS;
+        const int lane = int(threadIdx.x) % 32 / SUMS, line = which % TILE;
+        double sum = 0;
+        PHIID_UNROLL
+        for (int k = 0; k < PART; ++k) {
+            const int across = lane * PART + k;
+            sum += which < TILE ? memory.values[line][across] : memory.values[across][line];
+        }
+        PHIID_UNROLL
+        for (int apart = SUMS; apart < 32; apart *= 2) sum += __shfl_xor_sync(~0u, sum, apart);
+        if (lane != 0) return;
         const Range columns = task.pairs.columns(task.nodes);
         const Index tiles = columns.tiles(TILE), chunks = task.chunks();
         const Index row = tile.row - task.pairs.rows(task.nodes).first - band * TILE;
         const Index column = tile.column - columns.first;
-        const int lane = threadIdx.x % TILE;
-        double sum = 0;
-        if (threadIdx.x < TILE) {
-            for (int k = 0; k < TILE; ++k) sum += memory.values[lane][k];
+        if (which < TILE) {
             const Index slot = (quantity * chunks + tile.chunk) * tiles + column / TILE;
-            by_row[slot * band_tiles * TILE + row + lane] = sum;
-        } else if (threadIdx.x < 2 * TILE) {
-            for (int k = 0; k < TILE; ++k) sum += memory.values[k][lane];
+            by_row[slot * band_tiles * TILE + row + line] = sum;
+        } else {
             const Index slot = (mirror * chunks + tile.chunk) * band_tiles + row / TILE;
-            by_column[slot * tiles * TILE + column + lane] = sum;
+            by_column[slot * tiles * TILE + column + line] = sum;
         }
     }
 };

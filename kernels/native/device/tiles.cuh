@@ -34,9 +34,10 @@ struct Task {
     PHIID_FN Index chunks() const { return (trials + chunk_trials - 1) / chunk_trials; }
 };
 
-// First row and column of a tile, and a chunk of trials.
+// First row and column of a tile, and a chunk of trials. Fewer than 2^31 of all, in registers that
+// are half as many.
 struct Tile {
-    Index row, column, chunk, first, last;
+    int row, column, chunk, first, last;
 };
 
 // A pair within its tile.
@@ -48,9 +49,9 @@ struct Spot {
 template <class Pairs>
 PHIID_FN Tile tile_at(const Task<Pairs>& task, int tile, Index chunk, Index row, Index column) {
     const Index first = chunk * task.chunk_trials, last = first + task.chunk_trials;
-    return {task.pairs.rows(task.nodes).first + row * tile,
-            task.pairs.columns(task.nodes).first + column * tile, chunk, first,
-            last < task.trials ? last : task.trials};
+    return {int(task.pairs.rows(task.nodes).first + row * tile),
+            int(task.pairs.columns(task.nodes).first + column * tile), int(chunk), int(first),
+            int(last < task.trials ? last : task.trials)};
 }
 
 // The tile of a block where every tile with pairs has one. Of all pairs row r has tiles - r tiles.

@@ -116,7 +116,8 @@ class Discrete : public Sum {
                 for (int j = 0; j < tile.columns; j += DOUBLES) {
                     Informations<Doubles> mean;
                     Redundancies<Doubles> shared;
-                    discrete_changes(data_.table, samples(), counts(row, columns, j), mean, shared);
+                    const Counts<Count> n = counts(row, columns, j);
+                    discrete_changes(data_.table, samples(), n.xayb, mean, shared);
                     add_to(mean, shared, columns, j, to + i * TILE);
                 }
             } else {

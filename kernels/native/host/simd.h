@@ -8,6 +8,7 @@
 #pragma once
 
 #define PHIID_UNROLL _Pragma("GCC unroll 16")
+#define PHIID_ROLLED _Pragma("GCC unroll 1")
 #define PHIID_FN inline __attribute__((always_inline))
 
 #if defined(__AVX512F__)

@@ -11,6 +11,7 @@ from support.cuda_runs import DISCRETE, GAUSSIAN, SOME, TWO, Run, expected, feat
 from support.cuda_shim import ORDERS, Launcher, Recorder, build, planted
 from synkern.kernels.contract import Rectangle
 from synkern.kernels.cupy_backend.source import TOTALS, kernels
+from synkern.kernels.lattice import ATOMS
 
 EVERY = [
     *((kind, names, moments, "float32") for kind, names, moments in GAUSSIAN),
@@ -40,8 +41,8 @@ PLANTED = {
         "            // On their way",
     ),
     "no_barrier_before_values_are_overwritten": (
-        "start += DEPTH) {\n            __syncthreads();",
-        "start += DEPTH) {",
+        "load<Stretch>(from, start, next);\n            __syncthreads();",
+        "load<Stretch>(from, start, next);",
     ),
     "no_barrier_before_a_tile_is_read": (
         "            __syncthreads();\n            Real* here",
@@ -56,7 +57,23 @@ PLANTED = {
     "the_diagonal_for_a_pair": ("return row < column &&", "return row <= column &&"),
     "columns_exchanged": ("lane() % 4 * 2 + p % 2", "lane() % 4 * 2 + 1 - p % 2"),
     "one_trial_too_few": ("last < task.trials ? last", "last < task.trials ? last - 1"),
-    "one_sample_too_many": ("sample < samples;", "sample <= samples;"),
+    "one_sample_too_many": ("place(k).column < samples;", "place(k).column <= samples;"),
+    "past_and_future_exchanged_in_a_fragment": (
+        "rows[2 * s] = past[s], rows[2 * s + 1] = future[s]",
+        "rows[2 * s] = future[s], rows[2 * s + 1] = past[s]",
+    ),
+    "a_fragment_by_rows_and_not_by_samples": (
+        "rows[2 * s] = past[s], rows[2 * s + 1] = future[s]",
+        "rows[s] = past[s], rows[STEPS + s] = future[s]",
+    ),
+    "numbers_of_a_fragment_exchanged": (
+        "of_past[0] = c[0], of_past[1] = c[1]",
+        "of_past[0] = c[0], of_past[1] = c[2]",
+    ),
+    "samples_of_columns_in_another_order": (
+        "y[s] = values[0][1][first_column() + node][STEPS * quarter + s]",
+        "y[s] = values[0][1][first_column() + node][4 * s + quarter]",
+    ),
     "own_correlation_of_another": (
         "column < task.nodes ? Real(lagged[column])",
         "row < task.nodes ? Real(lagged[row])",
@@ -73,36 +90,70 @@ PLANTED_IN_RECTANGLES = {
     ),
 }
 
+PLANTED_IN_CCS = {
+    "changes_below_zero_forgotten": ("bound | (all & NEGATIVE)", "bound"),
+    "the_sign_of_one_forgotten": ("c & p & q & r & s;", "c & p & q & r;"),
+    "upper_words_of_another": ("s = __double2hiint(four)", "s = __double2hiint(three)"),
+}
+
+PLANTED_IN_DISCRETE = {
+    "no_barrier_before_nodes_are_counted": (
+        "            __syncthreads();\n            count_nodes",
+        "            count_nodes",
+    ),
+    "no_barrier_after_nodes_are_counted": (
+        "entries, shift, memory);\n            __syncthreads();",
+        "entries, shift, memory);",
+    ),
+    "a_table_of_every_other_number": ("= table[k >> shift];", "= table[k >> shift >> 1];"),
+    "counts_in_units_of_one": ("ones[f] <<= shift;", "ones[f] <<= 0;"),
+    "independence_by_one_count": ("(long long)one * two;", "(long long)one * one;"),
+    "states_of_x_not_exchanged": (
+        "there[k] = here[k], here[k] = other;",
+        "there[k] = other, here[k] = here[k];",
+    ),
+}
+
+WITH = {
+    "mmi_series<double, {0}::Two, {0}::AllPairs>": PLANTED,
+    "mmi_series<double, {0}::Two, {0}::Rectangle>": PLANTED_IN_RECTANGLES,
+    "ccs<double, {0}::AllPairs>": PLANTED_IN_CCS,
+    "discrete<double, true, {0}::AllPairs>": PLANTED_IN_DISCRETE,
+}
+"""The kernel in which each is looked for."""
+
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """One library of many kernels, each with a defect, in a namespace of its own."""
-    every = PLANTED | PLANTED_IN_RECTANGLES
+    every = {name: defect for some in WITH.values() for name, defect in some.items()}
     text = "\n".join(planted(defect, name) for name, defect in every.items())
-    names = [
-        f"{name}::mmi_series<double, {name}::Two, {name}::{pairs}>"
-        for some, pairs in ((PLANTED, "AllPairs"), (PLANTED_IN_RECTANGLES, "Rectangle"))
-        for name in some
-    ]
+    names = [f"{name}::{kernel.format(name)}" for kernel, some in WITH.items() for name in some]
     return build(tmp_path_factory.mktemp("broken") / "broken.so", names, text=text)
 
 
-@pytest.mark.parametrize("defect", [*PLANTED, *PLANTED_IN_RECTANGLES])
+@pytest.mark.parametrize("defect", [name for some in WITH.values() for name in some])
 def test_planted_defects_are_found(broken, rng, defect):
-    estimator, features = features_of(
-        ("gaussian", "MMI"), series(rng, 3, 40, 37 if defect in PLANTED else 81)
-    )
-    wanted, _ = expected(estimator, features, TWO, "float64")
-    right = np.stack([wanted[:, :2].sum(1), wanted[:, 2]], 1)
-    rectangle = Rectangle(slice(0, 41), slice(42, 81)) if defect in PLANTED_IN_RECTANGLES else None
+    kind, names, rectangle, chunk = ("gaussian", "MMI"), TWO, None, 2
+    if defect in PLANTED_IN_RECTANGLES:
+        rectangle = Rectangle(slice(0, 41), slice(42, 81))
+    elif defect in PLANTED_IN_CCS:
+        kind, names = ("gaussian", "CCS"), ATOMS
+    elif defect in PLANTED_IN_DISCRETE:
+        kind, names, chunk = ("discrete", "CCS"), ATOMS, 3  # more than are counted at once
+    estimator, features = features_of(kind, series(rng, 3, 40, 81 if rectangle else 37))
+    wanted, _ = expected(estimator, features, names, "float64")
+    right = np.stack([wanted[:, k : k + chunk].sum(1) for k in range(0, 3, chunk)], 1)
     if rectangle is not None:
         right = right[:, :, *rectangle]
     found_out = False
     for order in ORDERS:
-        run = Run(Launcher(broken, order), estimator, features, TWO, "float64", rectangle=rectangle)
+        run = Run(
+            Launcher(broken, order), estimator, features, names, "float64", rectangle=rectangle
+        )
         run.namespace = defect
         try:
-            found, marks = run.matrices(2)
+            found, marks = run.matrices(chunk)
         except RuntimeError:
             found_out = True
         else:

@@ -17,6 +17,8 @@ from support.cuda_runs import (
     node_sums,
     series,
 )
+from support.cuda_shim import LIBRARY, Launcher, build
+from synkern.kernels.cupy_backend.source import NAMES
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas.estimators import STRICT
 from synkern.kernels.formulas.unit_vectors import unit_vectors
@@ -37,6 +39,36 @@ def test_matrices_as_in_numpy(launcher, rng, kind, names, moments, nodes, dtype)
         sums = [wanted[:, k : k + chunk].sum(1) for k in range(0, trials, chunk)]
         close(found, np.stack(sums, 1), dtype, chunk)
         assert len(marks) == 0
+
+
+@pytest.fixture(scope="module")
+def eight_rows(tmp_path_factory):
+    """The kernels from series as on a GPU whose tensor cores take 8 rows at once, and where float32
+    is better multiplied by itself."""
+    names = [name for name in NAMES if "mmi_series" in name]
+    output = tmp_path_factory.mktemp("eight") / "kernels.so"
+    others = ("-DPHIID_SIXTEEN_ROWS=0", "-DPHIID_DOUBLE_PRODUCTS=0")
+    return Launcher(build(output, names, flags=(*LIBRARY, *others)))
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("names", [TWO, ATOMS], ids=["two", "all"])
+def test_products_of_eight_rows(eight_rows, rng, names, dtype):
+    estimator, features = features_of(("gaussian", "MMI"), series(rng, 3, 40, 37))
+    wanted, _ = expected(estimator, features, names, dtype)
+    found, marks = Run(eight_rows, estimator, features, names, dtype).matrices(3)
+    close(found[:, 0], wanted.sum(1), dtype, 3)
+    assert len(marks) == 0
+
+
+@pytest.mark.parametrize(("kind", "names", "moments"), DISCRETE)
+@pytest.mark.parametrize("samples", [1, 63, 64, 108, 109, 216, 217, 870, 872, 1743, 1744, 2500])
+def test_tables_of_all_lengths(launcher, rng, kind, names, moments, samples):
+    """Sixteen copies of a table in shared memory, fewer, one, and none."""
+    estimator, features = features_of(kind, series(rng, 3, samples + 1, 5))
+    wanted, _ = expected(estimator, features, names, "float64")
+    found, _ = Run(launcher, estimator, features, names, "float64").matrices(3)
+    close(found[:, 0], wanted.sum(1), "float64", 3)
 
 
 @pytest.mark.parametrize("dtype", BOUND)

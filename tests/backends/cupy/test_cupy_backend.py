@@ -100,8 +100,9 @@ def test_the_path_is_chosen_by_a_model():
     # As measured on an H100, bench/results/h100.json.
     assert not stored(1152, 99, 32)
     assert not stored(1152, 99, 16)
-    assert stored(1152, 99, 32, real="float")
-    assert stored(1152, 99, 16, real="float")
+    # Float32 has the products of float64 there.
+    assert not stored(1152, 99, 32, real="float")
+    assert stored(1152, 1000, 32, real="float")
     # Elsewhere float64 may take 64 times as long as float32.
     assert not stored(1152, 2000, 32, real="float", capability=(12, 0))
     # By a model from there.
