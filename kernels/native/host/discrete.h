@@ -23,9 +23,9 @@ struct Words {
     }
 };
 
-// Where entropies of a vector of pairs, `JointEntropies`, find their entries in a table by count: COUNTS
-// in all, or half of them in a table of two counts at once, that has the entries of k and total - k
-// at (total << SHIFT) + k. Sums are the same to the bit.
+// Where entropies of a vector of pairs, `JointEntropies`, find their entries in a table by count:
+// COUNTS in all, or half of them in a table of two counts at once, that has the entries of k and
+// total - k at (total << SHIFT) + k. Sums are the same to the bit.
 struct Places {
     static constexpr int COUNTS = 64, SHIFT = 8, MOST = (1 << SHIFT) - 1;  // samples
 
@@ -127,7 +127,7 @@ class Discrete : public Sum {
         }
     }
 
-    // Three times over the columns: a vector of sums that were written one by one cannot be read soon.
+    // Three times over the columns, as a vector waits for lanes that were just written one by one.
     template <bool TWO>
     void by_entropies(const Row& row, const Columns& columns, int count, double* to) const {
         constexpr int EACH = Places::COUNTS / (TWO ? 2 : 1);
