@@ -51,9 +51,16 @@ def cuda(target: str, name: str) -> tuple[bytes, dict[str, Any]]:
         "shared": _number(r"(\d+) bytes smem", log),
         "threads": shape.threads if shape else source.TOTALS_THREADS,
         "tile": shape.tile if shape else None,
-        "group": _number(r"constexpr int GROUP = (\d+);", source.source()),
+        "group": group(source.source(), name),
     }
     return code, known
+
+
+def group(text: str, name: str) -> int:
+    """Trials that a CUDA kernel takes at once: what the source calls GROUP."""
+    where = r"struct Discrete {.*?" if "discrete" in name else r"^"
+    found = re.search(where + r"constexpr int GROUP = (\d+);", text, re.DOTALL | re.MULTILINE)
+    return int(found[1]) if found and not name.startswith("phiid::ccs") else 1
 
 
 def cubin(

@@ -84,7 +84,7 @@ GPUS = {
 
 _RATES = {"IMAD": 2, "FP32": 4, "MUFU": 0.5, "convert": 0.5, "POPC": 0.5}
 _ALU = {"integer": 2, "compare": 2, "move": 4}
-_SHAPE = re.compile(r"DMMA\.(\d+)x(\d+)x(\d+)")
+_SHAPE = re.compile(r"DMMA\.(?:(\d+)x(\d+)x(\d+)|(8)(8)(4)$)")
 _PATH = {"LDS", "STS", "LDG", "STG", "LDL", "STL"}
 
 
@@ -119,5 +119,5 @@ def _product(opcode: str) -> tuple[str, int]:
     found = _SHAPE.match(opcode)
     if not found:
         raise ValueError(f"no shape of a product is known in {opcode!r}; add it to kinds._SHAPE")
-    rows, columns, depth = map(int, found.groups())
+    rows, columns, depth = (int(size) for size in found.groups() if size)
     return f"{rows}x{columns}x{depth}", rows * columns * depth

@@ -72,8 +72,15 @@ LOOPS: dict[str, tuple[Turns, ...]] = {
         ),
         Turns(r"int t = 0; t < count; \+\+t\)", lambda w: w.samples / ceil(w.samples / DEPTH)),
         Turns(r"int t = 0; t < DEPTH; \+\+t\)", lambda _: DEPTH),
-        Turns(r"Index w = 0; w < depth; \+\+w\)", lambda w: ceil(w.samples / 64)),
+        Turns(r"Index w = 0; w < depth(\(\))?; \+\+w\)", lambda w: ceil(w.samples / 64)),
         Turns(r"int state = 0; state < 16; \+\+state\)", lambda _: 16),
+        Turns(r"int u = 0; u < 2; \+\+u\)", lambda _: 2),
+        Turns(r"while \(\(samples \+ 1\) << shift > ENTRIES\)", lambda _: 0),
+        Turns(
+            r"k < int\(samples \+ 1\) << shift; k \+= Shape::THREADS\)",
+            lambda w: 16 * (w.samples + 1) / w.threads,
+            lambda w: w.threads,
+        ),
         Turns(r"Index name = 0; name < task\.names; \+\+name\)", lambda w: w.names),
         Turns(
             r"int e = threadIdx\.x; e < TILE \* TILE; e \+= Shape::THREADS\)",
@@ -81,6 +88,13 @@ LOOPS: dict[str, tuple[Turns, ...]] = {
             lambda w: w.threads,
         ),
         Turns(r"int k = 0; k < TILE; \+\+k\)", lambda w: w.tile),
+        Turns(r"Index t = row; t < samples; t \+= ROWS\)", lambda w: w.samples / 8, lambda _: 8),
+        Turns(
+            r"Index start = 0; start < samples; start \+= NODES\)",
+            lambda w: ceil(w.samples / 32),
+            lambda _: 32,
+        ),
+        Turns(r"int k = row; k < NODES; k \+= ROWS\)", lambda _: 4, lambda _: 8),
         Turns(r"Index k = SYMMETRIC \? own : 0; k < tiles; \+\+k\)", lambda w: w.nodes / 32 / 2),
         Turns(r"Index k = band; k < band \+ band_tiles", lambda w: w.nodes / 32 / 2),
     ),
@@ -123,7 +137,8 @@ SHARES: dict[str, tuple[Share, ...]] = {
     "cupy": (
         Share(r"group<double>\(task", lambda _: 0),  # float32: no pair needs promotion
         Share(r"\bappend\(task|if \(left\) mark\(", lambda _: 0),
-        Share(r"\bcount_nodes\(task", lambda w: 2 * w.tile / w.threads),
+        Share(r"if \(samples >= ENTRIES\) return", lambda _: 0),  # a long series
+        Share(r"\bcount_nodes\(task", lambda w: 2 * w.tile * w.group / w.threads),
         Share(r"\badd_up\(task", lambda w: 2 * w.tile / w.threads),
     ),
     "triton": (Share(r"^ *mark\(marked", lambda _: 0),),

@@ -197,10 +197,10 @@ def test_rare_code_and_code_of_some_warps(monkeypatch):
         at(5), "MUFU.RCP R4, R5",
         ".L_1:", at(3), "DFMA R2, R4, R6, R8", "EXIT",
     )  # fmt: skip
-    work = trips.Work(**{**vars(WORK), "tile": 16, "threads": 256})
+    work = trips.Work(**{**vars(WORK), "tile": 16, "threads": 256, "group": 2})
     monkeypatch.setitem(trips.RARE, "cupy", r"if \(rare\)")
     found = counted(function, work, source)
-    assert found.kinds["FP64"] == pytest.approx(1 + 32 / 256)
+    assert found.kinds["FP64"] == pytest.approx(1 + 64 / 256)
     assert found.kinds["MUFU"] == 0
     monkeypatch.setitem(trips.RARE, "cupy", r"$^")
     assert counted(function, work, source).kinds["MUFU"] == 1
@@ -213,6 +213,13 @@ def test_lookups_take_a_clock_for_each_line_of_the_cache():
     assert (alone.clocks["memory path"], scattered.clocks["memory path"]) == (2, 7)
 
 
+def test_group_is_that_of_the_estimator():
+    text = "constexpr int GROUP = 8;\nstruct Discrete {\n    static constexpr int GROUP = 2;\n"
+    names = ("phiid::mmi_series<double>", "phiid::discrete<double>", "phiid::ccs<double>")
+    assert [build.group(text, name) for name in names] == [8, 2, 1]
+    assert build.group("constexpr int GROUP = 8;\nstruct Discrete {", names[1]) == 1
+
+
 # ---- Kinds and the model -------------------------------------------------------------------------
 
 
@@ -222,7 +229,7 @@ def test_kinds_are_disjoint_and_products_know_their_rate():
     h100, a100 = kinds.GPUS["sm_90"], kinds.GPUS["sm_80"]
     assert kinds.clocks(h100, "DMMA.8x8x4")["DMMA"] == 256 / 64
     assert kinds.clocks(h100, "DMMA.16x8x16")["DMMA"] == 2048 / 128
-    assert kinds.clocks(a100, "DMMA.8x8x4")["DMMA"] == 256 / 64
+    assert kinds.clocks(a100, "DMMA.884")["DMMA"] == 256 / 64  # as it is written for sm_80
     with pytest.raises(ValueError, match=r"DMMA\.NEW"):
         kinds.clocks(h100, "DMMA.NEW")
 
