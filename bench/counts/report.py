@@ -69,6 +69,22 @@ series the copy of past and future. `H100` is the committed measurement, of the 
 commits."""
 
 
+WHY = """\
+Where the model is wrong, as far as the machine code tells; nothing of it was profiled. It is a
+floor almost everywhere, and shares of its units are no forecast of a time:
+
+- Kernels of Gaussian MMI from the series: one or two blocks of few warps a multiprocessor. Loads
+  from the cache of level 2, which all tiles of a row read again, and barriers between short phases
+  are waits that the model hides; spilled registers wait besides.
+- Through moments: the rate of the library's products is that of large square matrices, and its
+  products here have 99 samples as their inner side; parts of the trials follow each other.
+- CCS: phases of one block, of which the second keeps FP64 busy; what it waits for at the head of
+  each chain of dependent instructions is not in the model.
+- Discrete CCS: an array with changing indices in local memory, and look-ups that wait for it.
+- Discrete MMI: the model is above the measurement. Look-ups touch fewer lines of the cache than the
+  table has, as neighbouring lanes look up similar counts."""
+
+
 def table(found: Sequence[Row], *, page: bool = False) -> str:
     """Rows under a head, aligned; or as Markdown."""
     cells = [list(COLUMNS)] + [[column(row) for column in COLUMNS.values()] for row in found]
@@ -191,6 +207,7 @@ def page(
         of = f" Kernels of {against}, which were measured." if against else ""
         lines += ["", "## The model against an H100", "", _said(parts, run) + of, ""]
         lines.append(against_measured([r for _, b, a in parts for r in b or a], page=True))
+        lines += ["", WHY]
     return "\n".join(lines) + "\n"
 
 
