@@ -220,7 +220,7 @@ class Function:
     def _step(self, inside: frozenset[int], latches: tuple[int, ...]) -> int | None:
         """What is added, once a turn, to a register that the closing branch is decided by."""
         added = {}
-        written = defaultdict(int)
+        written: dict[str, int] = defaultdict(int)
         for n in inside:
             one = self.instructions[n]
             if one.operands:
@@ -286,7 +286,9 @@ def parse(text: str) -> dict[str, Function]:
         ValueError: there is none in it.
     """
     found: dict[str, tuple[list[Instruction], dict[str, int]]] = {}
-    name, places, fresh = None, (), True
+    name: str | None = None
+    places: tuple[Place, ...] = ()
+    fresh = True
     for line in text.splitlines():
         section = _SECTION.match(line)
         if section:
