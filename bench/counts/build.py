@@ -20,11 +20,18 @@ import multiprocessing
 import os
 import re
 from concurrent.futures import ProcessPoolExecutor
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 SOURCE = "phiid.cu"
 """What NVRTC is told that the source is called."""
+
+NODES, TRIALS, SAMPLES = 1152, 60, 99
+"""The case: all pairs of so many nodes, trials, and pairs of samples of each."""
+
+_MULTIPROCESSORS, _PROGRAMS, _FEWEST = 132, 8, 8
+"""Of the GPU; blocks of each that cutting trials into chunks may make; trials of a chunk (CUDA)."""
 
 
 def names(backend: str) -> list[str]:
@@ -58,8 +65,10 @@ def cuda(target: str, name: str) -> tuple[bytes, dict[str, Any]]:
 
 def group(text: str, name: str) -> int:
     """Trials that a CUDA kernel takes at once: what the source calls GROUP."""
-    where = r"struct Discrete {.*?" if "discrete" in name else r"^"
-    found = re.search(where + r"constexpr int GROUP = (\d+);", text, re.DOTALL | re.MULTILINE)
+    if "discrete" in name:
+        body = re.search(r"^struct Discrete \{(.*?)^\};", text, re.DOTALL | re.MULTILINE)
+        text = body[1].replace("static constexpr", "\nconstexpr") if body else ""
+    found = re.search(r"^constexpr int GROUP = (\d+);", text, re.MULTILINE)
     return int(found[1]) if found and not name.startswith("phiid::ccs") else 1
 
 
@@ -126,9 +135,33 @@ def triton(target: str, name: str) -> tuple[bytes, dict[str, Any]]:
     return kernel.asm["cubin"], known
 
 
+def chunk_trials(backend: str, name: str, known: dict[str, Any]) -> int:
+    """Trials of a block, as the checkout's launches choose them."""
+    if known["tile"] is None or " apart" in name:
+        return 1
+    if "nodes" in name:
+        return TRIALS
+    across = ceil(NODES / known["tile"])
+    tiles = across * (across + 1) // 2
+    together = known["group"] if backend == "triton" else 1
+    least = together if backend == "triton" else _FEWEST
+    most = min(ceil(_MULTIPROCESSORS * _PROGRAMS / tiles), ceil(TRIALS / least))
+    try:
+        waves: Any = importlib.import_module("synkern.kernels.engine.waves")
+    except ModuleNotFoundError:  # a checkout of before: as many chunks as may be
+        return ceil(ceil(TRIALS / most) / together) * together
+    slots = _MULTIPROCESSORS * waves.resident(known["threads"])
+    size = waves.chunk_trials(
+        tiles, TRIALS, known["atoms"], slots=slots, most=most, together=together
+    )
+    return min(TRIALS, int(size))
+
+
 def build(backend: str, target: str, folder: Path, name: str) -> dict[str, Any]:
     """Compile one kernel into a folder; what is known of it, and the file's name."""
     code, known = (triton if backend == "triton" else cuda)(target, name)
+    known["atoms"] = 16 if " many" in name or "::All," in name else 2
+    known["trials"] = chunk_trials(backend, name, known)
     short = hashlib.sha256(f"{backend} {target} {name}".encode()).hexdigest()[:16]
     path = folder / f"{short}.cubin"
     path.write_bytes(code)

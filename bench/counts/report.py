@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.counts import build
 from bench.counts import rows as kernels
 from bench.counts.kinds import GPUS
 from bench.counts.rows import Row
@@ -193,7 +194,7 @@ def page(
         "",
         f"Compiled for {target} by {titles}, commit {commit()}, and counted in the machine code; "
         f"the model is of one {gpu.name} ({gpu.multiprocessors} multiprocessors, {gpu.clock} GHz). "
-        f"All pairs of {kernels.NODES} nodes, {kernels.TRIALS} trials, {kernels.SAMPLES} pairs of "
+        f"All pairs of {build.NODES} nodes, {build.TRIALS} trials, {build.SAMPLES} pairs of "
         "samples.",
         "",
         LEGEND,

@@ -25,11 +25,6 @@ from bench.counts.count import Counted, Sources
 from bench.counts.trips import Work
 from bench.harness.records import RESULTS, ROOT, Run
 
-NODES, TRIALS, SAMPLES = 1152, 60, 99
-
-BLOCKS_PER_MULTIPROCESSOR = 8
-"""Chunks of trials are cut until there are as many blocks; see the backends' launch.py."""
-
 
 class DisassemblerError(RuntimeError):
     """There is none, or it failed; the message says what to do."""
@@ -151,24 +146,23 @@ def row(known: dict[str, Any], function: listing.Function, sources: Sources, run
     gpu = kinds.GPUS[known["target"]]
     tile, threads = known["tile"] or 0, known["threads"]
     name = known["name"]
-    trials = _chunk(name, tile, known["group"]) if tile else 1
-    many = " many" in name or "::All," in name
+    trials = known["trials"]
     work = Work(
         trials=trials,
-        samples=SAMPLES,
-        names=16 if many else 2,
+        samples=build.SAMPLES,
+        names=known["atoms"],
         tile=tile,
         threads=threads,
         group=known["group"],
         depth=known.get("depth", 16),
-        nodes=NODES,
+        nodes=build.NODES,
     )
     found = count.counted(function, known["backend"], work, gpu, sources)
     at_once = model.resident(gpu, known["registers"], threads, known["shared"])
     time = None
     if tile and not _of_rectangle(name) and at_once:
-        across = ceil(NODES / tile)
-        blocks = across * (across + 1) // 2 * ceil(TRIALS / trials)
+        across = ceil(build.NODES / tile)
+        blocks = across * (across + 1) // 2 * ceil(build.TRIALS / trials)
         memory = 32 * tile**2 * trials if "moments" in name else 0  # four numbers of each pair
         time = model.modelled(gpu, found, threads // 32, blocks, at_once, trials, memory)
     took = None
@@ -180,17 +174,6 @@ def row(known: dict[str, Any], function: listing.Function, sources: Sources, run
 
 def _of_rectangle(name: str) -> bool:
     return name.endswith(("rectangle", "Rectangle>"))
-
-
-def _chunk(name: str, tile: int, group: int) -> int:
-    """Trials of a block, as the launches of the backends choose them on 132 multiprocessors."""
-    if " apart" in name:
-        return 1
-    if "nodes" in name:
-        return TRIALS
-    across = ceil(NODES / tile)
-    chunks = ceil(132 * BLOCKS_PER_MULTIPROCESSOR / (across * (across + 1) // 2))
-    return min(TRIALS, ceil(ceil(TRIALS / chunks) / group) * group)
 
 
 @contextlib.contextmanager

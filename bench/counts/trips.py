@@ -82,6 +82,7 @@ LOOPS: dict[str, tuple[Turns, ...]] = {
             lambda w: w.threads,
         ),
         Turns(r"Index name = 0; name < task\.names; \+\+name\)", lambda w: w.names),
+        Turns(r"quantity = 0; quantity < task\.names \+ 3; \+\+quantity\)", lambda w: w.names + 3),
         Turns(
             r"int e = threadIdx\.x; e < TILE \* TILE; e \+= Shape::THREADS\)",
             lambda w: w.tile**2 / w.threads,

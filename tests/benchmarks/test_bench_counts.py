@@ -214,10 +214,27 @@ def test_lookups_take_a_clock_for_each_line_of_the_cache():
 
 
 def test_group_is_that_of_the_estimator():
-    text = "constexpr int GROUP = 8;\nstruct Discrete {\n    static constexpr int GROUP = 2;\n"
     names = ("phiid::mmi_series<double>", "phiid::discrete<double>", "phiid::ccs<double>")
-    assert [build.group(text, name) for name in names] == [8, 2, 1]
-    assert build.group("constexpr int GROUP = 8;\nstruct Discrete {", names[1]) == 1
+    of_mmi = "constexpr int GROUP = 8;\n"
+    counting = "struct Discrete {\n    static constexpr int GROUP = 2;  // trials\n};\n"
+    for text in (counting + of_mmi, of_mmi + counting):
+        assert [build.group(text, name) for name in names] == [8, 2, 1]
+    alone = "struct Discrete {\n    int a;\n};\n" + of_mmi
+    assert [build.group(alone, name) for name in names] == [8, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "tile", "group", "trials"),
+    [
+        ("cupy", "phiid::node_totals<phiid::AllPairs>", None, 8, 1),
+        ("cupy", "phiid::ccs_nodes<phiid::AllPairs>", 16, 1, 60),
+        ("triton", "float64 series few apart", 32, 1, 1),
+        ("triton", "float64 ccs few", 16, 1, 60),
+    ],
+)
+def test_trials_of_a_block(backend, name, tile, group, trials):
+    known = {"tile": tile, "group": group, "threads": 256, "atoms": 2}
+    assert build.chunk_trials(backend, name, known) == trials
 
 
 # ---- Kinds and the model -------------------------------------------------------------------------
