@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.counts import build
@@ -11,7 +12,7 @@ from bench.counts.kinds import GPUS
 from bench.counts.rows import Row
 from bench.harness.records import RESULTS, Run, commit
 
-BACKENDS = {"cupy": "CUDA, NVRTC", "triton": "Triton"}
+BACKENDS = {"cupy": "NVRTC", "triton": "Triton"}
 
 
 def _cell(number: float) -> str:
@@ -94,7 +95,8 @@ def table(found: Sequence[Row], *, page: bool = False) -> str:
 
 def _aligned(cells: Sequence[Sequence[str]], page: bool) -> str:
     if page:
-        head, *rest = ("| " + " | ".join(row) + " |" for row in cells)
+        lines = ("| " + " | ".join(row) + " |" for row in cells)
+        head, *rest = (line.replace("<", "&lt;") for line in lines)  # else they are tags
         return "\n".join([head, "|---" * len(cells[0]) + "|", *rest])
     wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -112,8 +114,7 @@ def changes(before: Sequence[Row], after: Sequence[Row], *, page: bool = False) 
     for name in dict.fromkeys([*old, *new]):
         pair = [("before", old.get(name)), ("after", new.get(name))]
         shown = [(when, [c(r) for c in COLUMNS.values()]) for when, r in pair if r is not None]
-        compared = [row[:-2] for _, row in shown]
-        if len(shown) == 2 and compared[0] == compared[1]:
+        if not _differ(*(row for _, row in pair)):
             continue
         for when, row in shown:
             only = "" if len(shown) == 2 else "gone" if when == "before" else "new"
@@ -123,15 +124,28 @@ def changes(before: Sequence[Row], after: Sequence[Row], *, page: bool = False) 
     return said if len(cells) == 1 else f"{_aligned(cells, page)}\n\n{said}"
 
 
+def _differ(before: Row | None, after: Row | None) -> bool:
+    """Whether a kernel is new, gone, or shows other numbers, its times left aside."""
+    if before is None or after is None:
+        return True
+    return any(column(before) != column(after) for column in list(COLUMNS.values())[:-2])
+
+
+def unmeasured(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
+    """Rows of after, those that changed without the time, which was of the kernels before."""
+    old = {row.name: row for row in before}
+    return [
+        replace(row, measured=None) if _differ(old.get(row.name), row) else row for row in after
+    ]
+
+
 def against_measured(found: Sequence[Row], *, page: bool = False) -> str:
     """What the model says of kernels that were timed, and how far off it is."""
-    cells = [["kernel", "busiest unit", "model, ms", "H100, ms", "H100 / model"]]
+    cells = [["kernel", "by", "busiest unit", "model, ms", "H100, ms", "H100 / model"]]
     timed = [(row, by) for row in found if (by := ratio(row)) is not None]
     for row, by in sorted(timed, key=lambda pair: -pair[1]):
-        cells.append(
-            [row.name, *(COLUMNS[c](row) for c in ("busiest unit", "model, ms", "H100, ms"))]
-        )
-        cells[-1].append(f"{by:.2f}")
+        shown = [COLUMNS[column](row) for column in ("busiest unit", "model, ms", "H100, ms")]
+        cells.append([row.name, BACKENDS[row.known["backend"]], *shown, f"{by:.2f}"])
     return _aligned(cells, page)
 
 
@@ -162,6 +176,7 @@ def main(
         if against is not None:
             with kernels.checkout(against) as tree:
                 _, before = kernels.rows(backend, target, only, tree)
+            after = unmeasured(before, after)
         title = f"{BACKENDS[backend]} {version}"
         parts.append((title, before, after))
         troubles += unknown([*(before or []), *after])
@@ -214,7 +229,8 @@ def page(
 
 def _said(parts: Sequence[tuple[str, Sequence[Row] | None, Sequence[Row]]], run: Run) -> str:
     every = [by for _, b, a in parts for row in b or a if (by := ratio(row)) is not None]
-    commits = " and ".join(dict.fromkeys(p["commit"] for p in run.tables["gpu check"]))
+    named = [c for p in run.tables["gpu check"] for c in p["commit"].split(" or ")]
+    commits = " and ".join(dict.fromkeys(named))
     if not every:
         return "None of these was timed."
     middle = sorted(every)[len(every) // 2]

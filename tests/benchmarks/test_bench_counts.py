@@ -330,7 +330,9 @@ def made(name="a<AllPairs>", registers=40, spills=0, kinds_of=None, unknown=()):
     gpu = kinds.GPUS["sm_90"]
     known = {"name": name, "tile": 16, "threads": 256, "registers": registers, "spills": spills}
     time = model.modelled(gpu, found, 8, 100, 1, 1)
-    return rows.Row(known | {"shared": 0}, found, 1.0, 1, time, measured.Measured(1.0, 0.5))
+    return rows.Row(
+        known | {"shared": 0, "backend": "cupy"}, found, 1.0, 1, time, measured.Measured(1.0, 0.5)
+    )
 
 
 def test_a_spill_and_a_changed_count_are_shown_before_and_after():
@@ -341,13 +343,16 @@ def test_a_spill_and_a_changed_count_are_shown_before_and_after():
     assert " 96 " in lines[2]
     assert " 96 " not in lines[1]
     assert lines[-1] == "1 kernels are as they were."
+    changed, same, new = report.unmeasured(before, after)
+    assert (changed.measured, new.measured) == (None, None)  # what was timed was another kernel
+    assert same.measured == before[1].measured
     assert report.changes(before[:1], before[:1]) == "1 kernels are as they were."
 
 
 def test_the_page_has_all_rows_and_the_model_beside_the_measured():
-    parts = [("CUDA, NVRTC 13.0", [made()], [made(spills=8)])]
+    parts = [("NVRTC 13.0", [made()], [made(spills=8)])]
     text = report.page(parts, "sm_90", "abc")
-    assert text.count("| a<AllPairs> |") == 4  # now, before, after, measured
+    assert text.count("| a&lt;AllPairs> |") == 4  # now, before, after, measured
     assert "it took" in text
     assert "times what the model says" in text
     assert report.LEGEND in text
