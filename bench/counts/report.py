@@ -80,6 +80,8 @@ floor almost everywhere, and shares of its units are no forecast of a time:
   are waits that the model hides; spilled registers wait besides.
 - Through moments: the rate of the library's products is that of large square matrices, and its
   products here have 99 samples as their inner side; parts of the trials follow each other.
+- Float32: timed on random walks, where a pair that float32 does not trust has its trials computed
+  again in float64; the model counts none of that.
 - CCS: phases of one block, of which the second keeps FP64 busy; what it waits for at the head of
   each chain of dependent instructions is not in the model.
 - Discrete CCS: an array with changing indices in local memory, and look-ups that wait for it.
