@@ -62,7 +62,7 @@ LOOPS: dict[str, tuple[Turns, ...]] = {
             lambda w: w.trials / w.group,
             lambda w: w.group,
         ),
-        Turns(r"Index trial = tile\.first;", lambda w: w.trials),
+        Turns(r"(Index|int) trial = tile\.first;", lambda w: w.trials),
         Turns(r"int k = 0; k < trials; \+\+k\)", lambda w: min(w.group, w.trials)),
         Turns(r"int k = 0; left\[p\] >> k; \+\+k\)", lambda _: 0),  # marks: no pair has one
         Turns(
