@@ -13,6 +13,7 @@ masking              a step of training under a mask over bare steps   results/m
 busy                 a study alone and beside busy loops               results/busy.json
 report               the page, its figures, and what the README quotes
 compare A B          what changed between two results, or two commits
+counts [BACKEND]     instructions of the GPU kernels, without a GPU, and a model of their time
 smoke                all of these on tiny inputs: a rehearsal, in less than two minutes
 
 `python -m bench.small_models --out DIR` trains two small models and says what they can do:
@@ -247,6 +248,14 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def counts(options: argparse.Namespace) -> int:
+    """Count instructions of the GPU kernels in their machine code, and model their time."""
+    from bench.counts import report as suite  # noqa: PLC0415
+
+    backends = [options.backend] if options.backend else list(suite.BACKENDS)
+    return suite.main(backends, options.architecture, options.against, options.only, options.write)
+
+
 def smoke(options: argparse.Namespace) -> int:
     """Rehearse every command on tiny inputs, and render what they leave elsewhere."""
     del options
@@ -328,6 +337,16 @@ def _add_tuning(commands: Any) -> None:
     one.set_defaults(run=tuning)
 
 
+def _add_counts(commands: Any) -> None:
+    one = commands.add_parser("counts", help=counts.__doc__)
+    one.add_argument("backend", nargs="?", choices=["cupy", "triton"], help="both by default")
+    one.add_argument("--architecture", default="sm_90", choices=["sm_80", "sm_90"])
+    one.add_argument("--against", metavar="REV", help="a commit: before")
+    one.add_argument("--only", default="", metavar="REGEX", help="kernels with this in their name")
+    one.add_argument("--write", type=Path, metavar="FILE", help="a page of it, in Markdown")
+    one.set_defaults(run=counts)
+
+
 def main() -> int:
     """Run a command."""
     parser = argparse.ArgumentParser(
@@ -391,6 +410,7 @@ def main() -> int:
     one.add_argument("--seconds", type=float, default=20, help="of timed rounds of each run")
     one.set_defaults(run=compare)
 
+    _add_counts(commands)
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
