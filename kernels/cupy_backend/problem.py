@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from ..contract import Array, Key, Library, Rectangle, Request, Wanted, smallest_trusted
 from ..formulas.discrete import Bits, tables_of
@@ -21,13 +21,25 @@ _WORD = 64
 
 
 class Prepared(UnitVectors):
-    """Unit vectors with what the kernels read besides, from `unit_vectors`; parts have it not.
+    """Unit vectors with what the kernels read besides, from `unit_vectors`.
 
     Attributes:
         own: (trials, nodes) float64: lagged correlation of each node with itself.
     """
 
     own: Array
+
+    def of_nodes(self, trials: slice, nodes: Array) -> Self:
+        """Some nodes of some trials."""
+        part = super().of_nodes(trials, nodes)
+        part.own = self.own[trials][:, nodes]
+        return part
+
+    def of_pairs(self, pairs: Array) -> Self:
+        """Each (trial, pair) as a trial of two nodes; `pairs` is (pairs, 2) nodes."""
+        part = super().of_pairs(pairs)
+        part.own = self.own[:, pairs].reshape(-1, 2)
+        return part
 
 
 @dataclass(frozen=True)
