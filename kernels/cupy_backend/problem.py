@@ -335,6 +335,7 @@ def of_moments(
 def _of_unit_vectors(lib: Library, features: UnitVectors) -> tuple[Array, ...]:
     past, future = (lib.xp.ascontiguousarray(side) for side in features[:2])
     own = features.own if isinstance(features, Prepared) else (past * future).sum(-1)
+    own = lib.xp.ascontiguousarray(own)
     return past, future, own
 
 

@@ -64,7 +64,7 @@ def ended_inside(error):
 @pytest.fixture(scope="module")
 def many():
     """A fifth of a second of MMI by one thread of a fast processor."""
-    return np.random.default_rng(0).standard_normal((16, 300, 768))
+    return np.random.default_rng(0).standard_normal((40, 300, 768))
 
 
 @pytest.fixture(scope="module")
