@@ -337,6 +337,16 @@ def _add_tuning(commands: Any) -> None:
     one.set_defaults(run=tuning)
 
 
+def _add_compare(commands: Any) -> None:
+    one = commands.add_parser("compare", help=compare.__doc__)
+    one.add_argument("a", help="a file of results, or a commit: before")
+    one.add_argument("b", help="the same: after")
+    one.add_argument("-k", default="cpu and float64", help="cases, as for pytest; of commits")
+    one.add_argument("--sweeps", type=int, default=5, help="pairs of runs; of commits")
+    one.add_argument("--seconds", type=float, default=20, help="of timed rounds of each run")
+    one.set_defaults(run=compare)
+
+
 def _add_counts(commands: Any) -> None:
     one = commands.add_parser("counts", help=counts.__doc__)
     one.add_argument("backend", nargs="?", choices=["cupy", "triton"], help="both by default")
@@ -402,14 +412,7 @@ def main() -> int:
     one.add_argument("--no-figures", action="store_true")
     one.set_defaults(run=report)
 
-    one = commands.add_parser("compare", help=compare.__doc__)
-    one.add_argument("a", help="a file of results, or a commit: before")
-    one.add_argument("b", help="the same: after")
-    one.add_argument("-k", default="cpu and float64", help="cases, as for pytest; of commits")
-    one.add_argument("--sweeps", type=int, default=5, help="pairs of runs; of commits")
-    one.add_argument("--seconds", type=float, default=20, help="of timed rounds of each run")
-    one.set_defaults(run=compare)
-
+    _add_compare(commands)
     _add_counts(commands)
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)

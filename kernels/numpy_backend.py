@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .contract import Backend, Nodes, Pairs, Request, Status
+from .backend import Backend, Status
+from .contract import Nodes, Pairs, Request
 from .engine.all_pairs import totals
 from .engine.decompose import decompose
 from .engine.libraries import NUMPY

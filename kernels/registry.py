@@ -6,7 +6,7 @@ A backend is a record of its own, in its file or folder; nothing else knows its 
 from __future__ import annotations
 
 from . import numpy_backend, torch_backend
-from .contract import Backend
+from .backend import Backend
 from .cpu_backend import record as cpu
 from .cupy_backend import record as cupy
 from .triton_backend import record as triton

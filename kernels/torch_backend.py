@@ -10,7 +10,8 @@ import functools
 import importlib
 from typing import Any
 
-from .contract import Backend, Nodes, Pairs, Request
+from .backend import Backend
+from .contract import Nodes, Pairs, Request
 from .engine.all_pairs import totals
 from .engine.decompose import decompose
 from .engine.libraries import torch_library, torch_status

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
+    from kernels.backend import Backend, Status, Wanted
     from kernels.contract import (
         LIMITS,
         Array,
         ArrayKind,
-        Backend,
         Estimator,
         Limits,
         Nodes,
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         Pairs,
         Rectangle,
         Request,
-        Status,
-        Wanted,
         lost_flags,
     )
     from kernels.cpu_backend.threads import limit_threads
@@ -95,7 +93,7 @@ if not TYPE_CHECKING:
             "Array": "contract",
             "ArrayKind": "contract",
             "BACKENDS": "registry",
-            "Backend": "contract",
+            "Backend": "backend",
             "Bases": "formulas.members.bases",
             "ESTIMATORS": "formulas.estimators",
             "Estimator": "contract",
@@ -109,8 +107,8 @@ if not TYPE_CHECKING:
             "Pairs": "contract",
             "Rectangle": "contract",
             "Request": "contract",
-            "Status": "contract",
-            "Wanted": "contract",
+            "Status": "backend",
+            "Wanted": "backend",
             "above_mean": "formulas.above_mean",
             "bases": "formulas.members.bases",
             "binarise": "formulas.discrete",

@@ -28,7 +28,16 @@ TOWERS |= {"tasks"}
 # arguments, warnings and figures.
 MAY_IMPORT = {
     "faces": set(),
-    "door": {"faces", "contract", "lattice", "formulas", "engine", "backends", "registry"},
+    "door": {
+        "faces",
+        "backend",
+        "contract",
+        "lattice",
+        "formulas",
+        "engine",
+        "backends",
+        "registry",
+    },
     "ground": {"faces", "door"},
     "decomposition": {"faces", "door", "ground"},
     "analysis": {"faces", "door", "ground", "decomposition"},
@@ -44,11 +53,12 @@ MAY_IMPORT = {
     "command": {"faces", "door", "study", *TOWERS},
     # kernels/
     "contract": set(),
+    "backend": {"contract"},
     "lattice": set(),
     "formulas": {"contract", "lattice"},
-    "engine": {"contract", "lattice", "formulas"},
-    "backends": {"contract", "lattice", "formulas", "engine"},
-    "registry": {"contract", "backends"},
+    "engine": {"backend", "contract", "lattice", "formulas"},
+    "backends": {"backend", "contract", "lattice", "formulas", "engine"},
+    "registry": {"backend", "backends"},
 }
 
 BELOW = {

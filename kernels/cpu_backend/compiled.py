@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import lattice
-from ..contract import Estimator, Key, Request, Wanted, smallest_trusted
+from ..backend import Wanted
+from ..contract import Estimator, Key, Request, smallest_trusted
 from ..formulas.moments import Moments
 from ..lattice import TWO
 from . import bindings as native

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contract import Backend, Status
+from ..backend import Backend, Status
 from .backend import run
 from .bindings import load, obstacle
 from .compiled import refuses

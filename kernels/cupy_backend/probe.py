@@ -14,7 +14,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 
-from ..contract import Status
+from ..backend import Status
 from ..engine.driver import Obstacle, gpus
 
 OLDEST = (14, 1)

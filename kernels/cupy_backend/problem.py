@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
-from ..contract import Array, Key, Library, Rectangle, Request, Wanted, smallest_trusted
+from ..backend import Wanted
+from ..contract import Array, Key, Library, Rectangle, Request, smallest_trusted
 from ..formulas.discrete import Bits, tables_of
 from ..formulas.moments import Moments
 from ..formulas.unit_vectors import UnitVectors

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ..contract import Backend, Nodes, Pairs, Request, Status
+from ..backend import Backend, Status
+from ..contract import Nodes, Pairs, Request
 from . import probe
 from .problem import refuses
 

@@ -9,7 +9,7 @@ import ctypes
 import functools
 import sys
 
-from ..contract import Status
+from ..backend import Status
 
 OLDEST_CAPABILITY = (8, 0)
 """NVRTC refuses the products of `mmi_series` for less; triton does not claim to support less."""

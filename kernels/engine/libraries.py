@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import Array, Status
+from ..backend import Status
+from ..contract import Array
 
 
 class NumPyLibrary:

@@ -9,7 +9,8 @@ import importlib.util
 import os
 from typing import Any
 
-from ..contract import Backend, Key, Nodes, Pairs, Request, Status, Wanted
+from ..backend import Backend, Status, Wanted
+from ..contract import Key, Nodes, Pairs, Request
 from ..engine.driver import Obstacle, gpus
 from ..engine.libraries import torch_library, torch_status
 

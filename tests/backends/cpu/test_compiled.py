@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synkern.kernels.contract import Limits, Rectangle, Wanted
+from synkern.kernels.backend import Wanted
+from synkern.kernels.contract import Limits, Rectangle
 from synkern.kernels.cpu_backend.backend import run
 from synkern.kernels.cpu_backend.compiled import KERNELS, matrices
 from synkern.kernels.cpu_backend.record import BACKEND
