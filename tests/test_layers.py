@@ -294,3 +294,16 @@ assert not numbers, numbers
 """
     done = without_torch.run(code, hide=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_folder_of_tests_is_taken_for_a_package():
+    """pytest puts the folder of each test file on the path, where a folder in it is a package."""
+    tests = ROOT / "tests"
+    shadowed = {"cupy", "triton", "torch", "numpy", "kernels", "transformers"}
+    on_path = {
+        file.parent for file in tests.rglob("*.py") if file.name.startswith(("test_", "conf"))
+    }
+    found = {
+        str(folder / name) for folder in on_path for name in shadowed if (folder / name).is_dir()
+    }
+    assert found == set()
