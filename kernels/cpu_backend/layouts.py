@@ -17,6 +17,7 @@ from ..formulas.moments import Moments
 from ..formulas.rescue import lambdas_from_data
 from ..formulas.unit_vectors import UnitVectors
 from ..formulas.unit_vectors import unit_vectors as standardised
+from ..lattice import TWO
 from . import bindings as native
 
 PANEL = 8
@@ -30,6 +31,12 @@ _LONG = 8
 
 _MAGNIFIED = 64
 """By how much rounding may be magnified in all but a few nodes (1 in `_MAGNIFIED`)."""
+
+_BLOCK = 1 << 22
+"""Bytes of pairs of samples that are made ready at a time, if trials that share logarithms are less."""
+
+_GROUPS = {True: 4, False: 8}
+"""Trials that share logarithms, by whether only rtr and sts are asked for; as in native/host/mmi.h."""
 
 _PACKING = 5
 """Nanoseconds that a value of a series takes to be packed, about."""
@@ -102,6 +109,10 @@ class Paired(NamedTuple):
     For a series whose trials stay apart; formulas and layout: native/host/paired.h. What the
     closed form cannot be trusted with is computed from the series.
 
+    What is made of a series may take much more memory than the cache has. Where its trials are
+    summed, all but `constant.shape`, `series` and `tau` is therefore memory at first, that of `taps`
+    and `ends` for a block of trials alone: the kernel makes one block ready after the other.
+
     Attributes:
         taps: (trials, panels, 6, blocks, PANEL) float64. Panels without a node of the request's
             rectangle are memory that was never written, here and in `ends`.
@@ -125,6 +136,11 @@ class Paired(NamedTuple):
     def like(self) -> npt.NDArray[np.float64]:
         """An array of the library of all these."""
         return self.taps
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the kernel has to make it ready, some trials at a time."""
+        return len(self.taps) < len(self.constant)
 
     @property
     def samples(self) -> int:
@@ -218,6 +234,9 @@ def correlated(source: Any, request: Request) -> Packed | Paired | Moments:
         nodes = min(nodes, sum(native.Area.of(request.rectangle, nodes).shape))
     if nodes < request.limits.paired or time < (1 + _LONG) * request.tau:
         return unit_vectors(source, request)
+    block = _block(source, request)
+    if block < len(source):
+        return _paired(source, request, block)
     paired = _pair_up(source, request)
     few = paired.magnified.size // _MAGNIFIED
     if np.count_nonzero(paired.magnified > _MAGNIFIED) > few:
@@ -265,18 +284,43 @@ def _standardise(series: Any, request: Request) -> Packed:
 def _pair_up(source: Any, request: Request) -> Paired:
     """`Paired` of (trials, time, nodes) in any real dtype."""
     series = np.ascontiguousarray(source, np.float64)
-    trials, time, nodes = series.shape
+    paired = _paired(source, request, len(source))
+    _fill("pair_up", series, request, [getattr(paired, name) for name in PAIRED])
+    return paired
+
+
+def _paired(source: Any, request: Request, block: int) -> Paired:
+    """Memory for `Paired` of (trials, time, nodes), `block` trials at a time."""
+    trials, time, nodes = source.shape
     panels, tau = -(-nodes // PANEL), request.tau
     blocks = (-(-time // tau) + 1) // 2 * tau
-    arrays = {
-        "taps": np.empty((trials, panels, 6, blocks, PANEL)),
-        "ends": np.empty((trials, panels, 4 + 2 * tau, PANEL)),
-        "own": np.empty((trials, nodes)),
-        "magnified": np.ones((trials, nodes)),
-        "constant": np.empty((trials, nodes), np.bool_),
-    }
-    _fill("pair_up", series, request, [arrays[name] for name in PAIRED])
-    return Paired(**arrays, series=source, tau=tau)
+    return Paired(
+        taps=np.empty((block, panels, 6, blocks, PANEL)),
+        ends=np.empty((block, panels, 4 + 2 * tau, PANEL)),
+        own=np.empty((trials, nodes)),
+        magnified=np.ones((trials, nodes)),
+        constant=np.empty((trials, nodes), np.bool_),
+        series=source,
+        tau=tau,
+    )
+
+
+def _block(source: Any, request: Request) -> int:
+    """Trials to make ready at a time, so that they stay in the cache; all, where that costs memory.
+
+    The kernel keeps the sums of all tiles from one block to the next.
+    """
+    trials, time, nodes = source.shape
+    if request.per_trial or request.by_node:
+        return int(trials)
+    two = set(request.names) <= set(TWO)
+    group = _GROUPS[two]
+    each = 24 * time * nodes
+    block = group * max(1, _BLOCK // (each * group))
+    rows, columns = native.Area.of(request.rectangle, nodes).shape
+    pairs = rows * columns / (2 if request.rectangle is None else 1)
+    kept = 8 * (2 if two else 16) * pairs
+    return int(block if block * each + kept < trials * each else trials)
 
 
 def _fill(name: str, series: Any, request: Request, arrays: Iterable[Any]) -> None:
