@@ -23,16 +23,21 @@ from ..contract import Estimator, Key, Request, Wanted, smallest_trusted
 from ..formulas.moments import Moments
 from ..lattice import TWO
 from . import bindings as native
-from .layouts import PAIRED, PANEL, Packed, Paired, Words, correlated, unit_vectors, words
-
-TILE = 64
-"""Rows and columns of a tile; as in native/host/engine.h."""
+from .layouts import (
+    PAIR,
+    PAIRED,
+    PANEL,
+    Packed,
+    Paired,
+    Words,
+    correlated,
+    strip_height,
+    unit_vectors,
+    words,
+)
 
 _LINE = 64
 """Bytes of a line of the cache."""
-
-_MARKED_BYTES = 128
-"""What a pair takes that is marked in a trial, on its way to the stable path; about."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Kernel:
         return self.gathered_cost / estimator.gathered_cost
 
 
-_MMI = Kernel(0, correlated, 15, 0.1, 110, moments=True, two=True)
+_MMI = Kernel(0, correlated, PAIR, 0.1, 110, moments=True, two=True)
 
 KERNELS: dict[Key, Kernel] = {
     ("gaussian", "MMI"): _MMI,
@@ -189,7 +194,7 @@ def node_sums(
     """
     whole = native.Area.of(request.rectangle, features.constant.shape[1])
     places = [request.names.index(n) if n in request.names else -1 for n in ("rtr", "sts")]
-    height = max(TILE, request.limits.workspace // _MARKED_BYTES // whole.shape[1] // TILE * TILE)
+    height = strip_height(request, whole.shape[1])
     with _task(features, request, threads) as task:
         for strip in _strips(whole, height):
             yield _find("node_sums", task, strip, *places, native.pointer(sums))

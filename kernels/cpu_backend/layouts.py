@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -23,6 +24,9 @@ from . import bindings as native
 PANEL = 8
 """Nodes that lie side by side in `Packed`; as in native/host/engine.h."""
 
+TILE = 64
+"""Rows and columns of a tile; as in native/host/engine.h."""
+
 PAIRED = ("taps", "ends", "own", "magnified", "constant")
 """What of `Paired` the kernels read, by the names of their fields."""
 
@@ -33,10 +37,22 @@ _MAGNIFIED = 64
 """By how much rounding may be magnified in all but a few nodes (1 in `_MAGNIFIED`)."""
 
 _BLOCK = 1 << 22
-"""Bytes of pairs of samples that are made ready at a time, if trials that share logarithms are less."""
+"""Bytes of pairs of samples that are made ready at a time; more, where trials share logarithms."""
 
 _GROUPS = {True: 4, False: 8}
-"""Trials that share logarithms, by whether only rtr and sts are asked for; as in native/host/mmi.h."""
+"""Trials that share logarithms, by whether only rtr and sts are asked for; as in native/host."""
+
+_TOGETHER = 8
+"""Trials after which it is seen again whether rounding is magnified; as in native/host/blocks.h."""
+
+_TURN = 500_000
+"""Nanoseconds of work for each thread and other that repay starting them for a block."""
+
+PAIR = 15
+"""Nanoseconds that a pair takes in a trial, about, but for its samples."""
+
+_MARKED_BYTES = 128
+"""What a pair takes that is marked in a trial, on its way to the stable path; about."""
 
 _PACKING = 5
 """Nanoseconds that a value of a series takes to be packed, about."""
@@ -110,8 +126,8 @@ class Paired(NamedTuple):
     closed form cannot be trusted with is computed from the series.
 
     What is made of a series may take much more memory than the cache has. Where its trials are
-    summed, all but `constant.shape`, `series` and `tau` is therefore memory at first, that of `taps`
-    and `ends` for a block of trials alone: the kernel makes one block ready after the other.
+    summed, there is therefore but memory for it at first, that of `taps` and `ends` for a block of
+    trials alone: the kernel makes one block ready after the other. See `in_blocks`.
 
     Attributes:
         taps: (trials, panels, 6, blocks, PANEL) float64. Panels without a node of the request's
@@ -238,10 +254,7 @@ def correlated(source: Any, request: Request) -> Packed | Paired | Moments:
     if block < len(source):
         return _paired(source, request, block)
     paired = _pair_up(source, request)
-    few = paired.magnified.size // _MAGNIFIED
-    if np.count_nonzero(paired.magnified > _MAGNIFIED) > few:
-        return unit_vectors(source, request)
-    return paired
+    return unit_vectors(source, request) if _often(paired.magnified) else paired
 
 
 def words(source: Any, request: Request) -> Words:
@@ -311,16 +324,38 @@ def _block(source: Any, request: Request) -> int:
     The kernel keeps the sums of all tiles from one block to the next.
     """
     trials, time, nodes = source.shape
-    if request.per_trial or request.by_node:
+    area = native.Area.of(request.rectangle, nodes)
+    rows, columns = area.shape
+    if request.rectangle is not None:
+        nodes = min(nodes, rows + columns)
+    if request.per_trial or (request.by_node and rows > strip_height(request, columns)):
         return int(trials)
-    two = set(request.names) <= set(TWO)
-    group = _GROUPS[two]
-    each = 24 * time * nodes
-    block = group * max(1, _BLOCK // (each * group))
-    rows, columns = native.Area.of(request.rectangle, nodes).shape
     pairs = rows * columns / (2 if request.rectangle is None else 1)
+    two = set(request.names) <= set(TWO)
+    threads = native.threads_for(trials * pairs * PAIR)
+    bytes_of_trial = 24 * time * nodes
+    bytes_of_group, pairs_of_group = _GROUPS[two] * bytes_of_trial, _GROUPS[two] * pairs
+    turn = _TURN * threads * (threads - 1) / (pairs_of_group * PAIR)
+    block = _GROUPS[two] * max(1, _BLOCK // bytes_of_group, math.ceil(turn))
     kept = 8 * (2 if two else 16) * pairs
-    return int(block if block * each + kept < trials * each else trials)
+    return int(block if block * bytes_of_trial + kept < trials * bytes_of_trial else trials)
+
+
+def strip_height(request: Request, columns: int) -> int:
+    """Rows of which sums by node are formed at a time: whole tiles, and all may be marked."""
+    return max(TILE, request.limits.workspace // _MARKED_BYTES // columns // TILE * TILE)
+
+
+def _often(magnified: npt.NDArray[np.float64]) -> bool:
+    """Whether too many nodes are magnified, among all trials or the first 8, 16, ...
+
+    As in native/host/blocks.h, which need not make the others ready then.
+    """
+    trials, nodes = magnified.shape
+    number = np.count_nonzero(magnified > _MAGNIFIED, axis=1).cumsum()
+    seen = np.arange(1, trials + 1)
+    looked = (seen % _TOGETHER == 0) | (seen == trials)
+    return bool((looked & (number > seen * nodes // _MAGNIFIED)).any())
 
 
 def _fill(name: str, series: Any, request: Request, arrays: Iterable[Any]) -> None:

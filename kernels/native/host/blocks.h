@@ -75,24 +75,45 @@ struct Series {
 // More nodes than one in MAGNIFIED may have rounding magnified by no more than that: their pairs are
 // done again, one by one.
 constexpr int64_t MAGNIFIED = 64;
+// Trials after which it is looked again, whatever a block is.
+constexpr int64_t TOGETHER = 8;
 
-// Null as soon as rounding is magnified too often in the trials so far.
+// Whether rounding is magnified too often among the first trials of a series, counted in turn.
+class Often {
+   public:
+    explicit Often(const Series& series) : series_(series) {}
+
+    bool among(int64_t trials) {
+        bool ever = false;
+        for (; seen_ < trials;) {
+            const double* const of = series_.magnified + seen_++ * series_.nodes;
+            number_ += std::count_if(of, of + series_.nodes, [](double by) { return by > MAGNIFIED; });
+            const bool look = seen_ % TOGETHER == 0 || seen_ == series_.trials;
+            ever = ever || (look && number_ > seen_ * series_.nodes / MAGNIFIED);
+        }
+        return ever;
+    }
+
+   private:
+    const Series& series_;
+    int64_t seen_ = 0, number_ = 0;
+};
+
+// Null if rounding is magnified too often.
 template <class Atoms>
 std::unique_ptr<Sum> in_blocks(const Series& series, const Area& area, double limit, bool alone,
                                int threads) {
     if (series.block % Atoms::GROUP != 0) throw std::logic_error("a block that ends within a group");
     auto kept = std::make_unique<Kept>(area, int(Atoms::quantities));
     const int64_t nodes = series.nodes;
-    int64_t often = 0;
+    Often often(series);
     for (int64_t k = 0; k < series.trials; k += series.block) {
         const int64_t trials = std::min(series.block, series.trials - k);
-        const int64_t at = k * nodes, end = at + trials * nodes;
+        const int64_t at = k * nodes;
         pair_up(series.values + at * series.time, trials, series.time, nodes, series.tau, area,
                 series.taps, series.ends, series.own + at, series.magnified + at,
                 series.constant + at, threads);
-        often += std::count_if(series.magnified + at, series.magnified + end,
-                               [](double by) { return by > MAGNIFIED; });
-        if (often > end / MAGNIFIED) return nullptr;
+        if (often.among(k + trials)) return nullptr;
         const Features features{nullptr, series.taps, series.ends, nullptr, nullptr, nullptr,
                                 series.own + at, series.magnified + at, series.constant + at, trials,
                                 nodes, series.time - series.tau, blocks_of(series.time, series.tau),
