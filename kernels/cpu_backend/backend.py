@@ -17,7 +17,8 @@ from ..engine.libraries import NUMPY
 from ..engine.marks import Aside, rescue, rescue_nodes, resolve_means, resolve_trials
 from ..engine.node_means import empty_sums, nodes_of
 from . import bindings as native
-from .compiled import KERNELS, matrices, means, node_sums
+from .compiled import KERNELS, MagnifiedError, matrices, means, node_sums
+from .layouts import unit_vectors
 
 
 def run(source: Any, request: Request, threads: int | None = None) -> Pairs | Nodes:
@@ -30,16 +31,20 @@ def run(source: Any, request: Request, threads: int | None = None) -> Pairs | No
             may have, see `threads.limit_threads`. Results do not depend on their number.
     """
     kernel = KERNELS[request.estimator.key]
+    by_kernel = functools.partial(
+        decompose,
+        NUMPY,
+        request=request,
+        totals_of=functools.partial(_totals, threads=threads),
+        nodes_of=functools.partial(_nodes, threads=threads),
+        gathered_factor=kernel.gathered_factor(request.estimator),
+        pairs_of=functools.partial(_pairs, threads=threads),
+    )
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return decompose(
-            NUMPY,
-            kernel.features(source, request),
-            request,
-            functools.partial(_totals, threads=threads),
-            functools.partial(_nodes, threads=threads),
-            kernel.gathered_factor(request.estimator),
-            functools.partial(_pairs, threads=threads),
-        )
+        try:
+            return by_kernel(kernel.features(source, request))
+        except MagnifiedError:
+            return by_kernel(unit_vectors(source, request))
 
 
 def _totals(features: Any, request: Request, threads: int | None) -> Totals:

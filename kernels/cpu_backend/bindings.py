@@ -31,6 +31,7 @@ class Task(ctypes.Structure):
         ("samples", _INT),
         ("estimator", _INT),
         ("values", _POINTER),
+        ("series", _POINTER),
         ("taps", _POINTER),
         ("ends", _POINTER),
         ("past", _POINTER),
@@ -51,6 +52,8 @@ class Task(ctypes.Structure):
         ("blocks", _INT),
         ("tau", _INT),
         ("finished", _INT),
+        ("block", _INT),
+        ("refused", _INT),
     )
 
 

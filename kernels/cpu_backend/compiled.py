@@ -24,16 +24,21 @@ from ..contract import Estimator, Key, Request, smallest_trusted
 from ..formulas.moments import Moments
 from ..lattice import TWO
 from . import bindings as native
-from .layouts import PAIRED, PANEL, Packed, Paired, Words, correlated, unit_vectors, words
-
-TILE = 64
-"""Rows and columns of a tile; as in native/host/engine.h."""
+from .layouts import (
+    PAIR,
+    PAIRED,
+    PANEL,
+    Packed,
+    Paired,
+    Words,
+    correlated,
+    strip_height,
+    unit_vectors,
+    words,
+)
 
 _LINE = 64
 """Bytes of a line of the cache."""
-
-_MARKED_BYTES = 128
-"""What a pair takes that is marked in a trial, on its way to the stable path; about."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Kernel:
         return self.gathered_cost / estimator.gathered_cost
 
 
-_MMI = Kernel(0, correlated, 15, 0.1, 110, moments=True, two=True)
+_MMI = Kernel(0, correlated, PAIR, 0.1, 110, moments=True, two=True)
 
 KERNELS: dict[Key, Kernel] = {
     ("gaussian", "MMI"): _MMI,
@@ -101,6 +106,9 @@ def matrices(
     Returns:
         By atom name (rows, columns), or (trials, rows, columns), as in `Totals`; and (marks, 3)
         int64 trial, row, column of what the closed form cannot be trusted with.
+
+    Raises:
+        MagnifiedError: pairs of samples do not suit the series.
     """
     sums, found = _matrices(features, request, request.names, threads)
     return sums, found.marks
@@ -118,6 +126,9 @@ def means(
 
     Returns:
         The atoms asked for, NaN for pairs with marks; and what is left to the stable path.
+
+    Raises:
+        MagnifiedError: pairs of samples do not suit the series.
     """
     return _matrices(features, request, request.wanted, threads, finished=True)
 
@@ -140,7 +151,18 @@ def _matrices(
     out = (ctypes.c_void_p * len(request.names))(*addresses)
     function = {"float64": "matrices_f64", "float32": "matrices_f32"}[request.dtype]
     with _task(features, request, threads, finished=finished) as task:
-        return matrices, native.find(function, task, area, out)
+        return matrices, _find(function, task, area, out)
+
+
+class MagnifiedError(Exception):
+    """Rounding is magnified in too many nodes of pairs of samples; unit vectors are to be taken."""
+
+
+def _find(function: str, task: native.Task, area: native.Area, *arguments: Any) -> native.Found:
+    found = native.find(function, task, area, *arguments)
+    if task.refused:
+        raise MagnifiedError
+    return found
 
 
 def _on_lines(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
@@ -167,13 +189,16 @@ def node_sums(
 
     Yields:
         What each strip of rows leaves to the stable path, and is not in the sums.
+
+    Raises:
+        MagnifiedError: pairs of samples do not suit the series; nothing was added.
     """
     whole = native.Area.of(request.rectangle, features.constant.shape[1])
     places = [request.names.index(n) if n in request.names else -1 for n in ("rtr", "sts")]
-    height = max(TILE, request.limits.workspace // _MARKED_BYTES // whole.shape[1] // TILE * TILE)
+    height = strip_height(request, whole.shape[1])
     with _task(features, request, threads) as task:
         for strip in _strips(whole, height):
-            yield native.find("node_sums", task, strip, *places, native.pointer(sums))
+            yield _find("node_sums", task, strip, *places, native.pointer(sums))
 
 
 def _strips(area: native.Area, height: int) -> Iterator[native.Area]:
@@ -216,6 +241,7 @@ def _task(
         blocks=features.taps.shape[3] if isinstance(features, Paired) else 0,
         tau=features.tau if isinstance(features, Paired) else 0,
         finished=finished,
+        block=len(features.taps) if isinstance(features, Paired) else 0,
         **{name: native.pointer(array) for name, array in arrays.items()},
     )
 
@@ -228,6 +254,8 @@ def _arrays(features: Packed | Paired | Words | Moments) -> dict[str, npt.NDArra
         arrays = {"past": past, "future": future, "lagged": lagged, "own": own}
     elif isinstance(features, Paired):
         arrays = {name: getattr(features, name) for name in PAIRED}
+        if features.in_blocks:
+            arrays["series"] = np.ascontiguousarray(features.series, np.float64)
     else:
         arrays = {name: getattr(features, name) for name in features._fields}
     return arrays | {"constant": np.ascontiguousarray(features.constant)}

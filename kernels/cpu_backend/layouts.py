@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -17,10 +18,14 @@ from ..formulas.moments import Moments
 from ..formulas.rescue import lambdas_from_data
 from ..formulas.unit_vectors import UnitVectors
 from ..formulas.unit_vectors import unit_vectors as standardised
+from ..lattice import TWO
 from . import bindings as native
 
 PANEL = 8
 """Nodes that lie side by side in `Packed`; as in native/host/engine.h."""
+
+TILE = 64
+"""Rows and columns of a tile; as in native/host/engine.h."""
 
 PAIRED = ("taps", "ends", "own", "magnified", "constant")
 """What of `Paired` the kernels read, by the names of their fields."""
@@ -30,6 +35,24 @@ _LONG = 8
 
 _MAGNIFIED = 64
 """By how much rounding may be magnified in all but a few nodes (1 in `_MAGNIFIED`)."""
+
+_BLOCK = 1 << 22
+"""Bytes of pairs of samples that are made ready at a time; more, where trials share logarithms."""
+
+_GROUPS = {True: 4, False: 8}
+"""Trials that share logarithms, by whether only rtr and sts are asked for; as in native/host."""
+
+_TOGETHER = 8
+"""Trials after which it is seen again whether rounding is magnified; as in native/host/blocks.h."""
+
+_TURN = 500_000
+"""Nanoseconds of work for each thread and other that repay starting them for a block."""
+
+PAIR = 15
+"""Nanoseconds that a pair takes in a trial, about, but for its samples."""
+
+_MARKED_BYTES = 128
+"""What a pair takes that is marked in a trial, on its way to the stable path; about."""
 
 _PACKING = 5
 """Nanoseconds that a value of a series takes to be packed, about."""
@@ -102,6 +125,10 @@ class Paired(NamedTuple):
     For a series whose trials stay apart; formulas and layout: native/host/paired.h. What the
     closed form cannot be trusted with is computed from the series.
 
+    What is made of a series may take much more memory than the cache has. Where its trials are
+    summed, there is therefore but memory for it at first, that of `taps` and `ends` for a block of
+    trials alone: the kernel makes one block ready after the other. See `in_blocks`.
+
     Attributes:
         taps: (trials, panels, 6, blocks, PANEL) float64. Panels without a node of the request's
             rectangle are memory that was never written, here and in `ends`.
@@ -125,6 +152,11 @@ class Paired(NamedTuple):
     def like(self) -> npt.NDArray[np.float64]:
         """An array of the library of all these."""
         return self.taps
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the kernel has to make it ready, some trials at a time."""
+        return len(self.taps) < len(self.constant)
 
     @property
     def samples(self) -> int:
@@ -218,11 +250,11 @@ def correlated(source: Any, request: Request) -> Packed | Paired | Moments:
         nodes = min(nodes, sum(native.Area.of(request.rectangle, nodes).shape))
     if nodes < request.limits.paired or time < (1 + _LONG) * request.tau:
         return unit_vectors(source, request)
+    block = _block(source, request)
+    if block < len(source):
+        return _paired(source, request, block)
     paired = _pair_up(source, request)
-    few = paired.magnified.size // _MAGNIFIED
-    if np.count_nonzero(paired.magnified > _MAGNIFIED) > few:
-        return unit_vectors(source, request)
-    return paired
+    return unit_vectors(source, request) if _often(paired.magnified) else paired
 
 
 def words(source: Any, request: Request) -> Words:
@@ -265,18 +297,65 @@ def _standardise(series: Any, request: Request) -> Packed:
 def _pair_up(source: Any, request: Request) -> Paired:
     """`Paired` of (trials, time, nodes) in any real dtype."""
     series = np.ascontiguousarray(source, np.float64)
-    trials, time, nodes = series.shape
+    paired = _paired(source, request, len(source))
+    _fill("pair_up", series, request, [getattr(paired, name) for name in PAIRED])
+    return paired
+
+
+def _paired(source: Any, request: Request, block: int) -> Paired:
+    """Memory for `Paired` of (trials, time, nodes), `block` trials at a time."""
+    trials, time, nodes = source.shape
     panels, tau = -(-nodes // PANEL), request.tau
     blocks = (-(-time // tau) + 1) // 2 * tau
-    arrays = {
-        "taps": np.empty((trials, panels, 6, blocks, PANEL)),
-        "ends": np.empty((trials, panels, 4 + 2 * tau, PANEL)),
-        "own": np.empty((trials, nodes)),
-        "magnified": np.ones((trials, nodes)),
-        "constant": np.empty((trials, nodes), np.bool_),
-    }
-    _fill("pair_up", series, request, [arrays[name] for name in PAIRED])
-    return Paired(**arrays, series=source, tau=tau)
+    return Paired(
+        taps=np.empty((block, panels, 6, blocks, PANEL)),
+        ends=np.empty((block, panels, 4 + 2 * tau, PANEL)),
+        own=np.empty((trials, nodes)),
+        magnified=np.ones((trials, nodes)),
+        constant=np.empty((trials, nodes), np.bool_),
+        series=source,
+        tau=tau,
+    )
+
+
+def _block(source: Any, request: Request) -> int:
+    """Trials to make ready at a time, so that they stay in the cache; all, where that costs memory.
+
+    The kernel keeps the sums of all tiles from one block to the next.
+    """
+    trials, time, nodes = source.shape
+    area = native.Area.of(request.rectangle, nodes)
+    rows, columns = area.shape
+    if request.rectangle is not None:
+        nodes = min(nodes, rows + columns)
+    if request.per_trial or (request.by_node and rows > strip_height(request, columns)):
+        return int(trials)
+    pairs = rows * columns / (2 if request.rectangle is None else 1)
+    two = set(request.names) <= set(TWO)
+    threads = native.threads_for(trials * pairs * PAIR)
+    bytes_of_trial = 24 * time * nodes
+    bytes_of_group, pairs_of_group = _GROUPS[two] * bytes_of_trial, _GROUPS[two] * pairs
+    turn = _TURN * threads * (threads - 1) / (pairs_of_group * PAIR)
+    block = _GROUPS[two] * max(1, _BLOCK // bytes_of_group, math.ceil(turn))
+    kept = 8 * (2 if two else 16) * pairs
+    return int(block if block * bytes_of_trial + kept < trials * bytes_of_trial else trials)
+
+
+def strip_height(request: Request, columns: int) -> int:
+    """Rows of which sums by node are formed at a time: whole tiles, and all may be marked."""
+    return max(TILE, request.limits.workspace // _MARKED_BYTES // columns // TILE * TILE)
+
+
+def _often(magnified: npt.NDArray[np.float64]) -> bool:
+    """Whether too many nodes are magnified, among all trials or the first 8, 16, ...
+
+    As in native/host/blocks.h, which need not make the others ready then.
+    """
+    trials, nodes = magnified.shape
+    number = np.count_nonzero(magnified > _MAGNIFIED, axis=1).cumsum()
+    seen = np.arange(1, trials + 1)
+    looked = (seen % _TOGETHER == 0) | (seen == trials)
+    return bool((looked & (number > seen * nodes // _MAGNIFIED)).any())
 
 
 def _fill(name: str, series: Any, request: Request, arrays: Iterable[Any]) -> None:

@@ -12,10 +12,10 @@
 #include <pthread.h>
 #endif
 
+#include "blocks.h"
 #include "ccs.h"
 #include "discrete.h"
 #include "matrices.h"
-#include "mmi.h"
 #include "node_sums.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -78,10 +78,12 @@ struct Task {
     int64_t trials, nodes, samples;
     int64_t estimator;  // one of those below
     const void* values;                     // packed vectors, or words of bits
-    const double *taps, *ends;              // pairs of samples, in place of vectors
+    const double* series;                   // (trials, samples + tau, nodes), to be taken in blocks;
+                                            // null: taps are there, or others of these
+    double *taps, *ends;                    // pairs of samples, in place of vectors
     const double *past, *future, *lagged;   // matrices, where there are no vectors
-    const double *own, *magnified;
-    const unsigned char* constant;
+    double *own, *magnified;
+    unsigned char* constant;
     const double* table;                    // discrete: by count
     double limit;
     int64_t alone;                 // persistence reference
@@ -92,13 +94,28 @@ struct Task {
     int64_t per_trial, threads;
     int64_t blocks, tau;           // of pairs of samples
     int64_t finished;              // matrices of means, NaN where there is none; 0: of sums
+    int64_t block;                 // trials that there is memory for, of a series
+    int64_t refused;               // written: 1 if rounding is magnified in too many nodes of a
+                                   // series, and nothing was done
 };
 
 namespace {
 
 enum { GAUSSIAN_MMI, GAUSSIAN_CCS, DISCRETE_MMI, DISCRETE_CCS };
 
-std::unique_ptr<Sum> sum_of(const Task& task) {
+// Null if a series is refused.
+std::unique_ptr<Sum> sum_of(Task& task, const Area& area) {
+    if (task.series != nullptr) {
+        const Series series{task.series, task.trials, task.samples + task.tau, task.nodes, task.tau,
+                            task.block, task.taps, task.ends, task.own, task.magnified,
+                            task.constant};
+        const auto make =
+            task.quantities == Two::quantities ? in_blocks<Two> : in_blocks<All>;
+        std::unique_ptr<Sum> sum =
+            make(series, area, task.limit, task.alone != 0, int(task.threads));
+        task.refused = sum == nullptr;
+        return sum;
+    }
     if (task.estimator == DISCRETE_MMI || task.estimator == DISCRETE_CCS) {
         const Words words{static_cast<const unsigned long long*>(task.values), task.constant,
                           task.trials, task.nodes, task.samples, task.table};
@@ -119,8 +136,9 @@ Combination combination_of(const Task& task) {
 }
 
 template <class Number>
-Found matrices_of(const Task& task, const Area& area, Number* const* out) {
-    const std::unique_ptr<Sum> sum = sum_of(task);
+Found matrices_of(Task& task, const Area& area, Number* const* out) {
+    const std::unique_ptr<Sum> sum = sum_of(task, area);
+    if (sum == nullptr) return Found();
     const Combination combination = combination_of(task);
     const Varying varying(task.constant, task.trials, task.nodes);
     return Matrices<Number>(*sum, task.trials, task.per_trial != 0, area, combination, out,
@@ -174,18 +192,19 @@ EXPORT int synkern_pack(const double* past, const double* future, int64_t trials
     return done ? 0 : 1;
 }
 
-EXPORT Found* synkern_matrices_f64(const Task* task, const Area* area, double* const* out) {
+EXPORT Found* synkern_matrices_f64(Task* task, const Area* area, double* const* out) {
     return guarded([&] { return matrices_of(*task, *area, out); });
 }
 
-EXPORT Found* synkern_matrices_f32(const Task* task, const Area* area, float* const* out) {
+EXPORT Found* synkern_matrices_f32(Task* task, const Area* area, float* const* out) {
     return guarded([&] { return matrices_of(*task, *area, out); });
 }
 
-EXPORT Found* synkern_node_sums(const Task* task, const Area* area, int64_t rtr, int64_t sts,
+EXPORT Found* synkern_node_sums(Task* task, const Area* area, int64_t rtr, int64_t sts,
                                 double* out) {
     return guarded([&] {
-        const std::unique_ptr<Sum> sum = sum_of(*task);
+        const std::unique_ptr<Sum> sum = sum_of(*task, *area);
+        if (sum == nullptr) return Found();
         const Combination combination = combination_of(*task);
         return NodeSums(*sum, task->constant, task->trials, task->nodes, task->per_trial != 0, *area,
                         combination, int(rtr), int(sts), out)

@@ -76,22 +76,31 @@ class Mmi : public Sum {
 
     void add(const Tile& tile, int64_t first, int64_t last, double* to,
              std::vector<Mark>& marks) const override {
+        go_on(tile, first, last, true, to, to + Atoms::quantities * ENTRIES, marks);
+    }
+
+    // As `add`; unless `fresh`, onto sums that are there.
+    void go_on(const Tile& tile, int64_t first, int64_t last, bool fresh, double* to,
+               double* scratch, std::vector<Mark>& marks) const {
+        Across* const moments = reinterpret_cast<Across*>(scratch);
         int64_t k = first;
+        const auto over = [&] { return fresh && k == first; };
         if constexpr (Atoms::GROUP == 8)
-            for (; k + 8 <= last; k += 8) some<8, Atoms>(tile, k, k == first, to, marks);
-        for (; k + 4 <= last; k += 4) some<4, Atoms>(tile, k, k == first, to, marks);
-        for (; k < last; ++k) some<1, typename Atoms::Alone>(tile, k, k == first, to, marks);
+            for (; k + 8 <= last; k += 8) some<8, Atoms>(tile, k, over(), to, moments, marks);
+        for (; k + 4 <= last; k += 4) some<4, Atoms>(tile, k, over(), to, moments, marks);
+        for (; k < last; ++k)
+            some<1, typename Atoms::Alone>(tile, k, over(), to, moments, marks);
     }
 
    private:
     // Trials k ... k + TRIALS - 1, with one logarithm for all of them; the `first` ones are written
     // over what was there.
     template <int TRIALS, class Which>
-    void some(const Tile& tile, int64_t k, bool first, double* to, std::vector<Mark>& marks) const {
+    void some(const Tile& tile, int64_t k, bool first, double* to, Across* moments,
+              std::vector<Mark>& marks) const {
         static constexpr double none = std::numeric_limits<double>::infinity();
         alignas(64) double limits[TRIALS][TILE], own[TRIALS][TILE];
         alignas(64) double sure[TRIALS][TILE];
-        Across* const moments = reinterpret_cast<Across*>(to + Atoms::quantities * ENTRIES);
         double varying[TRIALS];  // columns that vary
         for (int g = 0; g < TRIALS; ++g) {
             const int64_t at = (k + g) * data_.nodes + tile.column;
