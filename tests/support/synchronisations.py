@@ -1,9 +1,13 @@
 """What makes a host wait for a device, counted on tensors of the host: where a GPU would stop."""
 
+import os
 import traceback
+from pathlib import Path
 
 from support.optional import torch
 
+_ROOT = Path(__file__).parents[2]
+_OURS = tuple(f"{_ROOT / folder}{os.sep}" for folder in ("synkern", "kernels"))
 _READS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal")
 
 
@@ -41,8 +45,7 @@ class Waits(torch.utils._python_dispatch.TorchDispatchMode):
 
     def note(self, name):
         """Take down who waits."""
-        frames = [f for f in traceback.extract_stack() if "/tests/" not in f.filename]
-        own = [f for f in frames if "/synkern/" in f.filename or "/kernels/" in f.filename]
+        own = [f for f in traceback.extract_stack() if f.filename.startswith(_OURS)]
         self.lines.append((name, f"{own[-1].name}: {own[-1].line}" if own else "?"))
 
 
