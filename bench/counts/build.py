@@ -55,12 +55,17 @@ def cuda(target: str, name: str) -> tuple[bytes, dict[str, Any]]:
     known = {
         "registers": _number(r"Used (\d+) registers", log),
         "spills": _number(r"(\d+) bytes spill (?:stores|loads)", log),
-        "shared": _number(r"(\d+) bytes smem", log),
+        "shared": _number(r"(\d+) bytes smem", log) + _dynamic(source, name),
         "threads": shape.threads if shape else source.TOTALS_THREADS,
         "tile": shape.tile if shape else None,
         "group": group(source.source(), name),
     }
     return code, known
+
+
+def _dynamic(source: Any, name: str) -> int:
+    """Shared memory that a launch asks for; none in checkouts of before."""
+    return int(source.dynamic_memory(name)) if hasattr(source, "dynamic_memory") else 0
 
 
 def group(text: str, name: str) -> int:

@@ -55,6 +55,9 @@ class Turns(NamedTuple):
 DEPTH = 16
 """Samples of a stretch of the CUDA kernels (device/series.cuh, device/ccs.cuh)."""
 
+STAGE = 64
+"""Of device/lags.cuh."""
+
 LOOPS: dict[str, tuple[Turns, ...]] = {
     "cupy": (
         Turns(
@@ -69,6 +72,26 @@ LOOPS: dict[str, tuple[Turns, ...]] = {
             r"Index start = 0; start < samples; start \+= DEPTH\)",
             lambda w: ceil(w.samples / DEPTH),
             lambda _: DEPTH,
+        ),
+        Turns(  # the two loops over a stage of device/lags.cuh, and the one over stages
+            r"; k \+ STEP <= count; k \+= STEP\)",
+            lambda w: (w.samples - 1 + 3) // 4 * 4 // 16 / ceil((w.samples - 1) / STAGE),
+            lambda _: 16,
+        ),
+        Turns(
+            r"; k < count; k \+= 4\)",
+            lambda w: ceil((w.samples - 1) / 4) % 4 / ceil((w.samples - 1) / STAGE),
+            lambda _: 4,
+        ),
+        Turns(
+            r"int first = 0; first < samples; first \+= STAGE\)",
+            lambda w: ceil((w.samples - 1) / STAGE),
+            lambda _: STAGE,
+        ),
+        Turns(
+            r"Index from = 0; from < width; from \+= NODES\)",
+            lambda w: ceil((w.samples + 3) / 32),
+            lambda _: 32,
         ),
         Turns(r"int t = 0; t < count; \+\+t\)", lambda w: w.samples / ceil(w.samples / DEPTH)),
         Turns(r"int t = 0; t < DEPTH; \+\+t\)", lambda _: DEPTH),

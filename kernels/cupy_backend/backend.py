@@ -14,7 +14,7 @@ from ..engine.marks import rescue, unpack
 from .launch import Device, matrices
 from .node_means import decompose_nodes
 from .nvrtc import device_launcher
-from .problem import problem
+from .problem import OneSeries, problem
 from .unit_vectors import features_of
 
 
@@ -53,6 +53,7 @@ def _pairs_alone(device: Device, features: Any, request: Request) -> Totals:
 
     In float64: matrix products in float32 may be set to round to TF32.
     """
-    found = totals(device.lib, features, replace(request, dtype="float64"))
+    vectors = features.vectors if isinstance(features, OneSeries) else features
+    found = totals(device.lib, vectors, replace(request, dtype="float64"))
     sums = {name: device.lib.cast(value, request.dtype) for name, value in found.sums.items()}
     return found._replace(sums=sums)

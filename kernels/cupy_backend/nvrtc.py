@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .source import OPTIONS, source
+from .source import OPTIONS, dynamic_memory, source
 
 
 class Launcher(Protocol):
@@ -54,7 +54,9 @@ class DeviceLauncher:
 
     def launch(self, name: str, grid: int, block: int, arguments: Sequence[Any]) -> None:
         """Start a kernel; see `Launcher`."""
-        self.function(name)((grid,), (block,), tuple(map(_argument, arguments)))
+        function = self.function(name)
+        values = tuple(map(_argument, arguments))
+        function((grid,), (block,), values, shared_mem=dynamic_memory(name))
 
     def function(self, name: str) -> Any:
         """A kernel, compiled if it has not been."""
@@ -63,7 +65,10 @@ class DeviceLauncher:
             module = self._cupy.RawModule(
                 code=source(), options=OPTIONS, name_expressions=(name,), backend="nvrtc"
             )
-            self._functions[name] = module.get_function(name)
+            function = module.get_function(name)
+            if dynamic_memory(name):
+                function.max_dynamic_shared_size_bytes = dynamic_memory(name)
+            self._functions[name] = function
         return self._functions[name]
 
 

@@ -10,12 +10,13 @@ from typing import Any, Literal, Self
 from ..backend import Wanted
 from ..contract import Array, Key, Library, Rectangle, Request, smallest_trusted
 from ..formulas.discrete import Bits, tables_of
+from ..formulas.mmi import Lambdas
 from ..formulas.moments import Moments
 from ..formulas.unit_vectors import UnitVectors
 from ..lattice import TWO, mirrors, weights
 from .source import PAIRS, SHAPES, TOTALS, Shape
 
-Source = Literal["series", "moments"]
+Source = Literal["series", "one series", "moments"]
 """What features are made of."""
 
 _WORD = 64
@@ -43,6 +44,57 @@ class Prepared(UnitVectors):
         return part
 
 
+class OneSeries:
+    """A node's past and future as one series, which `mmi_lags` reads; unit vectors when asked for.
+
+    Attributes:
+        interior: (trials, nodes, samples of a row) float64, see native/device/lags.cuh.
+        ends: (trials, nodes, 6) float64, likewise.
+        constant: (trials, nodes) bool: the node does not vary in its past or in its future.
+        samples: pairs of samples.
+    """
+
+    def __init__(
+        self,
+        interior: Array,
+        ends: Array,
+        constant: Array,
+        samples: int,
+        vectors: Callable[[], UnitVectors],
+    ) -> None:
+        """Take the arrays, and what makes `vectors` of the same trials and nodes."""
+        self.interior, self.ends, self.constant = interior, ends, constant
+        self.samples = samples
+        self._make_vectors = vectors
+
+    @functools.cached_property
+    def vectors(self) -> UnitVectors:
+        """Unit vectors, for the few pairs that are not left to the kernel."""
+        return self._make_vectors()
+
+    @property
+    def like(self) -> Array:
+        """Tells the library and the device."""
+        return self.interior
+
+    def of_nodes(self, trials: slice, nodes: Array) -> OneSeries:
+        """Some nodes of some trials."""
+        interior, ends, constant = (
+            v[trials][:, nodes] for v in (self.interior, self.ends, self.constant)
+        )
+        return OneSeries(
+            interior, ends, constant, self.samples, lambda: self.vectors.of_nodes(trials, nodes)
+        )
+
+    def of_pairs(self, pairs: Array) -> UnitVectors:
+        """Unit vectors of (pairs, 2) nodes, each (trial, pair) as a trial."""
+        return self.vectors.of_pairs(pairs)
+
+    def lambdas(self, lib: Library, positions: Array) -> tuple[Lambdas, Array]:
+        """Lambdas of (pairs, 3) trial, row, column from their data."""
+        return self.vectors.lambdas(lib, positions)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A kernel and what it reads; the names are those of native/device/kernels.cuh.
@@ -50,7 +102,7 @@ class Problem:
     Attributes:
         kernel: without its template arguments.
         real: the type of arithmetic, or of the output alone where arithmetic is always double or
-            exact (CCS, discrete): "double" or "float".
+            exact (CCS, one series, discrete): "double" or "float".
         choice: another template argument, "" if there is none.
         arrays: of every trial.
         table: of all trials, if there is one.
@@ -89,7 +141,7 @@ class Problem:
     @property
     def node_sums(self) -> str:
         """Name expression of the kernel that writes sums by node, in float64 whatever `real` is."""
-        of_output = self.kernel in ("ccs", "discrete")
+        of_output = self.kernel in ("ccs", "discrete", "mmi_lags")
         return self._expression("_nodes", "" if of_output else self.real, self.choice)
 
     @property
@@ -166,13 +218,15 @@ def problem(lib: Library, features: Any, request: Request) -> Problem:
 
     Args:
         lib: of the features' arrays.
-        features: `UnitVectors`, `Moments` or `Bits`.
+        features: `UnitVectors`, `OneSeries`, `Moments` or `Bits`.
         request: from `request_for`.
 
     Raises:
         KeyError: an estimator that no kernel computes; `refuses` says so before.
     """
     source: Source = "moments" if isinstance(features, Moments) else "series"
+    if isinstance(features, OneSeries):
+        source = "one series"
     return KERNELS[request.estimator.key, source](lib, features, request)
 
 
@@ -194,6 +248,19 @@ def _mmi_series(lib: Library, features: UnitVectors, request: Request, *, alone:
         kernel="mmi_series",
         arrays=_of_unit_vectors(lib, features),
         samples=(features.samples,),
+    )
+
+
+def _mmi_lags(lib: Library, features: OneSeries, request: Request) -> Problem:
+    return _made(
+        lib,
+        features,
+        request,
+        kernel="mmi_lags",
+        arrays=tuple(map(lib.xp.ascontiguousarray, (features.interior, features.ends))),
+        samples=(features.samples,),
+        least=(_least(features, request, "float64"),),
+        two=True,
     )
 
 
@@ -245,6 +312,7 @@ def _discrete(lib: Library, features: Bits, request: Request, *, ccs: bool) -> P
 
 KERNELS: Mapping[tuple[Key, Source], Callable[[Library, Any, Request], Problem]] = {
     (("gaussian", "MMI"), "series"): functools.partial(_mmi_series, alone=False),
+    (("gaussian", "MMI"), "one series"): _mmi_lags,
     (("gaussian", "MMI"), "moments"): functools.partial(_mmi_moments, alone=False),
     (("persistence", "MMI"), "series"): functools.partial(_mmi_series, alone=True),
     (("persistence", "MMI"), "moments"): functools.partial(_mmi_moments, alone=True),

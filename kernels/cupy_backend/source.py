@@ -38,6 +38,12 @@ TWO = Shape(32, 256)
 ALL = Shape(16, 128)
 """All atoms by their 16 cumulative informations; `All` in device/mmi.cuh."""
 
+LAGS = Shape(32, 128)
+"""rtr and sts from one series; `Lags` in device/lags.cuh."""
+
+LAGS_BYTES = 90368
+"""Shared memory that a launch of these asks for; `LAGS_BYTES` in device/decompose.cuh."""
+
 POINTWISE = Shape(16, 256)
 """CCS and discrete; `Pointwise` in device/tiles.cuh."""
 
@@ -57,6 +63,8 @@ def _shapes(pairs: str) -> dict[str, Shape]:
         for real in ("double", "float")
         for atoms, shape in (("Two", TWO), ("All", ALL))
     }
+    for kernel in ("mmi_lags<double, ", "mmi_lags<float, ", "mmi_lags_nodes<"):
+        shapes[f"phiid::{kernel}{pairs}>"] = LAGS
     pointwise = [
         *(f"ccs<{real}" for real in ("double", "float")),
         "ccs_nodes<",
@@ -83,12 +91,23 @@ UNIT_VECTORS = {
 }
 """The name expressions of the kernels that standardise a series, by its dtype."""
 
+ONE_SERIES = {
+    dtype: f"phiid::one_series<{value}>"
+    for dtype, value in (("float64", "double"), ("float32", "float"))
+}
+"""The name expressions of the kernels that take the ends off a series, by its dtype."""
+
 UNIT_VECTORS_SHAPE = Shape(32, 256)
 """Nodes and threads of a block of theirs; `Standardising` in device/unit_vectors.cuh."""
 
-NAMES: tuple[str, ...] = (*SHAPES, *TOTALS, *UNIT_VECTORS.values())
+NAMES: tuple[str, ...] = (*SHAPES, *TOTALS, *UNIT_VECTORS.values(), *ONE_SERIES.values())
 """All name expressions. A kernel takes 0.1 to 1.8 s to compile, all of them 35: ask for those that
 are launched."""
+
+
+def dynamic_memory(name: str) -> int:
+    """Bytes of shared memory that a launch of a kernel asks for, besides those of its code."""
+    return LAGS_BYTES if SHAPES.get(name) is LAGS else 0
 
 
 @functools.cache

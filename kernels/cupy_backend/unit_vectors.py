@@ -1,4 +1,4 @@
-"""Unit vectors by a kernel of ours, where whole arrays would compile some sixty of CuPy's first."""
+"""Features of a series by a kernel of ours, where whole arrays would compile sixty of CuPy's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from typing import Any
 
 from ..contract import Array, Request
 from ..formulas.moments import Moments
+from ..lattice import TWO
 from .launch import Device
-from .problem import Prepared
-from .source import UNIT_VECTORS, UNIT_VECTORS_SHAPE
+from .problem import OneSeries, Prepared
+from .source import ONE_SERIES, UNIT_VECTORS, UNIT_VECTORS_SHAPE
+
+LAGS_ON = ((8, 0), (9, 0))
+"""Compute capabilities with tensor cores for float64 and with memory for two blocks of `mmi_lags`
+or, of 8.0, one."""
 
 
 def features_of(device: Device, source: Any, request: Request) -> Any:
@@ -19,7 +24,50 @@ def features_of(device: Device, source: Any, request: Request) -> Any:
     bits = request.estimator.key[0] == "discrete"
     if isinstance(source, Moments) or bits or request.pooled is not None:
         return request.estimator.features(device.lib, source, request.tau, request.pooled)
+    if _is_one_series(device, source, request):
+        return one_series(device, source)
     return unit_vectors(device, source, request.tau)
+
+
+def _is_one_series(device: Device, source: Any, request: Request) -> bool:
+    """Whether `mmi_lags` computes all that is asked for: `rtr` and `sts` at lag 1.
+
+    At a greater lag past and future differ by more than an end; all atoms and the persistence
+    reference have kernels of their own.
+    """
+    _, time, nodes = source.shape
+    return (
+        request.estimator.key == ("gaussian", "MMI")
+        and set(request.names) <= set(TWO)
+        and request.tau == 1
+        and time > 2
+        and nodes >= device.fewest_nodes
+        and tuple(device.launcher.capability) in LAGS_ON
+    )
+
+
+def one_series(device: Device, series: Array) -> OneSeries:
+    """Take the ends off a series and standardise the rest, for lag 1; see native/device/lags.cuh.
+
+    Args:
+        device: what computes.
+        series: (trials, time, nodes) real and finite, at least 3 points in time.
+    """
+    series, dtype = _read(device, series)
+    trials, time, nodes = series.shape
+    row = -(-(time - 2) // 4) * 4 + 2
+    interior, ends = device.empty((trials, nodes, row)), device.empty((trials, nodes, 6))
+    constant = device.empty((trials, nodes), "uint8")
+    width, threads = UNIT_VECTORS_SHAPE
+    device.launcher.launch(
+        ONE_SERIES[dtype],
+        trials * -(-nodes // width),
+        threads,
+        (series, interior, ends, constant, time, nodes),
+    )
+    return OneSeries(
+        interior, ends, constant.view("bool"), time - 1, lambda: unit_vectors(device, series, 1)
+    )
 
 
 def unit_vectors(device: Device, series: Array, tau: int) -> Prepared:
@@ -30,9 +78,7 @@ def unit_vectors(device: Device, series: Array, tau: int) -> Prepared:
         series: (trials, time, nodes) real and finite.
         tau: lag in samples.
     """
-    lib = device.lib
-    dtype = "float32" if series.dtype == "float32" else "float64"
-    series = lib.xp.ascontiguousarray(lib.cast(series, dtype))
+    series, dtype = _read(device, series)
     trials, time, nodes = series.shape
     past, future = (device.empty((trials, nodes, time - tau)) for _ in range(2))
     own, constant = device.empty((trials, nodes)), device.empty((trials, nodes), "uint8")
@@ -46,3 +92,10 @@ def unit_vectors(device: Device, series: Array, tau: int) -> Prepared:
     found = Prepared(past, future, constant.view("bool"))
     found.own = own
     return found
+
+
+def _read(device: Device, series: Array) -> tuple[Array, str]:
+    """A series as the kernels read it, and its dtype."""
+    lib = device.lib
+    dtype = "float32" if series.dtype == "float32" else "float64"
+    return lib.xp.ascontiguousarray(lib.cast(series, dtype)), dtype

@@ -3,7 +3,8 @@
 // It finds what a GPU would only suffer from. Shared memory has its exact size and is full of NaN
 // when a block starts. Between two barriers the threads run one after the other, in an order that
 // the caller chooses: a missing barrier gives different numbers in different orders. A barrier that
-// not all threads of a block (or a warp, for products) reach is an error. Under -fsanitize=thread
+// not all threads of a block (or a warp, for products) reach is an error. What a thread copies ahead
+// is NaN until it waits for it, and stays so if it was not committed. Under -fsanitize=thread
 // a fiber is a thread, and what orders them are the barriers, and the end of a launch.
 
 #pragma once
@@ -44,6 +45,7 @@
 #define PHIID_DOUBLE_PRODUCTS 1
 #endif
 #define PHIID_SHARED(Type, name) Type& name = *static_cast<Type*>(shim::shared(sizeof(Type)))
+#define PHIID_DYNAMIC(Type, name) Type& name = *static_cast<Type*>(shim::dynamic(sizeof(Type)))
 
 static struct {
     unsigned x;
@@ -57,7 +59,8 @@ constexpr size_t STACK = 1 << 18;
 constexpr size_t STACK = 1 << 16;
 #endif
 
-constexpr size_t SHARED = 48 * 1024;  // that a block may have
+constexpr size_t STATIC = 48 * 1024;    // shared memory that a block may have
+constexpr size_t SHARED = 113 * 1024;  // and if the launch asks for it: half of sm_90's
 
 enum State { RUNNING, AT_BLOCK, AT_WARP, DONE };
 
@@ -66,7 +69,15 @@ struct Exchange {
     double a[2][32][8], b[2][32][8];
 };
 
+// Two numbers on their way to shared memory.
+struct Copy {
+    double* to;
+    const double* from;
+    bool committed;
+};
+
 struct Fiber {
+    std::vector<Copy> copies;
     std::unique_ptr<char[]> stack{new char[STACK]};
     ucontext_t context;
     jmp_buf at;
@@ -88,14 +99,21 @@ struct Block {
     std::vector<std::unique_ptr<char[]>> blocks;  // shared memory of each block so far
     char* shared;
     int any, found;
+    const char* complaint;  // of a fiber, which cannot throw
     char marks[2][64][2], begin, end;  // for the thread sanitizer
 };
 
 static Block block;  // not inline: libraries of one process would share it
 
+// Of the end, as what is beyond it is nobody's; a multiple of 16 bytes that ends there.
+SHIM_OWN inline void* dynamic(size_t size) {
+    if (size > SHARED || size % 16) std::abort();
+    return block.shared + SHARED - size;
+}
+
 SHIM_OWN inline void* shared(size_t size) {
-    if (size > SHARED) std::abort();
-    return block.shared + SHARED - size;  // what is beyond it is nobody's
+    if (size > STATIC) std::abort();
+    return block.shared + SHARED - size;
 }
 
 // Back to the scheduler, until it enters this fiber again.
@@ -206,6 +224,27 @@ SHIM_OWN inline double from_lane(double value, int other) {
     return warp.a[turn][lane ^ unsigned(other)][0];
 }
 
+// As late as can be: what is read of `from` is there at the wait.
+inline void copy_later(double* to, const double* from) {
+    if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16)
+        block.complaint = "a copy that is not at multiples of 16 bytes";
+    to[0] = to[1] = NAN;
+    block.fibers[threadIdx.x].copies.push_back({to, from, false});
+}
+
+inline void commit() {
+    for (Copy& copy : block.fibers[threadIdx.x].copies) copy.committed = true;
+}
+
+inline void arrive() {
+    auto& copies = block.fibers[threadIdx.x].copies;
+    for (const Copy& copy : copies)
+        if (copy.committed) copy.to[0] = copy.from[0], copy.to[1] = copy.from[1];
+    copies.erase(std::remove_if(copies.begin(), copies.end(),
+                                [](const Copy& copy) { return copy.committed; }),
+                 copies.end());
+}
+
 enum Order { FORWARD, REVERSE, RANDOM };
 
 inline std::vector<unsigned> ordered(unsigned first, unsigned last, Order order,
@@ -268,6 +307,7 @@ inline void run_block(unsigned index, Order order, std::mt19937& random) {
     block.blocks.emplace_back(block.shared = new char[SHARED]);
     std::memset(block.shared, 0xff, SHARED);
     block.any = 0;
+    block.complaint = nullptr;
     for (auto& fiber : block.fibers) fiber.state = RUNNING;
 #if defined(__SANITIZE_THREAD__)
     __tsan_release(&block.begin);
@@ -275,8 +315,14 @@ inline void run_block(unsigned index, Order order, std::mt19937& random) {
     for (;;) {
         for (const unsigned warp : ordered(0, warps, order, random))
             run_warp(32 * warp, std::min(32 * warp + 32, threads), order, random);
+        if (block.complaint) throw std::runtime_error(block.complaint);
         const unsigned done = number_in(DONE, 0, threads);
-        if (done == threads) return;
+        if (done == threads) {
+            for (const auto& fiber : block.fibers)
+                if (!fiber.copies.empty())
+                    throw std::runtime_error("a copy that its thread does not wait for");
+            return;
+        }
         if (done > 0) throw std::runtime_error("a barrier that not all threads of a block reach");
         for (auto& fiber : block.fibers) fiber.state = RUNNING;
         block.found = block.any;
@@ -394,6 +440,16 @@ void multiply_add(double (&c)[2], const double (&a)[STEPS], const double (&b)[ST
 inline void multiply_add(double (&c)[4], const double (&a)[8], const double (&b)[4]) {
     shim::exchange<2, 4>(c, a, b);
 }
+
+inline void multiply_add(double (&c)[4], const double (&a)[2], const double (&b)[1]) {
+    shim::exchange<2, 1>(c, a, b);
+}
+
+inline void copy_ahead(double* to, const double* from) { shim::copy_later(to, from); }
+
+inline void commit_copies() { shim::commit(); }
+
+inline void wait_for_copies() { shim::arrive(); }
 
 #define SHIM_KERNEL(...) \
     static const bool SHIM_JOIN(added_, __COUNTER__) = shim::add(#__VA_ARGS__, &__VA_ARGS__);

@@ -95,6 +95,35 @@ def packed(bits):
     return np.ascontiguousarray(values.view(np.uint64).swapaxes(2, 3))
 
 
+def one_series(values):
+    """What the kernel of that name makes of (trials, time, nodes), as device/lags.cuh has it."""
+    trials, time, nodes = values.shape
+    between, pairs = values[:, 1:-1], time - 1
+    largest = np.abs(between).max(1)
+    power = np.exp2(-np.floor(np.log2(np.where(largest > 0, largest, 1))))[:, None]
+    mean = (between * power).mean(1, keepdims=True)
+    rest = (between * power - mean).mean(1, keepdims=True)
+    still = between.max(1) == between.min(1)
+    h = np.where(still[:, None], 0, between * power - mean - rest)
+    norm = np.sqrt((h**2).sum(1))
+    most = 2.0**100 * norm
+    with np.errstate(all="ignore"):
+        about = (values[:, [0, -1]] * power - mean - rest).swapaxes(0, 1)
+        signs = np.sign(values[:, [0, -1]] - between[:, :1]).swapaxes(0, 1)
+        first, last = np.where(still, signs, np.clip(about, -most, most))
+        none = still & ((first == 0) | (last == 0))
+        past, future = (
+            np.where(none, 0, (norm**2 + (1 - 1 / pairs) * end**2) ** -0.5) for end in (first, last)
+        )
+        before_last = h[:, -1] - first / pairs
+        own = (h[:, 1:] * h[:, :-1]).sum(1) + first * h[:, 0] + before_last * last
+        ends = [first * past, last * past, h[:, 0] * past, before_last * past]
+        ends += [np.where(none, 0, future / past), own * past * future]
+    interior = np.zeros((trials, nodes, -(-(time - 2) // 4) * 4 + 2))
+    interior[..., : time - 2] = (h * past[:, None]).swapaxes(1, 2)
+    return interior, np.ascontiguousarray(np.stack(ends, -1)), none
+
+
 class Run:
     """One launch after another of the kernels on the same features.
 
@@ -106,11 +135,22 @@ class Run:
         dtype: of arithmetic and output.
         moments: from moments in memory.
         rectangle: of pairs; None: all pairs.
+        lags: rtr and sts from one series, the one that the features are of, at lag 1.
     """
 
     def __init__(
-        self, launcher, estimator, features, names, dtype, *, moments=False, rectangle=None
+        self,
+        launcher,
+        estimator,
+        features,
+        names,
+        dtype,
+        *,
+        moments=False,
+        rectangle=None,
+        lags=None,
     ):
+        self.lags = lags
         self.launcher = launcher
         self.features = features
         self.names = names
@@ -141,6 +181,8 @@ class Run:
             return f"phiid::discrete{before}{ccs}, {pairs}>"
         if self.ccs:
             return f"phiid::ccs{'_nodes<' if nodes else f'<{real}, '}{pairs}>"
+        if self.lags is not None:
+            return f"phiid::mmi_lags{'_nodes<' if nodes else f'<{real}, '}{pairs}>"
         source = "moments" if self.moments else "series"
         atoms = "Two" if self.two else "All"
         return f"phiid::mmi_{source}{nodes}<{real}, phiid::{atoms}, {pairs}>"
@@ -160,6 +202,8 @@ class Run:
             tables = tables_of(LIBRARY, self.features)
             table = tables.entropy if self.redundancy == "MMI" else tables.surprisal
             return [packed(self.features)[trials], table]
+        if self.lags is not None:
+            return list(one_series(self.lags[trials])[:2])
         past, future = (np.ascontiguousarray(v[trials]) for v in self.features[:2])
         own = (past * future).sum(-1)
         if not self.moments:
@@ -181,8 +225,9 @@ class Run:
         marks = [] if self.discrete else [self.marked, self.count]
         if not self.discrete:
             numbers += [trials.start or 0, self.capacity]
-            numbers += limits(self.estimator, self.features, self.dtype)
-            if not self.ccs:
+            trusted = limits(self.estimator, self.features, self.dtype)
+            numbers += trusted[-1:] if self.lags is not None else trusted
+            if not self.ccs and self.lags is None:
                 numbers.append(int(self.alone))
         constant = np.ascontiguousarray(self.features.constant[trials])
         common = [constant, *combination(self.names, self.two)]

@@ -6,23 +6,26 @@
 
 namespace phiid {
 
+// What the threads of a block share.
+template <class Estimator, class Output>
+struct BlockMemory {
+    union {
+        typename Estimator::Memory estimator;
+        typename Output::Memory output;
+    };
+    typename Estimator::Sums sums;
+    Tile tile;  // for the output: registers are dear in between
+};
+
 // An estimator has
 //     Shape, Sums, Memory                    of its tiles; what its threads share
 //     spot(p)                                place in the tile of the thread's pair p
 //     add(task, tile, sums, memory, mark)    adds trials of the tile's chunk that can be trusted,
 //                                            and calls mark(p, trial) for those that cannot
 template <class Estimator, class Output, class Task>
-PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
+PHIID_FN void decompose(Estimator estimator, Output output, const Task& task,
+                        BlockMemory<Estimator, Output>& memory) {
     using Sums = typename Estimator::Sums;
-    struct Memory {
-        union {
-            typename Estimator::Memory estimator;
-            typename Output::Memory output;
-        };
-        Sums sums;
-        Tile tile;  // for the output: registers are dear in between
-    };
-    PHIID_SHARED(Memory, memory);
     Tile tile;
     if (!output.tile(task, tile)) return;
     if (threadIdx.x == 0) memory.tile = tile;
@@ -37,6 +40,25 @@ PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
         output.mark(task, memory.tile, Estimator::spot(p), p, trial);
     });
     output.template write<Estimator>(task, memory.tile, sums, memory.output);
+}
+
+template <class Estimator, class Output, class Task>
+PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
+    using Memory = BlockMemory<Estimator, Output>;
+    PHIID_SHARED(Memory, memory);
+    decompose(estimator, output, task, memory);
+}
+
+// Bytes of shared memory that a launch asks for where a block has more than it has unasked, two
+// blocks a multiprocessor of sm_90; `LAGS_BYTES` in source.py.
+constexpr int LAGS_BYTES = 90368;
+
+template <class Estimator, class Output, class Task>
+PHIID_FN void decompose_in_dynamic(Estimator estimator, Output output, const Task& task) {
+    using Memory = BlockMemory<Estimator, Output>;
+    static_assert(sizeof(Memory) <= LAGS_BYTES, "what is asked for at a launch");
+    PHIID_DYNAMIC(Memory, memory);
+    decompose(estimator, output, task, memory);
 }
 
 }  // namespace phiid

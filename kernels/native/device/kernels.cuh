@@ -54,6 +54,8 @@
 
 #include "ccs.cuh"
 #include "discrete.cuh"
+#include "interior.cuh"
+#include "lags.cuh"
 #include "mmi.cuh"
 #include "unit_vectors.cuh"
 
@@ -72,6 +74,18 @@ unit_vectors(const Value* series, double* past, double* future, double* own,
     standardise(series, past, future, own, constant, time, nodes, tau, memory);
 }
 
+// One series of every node and its ends (see lags.cuh) in place of past, future and own: lag 1, at
+// least 3 points in time. interior: (trials, nodes, padded(time - 2) + 2), ends: (trials, nodes, 6),
+// all of them written, and of constant.
+// Grid: trials * ceil(nodes / 32), block: 256.
+template <class Value>
+PHIID_KERNEL(Standardising::THREADS)
+one_series(const Value* series, double* interior, double* ends, unsigned char* constant, Index time,
+           Index nodes) {
+    PHIID_SHARED(Standardising::Memory, memory);
+    take_ends_off(series, interior, ends, constant, time, nodes, memory);
+}
+
 // ---- Matrices -----------------------------------------------------------------------------------
 
 // Gaussian MMI. Real: float or double; Atoms: Two or All; Pairs: AllPairs or Rectangle.
@@ -87,6 +101,21 @@ mmi_series(const double* past, const double* future, const double* own,
     const Mmi<Real, Atoms, Series<Atoms>> estimator{
         {{past, future, nodes, samples}, own}, limit, limit_double, alone != 0};
     decompose(estimator, Matrices<Real, Atoms>{out}, task);
+}
+
+// The same of rtr and sts, by what one_series has made of a series; samples = time - 1, weights of
+// two quantities. Real is the type of the output alone. Dynamic shared memory: LAGS_BYTES.
+template <class Real, class Pairs>
+PHIID_KERNEL(Lags::THREADS, 2)
+mmi_lags(const double* interior, const double* ends, const unsigned char* constant,
+         const double* weights, const Index* mirror, Real* out, Index* marked, Count* count,
+         Index trials, Index nodes, Index samples, Index names, Index chunk_trials,
+         Index first_trial, Index capacity, double limit, Index row, Index rows, Index column,
+         Index columns) {
+    const Task<Pairs> task{{row, rows, column, columns}, constant, weights, mirror, marked, count,
+                           trials, nodes, names, chunk_trials, first_trial, capacity};
+    decompose_in_dynamic(Lags::of(interior, ends, nodes, samples, limit),
+                         Matrices<Real, Lags::Shape>{out}, task);
 }
 
 template <class Real, class Atoms, class Pairs>
@@ -145,6 +174,21 @@ mmi_series_nodes(const double* past, const double* future, const double* own,
     const Mmi<Real, Atoms, Series<Atoms>> estimator{
         {{past, future, nodes, samples}, own}, limit, limit_double, alone != 0};
     decompose(estimator, NodeSums<Atoms>{by_row, by_column, band, band_tiles, rtr, sts}, task);
+}
+
+template <class Pairs>
+PHIID_KERNEL(Lags::THREADS, 2)
+mmi_lags_nodes(const double* interior, const double* ends, const unsigned char* constant,
+               const double* weights, const Index* mirror, double* by_row, double* by_column,
+               Index* marked, Count* count, Index trials, Index nodes, Index samples, Index names,
+               Index chunk_trials, Index first_trial, Index capacity, double limit, Index band,
+               Index band_tiles, Index rtr, Index sts, Index row, Index rows, Index column,
+               Index columns) {
+    const Task<Pairs> task{{row, rows, column, columns}, constant, weights, mirror, marked, count,
+                           trials, nodes, names, chunk_trials, first_trial, capacity};
+    decompose_in_dynamic(Lags::of(interior, ends, nodes, samples, limit),
+                         NodeSums<Lags::Shape>{by_row, by_column, band, band_tiles, rtr, sts},
+                         task);
 }
 
 template <class Real, class Atoms, class Pairs>

@@ -7,6 +7,10 @@
 #define PHIID_ROLLED _Pragma("unroll 1")
 #define PHIID_KERNEL(...) __global__ void __launch_bounds__(__VA_ARGS__)
 #define PHIID_SHARED(Type, name) __shared__ Type name
+// The same of what a launch asks for: more than the 48 KB that a block has otherwise.
+#define PHIID_DYNAMIC(Type, name)                             \
+    extern __shared__ __align__(16) unsigned char phiid_dynamic[]; \
+    Type& name = *reinterpret_cast<Type*>(phiid_dynamic)
 
 // Whether tensor cores take 16 rows at once. Those of sm_90 need them: 8 are half as fast there.
 #define PHIID_SIXTEEN_ROWS (__CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1000)
@@ -40,5 +44,26 @@ PHIID_FN void multiply_add(double (&c)[4], const double (&a)[8], const double (&
         : "d"(a[0]), "d"(a[1]), "d"(a[2]), "d"(a[3]), "d"(a[4]), "d"(a[5]), "d"(a[6]), "d"(a[7]),
           "d"(b[0]), "d"(b[1]), "d"(b[2]), "d"(b[3]));
 }
+
+// The same of 4 samples: rows l / 4 and l / 4 + 8.
+PHIID_FN void multiply_add(double (&c)[4], const double (&a)[2], const double (&b)[1]) {
+    asm("mma.sync.aligned.m16n8k4.row.col.f64.f64.f64.f64 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+        "{%0, %1, %2, %3};"
+        : "+d"(c[0]), "+d"(c[1]), "+d"(c[2]), "+d"(c[3])
+        : "d"(a[0]), "d"(a[1]), "d"(b[0]));
+}
+
+// Starts a copy of two numbers to shared memory, at multiples of 16 bytes. It belongs to the
+// thread's next `commit_copies`, and is there for this thread after its `wait_for_copies`, for the
+// others after a barrier behind that.
+PHIID_FN void copy_ahead(double* to, const double* from) {
+    const unsigned place = unsigned(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+}
+
+PHIID_FN void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Of all that this thread has committed.
+PHIID_FN void wait_for_copies() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
 }  // namespace phiid

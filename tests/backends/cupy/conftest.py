@@ -12,6 +12,7 @@ from synkern import _arrays
 from synkern.decomposition import backends
 from synkern.kernels import Status
 from synkern.kernels.cupy_backend import backend
+from synkern.kernels.cupy_backend.source import ONE_SERIES, UNIT_VECTORS
 
 
 class Shim:
@@ -28,7 +29,8 @@ class Shim:
     @property
     def of_pairs(self):
         """Names of the kernels that were launched, but for those that standardise series."""
-        return [name for name in self.names if "unit_vectors" not in name]
+        features = (*UNIT_VECTORS.values(), *ONE_SERIES.values())
+        return [name for name in self.names if name not in features]
 
     def launch(self, name, grid, block, arguments):
         self.names.append(name)

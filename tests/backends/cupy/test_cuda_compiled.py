@@ -20,6 +20,7 @@ TABLE = json.loads(Path(__file__).parents[2].joinpath("data", "cuda_compiled.jso
 # The table, which bench/tables/compile_table.py writes, has them all.
 SOME = (
     "phiid::mmi_series<double, phiid::Two, phiid::AllPairs>",
+    "phiid::mmi_lags<double, phiid::AllPairs>",
     "phiid::ccs<float, phiid::Rectangle>",
 )
 JOBS = [("sm_90", name) for name in NAMES] + [
@@ -84,9 +85,11 @@ def test_no_float32_in_a_float64_kernel(compiled):
 def test_products_in_float64_are_those_of_the_tensor_cores(compiled):
     """Of what no CPU runs there is but one instruction: of 16 rows where 8 take twice as long."""
     for (target, name), found in compiled.items():
-        shape = "m16n8k16" if target == "sm_90" else "m8n8k4"
+        sixteen, lags = target == "sm_90", "mmi_lags" in name
         used = set(re.findall(r"mma\.sync\.aligned\.(\w+)\.row\.col\.f64", found.ptx))
-        assert used == ({shape} if "mmi_series" in name else set()), (target, name)
+        expected = {"m16n8k16", *(["m16n8k4"] if lags else [])} if sixteen else {"m8n8k4"}
+        assert used == (expected if lags or "mmi_series" in name else set()), (target, name)
+        assert ("cp.async.cg" in found.ptx) == lags
 
 
 def test_the_log_of_what_does_not_compile_is_raised(monkeypatch):

@@ -174,7 +174,9 @@ def test_a_call_standardises_by_the_kernel_alone(cupy, shim, rng, monkeypatch):
     series = rng.standard_normal((2, 40, 9))
     monkeypatch.setattr("synkern.kernels.formulas.unit_vectors.unit_vectors", None)
     synkern.phiid(cupy.asarray(series), backend="cupy")
-    assert shim.names[0] == "phiid::unit_vectors<double>"
+    assert shim.names[0] == "phiid::one_series<double>"
+    synkern.phiid(cupy.asarray(series), backend="cupy", tau=2)
+    assert "phiid::unit_vectors<double>" in shim.names
     synkern.phiid_nodes(cupy.asarray(series.astype(np.float32)), backend="cupy", redundancy="CCS")
     assert "phiid::unit_vectors<float>" in shim.names
     assert set(UNIT_VECTORS.values()) <= set(NAMES)
@@ -209,5 +211,5 @@ def test_a_grown_list_is_kept_from_band_to_band(library, rng):
     with np.errstate(all="ignore"):
         backend.compute(Device(CuPyLibrary(np), launcher), series, request)
     bands = -(-nodes // 32)
-    kernels = [name for name in launcher.launched if "mmi_series_nodes" in name]
+    kernels = [name for name in launcher.launched if "mmi_lags_nodes" in name]
     assert len(kernels) == bands + 1

@@ -14,7 +14,7 @@ from support.cupy_cases import decomposed, hard, variants
 from synkern.decomposition import backends
 from synkern.kernels.cupy_backend import backend
 from synkern.kernels.cupy_backend import nvrtc as launcher
-from synkern.kernels.cupy_backend.source import NAMES
+from synkern.kernels.cupy_backend.source import LAGS_BYTES, NAMES
 from synkern.kernels.engine.libraries import CuPyLibrary
 
 
@@ -203,7 +203,14 @@ def test_a_kernel_is_compiled_once_for_a_device(cupy):
 
         def get_function(self, name):
             assert name in self.names
-            return lambda grid, block, arguments: started.append((grid, block, arguments))
+            return Function()
+
+    class Function:
+        max_dynamic_shared_size_bytes = 0
+
+        def __call__(self, grid, block, arguments, *, shared_mem):
+            assert shared_mem == self.max_dynamic_shared_size_bytes
+            started.append((grid, block, arguments, shared_mem))
 
     cupy.RawModule = RawModule
     launched = launcher.DeviceLauncher(0)
@@ -214,10 +221,14 @@ def test_a_kernel_is_compiled_once_for_a_device(cupy):
         launched.launch(NAMES[0], 5, 256, (array, 7, 0.5))
     assert started[0] == (NAMES[0],)
     assert len(started) == 3
-    grid, block, arguments = started[1]
-    assert (grid, block) == ((5,), (256,))
+    grid, block, arguments, shared = started[1]
+    assert (grid, block, shared) == ((5,), (256,), 0)
     assert arguments[0] is array
     assert [type(value) for value in arguments[1:]] == [np.int64, np.float64]
+    # More shared memory than a block has unasked.
+    [lags] = (name for name in NAMES if "mmi_lags<double" in name and "AllPairs" in name)
+    launched.launch(lags, 5, 128, (array,))
+    assert started[-1][-1] == LAGS_BYTES > 48 * 1024
     launcher.device_launcher.cache_clear()
     assert launcher.device_launcher(0) is launcher.device_launcher(0)
     assert launcher.device_launcher(0) is not launcher.device_launcher(1)

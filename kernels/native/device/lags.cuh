@@ -1,0 +1,252 @@
+// Gaussian MMI, rtr and sts, from ONE series of a node: lag 1 alone. Past and future of a node are
+// the same numbers but for its first and last sample, so that three lagged products take the place
+// of four, and half of the operands.
+//
+// With h a node's samples between the first and the last, about THEIR mean, f and l the first and
+// the last about the same mean, n the pairs of samples, C, P, M the sums of h_i[k] h_j[k],
+// h_i[k] h_j[k + 1] and h_i[k + 1] h_j[k]:
+//
+//     xy = C + (1 - 1/n) f_i f_j                    of the past, before it is scaled
+//     ab = C + (1 - 1/n) l_i l_j                    of the future
+//     xb = P + f_i h_j[0] + (h_i[-1] - f_i / n) l_j         ya: i and j exchanged, M for P
+//
+// As h adds up to nothing (to 1e-16 of itself), the mean of the past is f / n, that of the future
+// l / n. Nothing cancels: h h + (1 - 1/n) f f is what the past is scaled by, so that no term of
+// a correlation exceeds 1 (2 at three samples), wherever the energy of a node lies, and no node
+// needs another way. About the mean of all samples, or with the ends taken off again, a node whose
+// last sample is 1,000 times the others loses as many digits of its past.
+//
+// h is scaled as the past; `ends` of a node has f, l, h[0], h[-1] - f / n in that scale, then
+// future over past, 0 where the node is constant, and the correlation of past and future.
+//
+// Stages of up to 64 samples of both sides lie twice in shared memory: one is on its way, by
+// asynchronous copies, while the other is multiplied, and a barrier for each is enough. A warp has
+// 16 x 16 pairs, four samples of a lane in a row, and a fifth for the lags. Sums of four warps are
+// eliminated while those of another block are multiplied.
+
+#pragma once
+
+#include "decompose.cuh"
+#include "interior.cuh"
+#include "mmi.cuh"
+
+namespace phiid {
+
+
+struct Lags {
+    using Shape = phiid::Shape<32, 128>;
+    using Sums = phiid::Sums<Shape, 2>;
+    static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, THREADS = Shape::THREADS;
+    static constexpr int STAGE = 64, STEP = 16, SIDES = 2 * TILE;
+    static constexpr int STRIDE = STAGE + 2;  // an odd number of the 16 bytes of two numbers
+
+    struct alignas(16) Memory {
+        double values[2][SIDES][STRIDE];
+        double ends[2][SIDES][ENDS];
+    };
+
+    // Of a node's row: (trials, nodes, samples + 2), samples a multiple of 4; (trials, nodes, ENDS).
+    const double *interior, *ends;
+    Index nodes;
+    int samples;
+    double rest;  // 1 - 1/n
+    double limit;
+
+    // Of `samples` pairs.
+    PHIID_FN static Lags of(const double* interior, const double* ends, Index nodes, Index samples,
+                            double limit) {
+        return {interior, ends, nodes, int(padded(samples - 1)), 1 - 1 / double(samples), limit};
+    }
+
+    PHIID_FN static int lane() { return threadIdx.x % 32; }
+    PHIID_FN static int first_row() { return threadIdx.x / 64 * 16; }
+    PHIID_FN static int first_column() { return threadIdx.x / 32 % 2 * 16; }
+
+    PHIID_FN static Spot spot(int p) {
+        return {first_row() + p / 4 * 8 + lane() / 4,
+                first_column() + p / 2 % 2 * 8 + 2 * (lane() % 4) + p % 2};
+    }
+
+    template <class Task, class Mark>
+    PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
+                      const Mark& mark) {
+        unsigned standing = 0;
+        PHIID_UNROLL
+        for (int p = 0; p < PAIRS; ++p) standing |= unsigned(stands(task, tile, spot(p))) << p;
+        int turn = 0;
+        fetch(tile, tile.first, 0, memory, turn);
+        for (int start = tile.first; start < tile.last; start += GROUP) {
+            const int trials = tile.last - start < GROUP ? tile.last - start : GROUP;
+            TwoAtoms<double> product[PAIRS];
+            unsigned left[PAIRS];  // bit k: varies in trial start + k and cannot be trusted
+            PHIID_UNROLL
+            for (int p = 0; p < PAIRS; ++p) product[p] = no_trial_two<double>(), left[p] = 0;
+            PHIID_ROLLED
+            for (int k = 0; k < trials; ++k) {
+                Products sum{};
+                PHIID_ROLLED
+                for (int first = 0; first < samples; first += STAGE) {
+                    wait_for_copies();
+                    __syncthreads();
+                    // All have this stage, and none reads the one before any more.
+                    const bool same = first + STAGE < samples;
+                    if (same || start + k + 1 < tile.last)
+                        fetch(tile, start + k + !same, same ? first + STAGE : 0, memory, turn ^ 1);
+                    sum.add(memory.values[turn], least(samples - first, STAGE));
+                    turn ^= 1;
+                }
+                eliminate(memory.ends[(start + k) % 2], sum, standing, k, product, left);
+            }
+            PHIID_UNROLL
+            for (int p = 0; p < PAIRS; ++p) {
+                double out[2];
+                two_atoms(product[p], out);
+                sums.at(p, 0) += out[0];
+                sums.at(p, 1) += out[1];
+                for (int k = 0; left[p] >> k; ++k)
+                    if (left[p] >> k & 1) mark(p, start + k);
+            }
+        }
+    }
+
+   private:
+    using Values = double[SIDES][STRIDE];
+
+    // C, P and M of this lane's pairs: by block of 8 columns; rows l / 4 and l / 4 + 8, 2 columns.
+    struct Products {
+        double same[2][4], later[2][4], sooner[2][4];
+
+        PHIID_FN void add(const Values& values, int count) {
+            const double* row = values[first_row() + lane() / 4];
+            const double* column = values[TILE + first_column() + lane() / 4];
+            int k = 0;
+            PHIID_ROLLED
+            for (; k + STEP <= count; k += STEP) {
+                const int at = k + 4 * (lane() % 4);
+                const Five low(row + at), high(row + at + 8 * STRIDE);
+                PHIID_UNROLL
+                for (int block = 0; block < 2; ++block) {
+                    const Five other(column + at + 8 * block * STRIDE);
+                    multiply(same[block], low.now, high.now, other.now);
+                    multiply(later[block], low.now, high.now, other.next);
+                    multiply(sooner[block], low.next, high.next, other.now);
+                }
+            }
+            PHIID_ROLLED
+            for (; k < count; k += 4) {
+                const int at = k + lane() % 4;
+                const double low[] = {row[at]}, low_next[] = {row[at + 1]};
+                const double high[] = {row[at + 8 * STRIDE]}, high_next[] = {row[at + 8 * STRIDE + 1]};
+                PHIID_UNROLL
+                for (int block = 0; block < 2; ++block) {
+                    const double* here = column + at + 8 * block * STRIDE;
+                    const double now[] = {here[0]}, next[] = {here[1]};
+                    multiply(same[block], low, high, now);
+                    multiply(later[block], low, high, next);
+                    multiply(sooner[block], low_next, high_next, now);
+                }
+            }
+        }
+    };
+
+    // Four neighbours, and each one's next.
+    struct Five {
+        double now[4], next[4];
+
+        PHIID_FN explicit Five(const double* at) {
+            struct alignas(16) Both {
+                double one, two;
+            };
+            const Both first = reinterpret_cast<const Both*>(at)[0];
+            const Both second = reinterpret_cast<const Both*>(at)[1];
+            now[0] = first.one, now[1] = next[0] = first.two;
+            now[2] = next[1] = second.one, now[3] = next[2] = second.two;
+            next[3] = at[4];
+        }
+    };
+
+    // Of 8 rows above 8 others.
+    template <int STEPS>
+    PHIID_FN static void multiply(double (&c)[4], const double (&low)[STEPS],
+                                  const double (&high)[STEPS], const double (&column)[STEPS]) {
+        if (PHIID_SIXTEEN_ROWS) {
+            double rows[2 * STEPS];
+            PHIID_UNROLL
+            for (int s = 0; s < STEPS; ++s) rows[2 * s] = low[s], rows[2 * s + 1] = high[s];
+            multiply_add(c, rows, column);
+        } else {
+            double upper[2] = {c[0], c[1]}, lower[2] = {c[2], c[3]};
+            multiply_add(upper, low, column);
+            multiply_add(lower, high, column);
+            c[0] = upper[0], c[1] = upper[1], c[2] = lower[0], c[3] = lower[1];
+        }
+    }
+
+    // Starts copies of a stage, and with the first one of the trial's ends. Beyond the last node is
+    // the last one again: its pairs do not stand.
+    PHIID_FN void fetch(const Tile& tile, int trial, int first, Memory& memory, int turn) const {
+        constexpr int TOGETHER = THREADS / 8;  // nodes, 8 threads each
+        const int piece = threadIdx.x % 8, pieces = least(samples - first, STAGE) / 2 + 1;
+        const Index width = samples + 2;
+        PHIID_UNROLL
+        for (int n = 0; n < SIDES; n += TOGETHER) {
+            const int local = n + int(threadIdx.x) / 8;
+            const double* from = interior + node(tile, trial, local) * width + first + 2 * piece;
+            double* to = memory.values[turn][local] + 2 * piece;
+            PHIID_UNROLL
+            for (int k = 0; k < STRIDE / 2; k += 8)
+                if (piece + k < pieces) copy_ahead(to + 2 * k, from + 2 * k);
+        }
+        if (first == 0) {
+            PHIID_UNROLL
+            for (int n = 0; n < SIDES * ENDS / 2; n += THREADS) {
+                const int local = threadIdx.x % SIDES, part = (n + threadIdx.x) / SIDES * 2;
+                if (part >= ENDS) break;
+                copy_ahead(memory.ends[trial % 2][local] + part,
+                           ends + node(tile, trial, local) * ENDS + part);
+            }
+        }
+        commit_copies();
+    }
+
+    PHIID_FN Index node(const Tile& tile, int trial, int local) const {
+        const int node = local < TILE ? tile.row + local : tile.column + local - TILE;
+        return trial * nodes + least(node, int(nodes) - 1);
+    }
+
+    struct Ends {
+        double first, last, next_first, before_last, future, own;
+
+        PHIID_FN explicit Ends(const double (&of)[ENDS])
+            : first(of[0]), last(of[1]), next_first(of[2]), before_last(of[3]), future(of[4]),
+              own(of[5]) {}
+    };
+
+    // Multiplies the products of trials, k in its group, by those pairs that can be trusted.
+    PHIID_FN void eliminate(const double (&ends)[SIDES][ENDS], const Products& sum,
+                            unsigned standing, int k, TwoAtoms<double> (&product)[PAIRS],
+                            unsigned (&left)[PAIRS]) const {
+        PHIID_UNROLL
+        for (int p = 0; p < PAIRS; ++p) {
+            const Ends i(ends[spot(p).row]), j(ends[TILE + spot(p).column]);
+            const int block = p / 2 % 2, place = p / 4 * 2 + p % 2;
+            const double same = sum.same[block][place];
+            Correlations<double> c;
+            c.xy = same + rest * i.first * j.first;
+            c.ab = (same + rest * i.last * j.last) * (i.future * j.future);
+            c.xb = (sum.later[block][place] + i.first * j.next_first + i.before_last * j.last) *
+                   j.future;
+            c.ya = (sum.sooner[block][place] + i.next_first * j.first + i.last * j.before_last) *
+                   i.future;
+            c.xa = i.own;
+            c.yb = j.own;
+            const Lambdas<double> v = lambdas(c);
+            const bool vary = standing >> p & 1 && i.future != 0 && j.future != 0;
+            const bool use = vary && trusted(v, limit);
+            phiid::multiply(product[p], v, use);
+            left[p] |= unsigned(vary && !use) << k;
+        }
+    }
+};
+
+}  // namespace phiid

@@ -1,0 +1,351 @@
+"""rtr and sts from one series: three lagged products, and copies that are waited for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from support.cuda_runs import (
+    TWO,
+    Run,
+    close,
+    expected,
+    features_of,
+    node_sums,
+    one_series,
+    series,
+)
+from support.cuda_shim import ORDERS, Launcher, build, planted
+from synkern.kernels.contract import Limits, Rectangle, Tile, smallest_trusted
+from synkern.kernels.cupy_backend.source import LAGS_BYTES, ONE_SERIES, kernels
+from synkern.kernels.engine.libraries import NUMPY as LIBRARY
+from synkern.kernels.formulas import estimators
+from synkern.kernels.formulas.estimators import STRICT
+
+MMI = ("gaussian", "MMI")
+
+
+def walks(rng, trials, time, nodes):
+    return rng.standard_normal((trials, time, nodes)).cumsum(1)
+
+
+def persistent(rng, trials, time, nodes):
+    values = rng.standard_normal((trials, time, nodes))
+    for t in range(1, time):
+        values[:, t] += 0.95 * values[:, t - 1]
+    return values
+
+
+def far_from_zero(rng, trials, time, nodes):
+    return rng.standard_normal((trials, time, nodes)) + 1e6
+
+
+def trends(rng, trials, time, nodes):
+    steps = np.arange(time)[:, None] * rng.standard_normal(nodes)
+    return rng.standard_normal((trials, time, nodes)) + steps
+
+
+def ends_of(first, last):
+    """Nodes of which a third start high, a third end high, and some do both."""
+
+    def made(rng, trials, time, nodes):
+        values = rng.standard_normal((trials, time, nodes))
+        values[:, 0, ::3] = first * (1 + rng.random((trials, len(range(0, nodes, 3)))))
+        values[:, -1, 1::4] = -last * (1 + rng.random((trials, len(range(1, nodes, 4)))))
+        return values
+
+    return made
+
+
+def only_the_ends_differ(rng, trials, time, nodes):
+    values = rng.standard_normal((trials, time, nodes))
+    values[:, 1:-1, ::4] = rng.standard_normal((trials, 1, len(range(0, nodes, 4))))
+    values[0, 1:-1, 0] = 0
+    values[0, -1, 4] = values[0, 1, 4]  # constant in the future
+    values[1, :, 2] = 7  # altogether
+    values[:, :, 5] = np.arange(time)  # fixed by its own past, so that no pair of it is trusted
+    return values
+
+
+KINDS = {
+    "mixed": series,
+    "walks": walks,
+    "persistent": persistent,
+    "offsets": far_from_zero,
+    "trends": trends,
+    "ends of 30": ends_of(30, 30),
+    "ends of 1e3": ends_of(1e3, 1e5),
+    "ends of 1e12": ends_of(1e12, 1),
+    "ends of 1e300": ends_of(1e300, 1e200),
+    "ends alone": only_the_ends_differ,
+    "scales": lambda *size: series(*size) * 10.0 ** np.linspace(-300, 300, size[-1]),
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def variances(features):
+    """(trials, nodes, nodes): the smallest conditional one of each pair, by the reference."""
+    estimator, trials, nodes = estimators.ESTIMATORS[MMI], *features.constant.shape
+    tile = Tile(slice(0, trials), slice(0, nodes), slice(0, nodes))
+    with np.errstate(all="ignore"):
+        found = estimator.of_tile(LIBRARY, features, tile, TWO, "float64", Limits())
+    return found.variance
+
+
+def assert_promised(
+    launcher, values, rectangle=None, dtype="float64", namespace="phiid", run_by=Run
+):
+    """Atoms within the error that makes a pair trusted, of both paths; the same pairs are not."""
+    estimator, features = features_of(MMI, values)
+    wanted, keys = expected(estimator, features, TWO, "float64")
+    run = run_by(launcher, estimator, features, TWO, dtype, rectangle=rectangle, lags=values)
+    run.namespace = namespace
+    found, marks = run.matrices(1)
+    assert not np.isnan(found).any()
+    variance = variances(features)
+    unit = (4 + np.sqrt(features.samples)) * np.finfo(float).eps
+    if rectangle is not None:
+        keys = np.array([k for k in keys if _inside(k, features, rectangle)], int)
+        wanted = wanted[:, :, *rectangle]
+    limit = smallest_trusted(features.samples, "float64", STRICT["float64"])
+    unsure = np.abs(variance / limit - 1).reshape(-1) < 0.1
+    different = np.setxor1d(marks, keys)
+    assert unsure[different].all()
+    nodes = features.constant.shape[1]
+    use = np.ones(variance.shape, bool)
+    use.reshape(-1)[different] = False
+    use &= use.swapaxes(1, 2)
+    upper = np.triu(np.ones((nodes, nodes), bool), 1)
+    least = np.where(upper, variance, 0) + np.where(upper, variance, 0).swapaxes(1, 2)
+    if rectangle is not None:
+        least, use = least[:, *rectangle], use[:, *rectangle]
+    bound = 2 * unit / np.where(least > limit / 2, least, 1)
+    if dtype == "float32":
+        bound = bound + np.finfo(np.float32).eps * np.abs(wanted)
+    assert (np.abs(found - wanted)[:, use] <= bound[use]).all()
+
+
+def _inside(key, features, rectangle):
+    row, column = divmod(key % features.constant.shape[1] ** 2, features.constant.shape[1])
+    rows, columns = rectangle
+    return rows.start <= row < rows.stop and columns.start <= column < columns.stop
+
+
+@kinds
+@pytest.mark.parametrize("time", [3, 4, 5, 17, 40, 66, 67, 101, 131, 300])
+def test_as_in_numpy(launcher, rng, kind, time):
+    assert_promised(launcher, KINDS[kind](rng, 3, time, 37))
+
+
+@kinds
+def test_what_is_made_of_a_series(launcher, rng, kind):
+    for time, nodes in ((3, 7), (40, 33), (101, 64)):
+        values = KINDS[kind](rng, 3, time, nodes)
+        interior, ends, constant = one_series(values)
+        found = np.full_like(interior, np.nan), np.full_like(ends, np.nan)
+        none = np.full(constant.shape, 9, np.uint8)
+        args = [values, *found, none, time, nodes]
+        launcher.launch(ONE_SERIES["float64"], 3 * -(-nodes // 32), 256, args)
+        assert (none == constant).all()
+        assert np.abs(found[0] - interior).max() < 1e-14
+        size = 1 + np.abs(ends)
+        assert (np.abs(found[1] - ends) <= 1e-13 * size).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("nodes", [2, 3, 37, 65])
+def test_sums_over_trials(launcher, rng, nodes, dtype):
+    values = series(rng, 11, 40, nodes)
+    estimator, features = features_of(MMI, values)
+    wanted, _ = expected(estimator, features, TWO, dtype)
+    run = Run(launcher, estimator, features, TWO, dtype, lags=values)
+    for chunk in (1, 2, 11):
+        found, marks = run.matrices(chunk)
+        sums = [wanted[:, k : k + chunk].sum(1) for k in range(0, 11, chunk)]
+        close(found, np.stack(sums, 1), dtype, chunk)
+        assert len(marks) == 0
+
+
+@pytest.mark.parametrize(
+    "rectangle",
+    [
+        Rectangle(slice(1, 38), slice(40, 65)),
+        Rectangle(slice(29, 66), slice(0, 27)),
+        Rectangle(slice(5, 6), slice(7, 41)),
+    ],
+)
+def test_rectangles(launcher, rng, rectangle):
+    values = series(rng, 3, 40, 66)
+    estimator, features = features_of(MMI, values)
+    wanted, _ = expected(estimator, features, TWO, "float64")
+    run = Run(launcher, estimator, features, TWO, "float64", lags=values, rectangle=rectangle)
+    found, marks = run.matrices(2)
+    sums = [wanted[:, k : k + 2].sum(1)[:, *rectangle] for k in (0, 2)]
+    close(found, np.stack(sums, 1), "float64", 2)
+    assert len(marks) == 0
+
+
+def test_what_is_not_trusted_is_left_out_and_listed(launcher, rng):
+    values = series(rng, 5, 60, 19, degenerate=True)
+    estimator, features = features_of(MMI, values)
+    wanted, keys = expected(estimator, features, TWO, "float64")
+    assert 5 <= len(keys) < 20
+    run = Run(launcher, estimator, features, TWO, "float64", lags=values)
+    found, marks = run.matrices(5)
+    assert np.abs(found[:, 0] - wanted.sum(1)).max() < 5 * STRICT["float64"]
+    assert marks.tolist() == keys.tolist()
+    _, marks = run.matrices(1, slice(2, 5))
+    assert marks.tolist() == [key for key in keys if key >= 2 * 19**2]
+    run.capacity = 3
+    _, marks = run.matrices(2)
+    assert int(run.count[0]) == len(keys)
+    assert len(set(marks.tolist()) & set(keys.tolist())) == 3
+
+
+@pytest.mark.parametrize(("nodes", "height"), [(2, 1), (19, 8), (65, 2)])
+@pytest.mark.parametrize("rectangle", [None, Rectangle(slice(1, 2), slice(0, 1))])
+def test_node_sums(launcher, rng, nodes, height, rectangle):
+    values = series(rng, 3, 40, nodes, degenerate=nodes == 19)
+    estimator, features = features_of(MMI, values)
+    wanted, keys = expected(estimator, features, TWO, "float64")
+    if rectangle is not None:
+        keys = keys[[_inside(k // nodes * nodes, features, rectangle) for k in keys]]
+        keys = keys[:0]
+    run = Run(launcher, estimator, features, TWO, "float64", lags=values, rectangle=rectangle)
+    for chunk in (1, 3):
+        totals, marks = run.node_sums(chunk, height)
+        if rectangle is None:
+            first = np.unique(keys // nodes**2 // chunk * chunk * nodes**2 + keys % nodes**2)
+            assert marks.tolist() == first.tolist()
+        elif nodes == 19:
+            continue
+        sums = node_sums(features, wanted, keys, TWO, chunk, rectangle)
+        bound = STRICT["float64"] if nodes == 19 else 1e-12
+        assert np.abs(totals - sums).max() <= bound * nodes * (1 + np.abs(sums).max())
+
+
+def test_no_order_of_threads_changes_a_bit(library, rng):
+    for time in (40, 101, 140):
+        values = series(rng, 3, time, 37, degenerate=True)
+        estimator, features = features_of(MMI, values)
+        results = []
+        for order in ORDERS:
+            results.append([])
+            for rectangle in (None, Rectangle(slice(19, 37), slice(0, 19))):
+                launched = Launcher(library, order, 3), estimator, features, TWO, "float64"
+                run = Run(*launched, rectangle=rectangle, lags=values)
+                results[-1] += [*run.matrices(3), *run.node_sums(3, 1)]
+        for other in results[1:]:
+            for one, two in zip(results[0], other, strict=True):
+                assert one.tobytes() == two.tobytes()
+
+
+# What is broken, and how.
+PLANTED = {
+    "no_wait_for_copies": ("                    wait_for_copies();\n", ""),
+    "no_barrier_after_copies": (
+        "wait_for_copies();\n                    __syncthreads();",
+        "wait_for_copies();",
+    ),
+    "a_wait_after_the_barrier": (
+        "wait_for_copies();\n                    __syncthreads();",
+        "__syncthreads();\n                    wait_for_copies();",
+    ),
+    "copies_not_committed": ("        commit_copies();\n    }", "    }"),
+    "copies_to_the_stage_that_is_read": ("memory, turn ^ 1);", "memory, turn);"),
+    "ends_of_another_trial": ("memory.ends[(start + k) % 2]", "memory.ends[(start + k + 1) % 2]"),
+    "the_stage_after_the_next": ("same ? first + STAGE : 0", "same ? first : 0"),
+    "lags_exchanged": (
+        "multiply(later[block], low.now, high.now, other.next);",
+        "multiply(later[block], low.next, high.next, other.now);",
+    ),
+    "lags_exchanged_in_the_last_products": (
+        "multiply(sooner[block], low_next, high_next, now);",
+        "multiply(sooner[block], low, high, next);",
+    ),
+    "the_fifth_sample_forgotten": ("next[3] = at[4];", "next[3] = 0;"),
+    "a_piece_too_few": ("STAGE) / 2 + 1;", "STAGE) / 2;"),
+    "first_for_last": ("rest * i.last * j.last", "rest * i.first * j.first"),
+    "no_mean_of_the_past": ("same + rest * i.first * j.first", "same + i.first * j.first"),
+    "no_mean_between_the_lags": (
+        "x[(samples - 1) * nodes])) - f / pairs",
+        "x[(samples - 1) * nodes]))",
+    ),
+    "the_future_scaled_as_the_past": ("* (i.future * j.future)", "* i.future"),
+    "rank_one_terms_exchanged": (
+        "i.first * j.next_first + i.before_last * j.last",
+        "i.first * j.next_first + i.last * j.before_last",
+    ),
+    "constant_nodes_with_values": ("&& i.future != 0 && j.future != 0", ""),
+    "columns_of_another_block": ("p / 2 % 2, place = p / 4 * 2", "p / 4, place = p / 2 % 2 * 2"),
+    # What would lose digits where an end has the energy of a node.
+    "about_the_mean_of_the_past": (
+        "segment.rest = sum[0] / double(samples);\n\n    double squares",
+        "segment.rest = (sum[0] + segment.centred(start)) / double(samples + 1);\n\n"
+        "    double squares",
+    ),
+    "ends_without_bound": ("end > most ? most : end < -most ? -most : end", "end"),
+}
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """One library of many kernels, each with a defect, in a namespace of its own."""
+    text = "\n".join(planted(defect, name) for name, defect in PLANTED.items())
+    names = [
+        f"{name}::{kernel.format(name)}"
+        for name in PLANTED
+        for kernel in ("mmi_lags<double, {0}::AllPairs>", "one_series<double>")
+    ]
+    return build(tmp_path_factory.mktemp("broken") / "broken.so", names, text=text)
+
+
+class Made(Run):
+    """The same from what the kernel makes of the series."""
+
+    def data(self, trials):
+        values = np.ascontiguousarray(self.lags[trials])
+        interior, ends, none = one_series(values)
+        interior[:], ends[:], none = np.nan, np.nan, none.view(np.uint8).copy()
+        self.launcher.launch(
+            ONE_SERIES["float64"].replace("phiid", self.namespace),
+            len(values) * -(-self.nodes // 32),
+            256,
+            [values, interior, ends, none, *values.shape[1:]],
+        )
+        return [interior, ends]
+
+
+LOUD = (("mixed", 101), ("ends of 1e12", 40), ("ends of 1e300", 40), ("ends alone", 7))
+"""Kinds of series, and points in time, among which is one for every defect."""
+
+
+def wrong(library, namespace, rng):
+    """Whether any kind of series, in any order of threads, is not as in NumPy."""
+    for kind, time in (
+        ("mixed", 101),
+        ("ends of 1e12", 40),
+        ("ends of 1e300", 40),
+        ("ends alone", 7),
+    ):
+        values = KINDS[kind](rng, 3, time, 37)
+        for order in ORDERS:
+            try:
+                assert_promised(Launcher(library, order), values, namespace=namespace, run_by=Made)
+            except (AssertionError, RuntimeError):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_planted_defects_are_found(broken, rng, defect):
+    assert wrong(broken, defect, rng)
+
+
+def test_nothing_is_found_where_nothing_is_broken(library, rng):
+    assert not wrong(library, "phiid", rng)
+
+
+def test_a_launch_asks_for_what_the_kernel_has():
+    """The compiler holds the memory of a block to the number of the source."""
+    assert f"constexpr int LAGS_BYTES = {LAGS_BYTES};" in kernels()
