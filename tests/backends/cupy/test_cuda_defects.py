@@ -7,10 +7,20 @@ import subprocess
 import numpy as np
 import pytest
 
-from support.cuda_runs import DISCRETE, GAUSSIAN, SOME, TWO, Run, expected, features_of, series
+from support.cuda_runs import (
+    DISCRETE,
+    GAUSSIAN,
+    SOME,
+    TWO,
+    Run,
+    expected,
+    features_of,
+    one_series,
+    series,
+)
 from support.cuda_shim import ORDERS, Launcher, Recorder, build, planted
 from synkern.kernels.contract import Rectangle
-from synkern.kernels.cupy_backend.source import TOTALS, kernels
+from synkern.kernels.cupy_backend.source import ONE_SERIES, TOTALS, kernels
 from synkern.kernels.lattice import ATOMS
 
 EVERY = [
@@ -170,6 +180,23 @@ SANITIZED = [
 ]
 
 
+def _from_one_series(recorder, values):
+    """Launch what takes rtr and sts from one series; names of these kernels."""
+    estimator, features = features_of(("gaussian", "MMI"), values)
+    names = {ONE_SERIES["float64"]}
+    made = [
+        *map(np.empty_like, one_series(values)[:2]),
+        np.empty(features.constant.shape, np.uint8),
+    ]
+    recorder.launch(ONE_SERIES["float64"], 2 * 2, 256, [values, *made, 70, 33])
+    for rectangle in (None, Rectangle(slice(17, 33), slice(0, 17))):
+        run = Run(recorder, estimator, features, TWO, "float32", lags=values, rectangle=rectangle)
+        run.matrices(2)
+        run.node_sums(2, 1)
+        names |= {run.name(), run.name("_nodes")}
+    return names
+
+
 # For each sanitizer, a defect that it must find and a word of its report.
 SANITIZERS = {
     "address,undefined": ("one_sample_too_many", "heap-buffer-overflow"),
@@ -193,6 +220,7 @@ def test_sanitizers_are_silent(library, rng, tmp_path, sanitizer):
             run.matrices(2)
             run.node_sums(2, 1)
             names |= {run.name(), run.name("_nodes")}
+    names |= _from_one_series(recorder, series(rng, 2, 70, 33, degenerate=True))
     broken = Recorder(launcher, tmp_path / "broken", defect)
     estimator, features = features_of(("gaussian", "MMI"), series(rng, 2, 23, 33))
     run = Run(broken, estimator, features, TWO, "float64")
