@@ -445,7 +445,19 @@ inline void multiply_add(double (&c)[4], const double (&a)[2], const double (&b)
     shim::exchange<2, 1>(c, a, b);
 }
 
-inline void copy_ahead(double* to, const double* from) { shim::copy_later(to, from); }
+using Place = double*;
+
+inline Place place_of(double* numbers) { return numbers; }
+
+template <int NUMBERS>
+Place moved(Place place) {
+    return place + NUMBERS;
+}
+
+template <int NUMBERS>
+void copy_ahead(Place to, const double* from) {
+    shim::copy_later(to + NUMBERS, from + NUMBERS);
+}
 
 inline void commit_copies() { shim::commit(); }
 

@@ -21,7 +21,7 @@
 //
 // Stages of up to 64 samples of both sides lie twice in shared memory: one is on its way, by
 // asynchronous copies, while the other is multiplied, and a barrier for each is enough. A warp has
-// 16 x 16 pairs, four samples of a lane in a row, and a fifth for the lags. Sums of four warps are
+// 16 x 16 pairs. Sums of four warps are
 // eliminated while those of another block are multiplied.
 
 #pragma once
@@ -38,7 +38,7 @@ struct Lags {
     using Sums = phiid::Sums<Shape, 2>;
     static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, THREADS = Shape::THREADS;
     static constexpr int STAGE = 64, STEP = 16, SIDES = 2 * TILE;
-    static constexpr int STRIDE = STAGE + 2;  // an odd number of the 16 bytes of two numbers
+    static constexpr int STRIDE = STAGE + 4;  // 4 nodes x 4 samples lie in different banks
 
     struct alignas(16) Memory {
         double values[2][SIDES][STRIDE];
@@ -68,8 +68,9 @@ struct Lags {
     }
 
     template <class Task, class Mark>
-    PHIID_FN void add(const Task& task, const Tile& tile, Sums& sums, Memory& memory,
+    PHIID_FN void add(const Task& task, const Tile& shared, Sums& sums, Memory& memory,
                       const Mark& mark) {
+        const Tile tile = shared;  // in registers
         unsigned standing = 0;
         PHIID_UNROLL
         for (int p = 0; p < PAIRS; ++p) standing |= unsigned(stands(task, tile, spot(p))) << p;
@@ -112,56 +113,43 @@ struct Lags {
    private:
     using Values = double[SIDES][STRIDE];
 
+    // Every fourth sample of a node, and each one's next. (Four in a row are read by fewer
+    // instructions, and moved by more to where the products want them.)
+    template <int STEPS>
+    struct Samples {
+        double now[STEPS], next[STEPS];
+
+        PHIID_FN explicit Samples(const double* at) {
+            PHIID_UNROLL
+            for (int s = 0; s < STEPS; ++s) now[s] = at[4 * s], next[s] = at[4 * s + 1];
+        }
+    };
+
     // C, P and M of this lane's pairs: by block of 8 columns; rows l / 4 and l / 4 + 8, 2 columns.
     struct Products {
         double same[2][4], later[2][4], sooner[2][4];
 
         PHIID_FN void add(const Values& values, int count) {
-            const double* row = values[first_row() + lane() / 4];
-            const double* column = values[TILE + first_column() + lane() / 4];
+            const double* row = values[first_row() + lane() / 4] + lane() % 4;
+            const double* column = values[TILE + first_column() + lane() / 4] + lane() % 4;
             int k = 0;
             PHIID_ROLLED
-            for (; k + STEP <= count; k += STEP) {
-                const int at = k + 4 * (lane() % 4);
-                const Five low(row + at), high(row + at + 8 * STRIDE);
-                PHIID_UNROLL
-                for (int block = 0; block < 2; ++block) {
-                    const Five other(column + at + 8 * block * STRIDE);
-                    multiply(same[block], low.now, high.now, other.now);
-                    multiply(later[block], low.now, high.now, other.next);
-                    multiply(sooner[block], low.next, high.next, other.now);
-                }
-            }
+            for (; k + STEP <= count; k += STEP) step<STEP / 4>(row + k, column + k);
             PHIID_ROLLED
-            for (; k < count; k += 4) {
-                const int at = k + lane() % 4;
-                const double low[] = {row[at]}, low_next[] = {row[at + 1]};
-                const double high[] = {row[at + 8 * STRIDE]}, high_next[] = {row[at + 8 * STRIDE + 1]};
-                PHIID_UNROLL
-                for (int block = 0; block < 2; ++block) {
-                    const double* here = column + at + 8 * block * STRIDE;
-                    const double now[] = {here[0]}, next[] = {here[1]};
-                    multiply(same[block], low, high, now);
-                    multiply(later[block], low, high, next);
-                    multiply(sooner[block], low_next, high_next, now);
-                }
-            }
+            for (; k < count; k += 4) step<1>(row + k, column + k);
         }
-    };
 
-    // Four neighbours, and each one's next.
-    struct Five {
-        double now[4], next[4];
-
-        PHIID_FN explicit Five(const double* at) {
-            struct alignas(16) Both {
-                double one, two;
-            };
-            const Both first = reinterpret_cast<const Both*>(at)[0];
-            const Both second = reinterpret_cast<const Both*>(at)[1];
-            now[0] = first.one, now[1] = next[0] = first.two;
-            now[2] = next[1] = second.one, now[3] = next[2] = second.two;
-            next[3] = at[4];
+        // Of 4 STEPS samples.
+        template <int STEPS>
+        PHIID_FN void step(const double* row, const double* column) {
+            const Samples<STEPS> low(row), high(row + 8 * STRIDE);
+            PHIID_UNROLL
+            for (int block = 0; block < 2; ++block) {
+                const Samples<STEPS> other(column + 8 * block * STRIDE);
+                multiply(same[block], low.now, high.now, other.now);
+                multiply(later[block], low.now, high.now, other.next);
+                multiply(sooner[block], low.next, high.next, other.now);
+            }
         }
     };
 
@@ -186,32 +174,36 @@ struct Lags {
     // the last one again: its pairs do not stand.
     PHIID_FN void fetch(const Tile& tile, int trial, int first, Memory& memory, int turn) const {
         constexpr int TOGETHER = THREADS / 8;  // nodes, 8 threads each
-        const int piece = threadIdx.x % 8, pieces = least(samples - first, STAGE) / 2 + 1;
-        const Index width = samples + 2;
+        const int piece = threadIdx.x % 8, pieces = least(samples - first, STAGE) / 2 + 1 - piece;
+        const int width = samples + 2, local = threadIdx.x / 8;
+        const double* from = interior + Index(trial) * nodes * width + first + 2 * piece;
+        Place to = place_of(memory.values[turn][local] + 2 * piece);
         PHIID_UNROLL
         for (int n = 0; n < SIDES; n += TOGETHER) {
-            const int local = n + int(threadIdx.x) / 8;
-            const double* from = interior + node(tile, trial, local) * width + first + 2 * piece;
-            double* to = memory.values[turn][local] + 2 * piece;
-            PHIID_UNROLL
-            for (int k = 0; k < STRIDE / 2; k += 8)
-                if (piece + k < pieces) copy_ahead(to + 2 * k, from + 2 * k);
+            copy_pieces<0>(to, from + Index(node(tile, n + local)) * width, pieces);
+            to = moved<TOGETHER * STRIDE>(to);
         }
         if (first == 0) {
-            PHIID_UNROLL
-            for (int n = 0; n < SIDES * ENDS / 2; n += THREADS) {
-                const int local = threadIdx.x % SIDES, part = (n + threadIdx.x) / SIDES * 2;
-                if (part >= ENDS) break;
-                copy_ahead(memory.ends[trial % 2][local] + part,
-                           ends + node(tile, trial, local) * ENDS + part);
-            }
+            const int half = threadIdx.x / SIDES;
+            const Index at = Index(trial) * nodes + node(tile, threadIdx.x % SIDES);
+            const double* of = ends + at * ENDS + 2 * half;
+            to = place_of(memory.ends[trial % 2][threadIdx.x % SIDES] + 2 * half);
+            copy_ahead<0>(to, of);
+            if (half == 0) copy_ahead<4>(to, of);
         }
         commit_copies();
     }
 
-    PHIID_FN Index node(const Tile& tile, int trial, int local) const {
+    // Every eighth of a node's pieces of two numbers, if it is among so many.
+    template <int PIECE>
+    PHIID_FN static void copy_pieces(Place to, const double* from, int pieces) {
+        if (PIECE < pieces) copy_ahead<2 * PIECE>(to, from);
+        if constexpr (PIECE + 8 <= STAGE / 2) copy_pieces<PIECE + 8>(to, from, pieces);
+    }
+
+    PHIID_FN int node(const Tile& tile, int local) const {
         const int node = local < TILE ? tile.row + local : tile.column + local - TILE;
-        return trial * nodes + least(node, int(nodes) - 1);
+        return least(node, int(nodes) - 1);
     }
 
     struct Ends {
@@ -242,10 +234,19 @@ struct Lags {
             c.yb = j.own;
             const Lambdas<double> v = lambdas(c);
             const bool vary = standing >> p & 1 && i.future != 0 && j.future != 0;
-            const bool use = vary && trusted(v, limit);
-            phiid::multiply(product[p], v, use);
+            const bool use = vary && reaches(v, limit);
+            if (use) phiid::multiply(product[p], v, true);
             left[p] |= unsigned(vary && !use) << k;
         }
+    }
+
+    // `trusted` by comparisons alone, of which each is an instruction; least and largest take three.
+    // Of a positive joint and xy_a xy_b is positive, too. None holds of NaN.
+    PHIID_FN static bool reaches(const Lambdas<double>& v, double limit) {
+        const double past = limit * v.past, future = limit * v.future;
+        return (v.past > 0) & (v.future > 0) & (v.joint > 0) & (v.xy_a > 0) & (v.x_ab > 0) &
+               (v.y_ab > 0) & (v.determinant >= past * v.xy_a) & (v.determinant >= past * v.xy_b) &
+               (v.determinant >= future * v.x_ab) & (v.determinant >= future * v.y_ab);
     }
 };
 

@@ -53,12 +53,24 @@ PHIID_FN void multiply_add(double (&c)[4], const double (&a)[2], const double (&
         : "d"(a[0]), "d"(a[1]), "d"(b[0]));
 }
 
-// Starts a copy of two numbers to shared memory, at multiples of 16 bytes. It belongs to the
-// thread's next `commit_copies`, and is there for this thread after its `wait_for_copies`, for the
-// others after a barrier behind that.
-PHIID_FN void copy_ahead(double* to, const double* from) {
-    const unsigned place = unsigned(__cvta_generic_to_shared(to));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+// Where numbers lie in shared memory.
+using Place = unsigned;
+
+PHIID_FN Place place_of(double* numbers) { return Place(__cvta_generic_to_shared(numbers)); }
+
+template <int NUMBERS>
+PHIID_FN Place moved(Place place) {
+    return place + 8 * NUMBERS;
+}
+
+// Starts a copy of two numbers to shared memory, at multiples of 16 bytes and at an offset. It
+// belongs to the thread's next `commit_copies`, and is there for this thread after its
+// `wait_for_copies`, for the others after a barrier behind that.
+template <int NUMBERS>
+PHIID_FN void copy_ahead(Place to, const double* from) {
+    asm volatile("cp.async.cg.shared.global [%0 + %2], [%1 + %2], 16;" ::"r"(to), "l"(from),
+                 "n"(8 * NUMBERS)
+                 : "memory");
 }
 
 PHIID_FN void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }

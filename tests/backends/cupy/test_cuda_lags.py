@@ -252,12 +252,9 @@ PLANTED = {
         "multiply(later[block], low.now, high.now, other.next);",
         "multiply(later[block], low.next, high.next, other.now);",
     ),
-    "lags_exchanged_in_the_last_products": (
-        "multiply(sooner[block], low_next, high_next, now);",
-        "multiply(sooner[block], low, high, next);",
-    ),
-    "the_fifth_sample_forgotten": ("next[3] = at[4];", "next[3] = 0;"),
-    "a_piece_too_few": ("STAGE) / 2 + 1;", "STAGE) / 2;"),
+    "the_last_products_forgotten": ("for (; k < count; k += 4) step", "for (; k < 0; k += 4) step"),
+    "the_next_but_one": ("next[s] = at[4 * s + 1];", "next[s] = at[4 * s + 2];"),
+    "a_piece_too_few": ("STAGE) / 2 + 1 - piece", "STAGE) / 2 - piece"),
     "first_for_last": ("rest * i.last * j.last", "rest * i.first * j.first"),
     "no_mean_of_the_past": ("same + rest * i.first * j.first", "same + i.first * j.first"),
     "no_mean_between_the_lags": (
