@@ -12,8 +12,8 @@ from .problem import OneSeries, Prepared
 from .source import ONE_SERIES, UNIT_VECTORS, UNIT_VECTORS_SHAPE
 
 LAGS_ON = ((8, 0), (9, 0))
-"""Compute capabilities with tensor cores for float64 and with memory for two blocks of `mmi_lags`
-or, of 8.0, one."""
+"""Compute capabilities with tensor cores for float64, and with shared memory for two blocks of
+`mmi_lags` or, of 8.0, one."""
 
 
 def features_of(device: Device, source: Any, request: Request) -> Any:

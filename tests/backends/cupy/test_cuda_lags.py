@@ -17,6 +17,7 @@ from support.cuda_runs import (
     series,
 )
 from support.cuda_shim import ORDERS, Launcher, build, planted
+from support.cupy_cases import decomposed
 from synkern.kernels.contract import Limits, Rectangle, Tile, smallest_trusted
 from synkern.kernels.cupy_backend.source import LAGS_BYTES, ONE_SERIES, kernels
 from synkern.kernels.engine.libraries import NUMPY as LIBRARY
@@ -339,3 +340,25 @@ def test_nothing_is_found_where_nothing_is_broken(library, rng):
 def test_a_launch_asks_for_what_the_kernel_has():
     """The compiler holds the memory of a block to the number of the source."""
     assert f"constexpr int LAGS_BYTES = {LAGS_BYTES};" in kernels()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "capability"),
+    [
+        ("mmi_lags", {}, (9, 0)),
+        ("mmi_lags", {"dtype": "float32"}, (8, 0)),
+        ("mmi_series", {}, (12, 0)),  # one unit of float64 for 64 of float32
+        ("mmi_series", {"pooled": "moments"}, (9, 0)),
+        ("mmi_series", {"names": ("rtr", "sts", "xts")}, (9, 0)),
+        *(("mmi_series", {"tau": tau}, (9, 0)) for tau in (2, 3, 4, 5)),
+    ],
+)
+def test_what_is_not_one_series_takes_four_products(cupy, shim, rng, kernel, options, capability):
+    shim.capability = capability
+    values = series(rng, 3, 40, 9)
+    found = decomposed(cupy.asarray(values), **options)
+    assert {name.partition("<")[0] for name in shim.of_pairs} == {f"phiid::{kernel}"}
+    dtype = options.get("dtype", "float64")
+    wanted = decomposed(values, backend="numpy", **{**options, "dtype": "float64"})
+    for atom in wanted:
+        assert np.abs(found[atom].get() - wanted[atom]).max() < STRICT[dtype]
