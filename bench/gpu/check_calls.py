@@ -171,7 +171,7 @@ torch.cuda.synchronize()
 """Two calls: the second launch of a kernel is looked at."""
 
 KERNELS: dict[str, tuple[str, ...]] = {
-    "cupy-mmi-two": ("mmi_series", "cupy", "gaussian", "MMI", "two", "float64"),
+    "cupy-mmi-two": ("mmi_lags", "cupy", "gaussian", "MMI", "two", "float64"),
     "triton-mmi-two": ("mmi_series", "triton", "gaussian", "MMI", "two", "float64"),
     "cupy-ccs": ("ccs", "cupy", "gaussian", "CCS", "two", "float64"),
     "cupy-mmi-all": ("mmi_series", "cupy", "gaussian", "MMI", "all", "float64"),
