@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import Array
+from .detached import detached
 
 ROUNDINGS = 8
 """Units in the last place by which values of a constant may differ."""
@@ -94,7 +95,7 @@ def plainly_varies(xp: Any, series: Array, tau: int, spacing: float) -> Array | 
 
     Of a series that is not finite, or whose values are exact, nothing is said for certain.
     """
-    values = series.detach() if hasattr(series, "detach") else series
+    values = detached(series)
     some = _few_samples(values, tau)
     if some is None:
         return None
@@ -136,7 +137,7 @@ def settled(xp: Any, series: Array, tau: int, pooled: str | None, spacing: float
     """
     if not spacing:  # Nothing is rounded; and truth values cannot be subtracted.
         return series
-    values = series.detach() if hasattr(series, "detach") else series
+    values = detached(series)
     maybe = _perhaps(xp, values, tau, spacing)
     if pooled is not None:
         maybe = maybe.all(0)[None]
@@ -207,7 +208,7 @@ def faint(xp: Any, series: Array, spacing: float) -> tuple[Array, Array] | None:
         (found,) nodes and how much they vary over how much the middle node of their trial varies;
         None where there are none.
     """
-    series = series.detach() if hasattr(series, "detach") else series
+    series = detached(series)
     time = series.shape[1]
     steps = sorted({k * (time - 1) // 5 for k in range(6)})
     some = in_float64(xp.stack([series[:, step] for step in steps]))

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...contract import Array
+from ..detached import detached
 from ..rescue import VANISHED
 from ..unit_vectors import UnitVectors, unit_vectors
 from .factors import cholesky, identity, inverse, transposed
@@ -49,7 +50,7 @@ class Bases(UnitVectors):
 
     def directions(self) -> tuple[Array, Array]:
         """(trials, nodes) int64 number of directions of the pasts, and of the futures."""
-        past, future = (v.detach() if hasattr(v, "detach") else v for v in self[:2])
+        past, future = map(detached, self[:2])
         return (past != 0).any(-1).sum(-1), (future != 0).any(-1).sum(-1)
 
 
@@ -87,7 +88,7 @@ def orthonormal(xp: Any, vectors: Array, least: float) -> Array:
     gram = vectors @ transposed(vectors)
     missing = ~(vectors != 0).any(-1)
     gram = gram + xp.where(missing[..., None], identity(xp, width, gram), 0.0)
-    fixed = gram.detach() if hasattr(gram, "detach") else gram
+    fixed = detached(gram)
     plain = xp.linalg.eigvalsh(fixed)[..., 0] > _INDEPENDENT
     safe = xp.where(plain[..., None, None], gram, identity(xp, width, gram))
     once = _whitened(xp, safe, vectors)

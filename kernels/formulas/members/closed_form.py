@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...contract import Array
+from ..detached import detached
 from ..mmi import Lambdas
 from .factors import Factored, cholesky, diagonal, identity, inverse, transposed
 
@@ -150,7 +151,7 @@ def least_variance(xp: Any, p: Pairs) -> Array:
     total = 0.0
     definite = p.first.definite & p.second.definite
     for factor in (p.given_first, p.given_second):
-        lower = factor.lower.detach() if hasattr(factor.lower, "detach") else factor.lower
+        lower = detached(factor.lower)
         squares = inverse(xp, lower) ** 2
         total = total + squares.sum((-1, -2))
         definite = definite & factor.definite
