@@ -16,11 +16,24 @@ from ..backend import Status
 from ..contract import Array
 
 
-class NumPyLibrary:
+class _InTwoPasses:
+    """What takes a library a pass for the product and one for the sum."""
+
+    fuses = False
+
+    def add_product(self, target: Array, one: Array, other: Array) -> None:
+        """Add a product of arrays that broadcast to target, in place."""
+        target += one * other
+
+    def minus_square(self, value: Array, root: Array) -> Array:
+        """A value less the square of another."""
+        return value - root * root
+
+
+class NumPyLibrary(_InTwoPasses):
     """NumPy, in host memory."""
 
     xp: Any = np
-    fuses = False
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
         """Zeros in host memory."""
@@ -41,14 +54,6 @@ class NumPyLibrary:
     def keep(self, values: Array, mask: Array) -> Array:
         """Finite values where the mask is true, 0 elsewhere."""
         return values * mask
-
-    def add_product(self, target: Array, one: Array, other: Array) -> None:
-        """Add a product of arrays that broadcast to target, in place."""
-        target += one * other
-
-    def minus_square(self, value: Array, root: Array) -> Array:
-        """A value less the square of another."""
-        return value - root * root
 
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur."""
@@ -98,10 +103,8 @@ class TorchLibrary:
         target.index_put_(index, values, accumulate=True)
 
 
-class CuPyLibrary:
+class CuPyLibrary(_InTwoPasses):
     """CuPy, on the current device."""
-
-    fuses = False
 
     def __init__(self, xp: Any) -> None:
         """Take the module cupy."""
@@ -126,14 +129,6 @@ class CuPyLibrary:
     def keep(self, values: Array, mask: Array) -> Array:
         """Finite values where the mask is true, 0 elsewhere."""
         return values * mask
-
-    def add_product(self, target: Array, one: Array, other: Array) -> None:
-        """Add a product of arrays that broadcast to target, in place."""
-        target += one * other
-
-    def minus_square(self, value: Array, root: Array) -> Array:
-        """A value less the square of another."""
-        return value - root * root
 
     def add_at(self, target: Array, index: tuple[Array, ...], values: Array) -> None:
         """Add values to target in place, to repeated entries as often as they occur.
