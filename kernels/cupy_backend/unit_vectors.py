@@ -11,9 +11,9 @@ from .launch import Device
 from .problem import OneSeries, Prepared
 from .source import ONE_SERIES, UNIT_VECTORS, UNIT_VECTORS_SHAPE
 
-LAGS_ON = ((8, 0), (9, 0))
-"""Compute capabilities with tensor cores for float64, and with shared memory for two blocks of
-`mmi_lags` or, of 8.0, one."""
+LAGS_ON = ((9, 0),)
+"""Compute capabilities for which instruction counts say that `mmi_lags` pays. 8.0 has the tensor
+cores, but shared memory for one block alone, and nothing says what that leaves."""
 
 
 def features_of(device: Device, source: Any, request: Request) -> Any:

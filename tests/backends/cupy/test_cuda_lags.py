@@ -346,7 +346,8 @@ def test_a_launch_asks_for_what_the_kernel_has():
     ("kernel", "options", "capability"),
     [
         ("mmi_lags", {}, (9, 0)),
-        ("mmi_lags", {"dtype": "float32"}, (8, 0)),
+        ("mmi_lags", {"dtype": "float32"}, (9, 0)),
+        ("mmi_series", {}, (8, 0)),  # shared memory for one block alone
         ("mmi_series", {}, (12, 0)),  # one unit of float64 for 64 of float32
         ("mmi_series", {"average": "moments"}, (9, 0)),
         ("mmi_series", {"atoms": ("rtr", "sts", "xts")}, (9, 0)),
