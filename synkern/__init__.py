@@ -122,6 +122,7 @@ _HOMES = {
 }
 _SHOWN = (
     "analysis",
+    "data",
     "decomposition",
     "interventions",
     "models",
@@ -145,7 +146,6 @@ moved(
         "backends": "decomposition",
         "batches": "decomposition.batches",
         "checkpoint": "models",
-        "data": "study",
         "decoding": "recording",
         "decompose": "decomposition",
         "dropin": "decomposition",
