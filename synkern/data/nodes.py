@@ -119,8 +119,8 @@ def _refuse_others(first: Found, one: Found, names: list[str], own: list[str]) -
     differing = [f"lacks {some(absent)}"] * bool(absent) + [f"has also {some(extra)}"] * bool(extra)
     common = len(names) - len(absent)
     raise DataError(
-        f"{one.what} {' and '.join(differing)}, unlike {first.what}; give files of the same nodes, or "
-        f"choose by columns= or drop= among the {common} that both have"
+        f"{one.what} {' and '.join(differing)}, unlike {first.what}; give files of the same nodes, "
+        f"or choose by columns= or drop= among the {common} that both have"
     )
 
 
