@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -64,6 +65,8 @@ def taken(found: Found, options: ReadOptions) -> None:
         twice = [name for k, name in enumerate(names) if name in names[:k]]
         raise DataError(f"{found.what} has more than one node called {some(twice)}; rename them")
     found.node_names = names
+    if found.chosen:
+        options = replace(options, columns=None)
     if options.columns is None and options.drop is None:
         chosen(names, options, found.what)
         return

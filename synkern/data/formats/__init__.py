@@ -18,6 +18,8 @@ _KINDS = {
     "hdf5": (".h5", ".hdf5", ".he5", ".hdf"),
     "chunked": (".zarr",),
     "netcdf": (".nc", ".nc4", ".cdf", ".netcdf"),
+    "images": (".nii", ".hdr", ".img"),
+    "recordings": (".fif", ".edf", ".bdf", ".gdf", ".vhdr", ".set", ".cnt", ".egi", ".mff", ".con"),
     "tables": (".csv", ".tsv", ".txt", ".dat", ".1d", ".parquet", ".pq", ".feather"),
 }
 _BY_ENDING = {ending: kind for kind, endings in _KINDS.items() for ending in endings}

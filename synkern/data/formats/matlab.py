@@ -25,11 +25,33 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
         start = file.read(520)
     newer = start.startswith(b"MATLAB 7.3") or b"\x89HDF\r\n\x1a\n" in (start[:8], start[512:520])
     values = _newer(path) if newer else _older(path)
+    dims = _of_fieldtrip(values)
     shapes = {}
     for name, value in values.items():
         shape = (len(value),) if isinstance(value, list) else np.shape(value)
         shapes[name] = (shape, CELLS if isinstance(value, list) else np.asarray(value).dtype.kind)
-    return found_in(Held(path=path, shapes=shapes, get=values.__getitem__), options)
+    return found_in(Held(path=path, shapes=shapes, get=values.__getitem__, dims=dims), options)
+
+
+def _of_fieldtrip(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Add names and step under their names here where a struct is one of FieldTrip's raw data.
+
+    Returns:
+        What the axes of its trials are.
+    """
+    dims: dict[str, tuple[str, ...]] = {}
+    for name in [one for one in values if one.endswith(".trial")]:
+        struct = name.removesuffix("trial")
+        label, rate = values.get(f"{struct}label"), values.get(f"{struct}fsample")
+        if isinstance(values[name], list) and label is not None:
+            dims[name] = ("channel", "time")
+            values[f"{struct}node_names"] = label
+            if rate is not None and np.size(rate) == 1 and float(np.ravel(rate)[0]) > 0:
+                values[f"{struct}step"] = np.array(1 / float(np.ravel(rate)[0]))
+        # Their times, which the step says too, would look like another series.
+        if name in dims:
+            values.pop(f"{struct}time", None)
+    return dims
 
 
 def _older(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Arrays that are called as the fields of `Dataset` are taken for these: `node_nam
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -57,7 +58,7 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
     names = _chosen(held, options)
     found = []
     for name in names:
-        folder = name.rpartition("/")[0] + "/" if "/" in name else ""
+        folder = name[: 1 + max(name.rfind("/"), name.rfind("."))]
         there = {one: folder + one for one in BESIDE if folder + one in held.shapes}
         values = held.get(name)
         cells = values if isinstance(values, list) else [values]
@@ -128,7 +129,7 @@ def _chosen(held: Held, options: ReadOptions) -> list[str]:
     fitting = [
         name
         for name, (shape, kind) in held.shapes.items()
-        if name.rpartition("/")[2] not in BESIDE
+        if re.split(r"[/.]", name)[-1] not in BESIDE
         and (kind == CELLS or (kind in "biufc" and len(shape) in (2, 3, 4) and min(shape) > 1))
     ]
     if "series" in fitting:
