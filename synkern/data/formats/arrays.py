@@ -30,7 +30,8 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
 
 def _several(path: Path, options: ReadOptions) -> list[Found]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves open what turns out to be no archive.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             shapes = {name: _header(file, name) for name in file.files}
 
             def get(name: str) -> Any:
