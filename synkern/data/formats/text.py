@@ -45,6 +45,8 @@ def text_table(path: Path, options: ReadOptions) -> Table:
     if not has_names and comments:
         names = _names_in_comment(comments[-1], len(first), mark)
     known: dict[str, Any] = {"sep": r"\s+"} if mark == " " else {"sep": mark}
+    if tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1):
+        known["float_precision"] = "round_trip"  # what later versions do, and call it deprecated
     start = len(comments) + has_names
     try:
         frame = pandas.read_csv(
@@ -56,7 +58,6 @@ def text_table(path: Path, options: ReadOptions) -> Table:
             skip_blank_lines=False,
             keep_default_na=False,
             na_values=list(MISSING),
-            float_precision="round_trip",
             low_memory=False,
             **known,
         )

@@ -140,10 +140,9 @@ class Clock:
         return Samples(step=seconds, places=places, notes=said)
 
     def _numbers(self) -> npt.NDArray[np.float64]:
-        try:
-            times: npt.NDArray[np.float64] = self.column.to_numpy(dtype=float, na_value=np.nan)
-        except (TypeError, ValueError):
-            times = np.array([np.nan])
+        pandas = needed("pandas", "data", "reading times")
+        read = pandas.to_numeric(self.column, errors="coerce")
+        times: npt.NDArray[np.float64] = read.to_numpy(dtype=float, na_value=np.nan)
         bad = np.flatnonzero(~np.isfinite(times))
         if len(bad):
             raise DataError(
