@@ -139,7 +139,7 @@ def test_netcdf_by_the_names_of_its_axes(tmp_path, labelled, series):
     late = labelled.assign_coords(time=("time", np.sort(np.r_[np.arange(49.0), 70.5])))
     late.to_netcdf(path, engine="scipy")
     said("times along axis 'time' do not go on by one step: 1 mostly, 22.5 after sample 48", path)
-    path.write_bytes(b"CDF\x01" + bytes(20))
+    path.write_bytes(b"CDF\x01" + b"\xff" * 20)
     said("cannot be read as NetCDF", path)
 
 

@@ -104,6 +104,8 @@ def _signals(
     nilearn = needed("nilearn.image", "brain", f"reading {path}")
     regions = needed("nilearn.regions", "brain", f"reading {path}")
     data = _values(path, image)
+    finite = np.isfinite(data).all(-1)
+    data[~finite] = 0
     series = nilearn.new_img_like(image, data)
     labelled = len(atlas.image.shape) == 3
     on_grid = atlas.image
@@ -124,10 +126,9 @@ def _signals(
             f"{path}: no region of {atlas.path} lies in this image; they are in different spaces, "
             "or one of their affines is wrong"
         )
-    broken = inside & ~np.isfinite(data).all(-1)
+    broken = inside & ~finite
     if broken.any():
         notes.append(f"{int(broken.sum())} voxels with values that are not finite were left out")
-        # Where nilearn would put zeros.
         places = np.where(broken if labelled else broken[..., None], 0, places)
         on_grid = nilearn.new_img_like(on_grid, places)
     if not labelled:
