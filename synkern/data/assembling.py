@@ -163,14 +163,19 @@ def _of_nodes(
 ) -> tuple[tuple[str, ...] | None, npt.NDArray[np.float64] | None, str | None]:
     """Groups, coordinates and their space, from the options or else from the file."""
     groups = tuple(first.groups) if first.groups is not None else None
-    if options.groups is not None and (Path(options.groups).expanduser().is_file() or not groups):
+    if options.groups is not None:
         beside = [options.labels, (options.node_names or (None,))[0]]
         tables = [sheet(one) for one in beside if one and Path(one).expanduser().is_file()]
         own = [one for one in tables if one.column(options.groups) is not None]
-        if own:
+        if Path(options.groups).expanduser().is_file():
+            groups = groups_of(sheet(options.groups), names)
+        elif own:
             groups = groups_of(own[0], names, options.groups)
         else:
-            groups = groups_of(sheet(options.groups), names)
+            raise DataError(
+                f"groups: {options.groups!r} is no file, and no column of the tables of labels= or "
+                "node_names="
+            )
     coordinates, space = first.coordinates, first.space
     if options.coordinates is not None:
         coordinates = coordinates_of(sheet(options.coordinates), names)

@@ -55,6 +55,28 @@ def numeric(found: Found) -> None:
         raise DataError(f"{found.what} is empty: it has the shape {values.shape}")
 
 
+def consistent(found: Found) -> None:
+    """Refuse what a file says of trials and nodes if it is not one for each of them.
+
+    Raises:
+        DataError: it is not.
+    """
+    trials, time, nodes = found.values.shape
+    one_each = {"groups": nodes, "coordinates": nodes, "subjects": trials, "trial_names": trials}
+    for name, count in one_each.items():
+        held = getattr(found, name)
+        if held is not None and len(held) != count:
+            raise DataError(
+                f"{found.what} has {trials} trials of {nodes} nodes, and its {name} are "
+                f"{len(held)}, not {count}; are its axes told right (axes=)?"
+            )
+    if found.valid is not None and found.valid.shape not in ((time,), (1, time), (trials, time)):
+        raise DataError(
+            f"{found.what} has {trials} trials of {time} samples, and a mask of shape "
+            f"{found.valid.shape}; it must be ({time},) or ({trials}, {time})"
+        )
+
+
 def checked(found: Found, options: ReadOptions, names: Sequence[str]) -> Block:
     """Find what is missing in trials of a file, and leave it out if that is asked for.
 

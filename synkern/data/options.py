@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import textwrap
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -127,6 +128,22 @@ class ReadOptions:
                 raise ValueError(f"{one.name} = {value!r}; choose from {', '.join(allowed)}")
         if self.step is not None and not 0 < self.step < float("inf"):
             raise ValueError(f"step = {self.step!r}; give seconds, a number above 0")
+
+
+def _documented() -> str:
+    """All options, for `help`."""
+    said = []
+    for one in fields(ReadOptions):
+        words = one.metadata["help"]
+        if choices := one.metadata.get("choices"):
+            words += f": {', '.join(choices)}"
+        words = f"{one.name}: {words}. {one.metadata.get('more', '')}".rstrip()
+        said.append(textwrap.fill(words, 100, initial_indent=" " * 8, subsequent_indent=" " * 12))
+    return "\n".join(said)
+
+
+_before, _raises, _after = (ReadOptions.__doc__ or "").partition("    Raises:\n")
+ReadOptions.__doc__ = f"{_before}    Args:\n{_documented()}\n\n{_raises}{_after}"
 
 
 def options_from(named: dict[str, Any]) -> ReadOptions:

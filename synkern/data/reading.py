@@ -11,7 +11,7 @@ from typing import Any
 
 from synkern.data.assembling import assembled
 from synkern.data.axes import arranged, settle
-from synkern.data.checking import numeric
+from synkern.data.checking import consistent, numeric
 from synkern.data.companions import listed
 from synkern.data.dataset import Dataset
 from synkern.data.errors import DataError
@@ -102,6 +102,7 @@ def dataset_of(
         arranged(one, settle(one, options.axes, None if names is None else len(names)))
         if names is not None:
             one.node_names = names
+        consistent(one)
         taken(one, options)
     return assembled(found, options, sources)
 

@@ -251,6 +251,10 @@ def test_names_groups_and_coordinates_from_files(saved, rng, tmp_path):
     said("1 nodes of 3 left", "a.npy", columns="1")
     said("3 nodes and 2 names", "a.npy", node_names=["a", "b"])
     said("more than one node called 'a'", "a.npy", node_names=["a", "a", "b"])
+    said("groups: 'network' is no file, and no column", "a.npy", groups="network")
+    (tmp_path / "known.csv").write_text("name,network,hemisphere\nV1,vis,L\nM1,mot,R\nA1,aud,R\n")
+    known = read_series("a.npy", node_names="known.csv", groups="hemisphere")
+    assert (known.node_names, known.groups) == (("V1", "M1", "A1"), ("L", "R", "R"))
     said("does not have 3 of the nodes, '0'", "a.npy", groups="groups.csv")
     said("no columns x, y and z", "a.npy", coordinates="groups.csv")
 
@@ -268,6 +272,23 @@ def test_an_archive_of_arrays_with_what_goes_with_them(tmp_path, rng):
     assert (data.node_names, data.groups) == (("a", "b", "c"), ("x", "x", "y"))
     assert (data.subjects, data.step, data.mask[0].sum()) == (("s", "t"), 0.5, 17)
     assert read_series(path, variable="other").shape == (1, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("beside", "match"),
+    [
+        ({"mask": np.ones(19, bool)}, r"a mask of shape \(19,\)"),
+        ({"mask": np.full(20, 3)}, "give truth values"),
+        ({"groups": np.array(["x"])}, "its groups are 1, not 3"),
+        ({"subjects": np.array(["x"])}, "its subjects are 1, not 2"),
+        ({"coordinates": np.ones((3, 2))}, r"give \(nodes, 3\)"),
+        ({"step": np.array(0.0)}, "one number above 0"),
+        ({"node_names": np.array(["a", "b"])}, "3 nodes and 2 names"),
+    ],
+)
+def test_what_goes_with_an_array_must_fit_it(tmp_path, rng, beside, match):
+    np.savez(tmp_path / "a.npz", series=rng.standard_normal((2, 20, 3)), **beside)
+    said(match, tmp_path / "a.npz")
 
 
 def test_arrays_of_an_archive_are_trials_where_several_are_named(tmp_path, rng):

@@ -19,6 +19,13 @@ def test_every_option_is_one_that_a_command_can_take_over():
         assert option.described
 
 
+def test_help_has_every_option():
+    text = ReadOptions.__doc__
+    for field in dataclasses.fields(ReadOptions):
+        assert f"        {field.name}: {field.metadata['help'][:20]}" in text
+    assert text.index("node_names: ") < text.index("Raises:")
+
+
 def test_options_need_no_numpy():
     code = "import sys, synkern.data.options; assert 'numpy' not in sys.modules, 'numpy'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -53,3 +60,38 @@ def test_names_that_are_no_option_are_refused_with_those_that_are_near(tmp_path)
         read_series(tmp_path / "a.npy", node_name="x")
     with pytest.raises(TypeError, match="give the one or the others"):
         read_series(tmp_path / "a.npy", ReadOptions(), step=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("a.csv", "pandas", "data"),
+        ("a.mat", "scipy", "data"),
+        ("a.h5", "h5py", "data"),
+        ("a.zarr", "zarr", "data"),
+        ("a.nc", "xarray", "data"),
+        ("a.nii", "nibabel", "brain"),
+        ("a.edf", "mne", "mne"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    tmp_path, monkeypatch, name, package, extra
+):
+    (tmp_path / name).write_text("1,2\n3,4\n")
+    for module in [one for one in sys.modules if one.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "meta_path", [Hidden(package), *sys.meta_path])
+    said = rf"{name} needs {package}, which is not installed: pip install 'synkern\[{extra}\]'"
+    with pytest.raises(ImportError, match=said):
+        read_series(tmp_path / name)
+
+
+class Hidden:
+    """A finder that says of one package that it is not there."""
+
+    def __init__(self, package):
+        self.package = package
+
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)

@@ -58,7 +58,7 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
             f"{path} has {voxels} voxels, of which no map of all pairs is wanted; give atlas=, an "
             "image of labels or of maps, and labels= with the names of its regions"
         )
-    atlas = _atlas(options.atlas, options.labels)
+    atlas = _atlas_of(options.atlas, options.labels)
     notes = [f"regions are those of {atlas.path.name}"]
     values, kept = _signals(path, image, atlas, notes)
     step = _step(image, notes)
@@ -143,11 +143,21 @@ def _signals(
     return np.asarray(values)[:, [columns[atlas.numbers[k]] for k in kept]], kept
 
 
+def _atlas_of(atlas: str, labels: str | None) -> Atlas:
+    """An atlas with its names; read once for all files that are read by it."""
+    keys = []
+    for option, given in (("atlas", atlas), ("labels", labels)):
+        path = Path(given or atlas).expanduser()
+        if not path.is_file():
+            raise DataError(f"{option}: {path} is not there")
+        keys.append((str(path.resolve()), path.stat().st_mtime_ns, path.stat().st_size))
+    return _read_atlas(atlas, labels, tuple(keys))
+
+
 @lru_cache(maxsize=4)
-def _atlas(atlas: str, labels: str | None) -> Atlas:
+def _read_atlas(atlas: str, labels: str | None, version: tuple[Any, ...]) -> Atlas:
+    """Read an atlas. `version` tells files apart that had or have this name."""
     path = Path(atlas).expanduser()
-    if not path.is_file():
-        raise DataError(f"atlas: {path} is not there")
     image = _image(path)
     data = _values(path, image)
     if data.ndim not in (3, 4):

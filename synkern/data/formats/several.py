@@ -63,7 +63,9 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
         values = held.get(name)
         cells = values if isinstance(values, list) else [values]
         alone = len(names) == len(cells) == 1
-        beside = {one: held.get(k) for one, k in there.items() if alone or one in _OF_NODES}
+        # What is said of trials is said of `series`, where there is one.
+        theirs = alone and (name == f"{folder}series" or f"{folder}series" not in held.shapes)
+        beside = {one: held.get(k) for one, k in there.items() if theirs or one in _OF_NODES}
         for number, cell in enumerate(cells):
             one = Found(file=str(held.path), values=np.asarray(cell), variable=name)
             if alone:
