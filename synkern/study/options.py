@@ -70,10 +70,15 @@ class Option:
 
 
 def options_of(options: type) -> Iterator[tuple[Field[Any], Option]]:
-    """Yield the fields of a dataclass that are options, and what is known of each."""
+    """Yield the fields of a dataclass that are options, and what is known of each.
+
+    Fields of which the metadata hold the words alone, as those of reading, are options as well.
+    """
     for one in fields(options):
         if _OPTION in one.metadata:
             yield one, one.metadata[_OPTION]
+        elif "help" in one.metadata:
+            yield one, Option(**one.metadata)
 
 
 def like(options: type, name: str, *, default: Any = MISSING, **changed: Any) -> Any:
