@@ -131,8 +131,8 @@ class StudyFolder:
             ) from error
         except UNREADABLE as e:
             raise StudyError(
-                f"{str(file)!r} cannot be read as the arrays of a {cls.called} ({type(e).__name__}: "
-                f"{e}); {_DAMAGED}"
+                f"{str(file)!r} cannot be read as the arrays of a {cls.called} "
+                f"({type(e).__name__}: {e}); {_DAMAGED}"
             ) from e
         if not unchanged:
             raise StudyError(f"{str(file)!r} is not as a {cls.called} has left it; {_DAMAGED}")

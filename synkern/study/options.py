@@ -179,7 +179,7 @@ def documented(options: type) -> str:
     return "\n".join(wrapped.fill(_entry(one.name, option)) for one, option in options_of(options))
 
 
-def add_arguments(parser: argparse.ArgumentParser, options: type) -> None:
+def add_arguments(parser: argparse._ActionsContainer, options: type) -> None:
     """Give a command the options; what the user leaves out is left out of what is parsed."""
     hints = get_type_hints(options)
     for one, option in options_of(options):

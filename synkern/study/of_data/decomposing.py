@@ -197,3 +197,13 @@ def _drawn_trials(options: DecomposeOptions, found: Prepared, tau: int) -> analy
 
     gapped = np.where(found.valid[..., None], found.series, np.nan)
     return analysis.PooledAverages.of(gapped, pooled)
+
+
+def pooled_said(average: str) -> str:
+    """Return in words how trials combine."""
+    return {
+        "trials": "computed for each trial and averaged",
+        "moments": "from moments (or counts) about each trial's own mean, pooled over trials and "
+        "decomposed once",
+        "concatenate": "from the trials joined to one long series, lags across the seams left out",
+    }[average]

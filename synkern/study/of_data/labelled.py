@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray
+from numpy.typing import NDArray
 
 from synkern.kernels import ATOMS, long_name
-from synkern.study.of_data.result import Decomposition
+
+if TYPE_CHECKING:
+    import xarray
 
 _ABOUT_NODES = {
     "synergy": "mean sts over the pairs of the node",
@@ -30,41 +34,50 @@ _ABOUT_NULL = {
 _SPACES = {"mni": ("mm", "MNI"), "scanner": ("mm", "scanner"), "head": ("m", "head")}
 
 
-def labelled(found: Decomposition) -> xarray.Dataset:
+def labelled(
+    description: Mapping[str, Any], by_lag: Mapping[int, Mapping[str, NDArray[Any]]], unit: str
+) -> xarray.Dataset:
     """Return the variables of all lags along `tau`, over `x` and `y` (pairs) and `node`.
 
     Dimensions: `tau` (samples), `x` and `y` (first and second node of a pair), `node`, `unit`
     (subject, or trial where there are no subjects) and `end` (of an interval).
+
+    Args:
+        description: what result.json holds.
+        by_lag: the arrays of each lag, under their names without it.
+        unit: of the atoms.
+
+    Raises:
+        ImportError: xarray is not installed.
     """
-    data = found.data
-    names = list(found.node_names)
+    try:
+        xarray = importlib.import_module("xarray")
+    except ImportError as error:
+        raise ImportError('to_xarray needs xarray: pip install "synkern[data]"') from error
+    data, lags = description["data"], list(by_lag)
     coordinates: dict[str, Any] = {
-        "tau": ("tau", list(found.lags), {"units": "samples"}),
-        **{axis: (axis, names) for axis in ("x", "y", "node")},
-        "unit": ("unit", list(data["units"])),
+        "tau": ("tau", lags, {"units": "samples"}),
+        **{axis: (axis, data["node_names"]) for axis in ("x", "y", "node")},
+        "unit": ("unit", data["units"]),
         "end": ("end", ["low", "high"]),
     }
     if data["step"] is not None:
-        lags = np.array(found.lags) * data["step"]
-        coordinates["lag"] = ("tau", lags, {"units": "s"})
-    if found.groups is not None:
-        coordinates["group"] = ("node", list(found.groups))
-    where = found.coordinates
-    if where is not None:
-        unit, space = _SPACES[data["space"]]
-        for k, axis in enumerate("xyz"):
-            about = {"units": unit, "space": space}
-            coordinates[f"node_{axis}"] = ("node", where[:, k], about)
-    return xarray.Dataset(_variables(found), coords=coordinates, attrs=_about(found))
-
-
-def _variables(found: Decomposition) -> dict[str, Any]:
-    variables: dict[str, Any] = {}
-    for name in found.at(found.lags[0]):
-        stacked = np.stack([found.at(tau)[name] for tau in found.lags])
-        dims, about = _described(name, found.unit)
+        coordinates["lag"] = ("tau", np.array(lags) * data["step"], {"units": "s"})
+    if data["groups"] is not None:
+        coordinates["group"] = ("node", data["groups"])
+    if data["coordinates"] is not None:
+        length, space = _SPACES[data["space"]]
+        for axis, values in zip("xyz", np.transpose(data["coordinates"]), strict=True):
+            coordinates[f"node_{axis}"] = ("node", values, {"units": length, "space": space})
+    variables = {}
+    for name in next(iter(by_lag.values())):
+        dims, about = _described(name, unit)
+        stacked = np.stack([arrays[name] for arrays in by_lag.values()])
         variables[name.removeprefix("node_")] = (("tau", *dims), stacked, about)
-    return variables
+    found: xarray.Dataset = xarray.Dataset(
+        variables, coords=coordinates, attrs=_about(description, unit)
+    )
+    return found
 
 
 def _described(name: str, unit: str) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -87,22 +100,16 @@ def _described(name: str, unit: str) -> tuple[tuple[str, ...], dict[str, str]]:
     return (("node", "end") if kind == "interval" else ("node",)), about
 
 
-def _about(found: Decomposition) -> dict[str, Any]:
-    description = found.description
-    parameters = description["parameters"]
-    first = found.facts(found.lags[0])
+def _about(description: Mapping[str, Any], unit: str) -> dict[str, Any]:
+    parameters, data = description["parameters"], description["data"]
+    names = ("kind", "redundancy", "average", "detrend", "pairs")
     return {
         "title": "integrated information decomposition of all pairs of nodes",
-        "sources": json.dumps(found.data["sources"]),
-        "data_sha256": found.data["sha256"],
-        "kind": parameters["kind"],
-        "redundancy": parameters["redundancy"],
-        "average": parameters["average"],
-        "detrend": parameters["detrend"],
-        "pairs": parameters["pairs"],
+        "sources": json.dumps(data["sources"]),
+        "data_sha256": data["sha256"],
+        **{name: parameters[name] for name in names},
         "null": description["null"]["name"],
-        "trials": found.data["trials"],
-        "backend": first["backend_that_ran"],
-        "units_of_atoms": found.unit,
+        "trials": data["trials"],
+        "units_of_atoms": unit,
         "synkern": description["environment"]["synkern"],
     }

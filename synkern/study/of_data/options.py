@@ -13,6 +13,7 @@ from synkern.decomposition.options import DTYPES, KINDS, SELECTIONS
 from synkern.study.errors import ArgumentError, checks_of_arguments
 from synkern.study.options import Option, like
 from synkern.study.settings import NONE, StudyOptions
+from synkern.study.telling import bar, say
 
 AUTO = "auto"
 """The null that suits the trials, and the device that is there."""
@@ -20,7 +21,7 @@ AUTO = "auto"
 ALL = "all"
 """All pairs; and all atoms."""
 
-SURROGATES = 199
+SURROGATES = 999
 """How many a null has unless asked otherwise."""
 
 FORMATS = ("netcdf", "zarr", "parquet")
@@ -115,7 +116,7 @@ class ComputeOptions:
         default=AUTO,
         metadata=Option(
             help="test every pair against a null; auto takes the one that suits the trials",
-            more="One of `synkern.analysis.nulls`. \"auto\" is cross_trial with five trials or "
+            more='One of `synkern.analysis.nulls`. "auto" is cross_trial with five trials or '
             "more that can change places (of one subject, or of none), else row_shift, or circular "
             "for discrete data; the report says which and why, or why there is none.",
             choices=(AUTO, NONE, *NULL_NAMES),
@@ -173,6 +174,14 @@ class ComputeOptions:
         ).described,
     )
     progress: bool = _as_in_study("progress")
+
+    def say(self, message: str) -> None:
+        """Write a line on standard error."""
+        say(message, self.progress)
+
+    def bar(self, label: str, total: int, unit: str) -> Any:
+        """Return a progress bar on standard error: a context manager with `update(count)`."""
+        return bar(label, total, unit, self.progress)
 
 
 @dataclass(frozen=True, kw_only=True)

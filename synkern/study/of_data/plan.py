@@ -94,8 +94,8 @@ def shape_of(found: Prepared) -> str:
     whose = f" of {len(found.units)} subjects" if found.of_subjects else ""
     trials = f"{found.trials:,} trial{'s' if found.trials > 1 else ''}{whose}"
     every = found.nodes * (found.nodes - 1) // 2
-    some = "" if found.count == every else f" of {every:,}"
-    return f"{trials} with {length} valid samples, {found.nodes:,} nodes, {found.count:,}{some} pairs"
+    pairs = f"{found.count:,}{'' if found.count == every else f' of {every:,}'} pairs"
+    return f"{trials} with {length} valid samples, {found.nodes:,} nodes, {pairs}"
 
 
 def said_null(null: Chosen) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synkern.analysis.scores import RANKINGS
 from synkern.kernels import ATOMS
 from synkern.study.numerals import interval, number, percent, significant
+from synkern.study.of_data.labelled import labelled
 from synkern.study.of_data.options import DECOMPOSING, EXCESS, NULL
 from synkern.study.of_data.steps import Step, of_lag
 
@@ -105,10 +106,7 @@ class Decomposition:
         Raises:
             ImportError: xarray is not installed.
         """
-        # Not with the module: it needs this class.
-        from synkern.study.of_data.labelled import labelled  # noqa: PLC0415
-
-        return labelled(self)
+        return labelled(self.description, {tau: self.at(tau) for tau in self.lags}, self.unit)
 
     def summary(self) -> list[str]:
         """Return in lines for a terminal what has been found."""

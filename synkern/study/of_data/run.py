@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import synkern._checks as check_arguments
-from synkern.data import Dataset, read_series
+from synkern.data import Dataset, ReadOptions, read_series
 from synkern.decomposition import BACKENDS
 from synkern.study.checks import usable_device
 from synkern.study.errors import (
@@ -35,7 +35,7 @@ from synkern.study.of_data.plan import Plan, planned
 from synkern.study.of_data.preparing import Prepared, prepared
 from synkern.study.of_data.result import Decomposition
 from synkern.study.of_data.steps import Step, Work, environment, of_lag, prefixed
-from synkern.study.of_data.surrogates import Chosen, chosen
+from synkern.study.of_data.surrogates import chosen
 from synkern.study.of_data.tables import write_tables
 from synkern.study.options import called_with, check, stated
 from synkern.study.settings import NONE
@@ -94,7 +94,7 @@ def _read(options: DecomposeOptions) -> Dataset:
     if isinstance(options.files, Dataset):
         return options.files
     options.say("reading")
-    return read_series(options.files, **options.of_reading)
+    return read_series(options.files, ReadOptions(**options.of_reading))
 
 
 def _checked(options: DecomposeOptions) -> DecomposeOptions:

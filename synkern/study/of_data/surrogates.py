@@ -91,9 +91,7 @@ def scopes(options: DecomposeOptions, found: Prepared, tau: int, null: str) -> l
         else:
             whole = [found.series[k, found.stretch(k)] for k in trials]
             lengths = sorted({len(one) for one in whole})
-            out.append(
-                [Batch(np.stack([w for w in whole if len(w) == n]), tau) for n in lengths]
-            )
+            out.append([Batch(np.stack([w for w in whole if len(w) == n]), tau) for n in lengths])
     return out
 
 

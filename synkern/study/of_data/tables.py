@@ -31,7 +31,8 @@ def write_tables(folder: DataFolder, found: Decomposition, formats: Sequence[str
         formats: some of `synkern.study.of_data.options.FORMATS`.
     """
     folder.write(NODES, _csv([nodes_at(found, tau) for tau in found.lags]))
-    folder.write(PAIRS, _csv([_strongest(pairs_at(found, tau), MOST_PAIRS) for tau in found.lags]))
+    pairs = [strongest_of(pairs_at(found, tau), MOST_PAIRS) for tau in found.lags]
+    folder.write(PAIRS, _csv(pairs))
     # What is not asked for now would tell of other results.
     for name in (PARQUET, NETCDF):
         (folder.path / name).unlink(missing_ok=True)
@@ -100,8 +101,8 @@ def _of_null() -> list[str]:
     return [f"null_{atom}_{key}" for atom in ("sts", "rtr") for key in ("p", "q", "z")]
 
 
-def _strongest(columns: Columns, most: int) -> Columns:
-    """The rows in order of synergy, no more than some."""
+def strongest_of(columns: Columns, most: int) -> Columns:
+    """Return the rows in order of synergy, no more than some."""
     order = np.argsort(-np.asarray(columns["sts"]), kind="stable")[:most]
     return {name: np.asarray(values)[order] for name, values in columns.items()}
 
@@ -130,5 +131,3 @@ def _parquet(tables: Sequence[Columns]) -> bytes:
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
     return buffer.getvalue()
-
-
