@@ -10,6 +10,7 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `ablate` takes nodes of a language model out; `ablation_curve` measures what that does to it, for
 more and more nodes in the order of a ranking and of its controls.
 `synkern.tasks` makes tasks for language models, and scores how well they do.
+`read_series` reads files of series, of regions or sensors for instance, with all their names.
 `training_mask` lets chosen nodes of a language model train, and nothing else of it.
 """
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         null_test,
         persistence_reference,
     )
+    from synkern.data import Dataset, read_series
     from synkern.decomposition import (
         LaggedMoments,
         NodeMeans,
@@ -58,6 +60,7 @@ __all__ = [
     "RANKINGS",
     "AblationCurve",
     "Comparison",
+    "Dataset",
     "LaggedMoments",
     "Node",
     "NodeMeans",
@@ -80,6 +83,7 @@ __all__ = [
     "phiid_lags",
     "phiid_local",
     "phiid_nodes",
+    "read_series",
     "record",
     "replay",
     "stack_trials",
@@ -92,6 +96,7 @@ _HOMES = {
     "ATOMS": "kernels",
     "AblationCurve": "interventions",
     "Comparison": "study",
+    "Dataset": "data",
     "LaggedMoments": "decomposition",
     "Node": "models",
     "NodeMeans": "decomposition",
@@ -115,6 +120,7 @@ _HOMES = {
     "phiid_lags": "decomposition",
     "phiid_local": "decomposition",
     "phiid_nodes": "decomposition",
+    "read_series": "data",
     "record": "recording",
     "replay": "recording",
     "stack_trials": "decomposition",

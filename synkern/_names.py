@@ -20,6 +20,7 @@ _TRIAL |= {"text", "batch", "repetition", "rep", "condition", "segment"}
 _NODE = {"node", "region", "roi", "parcel", "area", "channel", "ch", "sensor", "electrode"}
 _NODE |= {"source", "vertex", "voxel", "unit", "neuron", "cell", "head", "expert", "layer"}
 _NODE |= {"feature", "variable", "component", "space"}
+_ROLES = {"trial": _TRIAL, "time": _TIME, "node": _NODE}
 
 
 class Named(NamedTuple):
@@ -93,13 +94,18 @@ def _plain(name: Hashable) -> str:
     return kept[:-1] if len(kept) > 2 and kept.endswith("s") and kept != "ms" else kept
 
 
+def role_of(name: Hashable) -> str | None:
+    """What an axis of this name is: "trial", "time" or "node"; None if the name does not say."""
+    plain = _plain(name)
+    return next((role for role, known in _ROLES.items() if plain in known), None)
+
+
 def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
     """Places of the axes trial (of three), time and node.
 
     Raises:
         ValueError: the names do not say.
     """
-    plain = [_plain(name) for name in names]
     said = f"{argument}: the axes {tuple(names)} of this {kind}"
     remedy = (
         "name them 'trial', 'time' and 'node', or pass the array without names, as "
@@ -108,10 +114,9 @@ def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
     if len(names) not in (2, 3):
         raise ValueError(f"{said} are {len(names)}, and a series has two or three; {remedy}")
     roles: dict[str, list[int]] = {"trial": [], "time": [], "node": []}
-    for axis, name in enumerate(plain):
-        for role, known in (("trial", _TRIAL), ("time", _TIME), ("node", _NODE)):
-            if name in known:
-                roles[role].append(axis)
+    for axis, name in enumerate(names):
+        if role := role_of(name):
+            roles[role].append(axis)
     wanted = ["time", "node"] if len(names) == 2 else ["trial", "time", "node"]
     unknown = [axis for axis in range(len(names)) if not any(axis in r for r in roles.values())]
     if len(names) == 2 and roles["trial"] and len(roles["time"]) == 1:

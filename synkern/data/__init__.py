@@ -1,4 +1,8 @@
-"""Series of time from files and from other libraries, with the names they carry."""
+"""Series of time from files and from other libraries, with the names they carry.
+
+`read_series` reads files of many formats into a `Dataset`, `from_mne` a recording that MNE holds.
+What cannot be used is a `DataError`, which says where it is and what helps.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,11 +10,17 @@ from synkern._faces import face
 
 if TYPE_CHECKING:
     from synkern.data.dataset import Dataset
+    from synkern.data.errors import DataError
+    from synkern.data.options import ReadOptions
+    from synkern.data.reading import read_series
 
-__all__ = ["Dataset"]
+__all__ = ["DataError", "Dataset", "ReadOptions", "read_series"]
 
 _HOMES = {
+    "DataError": "errors",
     "Dataset": "dataset",
+    "ReadOptions": "options",
+    "read_series": "reading",
 }
 
 __getattr__, __dir__ = face(__name__, _HOMES)
