@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from synkern.data.dataset import Dataset
     from synkern.data.errors import DataError
     from synkern.data.options import ReadOptions
-    from synkern.data.reading import read_series
+    from synkern.data.reading import from_mne, read_series
 
-__all__ = ["DataError", "Dataset", "ReadOptions", "read_series"]
+__all__ = ["DataError", "Dataset", "ReadOptions", "from_mne", "read_series"]
 
 _HOMES = {
     "DataError": "errors",
     "Dataset": "dataset",
     "ReadOptions": "options",
+    "from_mne": "reading",
     "read_series": "reading",
 }
 

@@ -104,8 +104,7 @@ def settle(found: Found, axes: str | None, named_nodes: int | None) -> tuple[str
 
 
 def arranged(found: Found, roles: tuple[str, ...]) -> Found:
-    """Put the axes in the order trial, time, node, without a copy where there is at most one of
-    subject and trial.
+    """Put the axes in the order trial, time, node; without a copy, but of four axes.
 
     Returns:
         `found` with three axes, whose `subjects` are filled in from an axis of them.
@@ -118,7 +117,9 @@ def arranged(found: Found, roles: tuple[str, ...]) -> Found:
         runs = values.shape[1] if "trial" in present else 1
         names = found.subjects if found.subjects is not None else [str(k) for k in range(many)]
         found.subjects = [str(name) for name in np.repeat(np.asarray(names, str), runs)]
-        if runs > 1 and found.trial_names is not None and len(found.trial_names) == runs:
+        if "trial" not in present:
+            found.trial_names = found.subjects
+        elif found.trial_names is not None and len(found.trial_names) == runs:
             found.trial_names = [f"{s}:{t}" for s in names for t in found.trial_names]
     if values.ndim == 2:
         values = values[None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -64,6 +65,8 @@ def taken(found: Found, options: ReadOptions) -> None:
         twice = [name for k, name in enumerate(names) if name in names[:k]]
         raise DataError(f"{found.what} has more than one node called {some(twice)}; rename them")
     found.node_names = names
+    if found.chosen:
+        options = replace(options, columns=None)
     if options.columns is None and options.drop is None:
         chosen(names, options, found.what)
         return
@@ -119,8 +122,8 @@ def _refuse_others(first: Found, one: Found, names: list[str], own: list[str]) -
     differing = [f"lacks {some(absent)}"] * bool(absent) + [f"has also {some(extra)}"] * bool(extra)
     common = len(names) - len(absent)
     raise DataError(
-        f"{one.what} {' and '.join(differing)}, unlike {first.what}; give files of the same nodes, or "
-        f"choose by columns= or drop= among the {common} that both have"
+        f"{one.what} {' and '.join(differing)}, unlike {first.what}; give files of the same nodes, "
+        f"or choose by columns= or drop= among the {common} that both have"
     )
 
 

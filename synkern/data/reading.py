@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -56,6 +57,30 @@ def read_series(
     names = None if how.node_names is None else listed(how.node_names, "node_names")
     found = [one for path in paths for one in reader_of(path)(path, how)]
     return dataset_of(found, how, names, [str(path) for path in paths])
+
+
+def from_mne(recording: Any, **named: Any) -> Dataset:
+    """Make a data set of a recording that MNE holds.
+
+    Args:
+        recording: `mne.io.Raw`, which is one trial whose bad annotations are masked, or
+            `mne.Epochs`, which are trials.
+        **named: as of `read_series`; `columns` names channels and kinds of channels ("eeg").
+
+    Returns:
+        In the units of MNE (V, T), with the places of the sensors in metres where all are known.
+
+    Raises:
+        DataError: it is neither, or its values cannot be used.
+        MissingExtraError: MNE is not installed.
+        TypeError, ValueError: an option of another name or value.
+    """
+    how = options_from(named)
+    recordings = importlib.import_module("synkern.data.formats.recordings")
+    held = getattr(recording, "filenames", None) or [getattr(recording, "filename", None)]
+    file = str(held[0] or type(recording).__name__)
+    names = None if how.node_names is None else listed(how.node_names, "node_names")
+    return dataset_of([recordings.found_in(recording, file, how)], how, names, [file])
 
 
 def dataset_of(

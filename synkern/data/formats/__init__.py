@@ -14,6 +14,12 @@ Reader = Callable[[Path, ReadOptions], list[Found]]
 
 _KINDS = {
     "arrays": (".npy", ".npz"),
+    "matlab": (".mat",),
+    "hdf5": (".h5", ".hdf5", ".he5", ".hdf"),
+    "chunked": (".zarr",),
+    "netcdf": (".nc", ".nc4", ".cdf", ".netcdf"),
+    "images": (".nii", ".hdr", ".img"),
+    "recordings": (".fif", ".edf", ".bdf", ".gdf", ".vhdr", ".set", ".cnt", ".egi", ".mff", ".con"),
     "tables": (".csv", ".tsv", ".txt", ".dat", ".1d", ".parquet", ".pq", ".feather"),
 }
 _BY_ENDING = {ending: kind for kind, endings in _KINDS.items() for ending in endings}
@@ -21,7 +27,11 @@ _PACKED = (".gz",)
 
 _MAGIC = {
     b"\x93NUMPY": (".npy",),
-    b"PK\x03\x04": (".npz", ".zip"),
+    b"PK\x03\x04": (".npz", ".zarr"),
+    b"\x89HDF\r\n\x1a\n": (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4", ".netcdf", ".mat"),
+    b"MATLAB 5": (".mat",),
+    b"MATLAB 7": (".mat",),
+    b"CDF": (".nc", ".cdf", ".netcdf"),
     b"PAR1": (".parquet", ".pq"),
     b"ARROW1": (".feather",),
 }

@@ -7,8 +7,9 @@ Arrays that are called as the fields of `Dataset` are taken for these: `node_nam
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,14 @@ import numpy as np
 
 from synkern.data.checking import some
 from synkern.data.errors import DataError
+from synkern.data.formats.labelled import Label, add_labels, texts
 from synkern.data.found import Found
 from synkern.data.options import ReadOptions
 
 BESIDE = ("node_names", "trial_names", "subjects", "groups", "coordinates", "step", "mask")
+
+CELLS = "cells"
+"""The kind of what `Held.get` gives as a list of arrays, each a trial."""
 
 _LISTED = 8
 
@@ -33,13 +38,15 @@ class Held:
         path: the file.
         shapes: by name, the shape of each array and the kind of its dtype.
         get: reads one.
-        axes: by name, what its axes are, where the file says so.
+        dims: by name, what the file calls the axes of each array, where it does.
+        labels: by name, what the file says along axes: the values of a coordinate.
     """
 
     path: Path
     shapes: Mapping[str, tuple[tuple[int, ...], str]]
     get: Callable[[str], Any]
-    axes: Mapping[str, tuple[str, ...]] | None = None
+    dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Callable[[str], Mapping[str, Label]] = lambda name: {}
 
 
 def found_in(held: Held, options: ReadOptions) -> list[Found]:
@@ -49,20 +56,26 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
         DataError: there is none, there are several and `variable` chooses none, or it is not there.
     """
     names = _chosen(held, options)
-    beside = {name: held.get(name) for name in BESIDE if name in held.shapes}
     found = []
     for name in names:
-        one = Found(file=str(held.path), values=np.asarray(held.get(name)), variable=name)
-        one.axes = (held.axes or {}).get(name)
-        if len(names) == 1:
-            one.variable = name if len(held.shapes) > 1 else ""
+        folder = name[: 1 + max(name.rfind("/"), name.rfind("."))]
+        there = {one: folder + one for one in BESIDE if folder + one in held.shapes}
+        values = held.get(name)
+        cells = values if isinstance(values, list) else [values]
+        alone = len(names) == len(cells) == 1
+        beside = {one: held.get(k) for one, k in there.items() if alone or one in _OF_NODES}
+        for number, cell in enumerate(cells):
+            one = Found(file=str(held.path), values=np.asarray(cell), variable=name)
+            if alone:
+                one.variable = name if len(held.shapes) > 1 else ""
+            elif one.values.ndim == 2:
+                one.trial_names = [f"{name}:{number}" if len(cells) > 1 else name]
+            if name in held.dims:
+                add_labels(one, held.dims[name], held.labels(name))
             add_beside(one, beside)
-        else:
-            one.trial_names = [name] if one.values.ndim == 2 else None
-            add_beside(one, {k: v for k, v in beside.items() if k in _OF_NODES})
-        if options.variable is None:
-            one.notes.append(f"array {name!r} was read")
-        found.append(one)
+            if options.variable is None and len(held.shapes) > 1:
+                one.notes.append(f"array {name!r} was read")
+            found.append(one)
     return found
 
 
@@ -82,18 +95,20 @@ def add_beside(found: Found, beside: Mapping[str, Any]) -> None:
                 raise DataError(f"{found.file}, array 'step': give one number above 0, in seconds")
             found.step = float(array.item())
         elif name == "mask":
-            if array.dtype.kind != "b":
+            if array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
                 raise DataError(f"{found.file}, array 'mask': give truth values, True where valid")
-            found.valid = array
+            found.valid = array.astype(bool)
         elif name == "coordinates":
             if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iuf":
                 raise DataError(f"{found.file}, array 'coordinates': give (nodes, 3) numbers")
             found.coordinates, found.space = array.astype(np.float64), "mni"
             found.notes.append("coordinates are taken for MNI, in mm; space= says otherwise")
         else:
+            if array.ndim != 1:  # of MATLAB, a row or a column
+                array = array.ravel() if array.size == max(array.shape, default=0) else array
             if array.ndim != 1:
                 raise DataError(f"{found.file}, array {name!r}: give a list of names")
-            setattr(found, name, [str(one) for one in array.tolist()])
+            setattr(found, name, texts(array))
     if beside:
         found.notes.append(f"beside the series {', '.join(beside)} were read")
 
@@ -114,7 +129,8 @@ def _chosen(held: Held, options: ReadOptions) -> list[str]:
     fitting = [
         name
         for name, (shape, kind) in held.shapes.items()
-        if kind in "biufc" and len(shape) in (2, 3) and min(shape) > 1 and name not in BESIDE
+        if re.split(r"[/.]", name)[-1] not in BESIDE
+        and (kind == CELLS or (kind in "biufc" and len(shape) in (2, 3, 4) and min(shape) > 1))
     ]
     if "series" in fitting:
         return ["series"]

@@ -69,6 +69,27 @@ def clock_of(column: Any) -> npt.NDArray[np.float64] | None:
     return np.asarray((parsed - parsed.iloc[0]).dt.total_seconds(), float)
 
 
+def even_step(times: npt.NDArray[np.float64]) -> float | None:
+    """The one step by which times go on; None if there is none."""
+    even = float((times[-1] - times[0]) / (len(times) - 1))
+    off = np.abs(times - times[0] - even * np.arange(len(times)))
+    return even if (off <= _LOOSE * even).all() else None
+
+
+def seconds_in(name: str, unit: str, step: float) -> float | None:
+    """Seconds of a step in what is called so; None if neither name nor unit says that it is time.
+
+    A step of 1 without a unit counts samples.
+    """
+    word, own = _name_and_unit(name)
+    known = unit.lower() if unit.lower() in _UNITS else own
+    if known is not None:
+        return step * _UNITS[known]
+    if word in _COUNTS or step == 1:
+        return None
+    return step if word in _TIMES else None
+
+
 @dataclass(frozen=True)
 class Clock:
     """The column of times of a table.
@@ -136,10 +157,9 @@ class Clock:
         self, times: npt.NDArray[np.float64], rows: npt.NDArray[np.intp], called: str, missing: str
     ) -> tuple[float, npt.NDArray[np.intp] | None]:
         """The step, and the numbers of samples where some are not there."""
-        even = (times[-1] - times[0]) / (len(times) - 1)
-        off = np.abs(times - times[0] - even * np.arange(len(times)))
-        if (off <= _LOOSE * even).all():
-            return float(even), None
+        even = even_step(times)
+        if even is not None:
+            return even, None
         step = float(np.median(np.diff(times)))
         exact = (times - times[0]) / step
         places = np.rint(exact).astype(np.intp)
@@ -166,12 +186,7 @@ class Clock:
     def _seconds(self, step: float, dates: bool) -> float | None:
         if dates:
             return step
-        word, unit = _name_and_unit(self.name)
-        if unit is not None:
-            return step * _UNITS[unit]
-        if word in _COUNTS or step == 1:
-            return None
-        return step if word in _TIMES else None
+        return seconds_in(self.name, "", step)
 
 
 def _name_and_unit(name: str) -> tuple[str, str | None]:
