@@ -321,6 +321,7 @@ class Tally:
     """Running mean, variance and counts of the surrogates of an atom: none of them is kept."""
 
     def __init__(self, observed: Floats) -> None:
+        """Start without any surrogate of the values observed, (nodes, nodes)."""
         self.observed = observed
         self._count = np.zeros(observed.shape)
         self._mean = np.zeros(observed.shape)

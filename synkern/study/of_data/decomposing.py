@@ -69,7 +69,7 @@ def decompose_at(options: DecomposeOptions, found: Prepared, tau: int) -> tuple[
                     sums[name] += np.where(known, values, 0.0).sum(0)
                     count[name] += known.sum(0)
                 for name in MAIN:
-                    of_nodes[name].append(mean_over_pairs(some[name]))
+                    of_nodes[name].append(np.asarray(mean_over_pairs(some[name]), float))
                     kept[name] += [some[name]] if options.keep_subjects else []
                 yield {name: some[name] for name in MAIN}
 

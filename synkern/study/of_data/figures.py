@@ -97,7 +97,7 @@ def _panels(found: Decomposition, panels: Sequence[Any], title: str) -> Figure:
     order = Order(found)
     with mpl.rc_context(STYLE):
         width = 5.0 * max(len(panels), 2)
-        figure = Figure(figsize=(width, 4.9), dpi=120, layout="constrained")
+        figure = Figure(figsize=(width, 4.5), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         axes_of = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
         for axes, (values, name, label, limits, scale) in zip(axes_of, panels, strict=False):
@@ -131,6 +131,8 @@ def _matrix(
     _ticks(axes, order)
     axes.set_title(title)
     known = values[np.isfinite(values)]
+    if not len(known):
+        axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes, fontsize=14)
     below, above = bool((known < low).any()), bool((known > high).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}
     axes.figure.colorbar(
@@ -197,36 +199,53 @@ def block_means(values: Floats, order: Order) -> Floats:
 
 
 def node_ranks(found: Decomposition, tau: int, title: str) -> Figure:
-    """Every node in order of its mean difference, with its synergy and redundancy."""
+    """Every node in order of its mean difference, with what that is of, and beyond persistence."""
     arrays, ranking = found.at(tau), RANKINGS[0]
     score = arrays[f"node_{ranking}"]
     order = [int(k) for k in np.argsort(score, kind="stable") if np.isfinite(score[k])]
     place = np.arange(len(order))
     named = len(order) <= MOST_NAMED
-    height = 1.6 + 0.17 * len(order) if named else 6.5
+    excess = found.facts(tau, EXCESS)
+    columns = 3 if excess else 2
     with mpl.rc_context(STYLE):
+        height = 1.6 + 0.17 * len(order) if named else 6.5
         figure = Figure(figsize=(10, height), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
-        ends = arrays.get(f"interval_{ranking}")
-        if ends is not None:
-            left.hlines(place, *ends[order].T, color="#999999", linewidth=1.0, zorder=1)
-        for name, at, style in _by_group(found, order):
-            left.scatter(score[np.array(order)[at]], at, label=name, zorder=2, s=22, **style)
-        left.axvline(0, color="black", linewidth=0.8)
-        left.set(title="Mean difference (sts − rtr)", xlabel=found.unit)
+        panels = figure.subplots(1, columns, sharey=True, width_ratios=(1.25, *[1] * (columns - 1)))
+        _nodes_in_order(panels[0], found, order, arrays, ranking)
+        panels[0].set(title="Mean difference (sts − rtr)")
         for key, colour, marker in (("synergy", "#0072B2", "o"), ("redundancy", "#D55E00", "s")):
             values = arrays[f"node_{key}"][order]
-            right.scatter(values, place, s=16, color=colour, marker=marker, label=key)
-        right.set(title="Mean over the node's pairs", xlabel=found.unit)
-        right.legend(frameon=False, loc="lower right")
+            panels[1].scatter(values, place, s=14, color=colour, marker=marker, label=key)
+        panels[1].set(title="Mean over the node's pairs")
+        panels[1].legend(frameon=False, loc="lower right")
+        if excess:
+            _nodes_in_order(panels[2], found, order, arrays, "excess")
+            panels[2].set(title="Synergy beyond persistence")
+            if excess["unrelated"] is not None:
+                panels[2].axvline(excess["unrelated"], color="black", linestyle=":", linewidth=1.2)
         if named:
-            left.set_yticks(place, [_short(found.node_names[k], 24) for k in order], fontsize=7)
-        left.set(ylabel="" if named else "nodes in order", ylim=(-0.7, len(order) - 0.3))
-        for axes in (left, right):
+            names = [_short(found.node_names[k], 24) for k in order]
+            panels[0].set_yticks(place, names, fontsize=7)
+        panels[0].set(ylabel="" if named else "nodes in order", ylim=(-0.7, len(order) - 0.3))
+        for axes in panels:
+            axes.set_xlabel(found.unit)
             axes.grid(alpha=0.25, linewidth=0.6)
-        _legend(figure, left)
+        _legend(figure, panels[0])
     return figure
+
+
+def _nodes_in_order(
+    axes: Any, found: Decomposition, order: Sequence[int], arrays: Mapping[str, Any], name: str
+) -> None:
+    """One value of every node, with its interval where there is one, coloured by group."""
+    ends = arrays.get(f"interval_{name}")
+    if ends is not None:
+        axes.hlines(np.arange(len(order)), *ends[order].T, color="#999999", linewidth=1.0, zorder=1)
+    values = arrays[f"node_{name}"][order]
+    for group, at, style in _by_group(found, order):
+        axes.scatter(values[at], at, label=group, zorder=2, s=20, **style)
+    axes.axvline(0, color="black", linewidth=0.8)
 
 
 def persistence(found: Decomposition, tau: int, title: str) -> Figure:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synkern.study.numerals import number, percent, significant
+from synkern.study.numerals import number, percent
 from synkern.study.of_data.options import ALL, EXCESS, NULL
 from synkern.study.of_data.result import Decomposition, told
 from synkern.study.settings import NONE
@@ -126,7 +126,7 @@ def _beyond(found: Decomposition, tau: int) -> str:
         place = "more than"
     else:
         place = "less than" if ends[1] < unrelated else "not surely other than"
-    return f"{said}, {place} the {significant(unrelated)} of the same nodes if unrelated"
+    return f"{said}, {place} the {number(unrelated, 4, signed=True)} of the same nodes if unrelated"
 
 
 def _persistence(found: Decomposition, tau: int) -> str:

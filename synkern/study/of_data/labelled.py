@@ -51,7 +51,7 @@ def labelled(
         ImportError: xarray is not installed.
     """
     try:
-        xarray = importlib.import_module("xarray")
+        library = importlib.import_module("xarray")
     except ImportError as error:
         raise ImportError('to_xarray needs xarray: pip install "synkern[data]"') from error
     data, lags = description["data"], list(by_lag)
@@ -74,7 +74,7 @@ def labelled(
         dims, about = _described(name, unit)
         stacked = np.stack([arrays[name] for arrays in by_lag.values()])
         variables[name.removeprefix("node_")] = (("tau", *dims), stacked, about)
-    found: xarray.Dataset = xarray.Dataset(
+    found: xarray.Dataset = library.Dataset(
         variables, coords=coordinates, attrs=_about(description, unit)
     )
     return found

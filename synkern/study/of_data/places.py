@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from synkern._figures import STYLE
 from synkern.analysis.scores import RANKINGS
 from synkern.study.of_data.result import Decomposition
+from synkern.study.report.drawing import Floats
 
 STRONGEST = 60
 """Pairs that are drawn as lines."""
@@ -43,7 +44,7 @@ def view(found: Decomposition, tau: int, title: str) -> Figure:
     return (_head if found.data["space"] == "head" else _brain)(found, tau, title)
 
 
-def strongest(found: Decomposition, tau: int) -> tuple[np.ndarray, str]:
+def strongest(found: Decomposition, tau: int) -> tuple[Floats, str]:
     """(nodes, nodes) 0 but for the pairs with the largest values, and what these are."""
     arrays = found.at(tau)
     name = "excess_sts" if "excess_sts" in arrays else "sts"
@@ -59,40 +60,46 @@ def strongest(found: Decomposition, tau: int) -> tuple[np.ndarray, str]:
 
 def _brain(found: Decomposition, tau: int, title: str) -> Figure:
     plotting = importlib.import_module("nilearn.plotting")
-    where, arrays = found.coordinates, found.at(tau)
-    score = arrays[f"node_{RANKINGS[0]}"]
+    where, score = _placed(found), found.at(tau)[f"node_{RANKINGS[0]}"]
     known = np.isfinite(score)
     edges, _ = strongest(found, tau)
+    top = float(np.abs(edges).max()) or 1.0
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 6.4), dpi=120)
+        figure = Figure(figsize=(10, 6.8), dpi=120)
         figure.suptitle(title, fontweight="bold")
-        size: Any = np.where(known, 28, 0)
-        top, bottom = figure.subfigures(2, 1)
-        del top, bottom, size
         plotting.plot_markers(
             score[known],
             where[known],
             node_size=28,
             node_cmap="viridis",
             figure=figure,
-            axes=(0.02, 0.49, 0.96, 0.43),
+            axes=(0.02, 0.50, 0.94, 0.42),
         )
         plotting.plot_connectome(
             edges,
             where,
             node_size=8,
             node_color="black",
-            edge_cmap="PuOr_r",
+            edge_cmap="YlOrRd",
+            edge_vmin=0.0,
+            edge_vmax=top,
             colorbar=True,
             figure=figure,
-            axes=(0.02, 0.02, 0.96, 0.43),
+            axes=(0.02, 0.03, 0.94, 0.42),
         )
     return figure
 
 
+def _placed(found: Decomposition) -> Floats:
+    where = found.coordinates
+    if where is None:
+        raise ValueError("the coordinates of the nodes are not known")
+    return where
+
+
 def _head(found: Decomposition, tau: int, title: str) -> Figure:
     mne: Any = importlib.import_module("mne")
-    where, arrays = found.coordinates, found.at(tau)
+    where, arrays = _placed(found), found.at(tau)
     names = list(found.node_names)
     info = mne.create_info(names, 1.0, "eeg")
     positions = dict(zip(names, np.asarray(where), strict=True))

@@ -137,7 +137,7 @@ def _one_decomposition(work: Work) -> float:
     decomposed(plain, series, None, options.tau[0], None, **asked)
     seconds = time.perf_counter() - started
     nodes = series.shape[-1]
-    return seconds * found.count / (nodes * (nodes - 1) / 2)
+    return float(seconds * found.count / (nodes * (nodes - 1) / 2))
 
 
 def _memory_of(work: Work) -> float:

@@ -50,7 +50,7 @@ class Prepared:
     @property
     def nodes(self) -> int:
         """How many there are."""
-        return self.series.shape[2]
+        return int(self.series.shape[2])
 
     @property
     def trials(self) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from synkern.analysis.scores import RANKINGS
 from synkern.kernels import ATOMS
-from synkern.study.numerals import interval, number, percent, significant
+from synkern.study.numerals import interval, number, percent
 from synkern.study.of_data.labelled import labelled
 from synkern.study.of_data.options import DECOMPOSING, EXCESS, NULL
 from synkern.study.of_data.steps import Step, of_lag
@@ -124,7 +124,7 @@ class Decomposition:
             shown["excess of synergy"] = excess["mean"]
         lines += [f"  {name.replace('_', ' '):18} {told(mean)}" for name, mean in shown.items()]
         if excess and excess["unrelated"] is not None:
-            lines.append(f"  {'... if unrelated':18} {significant(excess['unrelated'])}")
+            lines.append(f"  {'... if unrelated':18} {number(excess['unrelated'], 4, signed=True)}")
         for atom, test in self.facts(tau, NULL).get("atoms", {}).items():
             lines.append(
                 f"  {atom} differs from null {self.facts(tau, NULL)['null']} in "

@@ -43,7 +43,7 @@ from synkern.study.settings import NONE
 # What is needed, by the extra that brings it.
 _EXTRAS = {"tqdm": "data", "matplotlib": "plot", "jinja2": "plot"}
 _OF_FORMATS = {
-    "netcdf": ("xarray", "h5netcdf"),
+    "netcdf": ("xarray", "h5netcdf", "h5py"),
     "zarr": ("xarray", "zarr"),
     "parquet": ("pyarrow",),
 }

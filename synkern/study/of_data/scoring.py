@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern.analysis import Averages
-from synkern.analysis.scores import RANKINGS, mean_over_pairs, tied_rank
+from synkern.analysis.scores import RANKINGS, mean_over_pairs
 from synkern.study.numerals import rounded
 from synkern.study.of_data.options import DecomposeOptions
 from synkern.study.of_data.preparing import Floats, Prepared
@@ -125,11 +125,6 @@ def _of(averages: Averages, weights: Floats, persistence: Floats | None) -> dict
     return out
 
 
-def ranks(values: Floats) -> Floats:
-    """Return tied ranks from 1, the highest value first."""
-    return tied_rank(-values)
-
-
 def by_group(found: Prepared, result: Scored, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return what the nodes of each group have on average, in the order of the nodes."""
     if found.data.groups is None:
@@ -145,7 +140,7 @@ def by_group(found: Prepared, result: Scored, names: tuple[str, ...]) -> list[di
     ]
 
 
-def ends_of(draws: Floats) -> tuple[Any, Any]:
+def ends_of(draws: NDArray[np.floating[Any]]) -> tuple[Any, Any]:
     """Return both ends of the interval over the first axis; NaN where a draw has no value."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, (tail, 1 - tail), axis=0)

@@ -57,25 +57,25 @@ def chosen(options: DecomposeOptions, found: Prepared) -> Chosen:
     """
     if options.null == NONE:
         return Chosen(NONE, "none was asked for")
-    obstacles = {name: _obstacle(name, options, found) for name in NULLS}
+    obstacles: dict[str, str | None] = {name: _obstacle(name, options, found) for name in NULLS}
     if options.null != AUTO:
-        if obstacles[options.null] is not None:  # type: ignore[index]
+        why_not = obstacles[options.null]
+        if why_not is not None:
             fitting = [name for name, why in obstacles.items() if why is None] or [NONE]
             raise ArgumentError(
-                f"null = {options.null!r} cannot be used here: "
-                f"{obstacles[options.null]}; "  # type: ignore[index]
-                f"use {' or '.join(fitting)}"
+                f"null = {options.null!r} cannot be used here: {why_not}; use "
+                f"{' or '.join(fitting)}"
             )
         return Chosen(options.null, "it was asked for")
-    many = _pairings(found) >= math.factorial(_ENOUGH_TRIALS)
-    if obstacles["cross_trial"] is None and many:
-        whose = "of each subject" if found.of_subjects else ""
-        why = f"the trials {whose} can change places, which is exact".replace("  ", " ")
-        return Chosen("cross_trial", why)
+    few = obstacles["cross_trial"]
+    if few is None:
+        if _pairings(found) >= math.factorial(_ENOUGH_TRIALS):
+            whose = " of each subject" if found.of_subjects else ""
+            return Chosen("cross_trial", f"the trials{whose} can change places, which is exact")
+        few = "the trials can change places in too few ways for small p values"
     for name in ("row_shift", "circular"):
-        if obstacles[name] is None:  # type: ignore[index]
-            few = "there are too few trials that can change places"
-            return Chosen(name, f"{few}; exact only for series of many correlation times")
+        if obstacles[name] is None:
+            return Chosen(name, f"as {few}; exact only for series of many correlation times")
     return Chosen(NONE, str(obstacles["circular"]))
 
 
@@ -131,7 +131,7 @@ def _by_length(found: Prepared, trials: Indices, tau: int) -> list[Batch]:
 
 def _in_common(found: Prepared, trials: Indices, tau: int) -> Batch:
     """Trials at the samples that are valid in all of them."""
-    valid = found.valid[trials].all(0)
+    valid = np.logical_and.reduce(found.valid[trials], 0)
     ok = valid[:-tau] & valid[tau:]
     series = found.series[trials]
     rows = np.concatenate([series[:, :-tau][:, ok], series[:, tau:][:, ok]], 1)
