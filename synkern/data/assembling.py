@@ -66,17 +66,13 @@ def marked(found: Sequence[Found], options: ReadOptions) -> None:
     Raises:
         DataError: another number of files, or of samples in them.
     """
-    masks = _one_each(found, [] if _is_column(options.mask) else options.mask or (), "mask")
+    of_files = [one for one in found if not one.masked]
+    masks = _one_each(of_files, options.mask or (), "mask") if of_files else []
     lists = _one_each(found, options.scrub or (), "scrub")
     for one, path in masks:
         _and(one, truths(path, one.values.shape[:2]), f"by {path}")
     for one, path in lists:
         _and(one, ~outliers(sheet(path), one.values.shape[1]), f"by {path}")
-
-
-def _is_column(mask: Sequence[str] | None) -> bool:
-    """Whether `mask` is the name of a column of the tables."""
-    return mask is not None and len(mask) == 1 and not Path(mask[0]).expanduser().is_file()
 
 
 def _one_each(found: Sequence[Found], paths: Sequence[str], option: str) -> list[tuple[Found, str]]:

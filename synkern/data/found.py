@@ -26,6 +26,7 @@ class Found:
         variable: its name in a file of several arrays; "" in a file of one.
         lines: for each sample of a table, the line of the file that holds it.
         others: names of columns that are no nodes, which `drop` may have.
+        masked: whether the column that `mask` names was read.
         chosen: whether what `columns` names was chosen already.
         notes: what was decided, for `Dataset.notes`, without the file's name.
     """
@@ -45,6 +46,7 @@ class Found:
     lines: npt.NDArray[np.int64] | None = None
     others: Sequence[str] = ()
     chosen: bool = False
+    masked: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -126,6 +126,7 @@ def _found(
         trial_names=None if trial is None else [trial],
         subjects=None if subject is None else [subject],
         valid=None if valid is None else valid[rows],
+        masked=valid is not None,
         lines=None if table.lines is None else table.lines[rows],
         notes=[*table.notes],
     )

@@ -48,8 +48,7 @@ def _of_fieldtrip(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
             values[f"{struct}node_names"] = label
             if rate is not None and np.size(rate) == 1 and float(np.ravel(rate)[0]) > 0:
                 values[f"{struct}step"] = np.array(1 / float(np.ravel(rate)[0]))
-        # Their times, which the step says too, would look like another series.
-        if name in dims:
+            # Their times, which the step says too, would look like another series.
             values.pop(f"{struct}time", None)
     return dims
 

@@ -69,7 +69,7 @@ def found_in(held: Any, file: str, options: ReadOptions) -> Found:
     )
     _add_places(found, held, picks)
     if raw:
-        bad: npt.NDArray[np.bool_] = np.isnan(found.values).all(axis=0)
+        bad = np.asarray(np.isnan(found.values).all(axis=0))
         if bad.any():
             found.valid = np.asarray(~bad)
             found.values[:, bad] = 0.0
