@@ -169,7 +169,7 @@ def groups_by_groups(found: Decomposition, tau: int, title: str) -> Figure:
         panels.append(("excess_sts", "Beyond persistence", "PuOr_r"))
     names = [_short(group) for group in order.groups]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
+        figure = Figure(figsize=(10, 3.7), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         for axes, (key, name, scale) in zip(
             figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True

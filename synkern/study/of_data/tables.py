@@ -45,7 +45,7 @@ def write_tables(folder: DataFolder, found: Decomposition, formats: Sequence[str
         # A folder cannot be replaced in one step: it has its name when it is complete.
         unfinished = folder.path / f".unfinished-{ZARR}"
         shutil.rmtree(unfinished, ignore_errors=True)
-        found.to_xarray().to_zarr(unfinished, mode="w", consolidated=False)
+        found.to_xarray().to_zarr(unfinished, mode="w", zarr_format=2)
         unfinished.rename(folder.path / ZARR)
 
 
