@@ -109,7 +109,7 @@ def null_at(
         nodes). And facts.
     """
     started = time.perf_counter()
-    given = scopes(options, found, tau, null.name)
+    given = scopes(found, tau, null.name)
     draws = options.null_draws or SURROGATES
     tallies = {name: Tally(matrix) for name, matrix in _means(options, found, given).items()}
     rng = np.random.default_rng((options.seed, 2))
@@ -162,7 +162,7 @@ def _beyond(
 
 def _unrelated(options: DecomposeOptions, found: Prepared, tau: int, null: Chosen) -> Floats:
     """(nodes, nodes) excess of surrogates, mean over draws, scopes and trials."""
-    given = scopes(options, found, tau, null.name)
+    given = scopes(found, tau, null.name)
     rng = np.random.default_rng((options.seed, 3))
     total = np.zeros((found.nodes, found.nodes))
     count = np.zeros((found.nodes, found.nodes))

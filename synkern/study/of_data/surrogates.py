@@ -79,9 +79,8 @@ def chosen(options: DecomposeOptions, found: Prepared) -> Chosen:
     return Chosen(NONE, str(obstacles["circular"]))
 
 
-def scopes(options: DecomposeOptions, found: Prepared, tau: int, null: str) -> list[list[Batch]]:
+def scopes(found: Prepared, tau: int, null: str) -> list[list[Batch]]:
     """Return what is decomposed for a null: the recording itself, in batches by scope."""
-    del options
     out = []
     for trials in _scopes(found):
         if null == "cross_trial":
