@@ -121,13 +121,14 @@ def null_at(
                 tally.add(drawn_means[name])
             bar.update(1)
     arrays: Arrays = {}
+    smallest = _smallest_p(found, tau, null, draws)
     facts: Facts = {
         "null": null.name,
         "why": null.why,
         "draws": draws,
-        "smallest_p": 2 / (draws + 1),
+        "smallest_p": smallest,
         # Benjamini and Hochberg: so large a share of the pairs has to reach the smallest p.
-        "share_needed": min(1.0, 2 / (draws + 1) / FALSE_DISCOVERIES),
+        "share_needed": min(1.0, smallest / FALSE_DISCOVERIES),
         "independent_samples": _independent(found, tau),
         "atoms": {},
     }
@@ -202,6 +203,14 @@ def _means(
         count += trials > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: np.asarray(total[name] / count, np.float64) for name in MAIN}
+
+
+def _smallest_p(found: Prepared, tau: int, null: Chosen, draws: int) -> float:
+    """The smallest p that a pair can have: shifts of one trial come back to where it was."""
+    smallest = 2 / (draws + 1)
+    if found.trials == 1 and null.name in ("row_shift", "circular"):
+        return max(smallest, 2 / int(found.samples(tau)[0]))
+    return smallest
 
 
 def _independent(found: Prepared, tau: int) -> float | None:

@@ -102,8 +102,10 @@ def _against_null(found: Decomposition, tau: int) -> str:
     above, below = percent(test["share_q_above"]), percent(test["share_q_below"])
     if test["share_q"] == 0:
         return (
-            f"in no pair does synergy differ from that of unrelated nodes ({draws}, "
-            f"false-discovery rate 0.05; p ≤ 0.05 in {percent(test['share_p'])})"
+            f"in no pair does synergy surely differ from that of unrelated nodes ({draws}, "
+            f"false-discovery rate 0.05, at which {percent(facts['share_needed'])} of the pairs "
+            f"would have to reach the smallest p there is, {facts['smallest_p']:.3f}; p ≤ 0.05 in "
+            f"{percent(test['share_p'])})"
         )
     return (
         f"in {percent(test['share_q'])} of the pairs synergy differs from that of unrelated nodes "

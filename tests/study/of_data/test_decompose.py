@@ -81,8 +81,8 @@ def test_subjects_count_once_however_many_trials_they_have(tmp_path):
 
 
 def test_the_trials_of_a_subject_change_places_within_it(tmp_path):
-    offset = np.repeat([0.0, 100.0], 3)[:, None, None]
-    data = made(subjects=("a",) * 3 + ("b",) * 3)
+    offset = np.repeat([0.0, 100.0], 4)[:, None, None]
+    data = made(trials=8, subjects=("a",) * 4 + ("b",) * 4)
     data = replace(data, series=data.series + offset)
     options = DecomposeOptions(data, out=tmp_path / "out")
     recording = prepared(options, data)
@@ -179,6 +179,14 @@ def test_one_recording_has_no_intervals(tmp_path):
     found = decompose_data(made(trials=1), out=tmp_path / "out", **QUICK)
     assert not [name for name in found.arrays if "interval" in name]
     assert "without intervals" in found.description["summary"][2]
+
+
+def test_shifts_of_one_recording_give_no_smaller_p_than_there_are_shifts(tmp_path):
+    quick = {**QUICK, "null_draws": 299}
+    found = decompose_data(made(trials=1), out=tmp_path / "one", null="row_shift", **quick)
+    assert found.facts(1, "null")["smallest_p"] == 2 / 59
+    found = decompose_data(made(trials=2), out=tmp_path / "two", null="row_shift", **quick)
+    assert found.facts(1, "null")["smallest_p"] == 2 / 300
 
 
 def test_what_is_there_is_reused_and_what_changed_is_not(tmp_path):
