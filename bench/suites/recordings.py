@@ -61,7 +61,7 @@ def compared(
         )
         spent += time.perf_counter() - start
         apart = [abs(np.mean(atoms[atom]) - found[atom][trial, i, j]) for atom in ATOMS]
-        worst = max(worst, *apart)
+        worst = max(worst, *map(float, apart))
     row = {
         "kind": kind,
         "redundancy": redundancy,
@@ -72,7 +72,7 @@ def compared(
         "pairs": len(pairs) * trials,
         "compared": len(chosen) * trials,
         "worst": worst,
-        "passed": worst <= TOLERANCE,
+        "passed": bool(worst <= TOLERANCE),
     }
     if row["passed"]:
         each = spent / row["compared"]
