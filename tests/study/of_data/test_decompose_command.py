@@ -10,9 +10,8 @@ from synkern.cli import main
 @pytest.fixture
 def table(tmp_path):
     series = np.random.default_rng(0).standard_normal((80, 4)).cumsum(0)
-    file = tmp_path / "regions.csv"
-    rows = [",".join(f"{v:.6f}" for v in row) for row in series]
-    file.write_text("\n".join(["a,b,c,d", *rows]) + "\n")
+    file = tmp_path / "regions.npy"
+    np.save(file, series)
     return file
 
 
@@ -24,7 +23,7 @@ def test_from_a_file_to_a_report(table, tmp_path, capsys):
     assert main(["decompose", str(table), "--out", str(out), "--step", "2", *QUICK]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(
-        "Decomposed: all 6 pairs of the 4 nodes of regions.csv, 1 trial of 80"
+        "Decomposed: all 6 pairs of the 4 nodes of regions.npy, 1 trial of 80"
     )
     assert printed.endswith(f"report: {out / 'report.html'}\n")
     page = (out / "report.html").read_text()
@@ -43,7 +42,7 @@ def test_a_plan_is_printed(table, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["missing.csv"], "missing.csv"),
+        (["missing.npy"], "missing.npy"),
         (["--columns", "nowhere"], "nowhere"),
         (["--tau", "79"], "leave 1 pairs of a past and a future"),
         (["--kind", "other"], "choose from gaussian, discrete"),
