@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,7 @@ from synkern._arrays import (
     spacing,
     to_numpy,
 )
+from synkern._labelled import FrameLibrary, frame, imported, labels
 from synkern._names import node_names as chosen_names
 from synkern._names import unnamed
 from synkern._warnings import collected
@@ -69,12 +70,17 @@ from synkern.decomposition.saving import (
     require_options,
     require_shape,
 )
-from synkern.kernels import steady
+from synkern.kernels import steady, swap_nodes
+
+if TYPE_CHECKING:
+    import xarray
 
 Floats = npt.NDArray[np.float64]
 
 _SAME = 1e-9
 """Values nearer than this (nats) count as equal: the promise of the estimator."""
+
+_BY_PAIR = ("observed", "null_mean", "null_sd", "p", "q")
 
 _MATRICES = 14
 """Matrices of an atom that are there at once: observed, a tally, p, q, and a surrogate's."""
@@ -129,6 +135,58 @@ class NullTest(Saved):
             f"{self.unit}, {sum(self.without_value.values())} without value)"
         )
 
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """A table with a row for each atom and pair.
+
+        Columns: `atom`, `x` and `y` (names of the nodes, or numbers), observed, null_mean, null_sd,
+        p and q. A pair has one row, x before y, where every atom is the same both ways, else two.
+
+        Args:
+            library: that of the table, "pandas", "polars" or "pyarrow".
+
+        Raises:
+            MissingExtraError: it is not installed.
+            ValueError: an unknown library.
+        """
+        atoms = tuple(self.observed)
+        nodes = next(iter(self.observed.values())).shape[0]
+        one_way = all(swap_nodes(atom) == atom for atom in atoms)
+        chosen = np.triu(np.ones((nodes, nodes), bool), 1)
+        rows, columns = np.nonzero(chosen if one_way else chosen | chosen.T)
+        named = labels(self.node_names, nodes)
+        table = {
+            "atom": np.repeat(np.array(atoms, object), len(rows)),
+            "x": np.tile(named[rows], len(atoms)),
+            "y": np.tile(named[columns], len(atoms)),
+        }
+        for field in _BY_PAIR:
+            values = [to_numpy(getattr(self, field)[atom])[rows, columns] for atom in atoms]
+            table[field] = np.concatenate(values)
+        return frame(table, library, "to_frame")
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Variables observed, null_mean, null_sd, p and q over `atom`, `x` and `y`.
+
+        Raises:
+            MissingExtraError: xarray is not installed.
+        """
+        atoms = list(self.observed)
+        named = labels(self.node_names, next(iter(self.observed.values())).shape[0])
+        values = {
+            field: (
+                ("atom", "x", "y"),
+                np.stack([to_numpy(getattr(self, field)[atom]) for atom in atoms]),
+                {"units": "1" if field in "pq" else self.unit},
+            )
+            for field in _BY_PAIR
+        }
+        about = ("null", "n", "seed", "tau", "kind", "redundancy")
+        return imported("xarray", "to_xarray").Dataset(
+            values,
+            coords={"atom": atoms, "x": named, "y": named},
+            attrs={name: getattr(self, name) for name in about},
+        )
+
     @classmethod
     def _plain_fields(cls) -> tuple[str, ...]:
         return ("without_value",)
@@ -145,7 +203,7 @@ class NullTest(Saved):
         require_count(self, n=19, seed=0, tau=1)
         shape = np.shape(next(iter(self.observed.values())))
         require(len(shape) == 2 and shape[0] == shape[1], f"the atoms have shape {shape}")
-        require_names(self.node_names, shape[0])
+        require_names(self.node_names, "node_names", shape[0])
         for field in ("observed", "null_mean", "null_sd", "p", "q", "without_value"):
             by_atom = getattr(self, field)
             same = isinstance(by_atom, Mapping) and list(by_atom) == list(self.observed)
@@ -206,9 +264,10 @@ def null_test(
     """
     check.choice("null", null, NULL_NAMES)
     series, options["kind"], node_names = taken(series, options.get("kind"), node_names)
+    named = unnamed(series, "series")
+    mask = named.mask(mask)
     _check_options(null, options, mask)
     names = check.atom_names(atoms)
-    named = unnamed(series, "series")
     given = _taken_in(named.array, mask, tau)
     first = phiid(given.array, tau=given.tau, atoms=names, **options)
     nodes = first.shape[2]

@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING
 from synkern._faces import face
 
 if TYPE_CHECKING:
+    from synkern.data.connectivity import SynergyConnectivity
     from synkern.data.dataset import Dataset
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "SynergyConnectivity"]
 
 _HOMES = {
     "Dataset": "dataset",
+    "SynergyConnectivity": "connectivity",
 }
 
-__getattr__, __dir__ = face(__name__, _HOMES)
+__getattr__, __dir__ = face(
+    __name__, _HOMES, needs={"SynergyConnectivity": "sklearn"}
+)

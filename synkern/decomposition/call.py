@@ -147,6 +147,7 @@ def _common(
         "constant": _on_host(found),
         "rescued": found.rescued,
         "node_names": source.node_names,
+        "trial_names": source.trial_names,
     }
 
 
