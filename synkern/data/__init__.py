@@ -15,6 +15,4 @@ _HOMES = {
     "SynergyConnectivity": "connectivity",
 }
 
-__getattr__, __dir__ = face(
-    __name__, _HOMES, needs={"SynergyConnectivity": "sklearn"}
-)
+__getattr__, __dir__ = face(__name__, _HOMES, needs={"SynergyConnectivity": "sklearn"})

@@ -299,9 +299,7 @@ class SynergyConnectivity(TransformerMixin, BaseEstimator):  # type: ignore[misc
                 series = PREPROCESSING[step](series, mask=mask)
                 if step == "difference" and mask is not None:
                     mask = mask[:, 1:] & mask[:, :-1]
-            result = phiid(
-                series, tau=self.tau, mask=mask, atoms=names, average=None, **options
-            )
+            result = phiid(series, tau=self.tau, mask=mask, atoms=names, average=None, **options)
             yield np.concatenate(
                 [self._vector(result, coefficients) for coefficients in measures.values()], 1
             )

@@ -13,6 +13,7 @@ import synkern._checks as check
 from synkern._arrays import incoming, to_numpy
 from synkern._names import Named, node_names, unnamed
 from synkern.data.dataset import Dataset
+from synkern.decomposition.labels import numbered
 from synkern.decomposition.masks import stack_trials
 
 Floats = npt.NDArray[np.float64]
@@ -91,7 +92,9 @@ def subjects_of(X: Any, *, allow_missing: bool = False) -> Subjects | None:
     """
     if isinstance(X, Dataset):
         series, mask = _without_gaps(X.series, X.mask, allow_missing)
-        owner = None if X.subjects is None else _numbered(X.subjects)
+        owner = None
+        if X.subjects is not None:
+            owner = numbered(X.subjects, len(series), argument="X", what="trial")
         return Subjects(series, mask, owner, X.node_names)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
@@ -111,7 +114,9 @@ def subjects_of(X: Any, *, allow_missing: bool = False) -> Subjects | None:
 
 def _of_list(X: Sequence[Any], allow_missing: bool) -> Subjects | None:
     each = [unnamed(one, f"X[{k}]") for k, one in enumerate(X)]
-    axes = [len(one.array.shape) if hasattr(one.array, "shape") else _axes(one.array) for one in each]
+    axes = [
+        len(one.array.shape) if hasattr(one.array, "shape") else _axes(one.array) for one in each
+    ]
     if not axes or min(axes) < 2:
         return None
     if max(axes) > 3:
@@ -179,9 +184,3 @@ def _without_gaps(
             + ("; allow_missing=True leaves such samples out" if what == "NaN" else "")
         )
     return series, mask
-
-
-def _numbered(labels: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Labels as numbers, in the order in which they first come."""
-    order = {label: k for k, label in enumerate(dict.fromkeys(labels))}
-    return np.array([order[label] for label in labels])

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import incoming, library, like, native, to_numpy
-from synkern._warnings import warn
+from synkern._arrays import incoming, library, like, native
 from synkern._labelled import FrameLibrary
+from synkern._warnings import warn
 from synkern.decomposition.decomposed import Decomposed
 from synkern.decomposition.labelled import pairs_dataset, pairs_frame
+from synkern.decomposition.labels import numbered
 from synkern.decomposition.measures import MEASURES
 from synkern.decomposition.saving import require, require_shape
 from synkern.kernels import Outcome, lost_flags
@@ -190,22 +191,31 @@ class PhiIDResult(Decomposed):
         once = np.unique(lost[:, :3], axis=0, return_index=True)[1]
         return replace(self, arrays=arrays, flagged=lost[once])
 
-    def trial_mean(self) -> PhiIDResult:
+    def trial_mean(self, subjects: Any = None) -> PhiIDResult:
         """Average a result, or an excess, that keeps trials apart.
+
+        Args:
+            subjects: None: every trial counts the same. A label for each trial, whose it is: every
+                subject counts the same, by the mean of its own trials.
 
         Returns:
             `PhiIDResult` with average="trials": mean over the trials in which the pair has a value,
-            NaN where there are none.
+            NaN where there are none; or over the subjects with such trials, of the means over
+            these.
 
         Raises:
-            ValueError: the result is averaged already.
+            ValueError: the result is averaged already; not a label for each trial.
+            TypeError: subjects that are no labels.
         """
         if self.average is not None:
             raise ValueError(
                 f"result has average {self.average!r}: its trials are averaged already; compute it "
                 "with average=None"
             )
-        arrays = {name: _mean_of_known(value) for name, value in self.arrays.items()}
+        owner = np.arange(self.trials)
+        if subjects is not None:
+            owner = numbered(subjects, self.trials, argument="subjects", what="trial")
+        arrays = {name: _mean_of_owners(value, owner) for name, value in self.arrays.items()}
         return replace(self, arrays=arrays, average="trials")
 
     def to_xarray(self, nodes: Sequence[Any] | None = None) -> xarray.Dataset:
@@ -308,6 +318,18 @@ def by_name(counts: Mapping[int, int]) -> dict[str, int]:
     always = (Outcome.CONSTANT, Outcome.DETERMINISTIC, Outcome.DUPLICATE)
     named = {kind: counts.get(kind, 0) for kind in Outcome}
     return {kind.name.lower(): n for kind, n in named.items() if n or kind in always}
+
+
+def _mean_of_owners(values: Any, owner: npt.NDArray[np.int64]) -> Any:
+    """Mean over owners with a value of the means over their trials with one."""
+    if len(owner) == owner.max() + 1:
+        return _mean_of_known(values)
+    kind = native(values)[0]
+    xp: Any = library(kind)
+    array, restore = incoming(values, kind, argument="result")
+    trials = [np.flatnonzero(owner == k) for k in range(owner.max() + 1)]
+    means = [_mean_of_known(array[like(chosen, array)]) for chosen in trials]
+    return restore(_mean_of_known(xp.stack(means)))
 
 
 def _mean_of_known(values: Any) -> Any:
