@@ -349,7 +349,8 @@ class NodeAverages(Averages):
 def _own_trials(subjects: Any, trials: int) -> Floats:
     """(subjects, trials), 1 where a trial is a subject's and 0 elsewhere."""
     owner = numbered(subjects, trials, argument="subjects", what="trial")
-    return (owner == np.arange(owner.max() + 1)[:, None]).astype(np.float64)
+    own: Floats = (owner == np.arange(owner.max() + 1)[:, None]).astype(np.float64)
+    return own
 
 
 def _no_pair(nodes: int, where: str) -> str:

@@ -96,11 +96,12 @@ class NodeScores:
         """
         *trials, nodes = self.score.shape
         dims = (*(["trial"] if trials else []), "node")
-        return imported("xarray", "to_xarray").Dataset(
+        made: xarray.Dataset = imported("xarray", "to_xarray").Dataset(
             {name: (dims, value) for name, value in self._values().items()},
             coords={"node": labels(self.node_names, nodes)},
             attrs={"ranking": self.ranking},
         )
+        return made
 
     def _values(self) -> dict[str, Floats]:
         names = ("synergy", "redundancy", "score", "rank", "pairs")

@@ -124,11 +124,12 @@ class NullTest(Saved):
             for field in _BY_PAIR
         }
         about = ("null", "n", "seed", "tau", "kind", "redundancy")
-        return imported("xarray", "to_xarray").Dataset(
+        made: xarray.Dataset = imported("xarray", "to_xarray").Dataset(
             values,
             coords={"atom": atoms, "x": named, "y": named},
             attrs={name: getattr(self, name) for name in about},
         )
+        return made
 
     @classmethod
     def _plain_fields(cls) -> tuple[str, ...]:

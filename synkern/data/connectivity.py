@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -296,7 +296,8 @@ class SynergyConnectivity(TransformerMixin, BaseEstimator):  # type: ignore[misc
         for start in range(0, len(subjects.series), at_once):
             series, mask = subjects.part(slice(start, start + at_once))
             for step in steps:
-                series = PREPROCESSING[step](series, mask=mask)
+                change: Callable[..., Any] = PREPROCESSING[step]
+                series = change(series, mask=mask)
                 if step == "difference" and mask is not None:
                     mask = mask[:, 1:] & mask[:, :-1]
             result = phiid(series, tau=self.tau, mask=mask, atoms=names, average=None, **options)

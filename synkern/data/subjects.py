@@ -68,7 +68,7 @@ class Subjects:
         return tuple(map(str, range(nodes))) if found is None else found
 
     def means(self, vectors: Floats) -> Floats:
-        """(trials, features) as (subjects, features): means over a subject's trials with a value."""
+        """(trials, features) as (subjects, features): means over the trials with a value."""
         if self.owner is None:
             return vectors
         known = np.isfinite(vectors)
@@ -114,9 +114,7 @@ def subjects_of(X: Any, *, allow_missing: bool = False) -> Subjects | None:
 
 def _of_list(X: Sequence[Any], allow_missing: bool) -> Subjects | None:
     each = [unnamed(one, f"X[{k}]") for k, one in enumerate(X)]
-    axes = [
-        len(one.array.shape) if hasattr(one.array, "shape") else _axes(one.array) for one in each
-    ]
+    axes = [_axes(one.array) for one in each]
     if not axes or min(axes) < 2:
         return None
     if max(axes) > 3:
@@ -142,7 +140,7 @@ def _of_list(X: Sequence[Any], allow_missing: bool) -> Subjects | None:
 
 def _axes(one: Any) -> int:
     try:
-        return np.ndim(one)
+        return len(one.shape) if hasattr(one, "shape") else np.ndim(one)
     except ValueError:  # rows of unequal length
         return 0
 
@@ -171,10 +169,10 @@ def _without_gaps(
     Raises:
         ValueError: values that are not finite.
     """
-    missing = np.isnan(series).any(-1)
+    missing = np.asarray(np.isnan(series).any(-1))
     if allow_missing and missing.any():
         mask = ~missing if mask is None else mask & ~missing
-    known = np.isfinite(series).all(-1)
+    known = np.asarray(np.isfinite(series).all(-1))
     wrong = ~known if mask is None else mask & ~known
     if wrong.any():
         trial, time = np.argwhere(wrong)[0]

@@ -79,13 +79,13 @@ def _dataset(
     dims: tuple[str, ...],
     coordinates: dict[str, Any],
 ) -> xarray.Dataset:
-    xarray = imported("xarray", "to_xarray")
+    library = imported("xarray", "to_xarray")
     if result.average is None:
         dims = ("trial", *dims)
         if result.trial_names is not None:
             coordinates["trial"] = list(result.trial_names)
     said = {atom: {"units": result.unit, "long_name": long_name(atom)} for atom in result}
-    return xarray.Dataset(
+    made: xarray.Dataset = library.Dataset(
         {name: (dims, to_numpy(value), said.get(name)) for name, value in variables.items()},
         coords={**coordinates, "lag": ((), result.tau, {"units": "samples"})},
         attrs={
@@ -97,3 +97,4 @@ def _dataset(
             **{f"degenerate_{kind}": count for kind, count in result.degenerate.items()},
         },
     )
+    return made
