@@ -188,7 +188,7 @@ def check_numbers(recorded: Recorded, null: str, n: int, seed: int) -> None:
     if math.prod(ways) < math.factorial(_ENOUGH_TRIALS):
         warn(
             f"{trials} trials can be paired in too few ways for p <= 0.05 under null "
-            f"'cross_trial'; {_ENOUGH_TRIALS} or more can"
+            f"'cross_trial'; {_ENOUGH_TRIALS} or more (of a subject, where there are subjects) can"
         )
 
 

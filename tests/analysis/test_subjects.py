@@ -110,6 +110,7 @@ def test_trials_change_places_within_a_subject_alone(rng):
     assert len(seen) == 3 * 3 + 2 * 2 + 2 * 2
 
 
+@pytest.mark.filterwarnings("ignore:.*paired in too few ways:UserWarning")
 def test_a_null_test_over_subjects_by_hand(rng):
     series = rng.standard_normal((7, 60, 3)).cumsum(1)
     test = synkern.null_test(series, n=19, seed=4, subjects=SUBJECTS)
