@@ -60,7 +60,7 @@ proofs: $(READY)
 	$(call pytest,.venv) --dist loadfile -m proof $(TEST_ARGS)
 
 # Where a Python of the list is not there, uv brings it.
-SMOKE_PYTHONS ?= 3.11 3.14
+SMOKE_PYTHONS ?= 3.11 3.13
 smoke-wheel: $(UV)
 	rm -rf .compat/dist && $(UV) build --quiet --out-dir .compat/dist .
 	set -e; for version in $(SMOKE_PYTHONS); do for built in .compat/dist/synkern-*.whl .compat/dist/synkern-*.tar.gz; do \

@@ -293,8 +293,8 @@ def _of_mne(mne: Any, series: Any, argument: str) -> Named | None:
             "bad; say what they are by set_channel_types, or pass its get_data() with time before "
             "nodes"
         )
-    reject = {"reject_by_annotation": "NaN"} if raw else {}
-    array = series.get_data(picks=picks, **reject).swapaxes(-1, -2)
+    marked = {"reject_by_annotation": "NaN", "verbose": "WARNING"} if raw else {}
+    array = series.get_data(picks=picks, **marked).swapaxes(-1, -2)
     missing = np.isnan(array).all(-1)
     return Named(
         array,

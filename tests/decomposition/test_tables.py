@@ -215,4 +215,4 @@ def test_raw_and_epochs_of_mne(raw):
     valid[100:150] = False
     np.testing.assert_array_equal(synkern.phiid(raw)["sts"], synkern.phiid(data, mask=valid)["sts"])
     with pytest.raises(ValueError, match="no data channels that are not marked as bad"):
-        synkern.phiid(raw.copy().pick(["stim"], verbose=False))
+        synkern.phiid(raw.copy().pick([4], verbose=False))
