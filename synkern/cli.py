@@ -83,7 +83,9 @@ class _Completion(argparse.Action):
         try:
             shtab = importlib.import_module("shtab")
         except ModuleNotFoundError as error:
-            parser.exit(_failed(_NO_COMPLETION, 1) if error.name == "shtab" else None)
+            if error.name != "shtab":
+                raise
+            parser.exit(_failed(_NO_COMPLETION, 1))
         _print(shtab.complete(parser, shell).splitlines())
         parser.exit()
 
