@@ -99,7 +99,9 @@ class Chromium:
         match message["method"]:
             case "Runtime.exceptionThrown":
                 details = told["exceptionDetails"]
-                self.errors.append(str(details.get("exception", details).get("description", details)))
+                self.errors.append(
+                    str(details.get("exception", details).get("description", details))
+                )
             case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
                 self.errors.append(str([one.get("value") for one in told["args"]]))
             case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
@@ -111,7 +113,7 @@ class Chromium:
         """Open a page to explore from disk; seconds until it is ready."""
         started = time.perf_counter()
         self.call("Page.navigate", url=page.as_uri())
-        self.wait("document.documentElement.dataset.ready === 'yes'", timeout)
+        self.wait("document.documentElement?.dataset.ready === 'yes'", timeout)
         return time.perf_counter() - started
 
     def wait(self, condition: str, timeout: float = 60) -> None:
@@ -148,9 +150,7 @@ class Chromium:
     def click(self, x: float, y: float) -> None:
         self.move(x, y)
         for kind in ("mousePressed", "mouseReleased"):
-            self.call(
-                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
-            )
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def shape(self, width: int, height: int, *, dark: bool = False) -> None:
         """Give the window a size, and the system light or dark colours."""

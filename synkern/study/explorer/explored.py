@@ -106,6 +106,22 @@ class Line:
     published: bool = False
     source: str = ""
 
+    @classmethod
+    def of_draws(cls, name: str, x: NDArray[Any], draws: NDArray[Any], **others: Any) -> Line:
+        """Return the mean of several draws, with the range of all of them as its band.
+
+        Args:
+            name: for its legend; where there are several draws, their number is added.
+            x: (points,).
+            draws: (draws, points).
+            others: further attributes.
+        """
+        if len(draws) == 1:
+            return cls(name=name, x=x, y=draws[0], **others)
+        ends = {"lower": draws.min(0), "upper": draws.max(0)}
+        called = f"{name} ({len(draws)} draws)"
+        return cls(name=called, x=x, y=draws.mean(0), **ends, **others)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chart:
@@ -190,7 +206,9 @@ class Explored:
             if not len(getattr(self, name)):
                 raise ValueError(f"{name} is empty; give at least one")
         if len({*self.labels}) < n:
-            raise ValueError(f"labels: {n} nodes have {len({*self.labels})} labels; each needs its own")
+            raise ValueError(
+                f"labels: {n} nodes have {len({*self.labels})} labels; each needs its own"
+            )
         for name in ("rankings", "values", "pairs", "views"):
             _check_names(name, [one.name for one in getattr(self, name)])
         _check_names("profiles and charts", [one.name for one in (*self.profiles, *self.charts)])

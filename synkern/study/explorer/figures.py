@@ -183,7 +183,7 @@ def _map(explored: Explored) -> bk.Plot:
 def _matrix(explored: Explored) -> bk.Plot:
     label = f"Matrix of all pairs of {explored.nodes}"
     ranges = {"x_range": bk.Range1d(), "y_range": bk.Range1d()}
-    plot = _figure("matrix", label, 560, **ranges)
+    plot = _figure("matrix", label, 560, aspect_ratio=1.15, **ranges)
     mapper, bar = _bar("matrix")
     # The page makes larger ones of the same class.
     first = np.zeros((1, 1), np.float32)
@@ -228,7 +228,8 @@ def _matrix(explored: Explored) -> bk.Plot:
 
 def _partners(explored: Explored) -> bk.Plot:
     label = f"The strongest pairs of the chosen {explored.node}"
-    plot = _figure("partners", label, 400, tools="save", y_range=bk.FactorRange())
+    ranges = {"x_range": bk.Range1d(), "y_range": bk.FactorRange()}
+    plot = _figure("partners", label, 400, tools="save", **ranges)
     source = _source("partner-values", label=[], value=[], said=[])
     bars = plot.hbar("label", right="value", height=0.75, source=source, fill_color="#0072B2")
     bars.glyph.line_color = None
@@ -241,11 +242,9 @@ def _partners(explored: Explored) -> bk.Plot:
 
 
 def _lines(name: str, label: str) -> bk.Plot:
-    plot = _figure(name, label, 400)
+    plot = _figure(name, label, 400, x_range=bk.Range1d(), y_range=bk.Range1d())
     bands = _source(f"{name}-bands", xs=[], ys=[], colour=[], alpha=[])
-    plot.patches(
-        "xs", "ys", fill_color="colour", fill_alpha="alpha", line_color=None, source=bands
-    )
+    plot.patches("xs", "ys", fill_color="colour", fill_alpha="alpha", line_color=None, source=bands)
     lines = _source(f"{name}-lines", xs=[], ys=[], colour=[], alpha=[], dash=[], width=[], name=[])
     plot.multi_line(
         "xs",

@@ -1,5 +1,7 @@
 // Charts of lines with bands: profiles over the groups, and what interventions did.
 
+const framed = new Map(); // the chart to which a plot was last fitted
+
 function drawLines(name, chart) {
   if (chart === undefined) return;
   const bands = { xs: [], ys: [], colour: [], alpha: [] };
@@ -32,6 +34,13 @@ function drawLines(name, chart) {
   model(`${name}-lines`).data = lines;
   model(`${name}-points`).data = points;
   const plot = model(name);
+  if (framed.get(name) !== chart) {
+    // Another chart has other numbers: it is not shown in the frame to which the last was zoomed.
+    const heights = chart.lines.flatMap(({ y, lower, upper }) => [y, lower ?? y, upper ?? y]);
+    frame(plot.x_range, chart.lines.flatMap(({ x }) => Array.from(x)), (wide) => 0.03 * wide || 1);
+    frame(plot.y_range, heights.flatMap((y) => Array.from(y)), (high) => 0.06 * high || 1);
+    framed.set(name, chart);
+  }
   plot.below[0].axis_label = chart.x_label;
   plot.left[0].axis_label = chart.y_label;
   document.getElementById(`${name}-note`).textContent = chart.note;

@@ -26,14 +26,9 @@ function drawMap() {
 function frameMap() {
   const { x, y, cells } = view();
   const plot = model("map");
-  for (const [range, values] of [[plot.x_range, x], [plot.y_range, y]]) {
-    let low = Infinity;
-    let high = -Infinity;
-    for (const value of values) if (value < low) low = value;
-    for (const value of values) if (value > high) high = value;
-    const room = cells ? 0.6 : 0.06 * (high - low) || 1;
-    setRange(range, low - room, high + room);
-  }
+  const room = (wide) => (cells ? 0.6 : 0.06 * wide || 1);
+  frame(plot.x_range, x, room);
+  frame(plot.y_range, y, room);
 }
 
 // What is known of the chosen node, for readers and screen readers.

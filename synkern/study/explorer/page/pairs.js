@@ -152,6 +152,8 @@ function drawPairsOfChosen() {
     value: partners.map(({ value }) => value),
     said: partners.map(({ value }) => said(value, one.unit)),
   };
+  const ends = [0, ...partners.map(({ value }) => value)];
+  frame(model("partners").x_range, ends, (wide) => 0.04 * wide || 1);
   model("partners").below[0].axis_label = one.unit ? `${one.name}, ${one.unit}` : one.name;
   const { x, y } = view();
   const nodes = partners.flatMap(({ row }) => rows.nodes[row]);

@@ -24,11 +24,9 @@ const REDRAWN = {
   pairs: drawMatrix,
   order: drawMatrix,
   profile() {
-    framedAnew("profile");
     drawLines("profile", data.profiles[state.profile]);
   },
   chart() {
-    framedAnew("chart");
     drawLines("chart", data.charts[state.chart]);
   },
   published() {
@@ -41,12 +39,6 @@ const REDRAWN = {
     drawLines("chart", data.charts[state.chart]);
   },
 };
-
-// Another chart has other numbers: it is not shown in the frame to which the last one was zoomed.
-function framedAnew(name) {
-  model(name).x_range.reset();
-  model(name).y_range.reset();
-}
 
 const explorer = {
   set(what, value) {

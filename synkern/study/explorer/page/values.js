@@ -111,6 +111,19 @@ const model = (() => {
 const setRange = (range, start, end) =>
   range.setv({ start, end, reset_start: start, reset_end: end });
 
+// A range that holds all numbers, with some room; those that are none do not count.
+function frame(range, values, room) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  if (low > high) [low, high] = [0, 1];
+  const beside = room(high - low);
+  setRange(range, low - beside, high + beside);
+}
+
 const element = (tag, text, attributes = {}) => {
   const made = document.createElement(tag);
   made.textContent = text;
