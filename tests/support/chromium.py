@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by its DevTools protocol: opens pages from disk, clicks, types, looks."""
+"""A headless Chromium, driven by its DevTools protocol: opens pages from disk, clicks, types."""
 
 import asyncio
 import base64

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from bokeh import models as bk
 from bokeh.events import Tap
+from bokeh.models.annotations import ColorBar, Span
+from bokeh.models.ui import UIElement
+from bokeh.models.widgets import AutocompleteInput, RadioButtonGroup, Select
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
@@ -24,11 +27,11 @@ _ORDERS = ("by {group}", "by rank")
 _MOST_PARTNERS = 15
 
 
-def controls_of(explored: Explored) -> dict[str, bk.UIElement]:
+def controls_of(explored: Explored) -> dict[str, UIElement]:
     """Return the controls by the name of what they decide; each is there only where it decides."""
     one = explored
     names = [ranking.name for ranking in one.rankings]
-    found: dict[str, bk.UIElement] = {
+    found: dict[str, UIElement] = {
         "ranking": _buttons("ranking", "Ranking", names),
         "theme": _buttons("theme", "Colours of the page", list(_THEMES)),
         "colour": _select(
@@ -53,7 +56,7 @@ def controls_of(explored: Explored) -> dict[str, bk.UIElement]:
     return found
 
 
-def plots_of(explored: Explored) -> dict[str, bk.Plot]:
+def plots_of(explored: Explored) -> dict[str, Any]:
     """Return the plots by name: `map`, and `matrix`, `partners`, `profile`, `chart` where used."""
     found = {"map": _map(explored)}
     if explored.pairs:
@@ -77,16 +80,14 @@ def _widget(title: str, role: str = "group") -> dict[str, Any]:
     }
 
 
-def _buttons(name: str, title: str, labels: list[str], active: int = 0) -> bk.RadioButtonGroup:
-    group = bk.RadioButtonGroup(
-        name=f"{name}-control", labels=labels, active=active, **_widget(title)
-    )
+def _buttons(name: str, title: str, labels: list[str], active: int = 0) -> RadioButtonGroup:
+    group = RadioButtonGroup(name=f"{name}-control", labels=labels, active=active, **_widget(title))
     group.js_on_change("active", _call(name, "cb_obj.active"))
     return group
 
 
-def _select(name: str, title: str, options: list[str]) -> bk.Select:
-    select = bk.Select(
+def _select(name: str, title: str, options: list[str]) -> Select:
+    select = Select(
         name=f"{name}-control",
         title=title,
         value="0",
@@ -98,8 +99,8 @@ def _select(name: str, title: str, options: list[str]) -> bk.Select:
     return select
 
 
-def _find(explored: Explored) -> bk.AutocompleteInput:
-    find = bk.AutocompleteInput(
+def _find(explored: Explored) -> AutocompleteInput:
+    find = AutocompleteInput(
         name="find-control",
         title=f"Find a {explored.node}",
         completions=list(explored.labels),
@@ -141,16 +142,16 @@ def _source(called: str, **columns: Any) -> bk.ColumnDataSource:
     return bk.ColumnDataSource(name=called, data=columns)
 
 
-def _bar(name: str) -> tuple[bk.LinearColorMapper, bk.ColorBar]:
+def _bar(name: str) -> tuple[bk.LinearColorMapper, ColorBar]:
     mapper = bk.LinearColorMapper(name=f"{name}-colours", palette=Cividis256, low=0, high=1)
     mapper.nan_color = "#8884"
-    bar = bk.ColorBar(
+    bar = ColorBar(
         name=f"{name}-bar", color_mapper=mapper, background_fill_alpha=0, width=12, padding=4
     )
     return mapper, bar
 
 
-def _map(explored: Explored) -> bk.Plot:
+def _map(explored: Explored) -> Any:
     label = f"Map of the {explored.nodes}; arrow keys move the chosen one"
     plot = _figure("map", label, 430, x_range=bk.Range1d(), y_range=bk.Range1d())
     mapper, bar = _bar("map")
@@ -180,9 +181,9 @@ def _map(explored: Explored) -> bk.Plot:
     return plot
 
 
-def _matrix(explored: Explored) -> bk.Plot:
+def _matrix(explored: Explored) -> Any:
     label = f"Matrix of all pairs of {explored.nodes}"
-    ranges = {"x_range": bk.Range1d(), "y_range": bk.Range1d()}
+    ranges: dict[str, Any] = {"x_range": bk.Range1d(), "y_range": bk.Range1d()}
     plot = _figure("matrix", label, 560, aspect_ratio=1.15, **ranges)
     mapper, bar = _bar("matrix")
     # The page makes larger ones of the same class.
@@ -226,14 +227,14 @@ def _matrix(explored: Explored) -> bk.Plot:
     return plot
 
 
-def _partners(explored: Explored) -> bk.Plot:
+def _partners(explored: Explored) -> Any:
     label = f"The strongest pairs of the chosen {explored.node}"
-    ranges = {"x_range": bk.Range1d(), "y_range": bk.FactorRange()}
+    ranges: dict[str, Any] = {"x_range": bk.Range1d(), "y_range": bk.FactorRange()}
     plot = _figure("partners", label, 400, tools="save", **ranges)
     source = _source("partner-values", label=[], value=[], said=[])
     bars = plot.hbar("label", right="value", height=0.75, source=source, fill_color="#0072B2")
     bars.glyph.line_color = None
-    bars.name = "partner-bars"
+    bars.name = "bars"
     rows = [(explored.node, "@label"), ("value", "@said")]
     plot.add_tools(bk.HoverTool(renderers=[bars], tooltips=rows))
     plot.js_on_event(Tap, bk.CustomJS(code="explorer.tapPartner(cb_obj.y)"))
@@ -241,7 +242,7 @@ def _partners(explored: Explored) -> bk.Plot:
     return plot
 
 
-def _lines(name: str, label: str) -> bk.Plot:
+def _lines(name: str, label: str) -> Any:
     plot = _figure(name, label, 400, x_range=bk.Range1d(), y_range=bk.Range1d())
     bands = _source(f"{name}-bands", xs=[], ys=[], colour=[], alpha=[])
     plot.patches("xs", "ys", fill_color="colour", fill_alpha="alpha", line_color=None, source=bands)
@@ -271,5 +272,5 @@ def _lines(name: str, label: str) -> bk.Plot:
     )
     rows = [("", "@name"), ("at", "@at"), ("value", "@said")]
     plot.add_tools(bk.HoverTool(renderers=[dots], tooltips=rows))
-    plot.add_layout(bk.Span(name=f"{name}-group", dimension="height", location=0, visible=False))
+    plot.add_layout(Span(name=f"{name}-group", dimension="height", location=0, visible=False))
     return plot

@@ -64,7 +64,10 @@ def explored_study(results: Results, parts: Sequence[Part], sentences: Sequence[
         nodes=words.many,
         group="layer",
         groups="layers",
-        labels=[Node(int(l), int(i), words.kind).label for l, i in zip(layer, index, strict=True)],
+        labels=[
+            Node(int(place), int(number), words.kind).label
+            for place, number in zip(layer, index, strict=True)
+        ],
         group_names=[str(name) for name in names],
         group_of=group_of,
         views=[_view(results, layer, index)],
@@ -133,7 +136,7 @@ def _view(results: Results, layer: Any, index: Any) -> View:
 
 
 def _rankings(results: Results) -> Iterator[NodeValues]:
-    unit = results.facts("analysis")[TRAINED]["unit"]
+    unit: str = results.facts("analysis")[TRAINED]["unit"]
     units = {"rank_difference": "ranks", "balance": "share"}
     for ranking in _ranked(results):
         yield NodeValues(
@@ -202,7 +205,7 @@ def _pairs(results: Results) -> Iterator[PairValues]:
         return
     yield named(SYNERGY, {w: arrays["sts"] for w, arrays in own.items()}, unit)
     yield named(REDUNDANCY, {w: arrays["rtr"] for w, arrays in own.items()}, unit)
-    both = {"of": (SYNERGY, REDUNDANCY)}
+    both: Any = {"of": (SYNERGY, REDUNDANCY)}
     yield PairValues(name="sts − rtr", unit=unit, rule=DIFFERENCE, diverging=True, **both)
     yield PairValues(name="balance, sts / (sts + rtr)", unit="share", rule=SHARE, **both)
     beyond = {}
@@ -271,7 +274,7 @@ def _curve(weights: str, profile: LayerProfile) -> Iterator[Line]:
         condition=name,
     )
     if profile.complete:
-        fitted = {"x": profile.depth, "y": profile.fitted, "style": "dashed"}
+        fitted: Any = {"x": profile.depth, "y": profile.fitted, "style": "dashed"}
         yield Line(name=f"{name} · parabola", condition=name, **fitted)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from bokeh.core.types import ID
 from bokeh.embed import json_item
 from bokeh.palettes import Cividis256, interp_palette
 from bokeh.resources import Resources
@@ -63,7 +64,7 @@ def explorer_page(explored: Explored) -> str:
         bokeh=Resources(mode="inline", components=["bokeh", "bokeh-widgets"]).render_js(),
         style=(_FOLDER / "style.css").read_text("utf-8"),
         scripts=f'"use strict";\nconst PALETTES = {_json(_COLOURS)};\n{scripts}',
-        plots=_json({name: json_item(model, name) for name, model in items.items()}),
+        plots=_json({name: json_item(model, ID(name)) for name, model in items.items()}),
         data=_json(data),
         triangles=triangles,
         carried=size(carried),

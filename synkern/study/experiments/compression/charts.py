@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from synkern.interventions.compressing.compressed import Compression
 from synkern.interventions.compressing.plotting import LABELS
@@ -20,7 +21,7 @@ def charts_of(found: Compression, many: str) -> Iterator[Chart]:
         for panel in found.panels(measure):
             high, low = panel.pair
             lines = [Line.of_draws(name, panel.bits, d) for name, d in panel.lines.items()]
-            same = {"x": panel.same[:, 0], "y": panel.same[:, 1], "style": "dots"}
+            same: Any = {"x": panel.same[:, 0], "y": panel.same[:, 1], "style": "dots"}
             yield Chart(
                 name=f"compression: {LABELS[measure]}, {high} and {low} bits",
                 x_label=f"bits per weight of the {many}",
