@@ -36,7 +36,9 @@ for line in sys.argv[2:]:
 """
 
 
-@pytest.mark.parametrize("package", ["torch", "transformers", "tqdm", "matplotlib", "jinja2"])
+@pytest.mark.parametrize(
+    "package", ["torch", "transformers", "tqdm", "matplotlib", "jinja2", "bokeh"]
+)
 def test_what_works_on_studies_names_the_package_that_is_missing(package, tmp_path):
     commands = [command.name for command in COMMANDS]
     if package != "transformers":  # which reading needs not

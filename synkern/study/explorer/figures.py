@@ -87,11 +87,12 @@ def _buttons(name: str, title: str, labels: list[str], active: int = 0) -> Radio
 
 
 def _select(name: str, title: str, options: list[str]) -> Select:
+    numbered: list[str | tuple[Any, str]] = [(str(k), label) for k, label in enumerate(options)]
     select = Select(
         name=f"{name}-control",
         title=title,
         value="0",
-        options=[(str(place), label) for place, label in enumerate(options)],
+        options=numbered,
         sizing_mode="stretch_width",
         **_widget(title),
     )
