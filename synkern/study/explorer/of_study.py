@@ -94,7 +94,7 @@ def _about(results: Results) -> dict[str, str]:
         "series": f"{words.said}, at each generated token",
         "estimator": f"{kind}, {parameters['redundancy']} redundancy, in {facts['unit']}",
         "lag": f"{parameters['tau']} token{'s' if parameters['tau'] > 1 else ''}",
-        "prompts": f"{facts['trials']} of {facts['samples']} tokens each, "
+        "prompts": f"{facts['trials']} prompts of {facts['samples']} tokens each, "
         f"{_COMBINED[parameters['average']]}",
         "preparation": "none" if prepared == NONE else prepared,
         "rankings": "mean difference: mean of sts − rtr over a node's pairs, that of the published "
