@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 # Of a page of 1,664 nodes in two conditions, on a core of a server that others use too.
 LOAD, CHANGE, SIZE = 60.0, 10.0, 70e6
-"""Seconds until it can be used, seconds that a change may take, and bytes: far above what is seen."""
+"""Seconds until it can be used, seconds that a change may take, bytes: far above what is seen."""
 
 
 def opened(browser, folder, explored):

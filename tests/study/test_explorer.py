@@ -12,7 +12,15 @@ from bokeh.resources import Resources
 from support.explorations import WEIGHTS, of_layers, of_places, symmetric
 from synkern.analysis.profile import MEANS
 from synkern.analysis.scores import mean_over_pairs
-from synkern.study.explorer import FILE, Explored, Line, NodeValues, PairValues, explorer_page
+from synkern.study.explorer import (
+    FILE,
+    Explored,
+    Line,
+    NodeValues,
+    PairValues,
+    explored_study,
+    explorer_page,
+)
 from synkern.study.explorer.blocks import SIDE, blocks_for
 from synkern.study.explorer.packing import Triangle, packed, packed_triangle, unpacked_triangle
 from synkern.study.explorer.payload import payload_of
@@ -229,6 +237,34 @@ def test_a_study_fills_the_contract(finished):
     for sentence in finished.description["summary"]:
         assert sentence.split(" (")[0] in shown.replace("&#39;", "'")
     assert "Gaussian, MMI redundancy, in nats; lag 1 token" in shown
+
+
+def test_of_very_many_nodes_some_of_every_layer_are_shown(finished):
+    arrays = {name: a for name, a in finished.arrays.items() if not name.endswith(("sts", "rtr"))}
+    for weights in ("trained", "random"):
+        for mean, atom in (("synergy", "sts"), ("redundancy", "rtr")):
+            arrays[f"{weights}_{mean}"] = mean_over_pairs(finished.of(weights)[atom])
+    big = dataclasses.replace(finished, arrays={n: widened(n, a) for n, a in arrays.items()})
+    profiles = {
+        weights: {r: dataclasses.replace(p, scores=np.repeat(p.scores, 3)) for r, p in own.items()}
+        for weights, own in finished.profiles.items()
+    }
+    explored = explored_study(dataclasses.replace(big, profiles=profiles), [], [], most=4)
+    # The ends of each layer of six, by score, of which every three are alike.
+    assert np.bincount(explored.group_of).tolist() == [2, 2, 2, 2]
+    scores = explored.rankings[0].values[WEIGHTS[0]].reshape(4, 2)
+    before = finished.profiles["trained"]["mean_difference"].scores.reshape(4, 2)
+    np.testing.assert_array_equal(np.sort(scores, 1), np.sort(before, 1))
+    assert explored.notes[0].startswith("8 of 24 heads are shown")
+
+
+def widened(name, array):
+    """Every node three times, as `LnHm` of its own."""
+    kind = name.split("_", 1)[1]
+    if kind == "index":
+        return np.tile(np.arange(6), 4)
+    nodes = kind in ("layer", "synergy", "redundancy", "autocorrelation")
+    return np.repeat(array, 3) if nodes else array
 
 
 def test_a_report_that_is_outdated_takes_the_page_with_it(copy):

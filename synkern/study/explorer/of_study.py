@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synkern.analysis.normalisation import ranked_layers
 from synkern.analysis.profile import MEANS, MISSING_TOLERATED, LayerProfile
@@ -29,6 +31,10 @@ from synkern.study.stage import BASELINE, EXCESS, RAW, Part, Results
 SYNERGY, REDUNDANCY = "synergy (sts)", "redundancy (rtr)"
 """What the two atoms of a study are called."""
 
+MOST = 20_000
+"""Nodes that a page shows singly, where there are no pairs of them."""
+
+_PAIRS = "sts"
 _DEPTH = "relative depth (0 first layer, 1 last)"
 _MEANS = {
     RAW: "synergy itself, unscaled",
@@ -41,16 +47,20 @@ _COMBINED = {
 }
 
 
-def explored_study(results: Results, parts: Sequence[Part], sentences: Sequence[str]) -> Explored:
+def explored_study(
+    results: Results, parts: Sequence[Part], sentences: Sequence[str], most: int = MOST
+) -> Explored:
     """Return what the page to explore of a study shows.
 
     Args:
         results: of the study.
         parts: all stages and experiments; those that the study has may have charts.
         sentences: the findings.
+        most: nodes that are shown singly, where there are no pairs of them; of more, some are.
     """
-    words, layer = results.words, results.arrays[f"{TRAINED}_layer"]
-    index = results.arrays[f"{TRAINED}_index"]
+    words, shown = results.words, _shown(results, most)
+    layer = results.arrays[f"{TRAINED}_layer"][shown]
+    index = results.arrays[f"{TRAINED}_index"][shown]
     names, group_of = np.unique(layer, return_inverse=True)
     present = [part for part in parts if results.facts(part.name)]
     about = _about(results)
@@ -59,7 +69,7 @@ def explored_study(results: Results, parts: Sequence[Part], sentences: Sequence[
         subtitle=f"{about['estimator']}; lag {about['lag']}; {about['prompts']}.",
         findings=sentences,
         about=about,
-        notes=_notes(results),
+        notes=_notes(results, len(shown)),
         node=words.one,
         nodes=words.many,
         group="layer",
@@ -72,8 +82,8 @@ def explored_study(results: Results, parts: Sequence[Part], sentences: Sequence[
         group_of=group_of,
         views=[_view(results, layer, index)],
         conditions=[of_weights(weights) for weights in results.profiles],
-        rankings=list(_rankings(results)),
-        values=list(_values(results)),
+        rankings=[_of_some(one, shown) for one in _rankings(results)],
+        values=[_of_some(one, shown) for one in _values(results)],
         pairs=list(_pairs(results)),
         profiles=list(_profiles(results)),
         charts=[chart for part in present for chart in part.charts(results)],
@@ -108,8 +118,37 @@ def _about(results: Results) -> dict[str, str]:
     return about
 
 
-def _notes(results: Results) -> list[str]:
+def _shown(results: Results, most: int) -> NDArray[np.intp]:
+    """Places of the nodes that the page shows: all, or evenly many of every layer.
+
+    Nodes of which there are no pairs may be hundreds of thousands. Of each layer those are taken
+    that lie evenly in the order of their score, the highest and the lowest among them.
+    """
+    layer = results.arrays[f"{TRAINED}_layer"]
+    if len(layer) <= most or _PAIRS in results.of(TRAINED):
+        return np.arange(len(layer))
+    score = next(iter(results.profiles[TRAINED].values())).scores
+    by_score = np.argsort(score, kind="stable")
+    found = []
+    for one in np.unique(layer):
+        own = by_score[layer[by_score] == one]
+        count = max(2, most * len(own) // len(layer))
+        found.append(own[np.unique(np.linspace(0, len(own) - 1, count).round().astype(int))])
+    return np.sort(np.concatenate(found))
+
+
+def _of_some(one: NodeValues, shown: NDArray[np.intp]) -> NodeValues:
+    return replace(one, values={name: values[shown] for name, values in one.values.items()})
+
+
+def _notes(results: Results, shown: int) -> list[str]:
     notes = []
+    nodes, many = len(results.arrays[f"{TRAINED}_layer"]), results.words.many
+    if shown < nodes:
+        notes.append(
+            f"{shown:,} of {nodes:,} {many} are shown, those of each layer evenly by their score, "
+            f"its ends among them; ranks are among these, profiles are of all {many}"
+        )
     for weights, facts in results.facts("analysis").items():
         if facts["excess"]["absent"] is not None:
             notes.append(
