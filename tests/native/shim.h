@@ -76,8 +76,11 @@ struct Copy {
     bool committed;
 };
 
+constexpr unsigned COPIES = 64;  // of a thread at once
+
 struct Fiber {
-    std::vector<Copy> copies;
+    Copy copies[COPIES];
+    unsigned pending = 0;
     std::unique_ptr<char[]> stack{new char[STACK]};
     ucontext_t context;
     jmp_buf at;
@@ -224,25 +227,44 @@ SHIM_OWN inline double from_lane(double value, int other) {
     return warp.a[turn][lane ^ unsigned(other)][0];
 }
 
+// Not the shim's own: the thread sanitizer is to see what a copy reads and writes.
+__attribute__((noinline)) inline void move_two(double* to, double first, double second) {
+    to[0] = first, to[1] = second;
+}
+
+__attribute__((noinline)) inline void move_two(double* to, const double* from) {
+    to[0] = from[0], to[1] = from[1];
+}
+
 // As late as can be: what is read of `from` is there at the wait.
-inline void copy_later(double* to, const double* from) {
+SHIM_OWN inline void copy_later(double* to, const double* from) {
     if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16)
         block.complaint = "a copy that is not at multiples of 16 bytes";
-    to[0] = to[1] = NAN;
-    block.fibers[threadIdx.x].copies.push_back({to, from, false});
+    Fiber& fiber = block.fibers[threadIdx.x];
+    move_two(to, NAN, NAN);
+    if (fiber.pending == COPIES) {
+        block.complaint = "more copies ahead than the shim holds";
+        return;
+    }
+    fiber.copies[fiber.pending++] = {to, from, false};
 }
 
-inline void commit() {
-    for (Copy& copy : block.fibers[threadIdx.x].copies) copy.committed = true;
+SHIM_OWN inline void commit() {
+    Fiber& fiber = block.fibers[threadIdx.x];
+    for (unsigned k = 0; k < fiber.pending; ++k) fiber.copies[k].committed = true;
 }
 
-inline void arrive() {
-    auto& copies = block.fibers[threadIdx.x].copies;
-    for (const Copy& copy : copies)
-        if (copy.committed) copy.to[0] = copy.from[0], copy.to[1] = copy.from[1];
-    copies.erase(std::remove_if(copies.begin(), copies.end(),
-                                [](const Copy& copy) { return copy.committed; }),
-                 copies.end());
+SHIM_OWN inline void arrive() {
+    Fiber& fiber = block.fibers[threadIdx.x];
+    unsigned kept = 0;
+    for (unsigned k = 0; k < fiber.pending; ++k) {
+        const Copy copy = fiber.copies[k];
+        if (copy.committed)
+            move_two(copy.to, copy.from);
+        else
+            fiber.copies[kept++] = copy;
+    }
+    fiber.pending = kept;
 }
 
 enum Order { FORWARD, REVERSE, RANDOM };
@@ -319,7 +341,7 @@ inline void run_block(unsigned index, Order order, std::mt19937& random) {
         const unsigned done = number_in(DONE, 0, threads);
         if (done == threads) {
             for (const auto& fiber : block.fibers)
-                if (!fiber.copies.empty())
+                if (fiber.pending > 0)
                     throw std::runtime_error("a copy that its thread does not wait for");
             return;
         }

@@ -95,4 +95,5 @@ def test_no_float32_in_a_float64_kernel(compiled):
     """A Python float in a kernel is a float32: its digits would be lost in silence."""
     for (target, variant), found in compiled.items():
         assert ("f32" in found.ir) == variant.startswith("float32"), (target, variant)
-        assert "f64" in found.ir
+        # Bits are packed by whole numbers alone.
+        assert ("f64" in found.ir) == (variant != "float32 pack"), (target, variant)
