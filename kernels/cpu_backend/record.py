@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..backend import Backend, Status
+from .at_samples import at_samples
 from .backend import run
 from .bindings import load, obstacle
 from .compiled import refuses
@@ -25,6 +26,6 @@ BACKEND = Backend(
     automatic=("cpu",),
     refuses=refuses,
     shares=("torch",),
-    pointwise="numpy",
+    pointwise=at_samples,
     prepare=load,
 )
