@@ -184,11 +184,13 @@ struct Factors {
                 for (int row = 0; row < VARIABLES; ++row) q[j][row] -= r[k][j] * q[k][row];
             }
         }
+        // Column by column from its end: then R times a column is a unit vector but for rounding of R,
+        // and so is the form that it stands for. From the left rounding of both near copies multiplies.
         for (int k = 0; k < VARIABLES; ++k) {
-            for (int j = 0; j < k; ++j) {
+            for (int j = k - 1; j >= 0; --j) {
                 Doubles sum{};
-                for (int m = j; m < k; ++m) sum += u[j][m] * r[m][k];
-                u[j][k] = -sum * u[k][k];
+                for (int m = j + 1; m <= k; ++m) sum += r[j][m] * u[m][k];
+                u[j][k] = -sum * u[j][j];
             }
             for (int j = 0; j <= k; ++j) store(inverse[j][k] + lanes, u[j][k]);
         }
