@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         Request,
         lost_flags,
     )
-    from kernels.cpu_backend import at_samples as compiled_samples
+    from kernels.cpu_backend import compiled_samples
     from kernels.cpu_backend.threads import limit_threads
     from kernels.engine import first_derivative
     from kernels.engine.all_pairs import narrowed, request_for
@@ -68,8 +68,8 @@ __all__ = [
     "Wanted",
     "above_mean",
     "bases",
-    "compiled_samples",
     "binarise",
+    "compiled_samples",
     "first_derivative",
     "limit_threads",
     "long_name",
@@ -127,7 +127,7 @@ if not TYPE_CHECKING:
             "zeta_matrix": "lattice",
         },
         {
-            "compiled_samples": "cpu_backend.at_samples",
+            "compiled_samples": "cpu_backend.compiled_samples",
             "first_derivative": "engine.first_derivative",
             "moments": "formulas.moments",
             "pointwise": "formulas.pointwise",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..backend import Backend, Status
-from .at_samples import at_samples
 from .backend import run
 from .bindings import load, obstacle
 from .compiled import refuses
+from .compiled_samples import at_samples
 
 
 def status() -> Status:

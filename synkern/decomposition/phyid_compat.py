@@ -98,10 +98,8 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
     tau = check.lag(tau)
     key = kind, redundancy
     compiled = _compiled.is_there()
-    rows = _at_a_glance(src, trg, tau, key) if compiled else None
-    if rows is None:
-        rows = _looked_at(src, trg, tau, key, compiled)
-    each = list(rows)
+    glance = _at_a_glance(src, trg, tau, key) if compiled else None
+    each = list(_looked_at(src, trg, tau, key, compiled) if glance is None else glance)
     return dict(zip(ATOMS, each[_FIRST_ATOM:], strict=True)), {
         "h_res": dict(zip(_ENTROPIES, each, strict=False)),
         "I_res": dict(zip(_INFORMATIONS, _informations_of(each), strict=True)),

@@ -20,7 +20,6 @@ from synkern._arrays import (
     outside_transforms,
     placed,
     spacing,
-    to_numpy,
 )
 from synkern._faces import Later
 from synkern._names import unnamed

@@ -1,7 +1,7 @@
 """Atoms at every sample by the compiled kernel: of one pair, and of chosen pairs of many trials.
 
-What the kernel leaves, pairs near singular and samples whose mean hangs on its rounding, is computed
-by the formulas of the other backends.
+What the kernel leaves, pairs near singular and samples whose mean hangs on its rounding, is
+computed by the formulas of the other backends.
 """
 
 from __future__ import annotations
