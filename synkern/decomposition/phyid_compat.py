@@ -58,9 +58,9 @@ def calc_PhiID(  # noqa: N802 (phyid's name)
 ) -> tuple[dict[str, Values], dict[str, Any]]:
     """Pointwise ΦID of two series, by the call and with the return of `phyid.calculate`.
 
-    Where the compiled library of backend `cpu` is there, as after a first `phiid` in this process or
-    any other of the same user, it takes some 10 times less than by NumPy. A call does not wait for
-    it to be built, but 30,000 calls are a reason to build it. Both ways agree to rounding.
+    Where the compiled library of backend `cpu` is there, as after a first `phiid` of the same user,
+    it takes a fifth to a tenth of the time that NumPy needs. A call does not wait for it to be
+    built, but 30,000 calls are a reason to build it. Both ways agree to rounding.
 
     A local information is the log-ratio of fitted densities or probabilities at one sample; its
     mean over samples is the information itself.
