@@ -1,0 +1,227 @@
+"""The reference of a face: `.. face:: synkern.analysis` documents the names that this module shows.
+
+A name that several faces show is documented once, at the first of `FACES`, and the others link to
+it. What a docstring has between single backticks becomes a link where it names something public,
+and code where it does not. An annotation is resolved by the class that it names, wherever the class
+is defined; annotations of other libraries stay plain, as no list of theirs is fetched.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+FACES = (
+    "synkern",
+    "synkern.decomposition",
+    "synkern.analysis",
+    "synkern.recording",
+    "synkern.models",
+    "synkern.interventions",
+    "synkern.training",
+    "synkern.tasks",
+    "synkern.study",
+    "synkern.data",
+    "synkern.kernels",
+)
+
+ELSEWHERE = ("numpy", "np", "npt", "torch", "nn", "xarray", "transformers", "collections", "os")
+"""Other libraries, as annotations begin with their names."""
+
+INSIDE = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
+
+
+class Shown(NamedTuple):
+    """A public name: where it is documented, as what, and where it is defined."""
+
+    name: str
+    role: str
+    home: str
+
+
+def _imports(face: str) -> dict[str, str]:
+    """By public name of a face, the module that type checkers are told it comes from."""
+    tree = ast.parse(Path(inspect.getfile(importlib.import_module(face))).read_text("utf-8"))
+    return {
+        alias.name: (node.module or "").replace("kernels.", "synkern.kernels.", 1)
+        if (node.module or "").startswith("kernels.")
+        else node.module or ""
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def _defined(face: str, name: str) -> str:
+    """The module in which a name of a face is defined."""
+    home = _imports(face).get(name, face)
+    return home if home == face or home not in FACES else _defined(home, name)
+
+
+def _role(value: Any) -> str:
+    if inspect.isclass(value):
+        return "exception" if issubclass(value, BaseException) else "class"
+    if inspect.ismodule(value):
+        return "module"
+    return "function" if inspect.isroutine(value) else "data"
+
+
+@cache
+def shown() -> dict[str, Shown]:
+    """By full name in any face, what is documented for it."""
+    first: dict[tuple[str, str], Shown] = {}
+    found = {}
+    for face in FACES:
+        module = importlib.import_module(face)
+        for name in module.__all__:
+            home = _defined(face, name)
+            role = _role(getattr(module, name))
+            found[f"{face}.{name}"] = first.setdefault(
+                (home, name), Shown(f"{face}.{name}", role, home)
+            )
+    return found
+
+
+@cache
+def _by_last() -> dict[str, Shown]:
+    """By last part of their name, what is documented; what two things are called is none of them."""
+    found: dict[str, set[Shown]] = {}
+    for each in shown().values():
+        found.setdefault(each.name.rpartition(".")[2], set()).add(each)
+    return {name: one.pop() for name, one in found.items() if len(one) == 1}
+
+
+def target(text: str, face: str = "synkern") -> tuple[str, str] | None:
+    """Role and full name of what a docstring names, or None if it names nothing public."""
+    if not re.fullmatch(r"[A-Za-z_][\w.]*(\(\))?", text):
+        return None
+    text = text.removesuffix("()")
+    known = shown()
+    for name in (text, f"{face}.{text}", f"synkern.{text}"):
+        if name in known:
+            return known[name].role, known[name].name
+    owner, _, member = text.rpartition(".")
+    for name in (owner, f"{face}.{owner}", f"synkern.{owner}"):
+        if owner and name in known and known[name].role in ("class", "exception"):
+            of = getattr(importlib.import_module(known[name].home), owner.rpartition(".")[2])
+            if callable(getattr(of, member, None)) or isinstance(
+                getattr(of, member, None), property
+            ):
+                return "any", f"{known[name].name}.{member}"
+    last = _by_last().get(text)
+    return (last.role, last.name) if last else None
+
+
+def linked(line: str, face: str = "synkern") -> str:
+    """A line of a docstring with reStructuredText's links and code in place of backticks."""
+
+    def replaced(match: re.Match[str]) -> str:
+        text = match[1]
+        found = target(text, face)
+        if found is None or found[0] == "module":
+            return f"``{text}``"
+        role = "obj" if found[0] == "any" else {"exception": "exc", "function": "func"}.get(*found[:1] * 2)
+        return f":py:{role}:`{text} <{found[1]}>`"
+
+    return INSIDE.sub(replaced, line)
+
+
+def _on_docstring(
+    app: Sphinx, what: str, name: str, of: Any, options: Any, lines: list[str]
+) -> None:
+    face = ".".join(name.split(".")[:2]) if name.count(".") > 1 else "synkern"
+    lines[:] = [linked(line, face) for line in lines]
+
+
+class Face(SphinxDirective):
+    """Documents a face: a table of all its names, then those that are at home here."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Parse what autodoc is to be told."""
+        face = self.arguments[0]
+        module = importlib.import_module(face)
+        lines = [linked(line, face) for line in inspect.getdoc(module).splitlines()]
+        lines += ["", ".. list-table::", "   :widths: 30 70", ""]
+        here = []
+        for name in sorted(module.__all__, key=str.lower):
+            each = shown()[f"{face}.{name}"]
+            role = {"exception": "exc", "function": "func"}.get(each.role, each.role)
+            lines += [f"   * - :py:{role}:`{name} <{each.name}>`"]
+            lines += [f"     - {_first_line(getattr(module, name), each)}"]
+            if each.name == f"{face}.{name}":
+                here.append(each)
+        lines += [""]
+        for each in here:
+            lines += [*_documented(each), ""]
+        parent = nodes.section()
+        parent.document = self.state.document
+        self.state.nested_parse(StringList(lines, f"{face}, shown"), 0, parent)
+        return parent.children
+
+
+def _documented(each: Shown) -> list[str]:
+    if each.role == "data":
+        value = _attribute_doc(each)
+        return [f".. py:data:: {each.name}", "", *(f"   {linked(line)}" for line in value)]
+    options = ["   :members:"] if each.role in ("class", "exception") else []
+    return [f".. auto{each.role}:: {each.name}", *options]
+
+
+def _attribute_doc(each: Shown) -> list[str]:
+    documented = ModuleAnalyzer.for_module(each.home).find_attr_docs()
+    return documented.get(("", each.name.rpartition(".")[2]), [])
+
+
+def _first_line(value: Any, each: Shown) -> str:
+    said = " ".join(_attribute_doc(each)) if each.role == "data" else inspect.getdoc(value) or ""
+    said = " ".join(said.partition("\n\n")[0].split())
+    return linked(re.split(r"(?<=[.:])\s", said)[0].rstrip(":")) or "\\"
+
+
+def _on_missing(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
+    """Find what an annotation names by the class itself, or leave it plain."""
+    if node.get("refdomain") != "py":
+        return None
+    wanted = node["reftarget"]
+    if wanted.split(".")[0] in ELSEWHERE or wanted in PLAIN:
+        return contnode
+    each = shown().get(wanted)
+    if each is None:
+        last = _by_last().get(wanted.rpartition(".")[2])
+        each = last if last and wanted in (last.name, f"{last.home}.{wanted.rpartition('.')[2]}", wanted.rpartition(".")[2]) else None
+    if each is None:
+        return None
+    domain = env.domains["py"]
+    if each.name not in domain.objects:
+        return None
+    page = domain.objects[each.name].docname
+    return make_refnode(app.builder, node["refdoc"], page, each.name, contnode, each.name)
+
+
+PLAIN: frozenset[str] = frozenset()
+"""Names in annotations that are no public names: type variables, and aliases in modules."""
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register what this module has."""
+    app.add_directive("face", Face)
+    # Before napoleon, which reads sections.
+    app.connect("autodoc-process-docstring", _on_docstring, priority=400)
+    app.connect("missing-reference", _on_missing)
+    return {"version": "1", "parallel_read_safe": True}
