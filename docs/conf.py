@@ -1,4 +1,4 @@
-"""How the pages of this folder become a site: `make docs`. Nothing here or there asks the network."""
+"""How the pages of this folder become a site: `make docs`. Nothing asks the network."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from synkern import __version__  # noqa: E402
+from synkern import __version__
 
 project = "synkern"
 author = "The synkern developers"
-copyright = author  # noqa: A001  # the name that Sphinx reads
+copyright = author  # the name that Sphinx reads
 version = release = __version__
 
 extensions = [
@@ -24,12 +24,11 @@ extensions = [
     "faces",
     "lattice_figure",
     "messages",
+    "pages",
     "self_contained",
 ]
 exclude_patterns = ["_build", "_extensions"]
 nitpicky = True
-# Pages that are listed where they are there.
-suppress_warnings = ["toc.empty_glob"]
 
 # ---- Markdown, and the pages that are run ------------------------------------------------------
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist"]
@@ -37,7 +36,6 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_timeout = 150
 nb_execution_raise_on_error = True
-nb_execution_excludepatterns: list[str] = []
 nb_execution_in_temp = True
 nb_merge_streams = True
 

@@ -10,6 +10,7 @@ PAGES = sorted(
     path
     for pattern in ("*.md", "docs/**/*.md", "kernels/**/*.md", "tests/**/*.md")
     for path in ROOT.glob(pattern)
+    if "_build" not in path.parts
 )
 
 

@@ -37,8 +37,20 @@ FACES = (
     "synkern.kernels",
 )
 
-ELSEWHERE = ("numpy", "np", "npt", "torch", "nn", "xarray", "transformers", "collections", "os")
+ELSEWHERE = (
+    *("argparse", "collections", "contextlib", "os", "pathlib"),
+    *("jinja2", "nn", "np", "npt", "numpy", "torch", "transformers", "xarray"),
+)
 """Other libraries, as annotations begin with their names."""
+
+ROLES = {"any": "obj", "exception": "exc", "function": "func", "module": "mod"}
+"""By kind of thing, the role that links to it, where that is called otherwise."""
+
+SEVERAL = re.compile(r"^ +\w+(?:, \w+)+(?=: )")
+"""The head of an entry for several arguments or attributes."""
+
+PYTHON = re.compile(r"^ +(?:\w+(?:\.\w+)*(?:, \w+)* = |with |for |if |from |import )(?!.*[²→])")
+"""A first line of code, and none of a formula."""
 
 INSIDE = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
 
@@ -98,7 +110,7 @@ def shown() -> dict[str, Shown]:
 
 @cache
 def _by_last() -> dict[str, Shown]:
-    """By last part of their name, what is documented; what two things are called is none of them."""
+    """By last part of the name, what is documented; what two things are called is not there."""
     found: dict[str, set[Shown]] = {}
     for each in shown().values():
         found.setdefault(each.name.rpartition(".")[2], set()).add(each)
@@ -134,8 +146,7 @@ def linked(line: str, face: str = "synkern") -> str:
         found = target(text, face)
         if found is None or found[0] == "module":
             return f"``{text}``"
-        role = "obj" if found[0] == "any" else {"exception": "exc", "function": "func"}.get(*found[:1] * 2)
-        return f":py:{role}:`{text} <{found[1]}>`"
+        return f":py:{ROLES.get(found[0], found[0])}:`{text} <{found[1]}>`"
 
     return INSIDE.sub(replaced, line)
 
@@ -144,7 +155,27 @@ def _on_docstring(
     app: Sphinx, what: str, name: str, of: Any, options: Any, lines: list[str]
 ) -> None:
     face = ".".join(name.split(".")[:2]) if name.count(".") > 1 else "synkern"
-    lines[:] = [linked(line, face) for line in lines]
+    lines[:] = marked_up(lines, face)
+    if what in ("attribute", "property"):
+        # A comment: of the first line, napoleon takes what is before a colon for a type.
+        lines[:0] = [".. in words", ""]
+
+
+def marked_up(lines: list[str], face: str = "synkern") -> list[str]:
+    """A docstring in reStructuredText, but for its sections: links, code, entries of two names."""
+    made: list[str] = []
+    code = False
+    for line in lines:
+        indented = line.startswith("    ")
+        # Indented below a paragraph is code; below the head of a section, there is no empty line.
+        if indented and not code and len(made) > 1 and not made[-1] and made[-2][:1].strip():
+            made += [f".. code-block:: {'python' if PYTHON.search(line) else 'text'}", ""]
+            code = True
+        code &= indented or not line
+        # Of an entry for several names, napoleon takes all but the last for a type.
+        entry = SEVERAL.sub(lambda found: found[0].replace(", ", ","), line)
+        made.append(line if code else linked(entry, face))
+    return made
 
 
 class Face(SphinxDirective):
@@ -156,19 +187,19 @@ class Face(SphinxDirective):
         """Parse what autodoc is to be told."""
         face = self.arguments[0]
         module = importlib.import_module(face)
-        lines = [linked(line, face) for line in inspect.getdoc(module).splitlines()]
+        lines = marked_up((inspect.getdoc(module) or "").splitlines(), face)
         lines += ["", ".. list-table::", "   :widths: 30 70", ""]
         here = []
         for name in sorted(module.__all__, key=str.lower):
             each = shown()[f"{face}.{name}"]
-            role = {"exception": "exc", "function": "func"}.get(each.role, each.role)
+            role = ROLES.get(each.role, each.role)
             lines += [f"   * - :py:{role}:`{name} <{each.name}>`"]
             lines += [f"     - {_first_line(getattr(module, name), each)}"]
             if each.name == f"{face}.{name}":
                 here.append(each)
         lines += [""]
         for each in here:
-            lines += [*_documented(each), ""]
+            lines += [".. py:currentmodule:: None", "", *_documented(each), ""]
         parent = nodes.section()
         parent.document = self.state.document
         self.state.nested_parse(StringList(lines, f"{face}, shown"), 0, parent)
@@ -195,18 +226,16 @@ def _first_line(value: Any, each: Shown) -> str:
 
 
 def _on_missing(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
-    """Find what an annotation names by the class itself, or leave it plain."""
+    """Find what an annotation names by the class itself; leave plain what is not public."""
     if node.get("refdomain") != "py":
         return None
     wanted = node["reftarget"]
     if wanted.split(".")[0] in ELSEWHERE or wanted in PLAIN:
         return contnode
-    each = shown().get(wanted)
-    if each is None:
-        last = _by_last().get(wanted.rpartition(".")[2])
-        each = last if last and wanted in (last.name, f"{last.home}.{wanted.rpartition('.')[2]}", wanted.rpartition(".")[2]) else None
-    if each is None:
-        return None
+    last = wanted.rpartition(".")[2]
+    each = shown().get(wanted) or _by_last().get(last)
+    if each is None or wanted not in (last, each.name, f"{each.home}.{last}"):
+        return contnode if _is_inner(wanted) else None
     domain = env.domains["py"]
     if each.name not in domain.objects:
         return None
@@ -214,8 +243,22 @@ def _on_missing(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     return make_refnode(app.builder, node["refdoc"], page, each.name, contnode, each.name)
 
 
-PLAIN: frozenset[str] = frozenset()
-"""Names in annotations that are no public names: type variables, and aliases in modules."""
+def _is_inner(wanted: str) -> bool:
+    """Whether a full name is that of something in synkern that no face shows."""
+    module, _, name = wanted.rpartition(".")
+    if not module.startswith("synkern."):
+        return False
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ModuleNotFoundError:
+        return False
+
+
+PLAIN = {
+    *("AbstractContextManager", "ArrayLike", "Checkpoint", "Chosen", "Figure", "Kinds", "Name"),
+    *("MissingExtraError", "NDArray", "NoGraphError", "Other", "Path", "Point", "SpreadOf"),
+}
+"""Names in annotations, and of errors, that no face shows, where they stand without a module."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

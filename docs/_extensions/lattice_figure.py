@@ -1,7 +1,7 @@
 """The figure of the 16 atoms, drawn from the order relation of the product lattice.
 
-`.. lattice::` puts an SVG into the page, whose colours are those of the theme, light or dark. What is
-linked is the order's cover relation: no third atom lies between the two.
+`.. lattice::` puts an SVG into the page, whose colours are those of the theme, light or dark. Lines
+are the order's cover relation: no third atom lies between the two.
 """
 
 from __future__ import annotations
@@ -79,11 +79,14 @@ def drawn() -> str:
         x, y = at[name]
         ends = " ends" if name in ENDS else ""
         parts.append(
-            f'<g><title>{name}: {long_name(name)}</title><circle class="node{ends}" cx="{x:g}" '
-            f'cy="{y:g}" r="{RADIUS}"/><text class="name{ends}" x="{x:g}" y="{y + 5:g}">{name}</text>'
+            f"<g><title>{name}: {long_name(name)}</title>"
+            f'<circle class="node{ends}" cx="{x:g}" cy="{y:g}" r="{RADIUS}"/>'
+            f'<text class="name{ends}" x="{x:g}" y="{y + 5:g}">{name}</text>'
         )
         if name in NOTES:
-            parts.append(f'<text class="words" x="{x:g}" y="{y + RADIUS + 15:g}">{NOTES[name]}</text>')
+            parts.append(
+                f'<text class="words" x="{x:g}" y="{y + RADIUS + 15:g}">{NOTES[name]}</text>'
+            )
         parts.append("</g>")
     return "".join([*parts, "</svg>"])
 
