@@ -4,14 +4,24 @@ Pages that the site runs when it is built (`make docs`), and those that tests of
 not here. Each page has a process of its own, and a deadline.
 """
 
+import dataclasses
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from synkern.study.experiments.carrying import carried_out
+from synkern.study.experiments.experiment import Experiment
+from synkern.study.experiments.options import ExperimentOptions
+from synkern.study.options import Option, called_with
+from synkern.study.stage import Stage
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -19,12 +29,12 @@ DEADLINE = 240
 """Seconds; a page takes a few, those that load a model some more."""
 
 ELSEWHERE = {
-    "how_to_a_kind_of_node.md": "tests/models/test_how_to.py",
-    "how_to_a_stage.md": "tests/study/test_how_to_a_stage.py",
-    "how_to_an_experiment.md": "tests/study/test_how_to_an_experiment.py",
-    "how_to_an_intervention.md": "tests/interventions/test_how_to.py",
+    "how_to_a_kind_of_node.md",  # tests/models/test_how_to_nodes.py
+    "how_to_an_intervention.md",  # the same
+    "how_to_a_stage.md",  # below
+    "how_to_an_experiment.md",  # below
 }
-"""By page whose blocks are parts of something, the test that puts them together and runs them."""
+"""Pages whose blocks are parts of something, which other tests put together and run."""
 
 
 def pages() -> list[Path]:
@@ -54,6 +64,35 @@ def test_blocks_run(page, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def fragments(page: str, names: dict) -> dict:
+    """Run the blocks of a page in a program that has these names already."""
+    for block in BLOCK.findall((ROOT / "docs" / page).read_text("utf-8")):
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
+def test_the_stage_of_the_page_runs():
+    found = fragments("how_to_a_stage.md", {"Stage": Stage, "np": np, "time": time})
+    sts = np.array([[np.nan, 1.0, 3.0], [1.0, np.nan, 2.0], [3.0, 2.0, np.nan]])
+    sources = SimpleNamespace(of=lambda weights: {"sts": sts})
+    arrays, facts = found["Strongest"]().run(sources, "trained")
+    assert arrays["pair"].tolist() == [0, 2]
+    assert facts["seconds"]["looking"] >= 0
+
+
+def test_the_experiment_of_the_page_runs():
+    given = {
+        **{"dataclass": dataclasses.dataclass, "field": dataclasses.field, "np": np},
+        **{"Experiment": Experiment, "ExperimentOptions": ExperimentOptions, "Option": Option},
+        **{"called_with": called_with, "carried_out": carried_out},
+    }
+    found = fragments("how_to_an_experiment.md", given)
+    texts = SimpleNamespace(responses=[[1, 2], [3]])
+    arrays, facts = found["Counting"]().run(SimpleNamespace(texts=texts), None, None)
+    assert arrays["lengths"].tolist() == [2, 1]
+    assert facts["total"] == 3
 
 
 def test_there_are_pages_to_run():

@@ -52,6 +52,8 @@ SEVERAL = re.compile(r"^ +\w+(?:, \w+)+(?=: )")
 PYTHON = re.compile(r"^ +(?:\w+(?:\.\w+)*(?:, \w+)* = |with |for |if |from |import )(?!.*[²→])")
 """A first line of code, and none of a formula."""
 
+BARS = re.compile(r"(?<=\s)\|(?=\S)([^|`]*)(?<=\S)\|")
+
 INSIDE = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
 
 
@@ -148,7 +150,8 @@ def linked(line: str, face: str = "synkern") -> str:
             return f"``{text}``"
         return f":py:{ROLES.get(found[0], found[0])}:`{text} <{found[1]}>`"
 
-    return INSIDE.sub(replaced, line)
+    # Bars are those of absolute values; reStructuredText has another use for them.
+    return BARS.sub(r"\\|\1\\|", INSIDE.sub(replaced, line))
 
 
 def _on_docstring(
