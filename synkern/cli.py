@@ -17,8 +17,10 @@ from typing import Any
 import synkern
 from synkern import decomposition, study
 from synkern._faces import MissingExtraError
+from synkern.data import ReadOptions
 
 _FIRST = {
+    "decompose": "files come first, before all options",
     "compare": "folders come first, before all options",
     "emergence": "checkpoints come first, before all options",
 }
@@ -90,6 +92,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=_carry_out, function="run_study", kept="finished stages are")
     study.add_arguments(one, study.StudyOptions)
+
+    data = commands.add_parser(
+        "decompose",
+        help="decompose all pairs of nodes of a recording: regions, sensors, neurons",
+        description="Read series from files, one for each trial or subject or several in one, "
+        "decompose all pairs of their nodes, set them against their persistence and a null, and "
+        "write results, tables and a report.",
+        epilog="Started again with the same folder, it goes on where it stopped and computes only "
+        "what has changed.",
+    )
+    data.set_defaults(run=_carry_out, function="decompose_data", kept="finished steps are")
+    data.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help=f"tables, arrays, images or recordings; {_FIRST['decompose']}",
+    )
+    study.add_arguments(data.add_argument_group("how the files are read"), ReadOptions)
+    study.add_arguments(data.add_argument_group("what is done"), study.ComputeOptions)
 
     for command in study.COMMANDS:
         further = commands.add_parser(

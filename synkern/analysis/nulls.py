@@ -221,7 +221,7 @@ def null_test(
         f"tests of {len(names)} atoms of {nodes} nodes",
         "fewer atoms or nodes at a time",
     )
-    tallies = {name: _Tally(to_numpy(first[name])) for name in names}
+    tallies = {name: Tally(to_numpy(first[name])) for name in names}
     rng = np.random.default_rng(seed)
     with collected():  # The series have been warned of; their surrogates have the same nodes.
         for _ in range(n):
@@ -280,7 +280,7 @@ def _taken_in(series: Any, mask: Any, tau: int) -> _Given:
     return _Given(xp, array, lag, spacing(detached), restore)
 
 
-def _statistics(tallies: Mapping[str, _Tally], given: _Given) -> dict[str, Any]:
+def _statistics(tallies: Mapping[str, Tally], given: _Given) -> dict[str, Any]:
     """The fields of `NullTest` that have a value for each atom."""
     p = {name: tally.p() for name, tally in tallies.items()}
     return {
@@ -317,10 +317,11 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return q
 
 
-class _Tally:
+class Tally:
     """Running mean, variance and counts of the surrogates of an atom: none of them is kept."""
 
     def __init__(self, observed: Floats) -> None:
+        """Start without any surrogate of the values observed, (nodes, nodes)."""
         self.observed = observed
         self._count = np.zeros(observed.shape)
         self._mean = np.zeros(observed.shape)
