@@ -3,6 +3,7 @@
 #   make demo     the study of a real language model: report in demo/
 #   make test     the tests;  make proofs: those that compile, interpret and attack for minutes
 #   make test-numpy  those that need no torch, where there is none
+#   make smoke-wheel  wheel and source archive in fresh environments of several Pythons
 #   make compat   the tests with the oldest versions that pyproject.toml allows, and the newest
 #   make lock     write requirements.lock again, with the newest versions that go together
 #   make lint     ruff;  make types: mypy
@@ -38,7 +39,7 @@ export OMP_WAIT_POLICY ?= passive
 # Tests run in a process for each core, each with one thread; $(1) is their environment.
 pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical
 
-.PHONY: demo test test-numpy proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
+.PHONY: demo smoke-wheel test test-numpy proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
 	bench-busy bench-report bench-smoke accuracy peers lint types clean
 
 demo: $(READY)
@@ -57,6 +58,15 @@ test-numpy: $(NUMPY)/ready
 
 proofs: $(READY)
 	$(call pytest,.venv) --dist loadfile -m proof $(TEST_ARGS)
+
+# Where a Python of the list is not there, uv brings it.
+SMOKE_PYTHONS ?= 3.11 3.13
+smoke-wheel: $(UV)
+	rm -rf .compat/dist && $(UV) build --quiet --out-dir .compat/dist .
+	set -e; for version in $(SMOKE_PYTHONS); do for built in .compat/dist/synkern-*.whl .compat/dist/synkern-*.tar.gz; do \
+		$(UV) venv --quiet --clear --python $$version .compat/smoke; \
+		$(UV) pip install --quiet --python .compat/smoke/bin/python "$$built[completion]" mypy; \
+		(cd .compat && smoke/bin/python $(CURDIR)/tests/support/smoke_wheel.py); done; done
 
 compat: compat-oldest compat-newest
 

@@ -7,6 +7,7 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
+`SynergyConnectivity` makes features of the pairs of each subject, for scikit-learn.
 `ablate` takes nodes of a language model out; `ablation_curve` measures what that does to it, for
 more and more nodes in the order of a ranking and of its controls.
 `synkern.tasks` makes tasks for language models, and scores how well they do.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         null_test,
         persistence_reference,
     )
-    from synkern.data import Dataset, read_series
+    from synkern.data import Dataset, SynergyConnectivity, read_series
     from synkern.decomposition import (
         LaggedMoments,
         NodeMeans,
@@ -68,6 +69,7 @@ __all__ = [
     "NullTest",
     "PhiIDResult",
     "Recording",
+    "SynergyConnectivity",
     "ablate",
     "ablation_curve",
     "calc_PhiID",
@@ -105,6 +107,7 @@ _HOMES = {
     "PhiIDResult": "decomposition",
     "RANKINGS": "analysis",
     "Recording": "recording",
+    "SynergyConnectivity": "data",
     "ablate": "interventions",
     "ablation_curve": "interventions",
     "calc_PhiID": "decomposition",
@@ -194,7 +197,11 @@ moved(
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
-        __name__, _HOMES, _FOLDERS, of_torch=("interventions", "models", "recording", "training")
+        __name__,
+        _HOMES,
+        _FOLDERS,
+        of_torch=("interventions", "models", "recording", "training"),
+        needs={"SynergyConnectivity": "sklearn"},
     )
     # `from synkern import *` takes what there is, as `help` and completion do.
     __all__ = [name for name in __all__ if name in {*__dir__()}]

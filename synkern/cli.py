@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,11 @@ _FIRST = {
     "compare": "folders come first, before all options",
     "emergence": "checkpoints come first, before all options",
 }
+_CODES = (
+    "Exit codes: 0 done; 1 failed (a file, the network, a missing package, a full disk); 2 an "
+    "argument that cannot be used; 130 interrupted."
+)
+
 _OF_THE_PARSER = ("command", "run", "function", "kept")
 
 
@@ -71,14 +77,42 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Completion(argparse.Action):
+    """Prints what a shell reads to complete the command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, *__: Any) -> None:
+        """Print and end."""
+        try:
+            shtab = importlib.import_module("shtab")
+        except ModuleNotFoundError as error:
+            if error.name != "shtab":
+                raise
+            parser.exit(_failed(_NO_COMPLETION, 1))
+        _print(shtab.complete(parser, shell).splitlines())
+        parser.exit()
+
+
+_NO_COMPLETION = (
+    "--print-completion needs shtab, which is not installed: pip install 'synkern[completion]'"
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="synkern",
         description="Integrated information decomposition of all pairs of nodes.",
+        epilog=_CODES,
     )
     version = "show program's version number and exit"
     parser.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help=version
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        default=argparse.SUPPRESS,
+        help="print what this shell reads to complete the command, and exit",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -17,7 +17,8 @@ from support.optional import needs_torch
 ROOT = Path(__file__).parents[1]
 
 GROUND = {
-    f"_{name}" for name in ("arrays", "checks", "exact", "figures", "forks", "memory", "names")
+    f"_{name}"
+    for name in ("arrays", "checks", "exact", "figures", "forks", "labelled", "memory", "names")
 }
 GROUND |= {"_tensors", "_warnings"}
 TOWERS = {"decomposition", "analysis", "scale", "models", "recording", "interventions", "training"}

@@ -120,7 +120,9 @@ def phiid_local(
     check.choice("redundancy", redundancy, REDUNDANCIES)
     check.choice("unit", unit, (*UNITS, None))
     tau = check.lag(tau)
-    series = outside_transforms(unnamed(series, "series").array, "series", "phiid_local")
+    named = unnamed(series, "series")
+    series, mask = named.array, named.mask(mask)
+    series = outside_transforms(series, "series", "phiid_local")
     library = select(backend, series, Wanted((kind, redundancy), pointwise=True)).arrays
     series = only_valid(series, mask)
     # What is fitted elsewhere has to keep its offset from the series.
@@ -183,7 +185,9 @@ def _of_another(
     data = in_float64(check.series(xp, data, None, valid=valid))
     finite = data if valid is None else filled(xp, data, valid)
     check.steady_nodes(xp, finite, [tau], None, step)  # for its warning
-    other = outside_transforms(unnamed(fit, "fit").array, "fit", "phiid_local")
+    named = unnamed(fit, "fit")
+    other, fit_mask = named.array, named.mask(fit_mask, "fit_mask")
+    other = outside_transforms(other, "fit", "phiid_local")
     other = only_valid(other, fit_mask, argument="fit_mask")
     taken = incoming(other, library, argument="fit").array
     fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
