@@ -4,6 +4,7 @@
 #   make test     the tests;  make proofs: those that compile, interpret and attack for minutes
 #   make test-numpy  those that need no torch, where there is none
 #   make smoke-wheel  wheel and source archive in fresh environments of several Pythons
+#   make test-browser  the page to explore in a headless Chromium, which has to be installed
 #   make compat   the tests with the oldest versions that pyproject.toml allows, and the newest
 #   make lock     write requirements.lock again, with the newest versions that go together
 #   make lint     ruff;  make types: mypy
@@ -39,7 +40,7 @@ export OMP_WAIT_POLICY ?= passive
 # Tests run in a process for each core, each with one thread; $(1) is their environment.
 pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical
 
-.PHONY: demo smoke-wheel test test-numpy proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
+.PHONY: demo smoke-wheel test test-numpy test-browser proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
 	bench-busy bench-report bench-smoke accuracy peers lint types clean
 
 demo: $(READY)
@@ -67,6 +68,9 @@ smoke-wheel: $(UV)
 		$(UV) venv --quiet --clear --python $$version .compat/smoke; \
 		$(UV) pip install --quiet --python .compat/smoke/bin/python "$$built[completion]" mypy; \
 		(cd .compat && smoke/bin/python $(CURDIR)/tests/support/smoke_wheel.py); done; done
+
+test-browser: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -s tests/browser $(TEST_ARGS)
 
 compat: compat-oldest compat-newest
 

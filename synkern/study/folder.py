@@ -236,12 +236,12 @@ class StudyFolder:
             raise
 
     def remove_report(self, pictures: Iterable[str]) -> None:
-        """Remove the page and the figures of a report, such as one that shows replaced stages.
+        """Remove the pages and the figures of a report, such as one that shows replaced stages.
 
         Args:
             pictures: names of its figures without `.png`; `*` for whatever stands there.
         """
-        for pattern in ("report.html", *(f"{name}.png" for name in pictures)):
+        for pattern in ("report.html", "explore.html", *(f"{name}.png" for name in pictures)):
             for file in self.path.glob(pattern):
                 file.unlink()
 
