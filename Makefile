@@ -7,6 +7,7 @@
 #   make test-browser  the page to explore in a headless Chromium, which has to be installed
 #   make compat   the tests with the oldest versions that pyproject.toml allows, and the newest
 #   make lock     write requirements.lock again, with the newest versions that go together
+#   make docs     the documentation: docs/_build/html/index.html; its tutorials are run
 #   make lint     ruff;  make types: mypy
 #   make bench    the benchmarks; BENCH_ARGS="--phyid PATH" with a checkout of phyid beside
 #   make accuracy      errors of all backends;  make bench-scaling, make bench-study: see bench/
@@ -40,7 +41,9 @@ export OMP_WAIT_POLICY ?= passive
 # Tests run in a process for each core, each with one thread; $(1) is their environment.
 pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical
 
-.PHONY: demo smoke-wheel test test-numpy test-browser proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
+DOCS := docs/_build
+
+.PHONY: demo docs smoke-wheel test test-numpy test-browser proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
 	bench-busy bench-report bench-smoke accuracy peers lint types clean
 
 demo: $(READY)
@@ -128,6 +131,11 @@ bench-smoke: $(READY)
 peers: $(READY)
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable ".[peers]"
 
+# Written anew, so that no page is left of what is gone. Cross-references have to resolve.
+docs: $(READY)
+	rm -rf $(DOCS)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs $(DOCS)/html
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -136,7 +144,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .compat demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf .venv .compat demo docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
