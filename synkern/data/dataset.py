@@ -1,4 +1,4 @@
-"""Series of time with all that is known of them: what a reader of files gives, and a study takes."""
+"""Series of time with all that is known of them: what readers of files give, and studies take."""
 
 from __future__ import annotations
 
