@@ -43,14 +43,19 @@ def test_what_is_outside_stays_bit_for_bit(name, optimizer, dtype):
     with synkern.training_mask(model, nodes, of=kind(name)) as mask:
         parameters = mask.parameters()
         made_of = OPTIMIZERS[optimizer](parameters)
-        stepped(model, made_of, parameters)
+        stepped(model, made_of, parameters, steps=1)
+        early = changes(before, model)
+        stepped(model, made_of, parameters, steps=3)
         assert {id(p) for p in made_of.state} == {id(p) for p in parameters}
         assert sum(int(m.sum()) for m in masks.values()) == mask.trained
     changed = changes(before, model)
     for key, own in masks.items():
+        assert not early[key][~own].any(), key
         assert not changed[key][~own].any(), key
-        # In bfloat16 a small step may round to none.
-        share = changed[key][own].float().mean() if own.any() else 1
+        # One number in thousands comes back to its bits by chance, but not twice. In bfloat16 a
+        # small step may round to none.
+        moved = early[key] | changed[key]
+        share = moved[own].float().mean() if own.any() else 1
         assert share == 1 if dtype == torch.float32 else share > 0.5, (key, share)
 
 
