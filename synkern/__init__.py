@@ -122,7 +122,6 @@ _HOMES = {
 }
 _SHOWN = (
     "analysis",
-    "data",
     "decomposition",
     "interventions",
     "models",
@@ -146,6 +145,7 @@ moved(
         "backends": "decomposition",
         "batches": "decomposition.batches",
         "checkpoint": "models",
+        "data": "study",
         "decoding": "recording",
         "decompose": "decomposition",
         "dropin": "decomposition",

@@ -21,7 +21,7 @@ GROUND = {
 }
 GROUND |= {"_tensors", "_warnings"}
 TOWERS = {"decomposition", "analysis", "scale", "models", "recording", "interventions", "training"}
-TOWERS |= {"tasks", "data"}
+TOWERS |= {"tasks"}
 
 # What the code of a place may import beside itself. "faces" is how names are shown, and the
 # version; "door" what crosses from kernels/; "ground" the modules of synkern/ that know arrays,
@@ -41,7 +41,6 @@ MAY_IMPORT = {
     "ground": {"faces", "door"},
     "decomposition": {"faces", "door", "ground"},
     "analysis": {"faces", "door", "ground", "decomposition"},
-    "data": {"faces", "door", "ground", "decomposition", "analysis"},
     "scale": {"faces", "door", "ground", "decomposition"},
     "models": {"faces", "door", "ground"},
     "recording": {"faces", "door", "ground", "models"},
