@@ -3,8 +3,11 @@
 #   make demo     the study of a real language model: report in demo/
 #   make test     the tests;  make proofs: those that compile, interpret and attack for minutes
 #   make test-numpy  those that need no torch, where there is none
+#   make smoke-wheel  wheel and source archive in fresh environments of several Pythons
+#   make test-browser  the page to explore in a headless Chromium, which has to be installed
 #   make compat   the tests with the oldest versions that pyproject.toml allows, and the newest
 #   make lock     write requirements.lock again, with the newest versions that go together
+#   make docs     the documentation: docs/_build/html/index.html; its tutorials are run
 #   make lint     ruff;  make types: mypy
 #   make bench    the benchmarks; BENCH_ARGS="--phyid PATH" with a checkout of phyid beside
 #   make accuracy      errors of all backends;  make bench-scaling, make bench-study: see bench/
@@ -38,7 +41,9 @@ export OMP_WAIT_POLICY ?= passive
 # Tests run in a process for each core, each with one thread; $(1) is their environment.
 pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical
 
-.PHONY: demo test test-numpy proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
+DOCS := docs/_build
+
+.PHONY: demo docs smoke-wheel test test-numpy test-browser proofs compat compat-oldest compat-newest lock bench bench-scaling bench-study \
 	bench-busy bench-report bench-smoke accuracy peers lint types clean
 
 demo: $(READY)
@@ -57,6 +62,18 @@ test-numpy: $(NUMPY)/ready
 
 proofs: $(READY)
 	$(call pytest,.venv) --dist loadfile -m proof $(TEST_ARGS)
+
+# Where a Python of the list is not there, uv brings it.
+SMOKE_PYTHONS ?= 3.11 3.13
+smoke-wheel: $(UV)
+	rm -rf .compat/dist && $(UV) build --quiet --out-dir .compat/dist .
+	set -e; for version in $(SMOKE_PYTHONS); do for built in .compat/dist/synkern-*.whl .compat/dist/synkern-*.tar.gz; do \
+		$(UV) venv --quiet --clear --python $$version .compat/smoke; \
+		$(UV) pip install --quiet --python .compat/smoke/bin/python "$$built[completion]" mypy; \
+		(cd .compat && smoke/bin/python $(CURDIR)/tests/support/smoke_wheel.py); done; done
+
+test-browser: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -s tests/browser $(TEST_ARGS)
 
 compat: compat-oldest compat-newest
 
@@ -114,6 +131,11 @@ bench-smoke: $(READY)
 peers: $(READY)
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable ".[peers]"
 
+# Written anew, so that no page is left of what is gone. Cross-references have to resolve.
+docs: $(READY)
+	rm -rf $(DOCS)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs $(DOCS)/html
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -122,7 +144,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .compat demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf .venv .compat demo docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv

@@ -74,8 +74,8 @@ class Backend:
         refuses: what it cannot do of what is wanted, to follow "does not"; None if it can do all.
         shares: further kinds of array whose memory it takes as it is, and gives back.
         preferred: kinds of array for which "auto" tries it before all others.
-        pointwise: the backend whose code gives atoms at every sample where this one is asked for
-            them, itself or another; None if none.
+        pointwise: `pointwise(xp, variables, pairs, key)`, atoms at every sample, see
+            `engine.at_samples`; None if it has none.
         members: whether it takes nodes of several columns.
         prepare: makes ready what the first use needs; raises RuntimeError if that fails, and says
             why and what would help.
@@ -91,7 +91,7 @@ class Backend:
     refuses: Callable[[Wanted], str | None] = lambda wanted: None
     shares: tuple[ArrayKind, ...] = ()
     preferred: tuple[ArrayKind, ...] = ()
-    pointwise: str | None = None
+    pointwise: Callable[[Any, Any, Any, Key], tuple[Any, Any]] | None = None
     members: bool = False
     prepare: Callable[[], Any] | None = None
 

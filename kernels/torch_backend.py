@@ -13,6 +13,7 @@ from typing import Any
 from .backend import Backend
 from .contract import Nodes, Pairs, Request
 from .engine.all_pairs import totals
+from .engine.at_samples import at_samples
 from .engine.decompose import decompose
 from .engine.libraries import torch_library, torch_status
 from .engine.node_means import decompose_nodes
@@ -55,6 +56,6 @@ BACKEND = Backend(
     status=torch_status,
     differentiable=True,
     shares=("cupy",),
-    pointwise="torch",
+    pointwise=at_samples,
     members=True,
 )

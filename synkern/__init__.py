@@ -7,9 +7,11 @@ every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a se
 `stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
+`SynergyConnectivity` makes features of the pairs of each subject, for scikit-learn.
 `ablate` takes nodes of a language model out; `ablation_curve` measures what that does to it, for
 more and more nodes in the order of a ranking and of its controls.
 `synkern.tasks` makes tasks for language models, and scores how well they do.
+`read_series` reads files of series, of regions or sensors for instance, with all their names.
 `training_mask` lets chosen nodes of a language model train, and nothing else of it.
 """
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         null_test,
         persistence_reference,
     )
+    from synkern.data import Dataset, SynergyConnectivity, read_series
     from synkern.decomposition import (
         LaggedMoments,
         NodeMeans,
@@ -58,6 +61,7 @@ __all__ = [
     "RANKINGS",
     "AblationCurve",
     "Comparison",
+    "Dataset",
     "LaggedMoments",
     "Node",
     "NodeMeans",
@@ -65,6 +69,7 @@ __all__ = [
     "NullTest",
     "PhiIDResult",
     "Recording",
+    "SynergyConnectivity",
     "ablate",
     "ablation_curve",
     "calc_PhiID",
@@ -80,6 +85,7 @@ __all__ = [
     "phiid_lags",
     "phiid_local",
     "phiid_nodes",
+    "read_series",
     "record",
     "replay",
     "stack_trials",
@@ -92,6 +98,7 @@ _HOMES = {
     "ATOMS": "kernels",
     "AblationCurve": "interventions",
     "Comparison": "study",
+    "Dataset": "data",
     "LaggedMoments": "decomposition",
     "Node": "models",
     "NodeMeans": "decomposition",
@@ -100,6 +107,7 @@ _HOMES = {
     "PhiIDResult": "decomposition",
     "RANKINGS": "analysis",
     "Recording": "recording",
+    "SynergyConnectivity": "data",
     "ablate": "interventions",
     "ablation_curve": "interventions",
     "calc_PhiID": "decomposition",
@@ -115,6 +123,7 @@ _HOMES = {
     "phiid_lags": "decomposition",
     "phiid_local": "decomposition",
     "phiid_nodes": "decomposition",
+    "read_series": "data",
     "record": "recording",
     "replay": "recording",
     "stack_trials": "decomposition",
@@ -122,6 +131,7 @@ _HOMES = {
 }
 _SHOWN = (
     "analysis",
+    "data",
     "decomposition",
     "interventions",
     "models",
@@ -145,7 +155,6 @@ moved(
         "backends": "decomposition",
         "batches": "decomposition.batches",
         "checkpoint": "models",
-        "data": "study",
         "decoding": "recording",
         "decompose": "decomposition",
         "dropin": "decomposition",
@@ -188,7 +197,11 @@ moved(
 # Not for type checkers, to which the imports above say all: to them it would have any name.
 if not TYPE_CHECKING:
     __getattr__, __dir__ = face(
-        __name__, _HOMES, _FOLDERS, of_torch=("interventions", "models", "recording", "training")
+        __name__,
+        _HOMES,
+        _FOLDERS,
+        of_torch=("interventions", "models", "recording", "training"),
+        needs={"SynergyConnectivity": "sklearn"},
     )
     # `from synkern import *` takes what there is, as `help` and completion do.
     __all__ = [name for name in __all__ if name in {*__dir__()}]

@@ -19,7 +19,11 @@ class MissingExtraError(ImportError):
 
 def has_torch() -> bool:
     """Whether torch is installed; does not import it."""
-    return "torch" in sys.modules or importlib.util.find_spec("torch") is not None
+    return _has("torch")
+
+
+def _has(package: str) -> bool:
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
 def torch_missing(who: str, extra: str = "torch") -> MissingExtraError:
@@ -39,6 +43,7 @@ def face(
     modules: Mapping[str, str] | None = None,
     *,
     of_torch: Collection[str] = (),
+    needs: Mapping[str, str] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make `__getattr__` and `__dir__` of a package that shows names of its modules (PEP 562).
 
@@ -47,6 +52,7 @@ def face(
         homes: by public name, the module that has it, relative to the package.
         modules: by public name, a module that is shown as a whole, relative to the package.
         of_torch: of these modules, those whose names are not listed where there is no torch.
+        needs: by public name, the package without which it is not listed; its module says so.
 
     Both raise `MissingExtraError` at a name whose module needs torch, where there is none. Numbers
     do without, so that it is one for language models.
@@ -71,7 +77,8 @@ def face(
     def listed() -> list[str]:
         names = {*namespace, *homes, *whole}
         absent = set() if not of_torch or has_torch() else of_torch
-        return sorted(name for name in names if homes.get(name) not in absent)
+        without = {name for name, needed in (needs or {}).items() if not _has(needed)}
+        return sorted(name for name in names - without if homes.get(name) not in absent)
 
     return get, listed
 

@@ -1,6 +1,7 @@
-"""Series whose axes or nodes have names: xarray, pandas, polars.
+"""Series whose axes or nodes have names: xarray, pandas, polars, Arrow, MNE, data sets.
 
-Names of axes decide which is time; names of nodes travel into the result.
+Names of axes decide which is time; names of nodes and trials travel into the result, and what is
+known to be no valid sample is left out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import functools
 import sys
 from collections.abc import Callable, Hashable, Iterable, KeysView, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
 
 _Step = TypeVar("_Step", bound=Callable[..., Any])
 
@@ -20,6 +23,7 @@ _TRIAL |= {"text", "batch", "repetition", "rep", "condition", "segment"}
 _NODE = {"node", "region", "roi", "parcel", "area", "channel", "ch", "sensor", "electrode"}
 _NODE |= {"source", "vertex", "voxel", "unit", "neuron", "cell", "head", "expert", "layer"}
 _NODE |= {"feature", "variable", "component", "space"}
+_ROLES = {"trial": _TRIAL, "time": _TIME, "node": _NODE}
 
 
 class Named(NamedTuple):
@@ -30,11 +34,43 @@ class Named(NamedTuple):
         nodes: names of the nodes; None if they have none.
         restore: gives an array of that shape, or with fewer time points at the start, its names
             back.
+        valid: (time,) or (trials, time) bool NumPy array, True where a sample is valid; None where
+            the series does not say.
+        trials: names of the trials; None if they have none.
     """
 
     array: Any
     nodes: tuple[str, ...] | None
     restore: Callable[[Any], Any]
+    valid: Any = None
+    trials: tuple[str, ...] | None = None
+
+    def mask(self, given: Any, argument: str = "mask") -> Any:
+        """The mask of a call, that of the caller or that which the series brings.
+
+        Raises:
+            ValueError: there are two.
+        """
+        if self.valid is not None and given is not None:
+            raise ValueError(
+                f"{argument}: the series has a mask of its own, of its bad segments or of its data "
+                "set; pass the array alone, and as mask what is valid by both"
+            )
+        return given if self.valid is None else self.valid
+
+    def whole(self, argument: str) -> Any:
+        """The array, for a function that takes no mask with it.
+
+        Raises:
+            ValueError: some samples are not valid.
+        """
+        if self.valid is not None:
+            raise ValueError(
+                f"{argument} has samples that are not valid, of bad segments or by the mask of its "
+                "data set; pass the array alone, with mask= where there is one, or a stretch "
+                "without gaps"
+            )
+        return self.array
 
 
 def unnamed(series: Any, argument: str) -> Named:
@@ -79,7 +115,7 @@ def keeps_names(step: _Step) -> _Step:
     def on_named(*args: Any, **kwargs: Any) -> Any:
         rest, options = list(args), dict(kwargs)
         named = unnamed(rest.pop(0) if rest else options.pop("series"), "series")
-        return named.restore(step(named.array, *rest, **options))
+        return named.restore(step(named.whole("series"), *rest, **options))
 
     return cast("_Step", on_named)
 
@@ -93,13 +129,18 @@ def _plain(name: Hashable) -> str:
     return kept[:-1] if len(kept) > 2 and kept.endswith("s") and kept != "ms" else kept
 
 
+def role_of(name: Hashable) -> str | None:
+    """What an axis of this name is: "trial", "time" or "node"; None if the name does not say."""
+    plain = _plain(name)
+    return next((role for role, known in _ROLES.items() if plain in known), None)
+
+
 def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
     """Places of the axes trial (of three), time and node.
 
     Raises:
         ValueError: the names do not say.
     """
-    plain = [_plain(name) for name in names]
     said = f"{argument}: the axes {tuple(names)} of this {kind}"
     remedy = (
         "name them 'trial', 'time' and 'node', or pass the array without names, as "
@@ -108,10 +149,9 @@ def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
     if len(names) not in (2, 3):
         raise ValueError(f"{said} are {len(names)}, and a series has two or three; {remedy}")
     roles: dict[str, list[int]] = {"trial": [], "time": [], "node": []}
-    for axis, name in enumerate(plain):
-        for role, known in (("trial", _TRIAL), ("time", _TIME), ("node", _NODE)):
-            if name in known:
-                roles[role].append(axis)
+    for axis, name in enumerate(names):
+        if role := role_of(name):
+            roles[role].append(axis)
     wanted = ["time", "node"] if len(names) == 2 else ["trial", "time", "node"]
     unknown = [axis for axis in range(len(names)) if not any(axis in r for r in roles.values())]
     if len(names) == 2 and roles["trial"] and len(roles["time"]) == 1:
@@ -140,13 +180,22 @@ def _of_xarray(xarray: Any, series: Any, argument: str) -> Named | None:
     else:
         ordered = series.transpose(*(names[axis] for axis in _order(names, argument, "DataArray")))
     node, time = ordered.dims[-1], ordered.dims[-2]
-    labels = tuple(map(str, ordered[node].values)) if node in ordered.coords else None
+    first = ordered.dims[0] if ordered.ndim == 3 else None
+
+    def labels(axis: Hashable | None) -> tuple[str, ...] | None:
+        has = axis is not None and axis in ordered.coords
+        return tuple(map(_label, ordered[axis].values.tolist())) if has else None
 
     def restore(array: Any) -> Any:
         late = ordered.isel({time: slice(ordered.sizes[time] - array.shape[-2], None)})
         return late.copy(data=array)
 
-    return Named(ordered.data, labels, restore)
+    return Named(ordered.data, labels(node), restore, trials=labels(first))
+
+
+def _label(name: Any) -> str:
+    """A name as text; of several levels, as MultiIndex has them, with a stroke between."""
+    return "/".join(map(str, name)) if isinstance(name, tuple) else str(name)
 
 
 def _of_pandas(pandas: Any, series: Any, argument: str) -> Named | None:
@@ -165,25 +214,30 @@ def _of_pandas(pandas: Any, series: Any, argument: str) -> Named | None:
             "other; rows are time and columns nodes"
         )
     frame = series.T if turned else series
-    _refuse_trials_in_rows(frame.index, argument)
+    _refuse_trials(frame.index, "rows", argument)
+    _refuse_trials(frame.columns, "columns", argument)
     default = isinstance(frame.columns, pandas.RangeIndex)
 
     def restore(array: Any) -> Any:
         index = frame.index[len(frame.index) - array.shape[-2] :]
         return pandas.DataFrame(array, index=index, columns=frame.columns)
 
-    return Named(frame, None if default else tuple(map(str, frame.columns)), restore)
+    return Named(frame, None if default else tuple(map(_label, frame.columns)), restore)
 
 
-def _refuse_trials_in_rows(rows: Any, argument: str) -> None:
-    """Raise ValueError where a level of the index of time says that trials follow each other."""
-    for level, name in enumerate(rows.names if rows.nlevels > 1 else ()):
-        count = rows.get_level_values(level).nunique(dropna=False)
+def _refuse_trials(index: Any, where: str, argument: str) -> None:
+    """Raise ValueError where a level of an index says that trials follow each other."""
+    for level, name in enumerate(index.names if index.nlevels > 1 else ()):
+        count = index.get_level_values(level).nunique(dropna=False)
         if _plain(name) in _TRIAL and count > 1:
+            why, parts = "a lag would reach from one into the next", "frame"
+            if where == "columns":
+                why, parts = "pairs would be of nodes of different ones", "frame.T"
+            part = "part" if where == "rows" else f"part.droplevel({name!r}).T"
             raise ValueError(
-                f"{argument}: the rows of this DataFrame are those of {count} different {name!r}, "
-                "one after the other, and a lag would reach from one into the next; make trials of "
-                f"them, synkern.stack_trials([part for _, part in frame.groupby(level={name!r})])"
+                f"{argument}: the {where} of this DataFrame are those of {count} different "
+                f"{name!r}, one after the other, and {why}; make trials of them, "
+                f"synkern.stack_trials([{part} for _, part in {parts}.groupby(level={name!r})])"
             )
 
 
@@ -202,4 +256,72 @@ def _of_polars(polars: Any, series: Any, argument: str) -> Named | None:
     return Named(series.to_numpy(), tuple(series.columns), restore)
 
 
-_TAKERS = {"xarray": _of_xarray, "pandas": _of_pandas, "polars": _of_polars}
+def _of_arrow(pyarrow: Any, series: Any, argument: str) -> Named | None:
+    if isinstance(series, pyarrow.RecordBatch):
+        series = pyarrow.Table.from_batches([series])
+    if not isinstance(series, pyarrow.Table):
+        return None
+    for name in series.column_names:
+        column = series[name]
+        kinds = pyarrow.types
+        real = any(
+            is_one(column.type)
+            for is_one in (kinds.is_integer, kinds.is_floating, kinds.is_boolean)
+        )
+        if not real:
+            raise TypeError(
+                f"column {name!r} of {argument} must hold real numbers; got {column.type}"
+            )
+        if column.null_count:
+            raise ValueError(
+                f"column {name!r} of {argument} has {column.null_count} missing values; fill them "
+                "with any number and pass mask=, True where a sample is valid"
+            )
+    array = np.stack([series[name].to_numpy() for name in series.column_names], -1)
+
+    def restore(array: Any) -> Any:
+        return pyarrow.table(dict(zip(series.column_names, array.T, strict=True)))
+
+    return Named(array, tuple(series.column_names), restore)
+
+
+def _of_mne(mne: Any, series: Any, argument: str) -> Named | None:
+    """Data channels that are not marked as bad; bad segments are no valid samples."""
+    raw, epochs = isinstance(series, mne.io.BaseRaw), isinstance(series, mne.BaseEpochs)
+    if not (raw or epochs or isinstance(series, mne.Evoked)):
+        return None
+    kinds = dict.fromkeys(("meg", "eeg", "csd", "seeg", "ecog", "dbs", "fnirs"), True)
+    picks = mne.pick_types(series.info, **kinds, exclude="bads")
+    if not len(picks):
+        raise ValueError(
+            f"{argument}: this {type(series).__name__} has no data channels that are not marked as "
+            "bad; say what they are by set_channel_types, or pass its get_data() with time before "
+            "nodes"
+        )
+    marked = {"reject_by_annotation": "NaN", "verbose": "WARNING"} if raw else {}
+    array = series.get_data(picks=picks, **marked).swapaxes(-1, -2)
+    missing = np.isnan(array).all(-1)
+    return Named(
+        array,
+        tuple(series.ch_names[k] for k in picks),
+        _same,
+        ~missing if missing.any() else None,
+        tuple(map(str, series.selection)) if epochs else None,
+    )
+
+
+def _of_dataset(home: Any, series: Any, argument: str) -> Named | None:
+    del argument
+    if not isinstance(series, home.Dataset):
+        return None
+    return Named(series.series, series.node_names, _same, series.mask, series.trial_names)
+
+
+_TAKERS = {
+    "xarray": _of_xarray,
+    "pandas": _of_pandas,
+    "polars": _of_polars,
+    "pyarrow": _of_arrow,
+    "mne": _of_mne,
+    "synkern.data.dataset": _of_dataset,
+}

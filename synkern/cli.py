@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,18 @@ from typing import Any
 import synkern
 from synkern import decomposition, study
 from synkern._faces import MissingExtraError
+from synkern.data import ReadOptions
 
 _FIRST = {
+    "decompose": "files come first, before all options",
     "compare": "folders come first, before all options",
     "emergence": "checkpoints come first, before all options",
 }
+_CODES = (
+    "Exit codes: 0 done; 1 failed (a file, the network, a missing package, a full disk); 2 an "
+    "argument that cannot be used; 130 interrupted."
+)
+
 _OF_THE_PARSER = ("command", "run", "function", "kept")
 
 
@@ -69,14 +77,42 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Completion(argparse.Action):
+    """Prints what a shell reads to complete the command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, *__: Any) -> None:
+        """Print and end."""
+        try:
+            shtab = importlib.import_module("shtab")
+        except ModuleNotFoundError as error:
+            if error.name != "shtab":
+                raise
+            parser.exit(_failed(_NO_COMPLETION, 1))
+        _print(shtab.complete(parser, shell).splitlines())
+        parser.exit()
+
+
+_NO_COMPLETION = (
+    "--print-completion needs shtab, which is not installed: pip install 'synkern[completion]'"
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="synkern",
         description="Integrated information decomposition of all pairs of nodes.",
+        epilog=_CODES,
     )
     version = "show program's version number and exit"
     parser.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help=version
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        default=argparse.SUPPRESS,
+        help="print what this shell reads to complete the command, and exit",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -90,6 +126,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=_carry_out, function="run_study", kept="finished stages are")
     study.add_arguments(one, study.StudyOptions)
+
+    data = commands.add_parser(
+        "decompose",
+        help="decompose all pairs of nodes of a recording: regions, sensors, neurons",
+        description="Read series from files, one for each trial or subject or several in one, "
+        "decompose all pairs of their nodes, set them against their persistence and a null, and "
+        "write results, tables and a report.",
+        epilog="Started again with the same folder, it goes on where it stopped and computes only "
+        "what has changed.",
+    )
+    data.set_defaults(run=_carry_out, function="decompose_data", kept="finished steps are")
+    data.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help=f"tables, arrays, images or recordings; {_FIRST['decompose']}",
+    )
+    study.add_arguments(data.add_argument_group("how the files are read"), ReadOptions)
+    study.add_arguments(data.add_argument_group("what is done"), study.ComputeOptions)
 
     for command in study.COMMANDS:
         further = commands.add_parser(

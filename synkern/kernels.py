@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Array,
         ArrayKind,
         Estimator,
+        Key,
         Limits,
         Nodes,
         Outcome,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Request,
         lost_flags,
     )
+    from kernels.cpu_backend import compiled_samples
     from kernels.cpu_backend.threads import limit_threads
     from kernels.engine import first_derivative
     from kernels.engine.all_pairs import narrowed, request_for
@@ -55,6 +57,7 @@ __all__ = [
     "Backend",
     "Bases",
     "Estimator",
+    "Key",
     "Limits",
     "Nodes",
     "Outcome",
@@ -66,6 +69,7 @@ __all__ = [
     "above_mean",
     "bases",
     "binarise",
+    "compiled_samples",
     "first_derivative",
     "limit_threads",
     "long_name",
@@ -98,6 +102,7 @@ if not TYPE_CHECKING:
             "ESTIMATORS": "formulas.estimators",
             "Estimator": "contract",
             "LIMITS": "contract",
+            "Key": "contract",
             "Limits": "contract",
             "NUMPY": "engine.libraries",
             "Nodes": "contract",
@@ -122,6 +127,7 @@ if not TYPE_CHECKING:
             "zeta_matrix": "lattice",
         },
         {
+            "compiled_samples": "cpu_backend.compiled_samples",
             "first_derivative": "engine.first_derivative",
             "moments": "formulas.moments",
             "pointwise": "formulas.pointwise",

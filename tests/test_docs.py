@@ -10,6 +10,7 @@ PAGES = sorted(
     path
     for pattern in ("*.md", "docs/**/*.md", "kernels/**/*.md", "tests/**/*.md")
     for path in ROOT.glob(pattern)
+    if "_build" not in path.parts
 )
 
 
@@ -21,4 +22,6 @@ def test_links_point_to_files(page):
 
 @pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), ROOT / "kernels" / "README.md"])
 def test_a_page_is_a_screen(page):
-    assert len(page.read_text(encoding="utf-8").splitlines()) <= 70
+    text = page.read_text(encoding="utf-8")
+    shown = re.sub(r"^```\{toctree.*?^```\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(shown.splitlines()) <= 70

@@ -17,11 +17,12 @@ from support.optional import needs_torch
 ROOT = Path(__file__).parents[1]
 
 GROUND = {
-    f"_{name}" for name in ("arrays", "checks", "exact", "figures", "forks", "memory", "names")
+    f"_{name}"
+    for name in ("arrays", "checks", "exact", "figures", "forks", "labelled", "memory", "names")
 }
 GROUND |= {"_tensors", "_warnings"}
 TOWERS = {"decomposition", "analysis", "scale", "models", "recording", "interventions", "training"}
-TOWERS |= {"tasks"}
+TOWERS |= {"tasks", "data"}
 
 # What the code of a place may import beside itself. "faces" is how names are shown, and the
 # version; "door" what crosses from kernels/; "ground" the modules of synkern/ that know arrays,
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     "ground": {"faces", "door"},
     "decomposition": {"faces", "door", "ground"},
     "analysis": {"faces", "door", "ground", "decomposition"},
+    "data": {"faces", "door", "ground", "decomposition", "analysis"},
     "scale": {"faces", "door", "ground", "decomposition"},
     "models": {"faces", "door", "ground"},
     "recording": {"faces", "door", "ground", "models"},

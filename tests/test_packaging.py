@@ -84,7 +84,10 @@ def test_wheel(checkout, tmp_path):
     assert not [name for name in names if name.startswith(("kernels/", "tests/", "bench/"))]
     device = {path.name for path in (ROOT / "kernels" / "native" / "device").iterdir()}
     assert {f"synkern/kernels/native/device/{name}" for name in device} <= set(names)
-    for data in ("study/prompts.json", "study/report/templates/report.html.jinja", "py.typed"):
+    page = ("explore.html.jinja", "style.css", "widgets.css", "start.js")
+    explorer = [f"study/explorer/page/{name}" for name in page]
+    report = "study/report/templates/report.html.jinja"
+    for data in ("study/prompts.json", report, *explorer, "py.typed"):
         assert f"synkern/{data}" in names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"synkern"}
 

@@ -1,7 +1,8 @@
-"""The page: what is committed in results/ rendered into README.md, figures, and the main README.
+"""The page: what is committed in results/ rendered into README.md, figures, and what others quote.
 
-`page.md.j2` is the page, with its hand-written parts; between the markers of the main README stands
-what `readme.md.j2` makes. Numbers are formatted here and nowhere else.
+`page.md.j2` is the page, with its hand-written parts. The main README quotes a headline, and
+docs/numbers.md what `quoted.md.j2` makes, each between its markers. Numbers are formatted here and
+nowhere else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ TEMPLATES = Path(__file__).resolve().parent
 HERE = TEMPLATES.parent
 PAGE = HERE / "README.md"
 README = ROOT / "README.md"
+NUMBERS = ROOT / "docs" / "numbers.md"
 FIGURES = HERE / "figures"
 
 _HEADLINE = re.compile(r"(<!-- bench:headline -->).*?(<!-- /bench:headline -->)", re.DOTALL)
@@ -52,10 +54,11 @@ def load(folder: Path = RESULTS) -> Results:
 
 
 def write(results: Results, figures: bool = True) -> list[Path]:
-    """Write page, README and figures; the paths that were written."""
+    """Write page, what others quote of it, and figures; the paths that were written."""
     PAGE.write_text(page(results), encoding="utf-8")
-    README.write_text(readme(results, README.read_text(encoding="utf-8")), encoding="utf-8")
-    return [PAGE, README, *(draw(results) if figures else [])]
+    for path, quoting in ((README, readme), (NUMBERS, quoted_table)):
+        path.write_text(quoting(results, path.read_text(encoding="utf-8")), encoding="utf-8")
+    return [PAGE, README, NUMBERS, *(draw(results) if figures else [])]
 
 
 def draw(results: Results, folder: Path = FIGURES) -> list[Path]:
@@ -84,18 +87,29 @@ def page(results: Results) -> str:
 
 
 def readme(results: Results, text: str) -> str:
-    """The main README with the part between its markers made anew.
+    """The main README with its headline made anew.
 
     Raises:
         ValueError: the markers are missing.
     """
-    block = _environment().get_template("readme.md.j2").render(results=results, **_helpers(results))
-    text, headlines = _HEADLINE.subn(lambda found: found[1] + headline(results) + found[2], text)
-    replaced, count = _MARKED.subn(lambda found: found[1] + block + "\n" + found[2], text)
-    if count != 1 or headlines != 1:
-        raise ValueError(
-            "README.md must have the markers bench:begin and bench:end, and bench:headline, once"
-        )
+    return _between(_HEADLINE, headline(results), text, "README.md", "bench:headline")
+
+
+def quoted_table(results: Results, text: str) -> str:
+    """The page of the documentation on numbers, with the table between its markers made anew.
+
+    Raises:
+        ValueError: the markers are missing.
+    """
+    template = _environment().get_template("quoted.md.j2")
+    block = template.render(results=results, **_helpers(results)) + "\n"
+    return _between(_MARKED, block, text, "docs/numbers.md", "bench:begin and bench:end")
+
+
+def _between(markers: re.Pattern[str], block: str, text: str, page: str, names: str) -> str:
+    replaced, count = markers.subn(lambda found: found[1] + block + found[2], text)
+    if count != 1:
+        raise ValueError(f"{page} must have the markers {names}, once")
     return replaced
 
 

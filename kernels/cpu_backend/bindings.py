@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +91,8 @@ _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
     "matrices_f64": (_POINTER, [_POINTER] * 3),
     "matrices_f32": (_POINTER, [_POINTER] * 3),
     "node_sums": (_POINTER, (*[_POINTER] * 2, *[_INT] * 2, _POINTER)),
+    "pointwise": (ctypes.c_int, (_POINTER,)),
+    "pair": (ctypes.c_int, (_POINTER,)),
     "marks": (_INT, (_POINTER, _POINTER)),
     "aside": (_INT, (_POINTER, _POINTER, _POINTER)),
     "free": (None, (_POINTER,)),
@@ -137,6 +139,11 @@ def _load(path: Path) -> Any:
             function = getattr(functions, f"synkern_{name}")
             function.restype, function.argtypes = result, arguments
         functions.synkern_raise_held = ctypes.PYFUNCTYPE(None)(("synkern_raise", functions))
+        # One that is over at once keeps Python's lock: to get it back from another thread may take
+        # a thousand times as long.
+        functions.synkern_pair_held = ctypes.PYFUNCTYPE(ctypes.c_int, _POINTER)(
+            ("synkern_pair", functions)
+        )
     except (OSError, AttributeError) as error:
         raise BuildError(
             f"the compiled library cannot be loaded: {error}", _remedy(path)
@@ -178,9 +185,14 @@ def call(name: str, *arguments: Any) -> Any:
     result = getattr(functions, f"synkern_{name}")(*arguments)
     failed = not result if _SIGNATURES[name][0] is _POINTER else result
     if failed:
-        functions.synkern_raise_held()
-        raise MemoryError(f"the compiled kernel failed: {functions.synkern_error().decode()}")
+        fail(functions)
     return result
+
+
+def fail(functions: Any) -> NoReturn:
+    """Raise what a handler of a signal raised in the last call of this thread, or MemoryError."""
+    functions.synkern_raise_held()
+    raise MemoryError(f"the compiled kernel failed: {functions.synkern_error().decode()}")
 
 
 def pointer(array: npt.NDArray[Any]) -> int:

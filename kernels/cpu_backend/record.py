@@ -6,6 +6,7 @@ from ..backend import Backend, Status
 from .backend import run
 from .bindings import load, obstacle
 from .compiled import refuses
+from .compiled_samples import at_samples
 
 
 def status() -> Status:
@@ -25,6 +26,6 @@ BACKEND = Backend(
     automatic=("cpu",),
     refuses=refuses,
     shares=("torch",),
-    pointwise="numpy",
+    pointwise=at_samples,
     prepare=load,
 )

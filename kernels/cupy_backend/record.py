@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend import Backend, Status
 from ..contract import Nodes, Pairs, Request
+from ..engine.at_samples import at_samples
 from . import probe
 from .problem import refuses
 
@@ -32,5 +33,5 @@ BACKEND = Backend(
     refuses=refuses,
     shares=("torch",),
     preferred=("cupy",),
-    pointwise="cupy",
+    pointwise=at_samples,
 )

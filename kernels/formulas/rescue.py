@@ -21,6 +21,9 @@ VANISHED = 1e-10
 """Residual norm of a unit vector below which it counts as explained. The residual is known to some
 rounding errors (1e-16), so information beyond this is off by at most about 1e-5 nats."""
 
+_EQUAL = 1 + 1e-9
+"""Factor within which what two nodes leave open is equal but for rounding."""
+
 _UPPER = np.triu(np.ones((4, 4), bool))
 
 
@@ -55,7 +58,8 @@ def resolve(xp: Any, x: Array, y: Array, a: Array, b: Array) -> Resolved:
 
     Nodes that coincide up to `VANISHED` may still differ in how much of their future their own past
     leaves open, where that is as little: a straight line and the same with rounding errors. The
-    node that leaves more open is kept, wherever it stands: the result has no order of the nodes.
+    node that leaves more open is kept, wherever it stands: the result has no order of the nodes. Of
+    those that leave as much open, but for rounding, the first is kept.
 
     Args:
         xp: numpy, torch or cupy.
@@ -64,7 +68,7 @@ def resolve(xp: Any, x: Array, y: Array, a: Array, b: Array) -> Resolved:
         a: future of the first node.
         b: future of the second node.
     """
-    second = _square(_residual(b, y)) > _square(_residual(a, x))
+    second = _square(_residual(b, y)) > _square(_residual(a, x)) * _EQUAL
     swap = second[..., None]
     kept = xp.where(swap, y, x), xp.where(swap, b, a)
     other = xp.where(swap, x, y), xp.where(swap, a, b)

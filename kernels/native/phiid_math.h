@@ -191,6 +191,20 @@ PHIID_FN void cumulative(const Informations<Real>& i, const Redundancies<Real>& 
     out[15] = i.xy_ab;
 }
 
+// Atoms from the 16 cumulative quantities, in place: Moebius inversion on the lattice r < x, y < s of
+// sources, and on that of targets.
+template <class Real>
+PHIID_FN void moebius(Real* of) {
+    PHIID_UNROLL for (int step = 4; step > 0; step -= 3) {
+        PHIID_UNROLL for (int k = 0; k < 4; ++k) {
+            Real* const r = of + k * (5 - step);
+            r[3 * step] = r[3 * step] - r[step] - r[2 * step] + r[0];
+            r[2 * step] = r[2 * step] - r[0];
+            r[step] = r[step] - r[0];
+        }
+    }
+}
+
 template <class Real>
 PHIID_FN Redundancies<Real> least_informations(const Informations<Real>& i) {
     Redundancies<Real> r;

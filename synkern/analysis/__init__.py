@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from synkern.analysis.graph.topology import networks
     from synkern.analysis.graph.weights import WeightedGraph
     from synkern.analysis.normalisation import NORMALISATIONS, normalised
-    from synkern.analysis.nulls import NullTest, benjamini_hochberg, null_test
+    from synkern.analysis.nulls import benjamini_hochberg, null_test
     from synkern.analysis.persistence import persistence_reference
     from synkern.analysis.profile import MEANS, LayerProfile, layer_profiles
     from synkern.analysis.scores import RANKINGS, NodeScores, node_scores
     from synkern.analysis.surrogates import NULLS
+    from synkern.analysis.tested import NullTest
 
 __all__ = [
     "MEANS",
@@ -83,7 +84,7 @@ if not TYPE_CHECKING:
             "Networks": "graph.results",
             "NodeAverages": "averages",
             "NodeScores": "scores",
-            "NullTest": "nulls",
+            "NullTest": "tested",
             "PooledAverages": "averages",
             "RANKINGS": "scores",
             "Similarity": "comparison",

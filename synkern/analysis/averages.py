@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +30,7 @@ from synkern.analysis.scores import (
     score_of_means,
     scores_from_matrices,
 )
+from synkern.decomposition.labels import numbered
 from synkern.decomposition.node_means import NodeMeans
 
 Floats = NDArray[np.float64]
@@ -60,6 +61,21 @@ class Averages(ABC):
 
         NaN on the diagonal and for a pair that has a value in no trial of the draw. Of
         `NodeAverages` they are (draws, nodes), NaN for a node without any such pair.
+        """
+
+    @abstractmethod
+    def of_subjects(self, subjects: Any) -> Averages:
+        """Averages in which the subjects are what the trials are here, each by its own mean.
+
+        A draw is then one of subjects, and every subject counts the same, however many trials it
+        has; `trials` is their number, in the order in which they first come.
+
+        Args:
+            subjects: a label for each trial, whose it is.
+
+        Raises:
+            ValueError: not a label for each trial; pooled trials.
+            TypeError: no labels.
         """
 
     @property
@@ -149,6 +165,21 @@ class TrialAverages(Averages):
             out[name][:, columns, rows] = mean
         return out
 
+    def of_subjects(self, subjects: Any) -> TrialAverages:
+        """Mean of each pair over the trials of a subject; see `Averages.of_subjects`."""
+        own = _own_trials(subjects, self.trials)
+        count = own.sum(1, keepdims=True) if self.valid is None else own @ self.valid
+        entries = len(own) * next(iter(self.atoms.values())).shape[1]
+        valid = None if self.valid is None else (count > 0).astype(np.float64)
+        return replace(
+            self,
+            trials=len(own),
+            entries=entries,
+            missing=0 if valid is None else entries - int(valid.sum()),
+            atoms={name: own @ atom / np.maximum(count, 1) for name, atom in self.atoms.items()},
+            valid=valid,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class PooledAverages(Averages):
@@ -197,6 +228,13 @@ class PooledAverages(Averages):
             raise ValueError("weights of pooled trials must be whole: how often each counts")
         draws = [self._drawn(np.repeat(np.arange(self.trials), row)) for row in times]
         return {name: np.stack([draw[name] for draw in draws]) for name in draws[0]}
+
+    def of_subjects(self, subjects: Any) -> PooledAverages:
+        """Refuse: pooled trials have no means of their own."""
+        raise ValueError(
+            "subjects: trials that are pooled have no atoms of their own, and none of a subject to "
+            "average; decompose them with average='trials' (TrialAverages)"
+        )
 
     def _drawn(self, trials: NDArray[np.int64]) -> dict[str, Floats]:
         atoms = self.decompose(self.series[trials]).items()
@@ -274,6 +312,26 @@ class NodeAverages(Averages):
                 for name, atom in self.atoms.items()
             }
 
+    def of_subjects(self, subjects: Any) -> NodeAverages:
+        """Mean of each node over the pairs and trials of a subject; see `Averages.of_subjects`.
+
+        A subject counts with its mean number of pairs by trial.
+        """
+        own = _own_trials(subjects, self.trials)
+        total, count = own @ self.pairs, own.sum(1, keepdims=True)
+        entries = len(own) * (self.nodes * (self.nodes - 1) // 2)
+        return replace(
+            self,
+            trials=len(own),
+            entries=entries,
+            missing=entries - round((total / count).sum() / 2),
+            atoms={
+                name: own @ (self.pairs * atom) / np.maximum(total, 1)
+                for name, atom in self.atoms.items()
+            },
+            pairs=total / count,
+        )
+
     def by_node(self, atom: Floats) -> Floats:
         """Return the atom, whose means these are already."""
         return atom
@@ -286,6 +344,13 @@ class NodeAverages(Averages):
                 f"node are there; use {' or '.join(map(repr, OF_MEANS))}"
             )
         return np.asarray(score_of_means(atoms["sts"], atoms["rtr"], ranking), np.float64)
+
+
+def _own_trials(subjects: Any, trials: int) -> Floats:
+    """(subjects, trials), 1 where a trial is a subject's and 0 elsewhere."""
+    owner = numbered(subjects, trials, argument="subjects", what="trial")
+    own: Floats = (owner == np.arange(owner.max() + 1)[:, None]).astype(np.float64)
+    return own
 
 
 def _no_pair(nodes: int, where: str) -> str:

@@ -32,7 +32,6 @@ see `synkern.analysis.persistence`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,20 +54,13 @@ from synkern._names import unnamed
 from synkern._warnings import collected
 from synkern.analysis.options import NULL_NAMES, Null
 from synkern.analysis.surrogates import NULLS, Recorded, check_numbers
+from synkern.analysis.tested import NullTest
 from synkern.decomposition.batches import of_common_samples
 from synkern.decomposition.decompose import phiid
+from synkern.decomposition.labels import numbered
 from synkern.decomposition.masks import only_valid
-from synkern.decomposition.options import KINDS, REDUNDANCIES, UNITS
 from synkern.decomposition.recorded import taken
-from synkern.decomposition.saving import (
-    Saved,
-    require,
-    require_atoms,
-    require_count,
-    require_names,
-    require_options,
-    require_shape,
-)
+from synkern.decomposition.result import PhiIDResult
 from synkern.kernels import steady
 
 Floats = npt.NDArray[np.float64]
@@ -80,83 +72,6 @@ _MATRICES = 14
 """Matrices of an atom that are there at once: observed, a tally, p, q, and a surrogate's."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class NullTest(Saved):
-    """Observed atoms against those of unrelated nodes.
-
-    Arrays are (nodes, nodes) by atom name, of the kind of the series, NaN on the diagonal and
-    where there is no value; node i (row) is the atoms' x, node j (column) their y.
-
-    Attributes:
-        observed: mean of the atom over trials, in `unit`.
-        null_mean: its mean over the surrogates.
-        null_sd: its standard deviation over the surrogates.
-        p: two-sided p value; the smallest possible is 2 / (n + 1).
-        q: p adjusted for the number of pairs (Benjamini-Hochberg), atom by atom.
-        without_value: by atom, number of pairs i < j that have no p value: no observed value, or
-            none in any surrogate.
-        null: name of the null.
-        n: number of surrogates.
-        seed: of the random numbers.
-        tau: lag in samples.
-        kind: estimator.
-        redundancy: redundancy function.
-        unit: of the observed atoms and the null's mean and deviation.
-        node_names: a name for each node; None where the series had none and none were given.
-    """
-
-    observed: Mapping[str, Any]
-    null_mean: Mapping[str, Any]
-    null_sd: Mapping[str, Any]
-    p: Mapping[str, Any]
-    q: Mapping[str, Any]
-    without_value: Mapping[str, int]
-    null: str
-    n: int
-    seed: int
-    tau: int
-    kind: str
-    redundancy: str
-    unit: str
-    node_names: tuple[str, ...] | None = None
-
-    def __repr__(self) -> str:
-        """One line: atoms, null, options."""
-        nodes = next(iter(self.observed.values())).shape[0]
-        return (
-            f"NullTest({' '.join(self.observed)}; {nodes} nodes against {self.n} surrogates of "
-            f"{self.null!r}, seed={self.seed}, tau={self.tau}, {self.kind} {self.redundancy}, "
-            f"{self.unit}, {sum(self.without_value.values())} without value)"
-        )
-
-    @classmethod
-    def _plain_fields(cls) -> tuple[str, ...]:
-        return ("without_value",)
-
-    def _check_loaded(self) -> None:
-        require_atoms(self.observed)
-        require_options(
-            self,
-            null=NULL_NAMES,
-            kind=KINDS,
-            redundancy=REDUNDANCIES,
-            unit=UNITS,
-        )
-        require_count(self, n=19, seed=0, tau=1)
-        shape = np.shape(next(iter(self.observed.values())))
-        require(len(shape) == 2 and shape[0] == shape[1], f"the atoms have shape {shape}")
-        require_names(self.node_names, shape[0])
-        for field in ("observed", "null_mean", "null_sd", "p", "q", "without_value"):
-            by_atom = getattr(self, field)
-            same = isinstance(by_atom, Mapping) and list(by_atom) == list(self.observed)
-            require(same, f"{field} has other atoms than observed")
-            for name, value in by_atom.items():
-                if field == "without_value":
-                    require(type(value) is int and value >= 0, f"{field} of {name} is {value!r}")
-                else:
-                    require_shape(value, f"{field} of {name}", "f", shape)
-
-
 def null_test(
     series: Any,
     null: Null = "cross_trial",
@@ -165,6 +80,7 @@ def null_test(
     seed: int = 0,
     tau: int = 1,
     mask: Any = None,
+    subjects: Any = None,
     atoms: str | Sequence[str] = ("rtr", "sts"),
     block: int = 10,
     node_names: Sequence[Any] | None = None,
@@ -187,6 +103,9 @@ def null_test(
             of others, so that what counts, in the series as in its surrogates, are the samples that
             are valid in every trial. The other nulls move values past the gaps, which stay, and
             would join what was not neighbouring.
+        subjects: None, or a label for each trial, whose it is, for null="cross_trial" only: trials
+            change places within a subject alone, as those of different subjects cannot, and what is
+            tested is the mean over subjects of the means over their trials.
         atoms: names of atoms (`synkern.ATOMS`) or "all".
         block: length of a block in samples, for null="block" only.
         node_names: as in `phiid`.
@@ -197,22 +116,31 @@ def null_test(
 
     Raises:
         ValueError: unknown null; fewer than 2 trials for "cross_trial"; n, seed or block out of
-            range; an estimator that "row_shift" does not serve; a mask for another null, or one
-            that leaves fewer than 5 pairs of samples valid in every trial; what `phiid` raises.
+            range; an estimator that "row_shift" does not serve; a mask or subjects for another
+            null; a mask that leaves fewer than 5 pairs of samples valid in every trial; a subject
+            of one trial, whose nodes have no others to be paired with; what `phiid` raises.
         TypeError: series does not hold real numbers; an option that is fixed here.
 
     Warns:
-        UserWarning: fewer than 5 trials for "cross_trial"; what `phiid` warns of in the series.
+        UserWarning: trials that "cross_trial" can pair in fewer than 120 ways, as 4 are; what
+            `phiid` warns of in the series.
     """
     check.choice("null", null, NULL_NAMES)
     series, options["kind"], node_names = taken(series, options.get("kind"), node_names)
-    _check_options(null, options, mask)
-    names = check.atom_names(atoms)
     named = unnamed(series, "series")
+    mask = named.mask(mask)
+    _check_options(null, options, mask, subjects)
+    names = check.atom_names(atoms)
     given = _taken_in(named.array, mask, tau)
-    first = phiid(given.array, tau=given.tau, atoms=names, **options)
+
+    def decomposed(series: Any, lag: int) -> PhiIDResult:
+        if subjects is None:
+            return phiid(series, tau=lag, atoms=names, **options)
+        return phiid(series, tau=lag, atoms=names, average=None, **options).trial_mean(subjects)
+
+    first = decomposed(given.array, given.tau)
     nodes = first.shape[2]
-    recorded = given.recorded(first.shape, block)
+    recorded = given.recorded(first.shape, block, subjects)
     check_numbers(recorded, null, n, seed)
     names_of_nodes = chosen_names(node_names, named, nodes)
     memory.require(
@@ -221,12 +149,12 @@ def null_test(
         f"tests of {len(names)} atoms of {nodes} nodes",
         "fewer atoms or nodes at a time",
     )
-    tallies = {name: _Tally(to_numpy(first[name])) for name in names}
+    tallies = {name: Tally(to_numpy(first[name])) for name in names}
     rng = np.random.default_rng(seed)
     with collected():  # The series have been warned of; their surrogates have the same nodes.
         for _ in range(n):
             surrogate = NULLS[null](recorded, rng)
-            drawn = phiid(surrogate.series, tau=surrogate.tau, atoms=names, **options)
+            drawn = decomposed(surrogate.series, surrogate.tau)
             for name, tally in tallies.items():
                 tally.add(to_numpy(drawn[name]))
     return NullTest(
@@ -259,11 +187,14 @@ class _Given(NamedTuple):
     spacing: float
     restore: Callable[[Any], Any]
 
-    def recorded(self, shape: tuple[int, int, int], block: int) -> Recorded:
+    def recorded(self, shape: tuple[int, int, int], block: int, subjects: Any) -> Recorded:
         """Make constant what is so up to rounding: surrogates of it need not look constant."""
         whole = in_float64(self.array).reshape(shape)
         whole = steady.settled(self.xp, whole, self.tau, None, self.spacing)
-        return Recorded(self.xp, whole, self.tau, block)
+        owner = np.zeros(shape[0], np.int64)
+        if subjects is not None:
+            owner = numbered(subjects, shape[0], argument="subjects", what="trial")
+        return Recorded(self.xp, whole, self.tau, block, owner)
 
     def out(self, values: Mapping[str, Floats]) -> dict[str, Any]:
         """Return arrays of NumPy, by atom, as the caller's kind."""
@@ -280,7 +211,7 @@ def _taken_in(series: Any, mask: Any, tau: int) -> _Given:
     return _Given(xp, array, lag, spacing(detached), restore)
 
 
-def _statistics(tallies: Mapping[str, _Tally], given: _Given) -> dict[str, Any]:
+def _statistics(tallies: Mapping[str, Tally], given: _Given) -> dict[str, Any]:
     """The fields of `NullTest` that have a value for each atom."""
     p = {name: tally.p() for name, tally in tallies.items()}
     return {
@@ -317,10 +248,11 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return q
 
 
-class _Tally:
+class Tally:
     """Running mean, variance and counts of the surrogates of an atom: none of them is kept."""
 
     def __init__(self, observed: Floats) -> None:
+        """Start without any surrogate of the values observed, (nodes, nodes)."""
         self.observed = observed
         self._count = np.zeros(observed.shape)
         self._mean = np.zeros(observed.shape)
@@ -355,7 +287,7 @@ class _Tally:
         return np.where((self._count > 0) & np.isfinite(self.observed), p, np.nan)
 
 
-def _check_options(null: str, options: Mapping[str, Any], mask: Any) -> None:
+def _check_options(null: str, options: Mapping[str, Any], mask: Any, subjects: Any) -> None:
     fixed = set(options) - {"kind", "redundancy", "unit", "backend"}
     if fixed:
         raise TypeError(
@@ -366,6 +298,11 @@ def _check_options(null: str, options: Mapping[str, Any], mask: Any) -> None:
         raise ValueError(
             f"null {null!r} moves values in time past the gaps of a mask, which stay, and would "
             "join what was not neighbouring: use null='cross_trial', or a stretch without gaps"
+        )
+    if subjects is not None and null != "cross_trial":
+        raise ValueError(
+            f"null {null!r} leaves every trial in its place, whosever it is: subjects= is for "
+            "null='cross_trial'"
         )
     kind = options["kind"]
     if null == "row_shift" and kind != "gaussian":

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import like, to_numpy
+from synkern._labelled import FrameLibrary, frame, imported, labels
 from synkern.analysis.options import RANKING_NAMES
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.result import PhiIDResult
+
+if TYPE_CHECKING:
+    import xarray
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -63,6 +67,45 @@ class NodeScores:
         """One line: ranking and shape."""
         shape = " x ".join(map(str, self.score.shape))
         return f"NodeScores({self.ranking!r} of {shape} nodes)"
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """A table with a row for each node, after the trials where they are kept apart.
+
+        Columns: `trial` where they are, `node` (names, or numbers), synergy, redundancy, score,
+        rank and pairs.
+
+        Args:
+            library: that of the table, "pandas", "polars" or "pyarrow".
+
+        Raises:
+            MissingExtraError: it is not installed.
+            ValueError: an unknown library.
+        """
+        *trials, nodes = self.score.shape
+        columns = {"node": np.tile(labels(self.node_names, nodes), trials[0] if trials else 1)}
+        if trials:
+            columns = {"trial": np.repeat(np.arange(trials[0]), nodes), **columns}
+        columns |= {name: value.reshape(-1) for name, value in self._values().items()}
+        return frame(columns, library, "to_frame")
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The columns of `to_frame` as variables over `node` (and `trial`).
+
+        Raises:
+            MissingExtraError: xarray is not installed.
+        """
+        *trials, nodes = self.score.shape
+        dims = (*(["trial"] if trials else []), "node")
+        made: xarray.Dataset = imported("xarray", "to_xarray").Dataset(
+            {name: (dims, value) for name, value in self._values().items()},
+            coords={"node": labels(self.node_names, nodes)},
+            attrs={"ranking": self.ranking},
+        )
+        return made
+
+    def _values(self) -> dict[str, Floats]:
+        names = ("synergy", "redundancy", "score", "rank", "pairs")
+        return {name: to_numpy(getattr(self, name)) for name in names}
 
 
 def node_scores(result: PhiIDResult | NodeMeans, ranking: str = PUBLISHED) -> NodeScores:

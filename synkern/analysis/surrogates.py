@@ -6,6 +6,7 @@ and how often it is wrong is measured in `synkern.analysis.nulls`. The random nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,12 +29,14 @@ class Recorded(NamedTuple):
         series: (trials, time, nodes) float64.
         tau: lag in samples.
         block: length of a block in samples.
+        owner: (trials,) whose each trial is, the number of the subject.
     """
 
     xp: Any
     series: Any
     tau: int
     block: int
+    owner: npt.NDArray[np.int64]
 
 
 class Surrogate(NamedTuple):
@@ -53,11 +56,15 @@ def cross_trial(recorded: Recorded, rng: np.random.Generator) -> Surrogate:
     pair, the permutations form a group. The uniform permutation may leave trials in place;
     without these (derangements) the test would reject too often with few trials.
 
-    Invalid where trials cannot change places: different conditions, subjects or lengths.
+    Invalid where trials cannot change places: different conditions, subjects or lengths. Where it
+    is known whose they are, they change places within a subject alone.
     Powerless below 5 trials, which cannot be paired in enough ways.
     """
-    trials, time, nodes = recorded.series.shape
-    order = rng.permuted(np.tile(np.arange(trials)[:, None], nodes), axis=0)
+    _, time, nodes = recorded.series.shape
+    order = np.empty((len(recorded.owner), nodes), np.int64)
+    for subject in range(recorded.owner.max() + 1):
+        own = np.flatnonzero(recorded.owner == subject)
+        order[own] = rng.permuted(np.tile(own[:, None], nodes), axis=0)
     take = order[:, None, :], np.arange(time)[:, None], np.arange(nodes)
     return Surrogate(recorded.series[_index(recorded, take)], recorded.tau)
 
@@ -169,10 +176,19 @@ def check_numbers(recorded: Recorded, null: str, n: int, seed: int) -> None:
             "null 'cross_trial' pairs nodes of different trials and needs at least 2; series has "
             f"{trials}: use null='row_shift', or cut a long series into trials"
         )
-    if trials < _ENOUGH_TRIALS:
+    sizes = np.bincount(recorded.owner)
+    if sizes.min() < 2:
+        first = int((sizes[recorded.owner] < 2).argmax())
+        raise ValueError(
+            "null 'cross_trial' pairs nodes of different trials of a subject, and trial "
+            f"{first} is the only one of its subject; leave it out, or pair subjects by "
+            "subjects=None, if they can change places"
+        )
+    ways = (math.factorial(min(size, _ENOUGH_TRIALS)) for size in sizes.tolist())
+    if math.prod(ways) < math.factorial(_ENOUGH_TRIALS):
         warn(
             f"{trials} trials can be paired in too few ways for p <= 0.05 under null "
-            f"'cross_trial'; {_ENOUGH_TRIALS} or more can"
+            f"'cross_trial'; {_ENOUGH_TRIALS} or more (of a subject, where there are subjects) can"
         )
 
 

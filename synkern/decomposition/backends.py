@@ -45,8 +45,6 @@ def select(name: str, array: Any, wanted: Wanted) -> Backend:
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
         if backend.lacks(wanted) or (with_gradient and not backend.differentiable):
             continue
-        if wanted.pointwise and backend.pointwise != backend.name:
-            continue
         if fits and _ready(backend, device, number):
             return backend
     raise _cannot(name, device, BACKENDS)
@@ -64,8 +62,6 @@ def _named(backend: Backend, device: str, number: int | None, wanted: Wanted) ->
     takes = backend.status().takes(device, number)
     if not takes and (backend.prepare is None or device != "cpu"):
         raise _cannot(backend.name, device, [backend])
-    if wanted.pointwise and backend.pointwise != backend.name:
-        return backend  # The other's code needs nothing of this one's.
     try:
         if backend.prepare:
             backend.prepare()

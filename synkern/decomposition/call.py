@@ -19,6 +19,7 @@ from synkern.decomposition.asked import Options
 from synkern.decomposition.batches import decomposed
 from synkern.decomposition.bipartite import Bipartite
 from synkern.decomposition.blocks import sums_by_node
+from synkern.decomposition.lazy import in_blocks, lazy
 from synkern.decomposition.members import of_members
 from synkern.decomposition.moments import LaggedMoments
 from synkern.decomposition.node_means import NodeMeans
@@ -47,6 +48,12 @@ def decompose_lags(
     series: Any, lags: Sequence[int], estimator: Estimator, options: Options
 ) -> dict[int, PhiIDResult]:
     """Decompose at several lags, the series being checked once."""
+    if (given := lazy(series, options)) is not None:
+        selection = select_pairs(options.pairs, options.groups, given.shape[2])
+        _refuse_too_large(given.shape, np.empty(0), len(lags), options, selection)
+        return in_blocks(
+            given, options, lambda block, asked: decompose_lags(block, lags, estimator, asked)
+        )
     _refuse_hopeless(series, lags, options)
     source = _source(series, lags, estimator, options)
     selection = select_pairs(options.pairs, options.groups, source.shape[2])
@@ -147,6 +154,7 @@ def _common(
         "constant": _on_host(found),
         "rescued": found.rescued,
         "node_names": source.node_names,
+        "trial_names": source.trial_names,
     }
 
 

@@ -56,7 +56,11 @@ def phiid(
             first derivatives flow back, also by torch.func.grad, vjp and jacrev, but none from
             degenerate pairs; second ones raise RuntimeError), CuPy or JAX through DLPack (JAX keeps
             float64 only with jax_enable_x64), or nested lists. Axes with names (xarray) are put in
-            this order by them. Or `LaggedMoments` gathered from one, if Gaussian and MMI. Or a
+            this order by them. Frames of pandas and polars and tables of Arrow are (time, nodes);
+            Raw, Epochs and Evoked of MNE give their data channels that are not marked as bad, with
+            bad segments left out, and a `synkern.data.Dataset` its mask. A dask array of trials is
+            computed and decomposed block by block, as it is chunked over trials, unless trials are
+            pooled. Or `LaggedMoments` gathered from one, if Gaussian and MMI. Or a
             `Recording` of `synkern.record` or `synkern.replay`: its series, with the labels of its
             nodes for `node_names`, and an estimator that suits them (see `kind`).
         tau: lag in samples, 1 by default, or that of the moments; several: `phiid_lags`.

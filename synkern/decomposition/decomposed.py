@@ -39,6 +39,7 @@ class Decomposed(Saved, Mapping[str, Any]):
             Trials pooled by `average` are one trial here.
         rescued: number of (trial, pair) recomputed from the data by a stable factorisation.
         node_names: a name for each node; None where the series had none and none were given.
+        trial_names: a name for each trial of the series; None where it had none.
     """
 
     arrays: Mapping[str, Any]
@@ -53,6 +54,7 @@ class Decomposed(Saved, Mapping[str, Any]):
     constant: npt.NDArray[np.bool_]
     rescued: int
     node_names: tuple[str, ...] | None = field(default=None, kw_only=True)
+    trial_names: tuple[str, ...] | None = field(default=None, kw_only=True)
 
     if TYPE_CHECKING:  # Else a field of that name would have it for its default.
 
@@ -126,6 +128,7 @@ class Decomposed(Saved, Mapping[str, Any]):
         sizes = isinstance(self.shape, tuple) and len(self.shape) == 3
         require(sizes and all(type(n) is int and n > 0 for n in self.shape), "shape is none")
         require_atoms(self.arrays)
-        require_names(self.node_names, self.nodes)
+        require_names(self.node_names, "node_names", self.nodes)
+        require_names(self.trial_names, "trial_names", self.trials)
         own = (self.trials, self.nodes)
         require_shape(self.constant, "constant", "b", own, (1, self.nodes))

@@ -57,7 +57,8 @@ def lagged_pairs(past: Any, future: Any) -> tuple[Any, int]:
         ValueError: shapes that differ, or of neither form.
         TypeError: not real numbers.
     """
-    past, future = unnamed(past, "past").array, unnamed(future, "future").array
+    past = unnamed(past, "past").whole("past")
+    future = unnamed(future, "future").whole("future")
     kind: ArrayKind = "cupy" if is_cupy(past) else native(past)[0]
     xp: Any = library(kind)
     first, restore = incoming(past, kind, argument="past")
@@ -88,7 +89,8 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
         ValueError: no trial; not (time, nodes); nodes that differ in number.
         TypeError: not real numbers.
     """
-    trials = [unnamed(trial, f"trials[{k}]").array for k, trial in enumerate(trials)]
+    named = [unnamed(trial, f"trials[{k}]") for k, trial in enumerate(trials)]
+    trials = [trial.array for trial in named]
     kind: ArrayKind = "torch" if any(is_tensor(t) for t in trials) else "numpy"
     arrays = [incoming(t, kind, argument=f"trials[{k}]").array for k, t in enumerate(trials)]
     shapes = [tuple(array.shape) for array in arrays]
@@ -100,6 +102,9 @@ def stack_trials(trials: Sequence[Any]) -> tuple[Any, Valid]:
     xp: Any = library(kind)
     padded = [xp.concatenate([a, _missing(xp, a, longest - len(a))]) for a in arrays]
     mask = np.arange(longest) < np.array([time for time, _ in shapes])[:, None]
+    for row, trial in zip(mask, named, strict=True):
+        if trial.valid is not None:
+            row[: trial.valid.shape[-1]] &= trial.valid
     return xp.stack(padded), mask
 
 

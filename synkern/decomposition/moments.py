@@ -106,7 +106,7 @@ class LaggedMoments:
                 hold truth values.
         """
         named = unnamed(chunk, "chunk")
-        chunk = named.array
+        chunk, mask = named.array, named.mask(mask)
         if self._complete:
             raise ValueError("stacked moments take no further chunks; update the parts, then stack")
         detached = outside_transforms(chunk, "chunk", "LaggedMoments.update")

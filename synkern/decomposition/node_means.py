@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from synkern._labelled import FrameLibrary
 from synkern.decomposition.decomposed import Decomposed
+from synkern.decomposition.labelled import nodes_dataset, nodes_frame
 from synkern.decomposition.saving import require, require_shape
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +39,7 @@ class NodeMeans(Decomposed):
         degenerate: number of (trial, pair) by kind of degeneracy, as in `PhiIDResult`.
         rescued: number of (trial, pair) recomputed from the data by a stable factorisation.
         node_names: a name for each node; None where the series had none and none were given.
+        trial_names: a name for each trial of the series; None where it had none.
     """
 
     balance: Any
@@ -41,6 +47,33 @@ class NodeMeans(Decomposed):
     degenerate: Mapping[str, int]
 
     verb = "phiid_nodes"
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """A table with a row for each node, after the trials where they are kept apart.
+
+        Columns: `trial` with average=None, `node` (names, or numbers), the atoms, `balance` where
+        there is one, and `pairs`.
+
+        Args:
+            library: that of the table, "pandas", "polars" or "pyarrow".
+
+        Raises:
+            MissingExtraError: it is not installed.
+            ValueError: an unknown library.
+        """
+        return nodes_frame(self, self._further(), library)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The columns of `to_frame` as variables over `node` (and `trial`).
+
+        Raises:
+            MissingExtraError: xarray is not installed.
+        """
+        return nodes_dataset(self, self._further())
+
+    def _further(self) -> dict[str, Any]:
+        balance = {} if self.balance is None else {"balance": self.balance}
+        return {**balance, "pairs": self.pairs}
 
     @classmethod
     def _plain_fields(cls) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,6 @@ from synkern._arrays import (
     outside_transforms,
     placed,
     spacing,
-    to_numpy,
 )
 from synkern._faces import Later
 from synkern._names import unnamed
@@ -39,7 +38,7 @@ from synkern.decomposition.options import (
     Unit,
     unit_factor,
 )
-from synkern.kernels import ATOMS, Array, ArrayKind, Outcome, Wanted, steady
+from synkern.kernels import ATOMS, Array, ArrayKind, Key, Outcome, Wanted, steady
 from synkern.kernels import pointwise as kernel
 
 if TYPE_CHECKING:
@@ -47,12 +46,8 @@ if TYPE_CHECKING:
 else:
     torch = Later("torch")
 
-_HELD = 1 << 18
-"""Numbers held at a time beside input and output, about 2 MB: they stay in the cache."""
-
-_PER_SAMPLE, _PER_POINT = 16, 128  # numbers that a pair takes for each while it is computed
-
-Positions = npt.NDArray[np.int64]  # (pairs, 3): group, first node, second node
+Positions = npt.NDArray[np.int64]  # (pairs, 2): first node, second node
+Decompose = Callable[[Any, Any, Any, Key], tuple[Any, Any]]
 
 
 def phiid_local(
@@ -91,9 +86,8 @@ def phiid_local(
             samples of all its trials together, none of them across a seam. None: every trial of
             `series` from itself.
         fit_mask: as `mask`, of `fit`.
-        backend: "auto": NumPy, torch or CuPy, whichever takes the series as and where it is. Or a
-            name that `synkern backends` lists: "numpy", "torch" or "cupy"; "cpu" has no code of its
-            own for this and takes NumPy's, and "triton" cannot.
+        backend: "auto": the first that takes the series as and where it is, as in `phiid`. Or a
+            name that `synkern backends` lists: "cpu", "numpy", "torch" or "cupy"; "triton" cannot.
 
     Returns:
         float64 (pairs, 16, time - tau), or (trials, pairs, 16, time - tau) for a series of trials;
@@ -120,8 +114,13 @@ def phiid_local(
     check.choice("redundancy", redundancy, REDUNDANCIES)
     check.choice("unit", unit, (*UNITS, None))
     tau = check.lag(tau)
-    series = outside_transforms(unnamed(series, "series").array, "series", "phiid_local")
-    library = select(backend, series, Wanted((kind, redundancy), pointwise=True)).arrays
+    named = unnamed(series, "series")
+    series, mask = named.array, named.mask(mask)
+    series = outside_transforms(series, "series", "phiid_local")
+    key = kind, redundancy
+    runs_on = select(backend, series, Wanted(key, pointwise=True))
+    library, decompose = runs_on.arrays, runs_on.pointwise
+    assert decompose is not None  # It was wanted.
     series = only_valid(series, mask)
     # What is fitted elsewhere has to keep its offset from the series.
     data, restore = incoming(series, library, argument="series", offset_free=fit is None)
@@ -140,7 +139,7 @@ def phiid_local(
         _refuse_too_large(given.data, chosen, tau)
         if kind == "discrete":
             states.warn_of_many(given.finite, chosen)
-        found = [_atoms(xp, part, given.fit, chosen, kind, redundancy) for part in given.parts]
+        found = [_atoms(xp, decompose, part, given.fit, chosen, key) for part in given.parts]
         atoms = _in_place(xp, given, tau, [part for part, _ in found])
         factor = unit_factor(OWN_UNIT[kind], unit)
         if factor != 1:
@@ -183,7 +182,9 @@ def _of_another(
     data = in_float64(check.series(xp, data, None, valid=valid))
     finite = data if valid is None else filled(xp, data, valid)
     check.steady_nodes(xp, finite, [tau], None, step)  # for its warning
-    other = outside_transforms(unnamed(fit, "fit").array, "fit", "phiid_local")
+    named = unnamed(fit, "fit")
+    other, fit_mask = named.array, named.mask(fit_mask, "fit_mask")
+    other = outside_transforms(other, "fit", "phiid_local")
     other = only_valid(other, fit_mask, argument="fit_mask")
     taken = incoming(other, library, argument="fit").array
     fitted = _fitted(xp, taken, fit_mask, data, tau, spacing(other))
@@ -243,65 +244,16 @@ def _in_place(xp: Any, given: _Given, tau: int, parts: Sequence[Array]) -> Array
 
 
 def _atoms(
-    xp: Any, batch: Batch, fit: Batch | None, pairs: Positions, kind: str, redundancy: str
+    xp: Any, decompose: Decompose, batch: Batch, fit: Batch | None, pairs: Positions, key: Key
 ) -> tuple[Array, npt.NDArray[np.int64]]:
     """(trials, pairs, 16, samples), and the outcome of every (trial, pair) fitted."""
     variables = kernel.variables(xp, batch.series, batch.tau)
     if fit is not None:
         variables = kernel.fitted_to(xp, variables, kernel.variables(xp, fit.series, fit.tau))
-    constant = kernel.constant_nodes(xp, variables)
-    prepare, evaluate = _KINDS[kind]
-    prepared = prepare(xp, variables)
-    groups, points = prepared.fitted.shape[0], prepared.evaluated.shape[-1]
-    atoms = _empty(xp, batch.series, (groups * len(pairs), len(ATOMS), points))
-    outcome = np.zeros(groups * len(pairs), np.int64)
-    positions = np.concatenate(
-        [np.repeat(np.arange(groups), len(pairs))[:, None], np.tile(pairs, (groups, 1))], -1
-    )
-    for part in _chunks(len(positions), prepared.fitted.shape[-1], points):
-        group, i, j = positions[part].T
-        atoms[part], found = evaluate(xp, prepared, group, i, j, redundancy)
-        if found is not None:
-            outcome[part] = to_numpy(found)
-        lost = constant[group, i] | constant[group, j]
-        atoms[part][lost] = math.nan
-        outcome[part][to_numpy(lost)] = Outcome.CONSTANT
-    atoms = atoms.reshape(groups, len(pairs), len(ATOMS), points)
+    atoms, outcome = decompose(xp, variables, pairs, key)
     if fit is not None:  # Trials are one after another along the points.
-        atoms = xp.moveaxis(atoms.reshape(len(pairs), len(ATOMS), len(batch.series), -1), 2, 0)
+        atoms = xp.moveaxis(atoms.reshape(*atoms.shape[1:3], len(batch.series), -1), 2, 0)
     return atoms, outcome
-
-
-def _gaussian(
-    xp: Any, vectors: kernel.Variables, group: Any, i: Any, j: Any, redundancy: str
-) -> tuple[Array, Array | None]:
-    """Atoms (pairs, 16, points) and outcomes of some pairs, of a group each."""
-    index = group[:, None], np.array([0, 0, 1, 1]), np.stack([i, j, i, j], -1)
-    fitted = vectors.fitted[index]
-    evaluated = fitted if vectors.evaluated is vectors.fitted else vectors.evaluated[index]
-    found = kernel.gaussian(xp, fitted, evaluated, redundancy)
-    return found.atoms, found.outcome
-
-
-def _discrete(
-    xp: Any, symbols: kernel.Variables, group: Any, i: Any, j: Any, redundancy: str
-) -> tuple[Array, Array | None]:
-    fitted, evaluated = (part[group, i] + 2 * part[group, j] for part in symbols)
-    table = kernel.discrete(xp, fitted, redundancy).atoms
-    found = table[np.arange(len(table))[:, None], :, evaluated]  # [pairs, points, 16]
-    return xp.swapaxes(found, 1, 2), None
-
-
-_KINDS: dict[str, tuple[Callable[..., kernel.Variables], Callable[..., Any]]] = {
-    "gaussian": (kernel.unit_vectors, _gaussian),
-    "discrete": (kernel.symbols, _discrete),
-}
-
-
-def _chunks(pairs: int, samples: int, points: int) -> Iterator[slice]:
-    size = max(1, _HELD // (_PER_SAMPLE * samples + _PER_POINT * points))
-    for start in range(0, pairs, size):
-        yield slice(start, start + size)
 
 
 def _warn(outcome: npt.NDArray[np.int64]) -> None:

@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import incoming, library, like, native, to_numpy
+from synkern._arrays import incoming, library, like, native
+from synkern._labelled import FrameLibrary
 from synkern._warnings import warn
 from synkern.decomposition.decomposed import Decomposed
+from synkern.decomposition.labelled import pairs_dataset, pairs_frame
+from synkern.decomposition.labels import numbered
 from synkern.decomposition.measures import MEASURES
 from synkern.decomposition.saving import require, require_shape
-from synkern.kernels import Outcome, long_name, lost_flags
+from synkern.kernels import Outcome, lost_flags
 
 if TYPE_CHECKING:
     import xarray
@@ -50,6 +53,7 @@ class PhiIDResult(Decomposed):
         pairs: (..., 2) int64 NumPy array of the first and second node of chosen pairs; None where
             all were decomposed.
         node_names: a name for each node; None where the series had none and none were given.
+        trial_names: a name for each trial of the series; None where it had none.
     """
 
     flagged: npt.NDArray[np.int64]
@@ -187,68 +191,64 @@ class PhiIDResult(Decomposed):
         once = np.unique(lost[:, :3], axis=0, return_index=True)[1]
         return replace(self, arrays=arrays, flagged=lost[once])
 
-    def trial_mean(self) -> PhiIDResult:
+    def trial_mean(self, subjects: Any = None) -> PhiIDResult:
         """Average a result, or an excess, that keeps trials apart.
+
+        Args:
+            subjects: None: every trial counts the same. A label for each trial, whose it is: every
+                subject counts the same, by the mean of its own trials.
 
         Returns:
             `PhiIDResult` with average="trials": mean over the trials in which the pair has a value,
-            NaN where there are none.
+            NaN where there are none; or over the subjects with such trials, of the means over
+            these.
 
         Raises:
-            ValueError: the result is averaged already.
+            ValueError: the result is averaged already; not a label for each trial.
+            TypeError: subjects that are no labels.
         """
         if self.average is not None:
             raise ValueError(
                 f"result has average {self.average!r}: its trials are averaged already; compute it "
                 "with average=None"
             )
-        arrays = {name: _mean_of_known(value) for name, value in self.arrays.items()}
+        owner = np.arange(self.trials)
+        if subjects is not None:
+            owner = numbered(subjects, self.trials, argument="subjects", what="trial")
+        arrays = {name: _mean_of_owners(value, owner) for name, value in self.arrays.items()}
         return replace(self, arrays=arrays, average="trials")
 
     def to_xarray(self, nodes: Sequence[Any] | None = None) -> xarray.Dataset:
         """One labelled variable per atom, dimensions `x` and `y` (and `trial`).
 
-        Of chosen pairs, `pair` (or `pair_0`, `pair_1`, ...) with the coordinates `x` and `y`.
+        Of chosen pairs, `pair` (or `pair_0`, `pair_1`, ...) with the coordinates `x` and `y`. The
+        lag is a coordinate without a dimension, so that `xarray.concat(..., dim="lag")` joins the
+        results of several; trials have their names where the series had them.
 
         Args:
             nodes: a label for each node, shown as strings; by default `node_names`, or numbers.
 
         Raises:
-            ImportError: xarray is not installed.
+            MissingExtraError: xarray is not installed.
             ValueError: the number of labels is not the number of nodes.
         """
-        try:
-            import xarray  # noqa: PLC0415
-        except ImportError as error:
-            raise ImportError("to_xarray needs xarray: pip install xarray") from error
-        given = self.node_names if nodes is None else nodes
-        labels = list(range(self.nodes)) if given is None else [str(node) for node in given]
-        if len(labels) != self.nodes:
-            raise ValueError(f"nodes has {len(labels)} labels for {self.nodes} nodes")
-        coordinates: dict[str, Any] = {"x": labels, "y": labels}
-        dims: tuple[str, ...] = ("x", "y")
-        if self.pairs is not None:
-            shape = self.pairs.shape[:-1]
-            dims = ("pair",) if len(shape) == 1 else tuple(f"pair_{k}" for k in range(len(shape)))
-            at = np.asarray(labels)
-            coordinates = {name: (dims, at[self.pairs[..., k]]) for k, name in enumerate("xy")}
-        if self.average is None:
-            dims = ("trial", *dims)
-        return xarray.Dataset(
-            {
-                atom: (dims, to_numpy(value), {"units": self.unit, "long_name": long_name(atom)})
-                for atom, value in self.arrays.items()
-            },
-            coords=coordinates,
-            attrs={
-                "tau": self.tau,
-                "kind": self.kind,
-                "redundancy": self.redundancy,
-                "backend": self.backend,
-                "trials": self.trials,
-                **{f"degenerate_{kind}": count for kind, count in self.degenerate.items()},
-            },
-        )
+        return pairs_dataset(self, self.pairs, nodes)
+
+    def to_frame(self, library: FrameLibrary = "pandas") -> Any:
+        """A table with a row for each pair, after the trials where they are kept apart.
+
+        Columns: `trial` with average=None, `x` and `y` (names of the nodes, or numbers), and the
+        atoms. Where every atom is the same both ways (as rtr, rts, str and sts are) a pair has one
+        row, x before y, else two; of chosen pairs the rows are these, in their order.
+
+        Args:
+            library: that of the table, "pandas", "polars" or "pyarrow".
+
+        Raises:
+            MissingExtraError: it is not installed.
+            ValueError: an unknown library.
+        """
+        return pairs_frame(self, self.pairs, library)
 
     def _check_comparable(self, reference: PhiIDResult) -> None:
         missing = [name for name in self if name not in reference]
@@ -318,6 +318,18 @@ def by_name(counts: Mapping[int, int]) -> dict[str, int]:
     always = (Outcome.CONSTANT, Outcome.DETERMINISTIC, Outcome.DUPLICATE)
     named = {kind: counts.get(kind, 0) for kind in Outcome}
     return {kind.name.lower(): n for kind, n in named.items() if n or kind in always}
+
+
+def _mean_of_owners(values: Any, owner: npt.NDArray[np.int64]) -> Any:
+    """Mean over owners with a value of the means over their trials with one."""
+    if len(owner) == owner.max() + 1:
+        return _mean_of_known(values)
+    kind = native(values)[0]
+    xp: Any = library(kind)
+    array, restore = incoming(values, kind, argument="result")
+    trials = [np.flatnonzero(owner == k) for k in range(owner.max() + 1)]
+    means = [_mean_of_known(array[like(chosen, array)]) for chosen in trials]
+    return restore(_mean_of_known(xp.stack(means)))
 
 
 def _mean_of_known(values: Any) -> Any:

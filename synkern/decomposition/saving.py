@@ -138,12 +138,12 @@ def require_shape(array: Any, name: str, kinds: str, *shapes: tuple[int, ...]) -
     require(array.shape in shapes, f"{name} has shape {array.shape}, not {shapes[0]}")
 
 
-def require_names(names: Any, nodes: int) -> None:
-    """Raise ValueError unless these are None or a text for each node."""
+def require_names(names: Any, field: str, count: int) -> None:
+    """Raise ValueError unless these are None or so many texts."""
     fits = names is None or (
-        isinstance(names, tuple) and len(names) == nodes and all(isinstance(n, str) for n in names)
+        isinstance(names, tuple) and len(names) == count and all(isinstance(n, str) for n in names)
     )
-    require(fits, f"node_names are not names of {nodes} nodes")
+    require(fits, f"{field} are not {count} names")
 
 
 def _entries(path: str | os.PathLike[str]) -> dict[str, Any]:

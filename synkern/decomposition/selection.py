@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set, Sized
+from collections.abc import Mapping, Sequence, Set, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 import synkern._checks as check
 import synkern._memory as memory
-from synkern._arrays import like, to_numpy
+from synkern._arrays import like
 from synkern.decomposition.batches import (
     Batch,
     Run,
@@ -22,6 +22,7 @@ from synkern.decomposition.batches import (
     values_of,
 )
 from synkern.decomposition.bipartite import Bipartite, bipartite
+from synkern.decomposition.labels import numbered
 from synkern.decomposition.options import SELECTIONS
 from synkern.kernels import Pairs, Request, swap_nodes
 
@@ -156,19 +157,7 @@ def _selection(asked: Indices) -> Selection:
 
 
 def _by_label(which: str, groups: Any, nodes: int) -> Indices:
-    labels = _labels(groups)
-    if len(labels) != nodes:
-        raise ValueError(
-            f"groups must hold a label for each node; got {len(labels)} for {nodes} nodes"
-        )
-    missing = [node for node, label in enumerate(labels) if _is_missing(label)]
-    if missing:
-        raise ValueError(
-            f"groups has no label for {len(missing)} of {nodes} nodes, the first {missing[:5]}; "
-            "give them one, or leave these nodes out of the series"
-        )
-    numbers = {label: k for k, label in enumerate(dict.fromkeys(labels))}
-    group = np.array([numbers[label] for label in labels])
+    group = numbered(groups, nodes, argument="groups", what="node")
     sizes = np.bincount(group)
     within = int((sizes * (sizes - 1) // 2).sum())
     count = within if which == "within" else nodes * (nodes - 1) // 2 - within
@@ -178,7 +167,7 @@ def _by_label(which: str, groups: Any, nodes: int) -> Indices:
     chosen = same if which == "within" else ~same
     if not chosen.any():
         raise ValueError(
-            f"pairs={which!r} selects nothing: {nodes} nodes have {len(numbers)} different groups"
+            f"pairs={which!r} selects nothing: {nodes} nodes have {len(sizes)} different groups"
         )
     return np.stack([first[chosen], second[chosen]], -1)
 
@@ -192,35 +181,6 @@ def _refuse_too_many(count: int, which: str, nodes: int) -> None:
         f"the indices of {count:,} pairs, pairs={which!r},",
         f"smaller groups, or all pairs{all_pairs}, or phiid_nodes",
     )
-
-
-def _labels(groups: Any) -> list[Any]:
-    """Labels in the order of the nodes.
-
-    Raises:
-        TypeError: they have none, or are not labels.
-    """
-    # A set has no order, and a list of a mapping is that of its keys.
-    if isinstance(groups, Set | Mapping) or not isinstance(groups, Iterable):
-        raise TypeError(f"groups must be a label for each node, a list; got {groups!r}")
-    # An array of NumPy's may have a mask, which a list of it keeps.
-    other = hasattr(groups, "__dlpack__") and not isinstance(groups, np.ndarray)
-    labels = list(to_numpy(groups) if other else groups)
-    for node, label in enumerate(labels):
-        if not isinstance(label, Hashable) and label is not np.ma.masked:
-            raise TypeError(
-                f"groups must be a label for each node; that of node {node} is {label!r}, which "
-                "is none: a number or a text is"
-            )
-    return labels
-
-
-def _is_missing(label: Any) -> bool:
-    """None, NaN, and the NA and NaT of pandas: what is not even equal to itself, or says so."""
-    if label is None:
-        return True
-    same = label == label  # noqa: PLR0124
-    return not isinstance(same, bool | np.bool_) or not same
 
 
 def _bipartite(groups: Any, nodes: int) -> Bipartite:

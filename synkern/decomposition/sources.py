@@ -40,6 +40,7 @@ class Source:
         like: the same as the backend's kind, where the data are; finite throughout.
         restore: turns the backend's arrays into the caller's kind.
         node_names: a name for each node, if there are any.
+        trial_names: likewise of trials.
     """
 
     backend: Backend
@@ -50,22 +51,23 @@ class Source:
     like: Any
     restore: Callable[[Any], Any]
     node_names: tuple[str, ...] | None
+    trial_names: tuple[str, ...] | None = None
 
 
 def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wanted) -> Source:
     """A series, checked; see `phiid` for what is raised."""
     named = unnamed(series, "series")
-    series = named.array
+    series, mask = named.array, named.mask(options.mask)
     chosen = select(options.backend, series, wanted)
     if wanted.by_node and is_tensor(series) and series.requires_grad:
         raise ValueError(
             "phiid_nodes has no gradient, and series requires one; detach it, or take means of the "
             "matrices of all pairs"
         )
-    series = only_valid(series, options.mask)
+    series = only_valid(series, mask)
     array, restore = incoming(series, chosen.arrays, argument="series", offset_free=True)
     xp: Any = sys.modules[chosen.arrays]
-    valid = valid_samples(options.mask, array)
+    valid = valid_samples(mask, array)
     step = spacing(series)
     with placed(series, array):
         # NumPy's arrays wait for no device; values without rounding are taken as they are.
@@ -96,7 +98,7 @@ def series_source(series: Any, lags: Sequence[int], options: Options, wanted: Wa
     shape = tuple(array.shape)
     given = options.node_names if options.members is None else options.column_names
     names = node_names(given, named, shape[2])
-    return Source(chosen, array, data, shape, series, whole, restore, names)
+    return Source(chosen, array, data, shape, series, whole, restore, names, named.trials)
 
 
 def moments_source(

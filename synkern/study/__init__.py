@@ -1,4 +1,4 @@
-"""A whole study of one language model by one call: prompts in, a report on synergy over depth."""
+"""Whole studies by one call: of a language model over its depth, or of recordings in files."""
 
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from synkern.study.experiments.perturbation.experiment import run_perturbation
     from synkern.study.experiments.robustness.experiment import run_robustness
     from synkern.study.experiments.tuning.experiment import run_tuning
+    from synkern.study.of_data.options import ComputeOptions, DecomposeOptions
+    from synkern.study.of_data.plan import Plan
+    from synkern.study.of_data.result import Decomposition
+    from synkern.study.of_data.run import decompose_data
     from synkern.study.options import add_arguments
     from synkern.study.over_training.emerging import emergence
     from synkern.study.over_training.options import EmergenceOptions
@@ -31,15 +35,20 @@ __all__ = [
     "ArgumentError",
     "CompareOptions",
     "Comparison",
+    "ComputeOptions",
+    "DecomposeOptions",
+    "Decomposition",
     "Emergence",
     "EmergenceOptions",
     "ExperimentResult",
     "MissingPackageError",
+    "Plan",
     "Study",
     "StudyError",
     "StudyOptions",
     "add_arguments",
     "compare",
+    "decompose_data",
     "emergence",
     "published_profiles",
     "run_ablation",
@@ -61,15 +70,20 @@ if not TYPE_CHECKING:
             "ArgumentError": "errors",
             "CompareOptions": "comparison.options",
             "Comparison": "comparison.result",
+            "ComputeOptions": "of_data.options",
+            "DecomposeOptions": "of_data.options",
+            "Decomposition": "of_data.result",
             "Emergence": "over_training.result",
             "EmergenceOptions": "over_training.options",
             "ExperimentResult": "experiments.carrying",
             "MissingPackageError": "errors",
+            "Plan": "of_data.plan",
             "Study": "run",
             "StudyError": "errors",
             "StudyOptions": "settings",
             "add_arguments": "options",
             "compare": "comparison.comparing",
+            "decompose_data": "of_data.run",
             "emergence": "over_training.emerging",
             "published_profiles": "comparison.published_profiles",
             "run_ablation": "experiments.ablation.experiment",

@@ -71,9 +71,17 @@ def on_device(settings: Settings) -> Settings:
     Raises:
         ArgumentError: the device does not exist, or cannot be used here.
     """
-    device = settings.device
+    return replace(settings, device=usable_device(settings.device))
+
+
+def usable_device(device: str) -> str:
+    """Return the device that is meant, which has been tried.
+
+    Raises:
+        ArgumentError: it does not exist, or cannot be used here.
+    """
     if device == "auto":
-        return replace(settings, device="cuda" if torch.cuda.is_available() else "cpu")
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.device(device)
     except RuntimeError:
@@ -86,7 +94,7 @@ def on_device(settings: Settings) -> Settings:
         raise ArgumentError(
             f"device = {device!r} cannot be used here ({reason}); use cpu or auto"
         ) from error
-    return settings
+    return device
 
 
 def _chosen(prompts: tuple[Prompt, ...], most: int | None) -> tuple[Prompt, ...]:

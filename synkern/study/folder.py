@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,8 @@ from synkern.study import series_file
 from synkern.study.errors import ArgumentError, StudyError
 from synkern.study.lock import LOCK, FolderInUseError, FolderLock
 
-_FORMAT = {"format": "synkern study", "format_version": 4}
-# Its `W_head` and `W_norms` are called `W_index` and `W_series` now, and it knew heads only.
+# Of a study: its `W_head` and `W_norms` are called `W_index` and `W_series` now, and it knew heads
+# only.
 _EARLIER = 3
 # Of all of the metadata but itself, and of all arrays.
 _DIGEST = "sha256"
@@ -72,15 +72,22 @@ class StudyFolder:
     outdated: str = ""
     """Why nothing that was there is taken up, if that is so."""
 
+    # What another kind of folder has of its own: what it is called, how its two files begin, what
+    # they say of themselves, and the version whose results are replaced instead of refused.
+    called: ClassVar[str] = "study"
+    stem: ClassVar[str] = "study"
+    form: ClassVar[dict[str, Any]] = {"format": "synkern study", "format_version": 4}
+    earlier: ClassVar[int | None] = _EARLIER
+
     @classmethod
     @contextmanager
-    def locked(cls, path: str | Path) -> Iterator[StudyFolder]:
+    def locked(cls, path: str | Path) -> Iterator[Self]:
         """`open` the folder while no other study can: found out before anything is computed.
 
         Raises:
             StudyError: as `open`; another study is at work in the folder; it cannot be written to.
         """
-        folder = _usable(path)
+        folder = cls._usable(path)
         with alone_in(folder):
             # Nobody else is here: what is unfinished is that of a study that was killed.
             for left in folder.glob(f"{TEMPORARY}*"):
@@ -89,15 +96,15 @@ class StudyFolder:
             yield cls.open(folder)
 
     @classmethod
-    def open(cls, path: str | Path) -> StudyFolder:
+    def open(cls, path: str | Path) -> Self:
         """Open the folder of an earlier study, or make a new one.
 
         Raises:
             StudyError: the path is a file, the folder cannot be made or holds something else, or
                 its study.npz cannot be read, is of another version, or was changed.
         """
-        folder = _usable(path)
-        file = folder / "study.npz"
+        folder = cls._usable(path)
+        file = folder / f"{cls.stem}.npz"
         if not file.exists():
             return cls(folder)
         try:
@@ -105,17 +112,18 @@ class StudyFolder:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             metadata = json.loads(str(arrays.pop("metadata")))
-            earlier = {**_FORMAT, "format_version": _EARLIER}
+            form = cls.form
+            earlier = {**form, "format_version": cls.earlier}
             outdated = all(metadata[name] == value for name, value in earlier.items())
-            if not outdated and any(metadata[name] != value for name, value in _FORMAT.items()):
+            if not outdated and any(metadata[name] != value for name, value in form.items()):
                 raise StudyError(
                     f"{str(file)!r} was written in format {metadata['format']!r} version "
-                    f"{metadata['format_version']!r}, this is {_FORMAT['format']!r} version "
-                    f"{_FORMAT['format_version']}; move it away, or name another folder"
+                    f"{metadata['format_version']!r}, this is {form['format']!r} version "
+                    f"{form['format_version']}; move it away, or name another folder"
                 )
             unchanged = metadata.pop(_DIGEST, None) == _digest(metadata, arrays)
             stages = metadata["stages"]
-            description = {n: v for n, v in metadata.items() if n not in (*_FORMAT, "stages")}
+            description = {n: v for n, v in metadata.items() if n not in (*form, "stages")}
         except PermissionError as error:
             raise StudyError(
                 f"{str(file)!r} cannot be read ({error.strerror}); make it readable, or name "
@@ -123,19 +131,42 @@ class StudyFolder:
             ) from error
         except UNREADABLE as e:
             raise StudyError(
-                f"{str(file)!r} cannot be read as the arrays of a study ({type(e).__name__}: "
-                f"{e}); {_DAMAGED}"
+                f"{str(file)!r} cannot be read as the arrays of a {cls.called} "
+                f"({type(e).__name__}: {e}); {_DAMAGED}"
             ) from e
         if not unchanged:
-            raise StudyError(f"{str(file)!r} is not as a study has left it; {_DAMAGED}")
+            raise StudyError(f"{str(file)!r} is not as a {cls.called} has left it; {_DAMAGED}")
         if outdated:
             # On disk it stays until the first stage has been computed again.
             return cls(
                 folder,
-                outdated=f"the folder is one of format {_EARLIER}, now it is "
-                f"{_FORMAT['format_version']}, where a recording has other names",
+                outdated=f"the folder is one of format {cls.earlier}, now it is "
+                f"{form['format_version']}, where a recording has other names",
             )
         return cls(folder, stages, arrays, description)
+
+    @classmethod
+    def _usable(cls, path: str | Path) -> Path:
+        """The folder, made if missing, if it is one of its kind or empty."""
+        check_name(path)
+        folder = Path(path)
+        try:
+            if folder.exists() and not folder.is_dir():
+                raise StudyError(f"out = {str(folder)!r} is a file; name a folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            found = sorted(p.name for p in folder.iterdir())
+        except OSError as error:
+            raise StudyError(
+                f"out = {str(folder)!r} cannot be made or read ({error}); name another folder"
+            ) from error
+        ours = (LOCK, *series_file.NAMES)
+        others = [name for name in found if name not in ours and not name.startswith(TEMPORARY)]
+        if others and f"{cls.stem}.npz" not in others:
+            raise StudyError(
+                f"out = {str(folder)!r} holds {others[0]!r} but no {cls.stem}.npz, so it is not "
+                f"the folder of a {cls.called}; name a new or an empty folder"
+            )
+        return folder
 
     def difference(self, stage: str, key: Mapping[str, Any]) -> str | None:
         """Why `stage` has to be computed for `key`: None if it is there, "" if it never was."""
@@ -173,15 +204,15 @@ class StudyFolder:
             description: what describes the study as a whole, JSON-serialisable.
         """
         self.description = dict(description)
-        metadata = {**_FORMAT, **description, "stages": self.stages}
+        metadata = {**self.form, **description, "stages": self.stages}
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False)
         loaded: dict[str, Any] = json.loads(text)
         # JSON may lose what a tuple is: the digest is of what will be read.
         signed = json.dumps({_DIGEST: _digest(loaded, self.arrays), **loaded}, ensure_ascii=False)
-        with self._replacing("study.npz") as file:
+        with self._replacing(f"{self.stem}.npz") as file:
             # Typed as if it had an argument `allow_pickle` to fill before the arrays.
             np.savez(file, metadata=np.array(signed), **self.arrays)  # type: ignore[arg-type]
-        self.write("study.json", text + "\n")
+        self.write(f"{self.stem}.json", text + "\n")
         return loaded
 
     def write(self, name: str, content: str | bytes) -> None:
@@ -205,12 +236,12 @@ class StudyFolder:
             raise
 
     def remove_report(self, pictures: Iterable[str]) -> None:
-        """Remove the page and the figures of a report, such as one that shows replaced stages.
+        """Remove the pages and the figures of a report, such as one that shows replaced stages.
 
         Args:
             pictures: names of its figures without `.png`; `*` for whatever stands there.
         """
-        for pattern in ("report.html", *(f"{name}.png" for name in pictures)):
+        for pattern in ("report.html", "explore.html", *(f"{name}.png" for name in pictures)):
             for file in self.path.glob(pattern):
                 file.unlink()
 
@@ -244,29 +275,6 @@ def check_name(path: str | Path) -> None:
     """
     if path == "" or "\0" in str(path):
         raise ArgumentError(f"out = {str(path)!r} is no name of a folder; name one")
-
-
-def _usable(path: str | Path) -> Path:
-    """The folder, made if missing, if it is that of a study or empty."""
-    check_name(path)
-    folder = Path(path)
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise StudyError(f"out = {str(folder)!r} is a file; name a folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(p.name for p in folder.iterdir())
-    except OSError as error:
-        raise StudyError(
-            f"out = {str(folder)!r} cannot be made or read ({error}); name another folder"
-        ) from error
-    ours = (LOCK, *series_file.NAMES)
-    others = [name for name in found if name not in ours and not name.startswith(TEMPORARY)]
-    if others and "study.npz" not in others:
-        raise StudyError(
-            f"out = {str(folder)!r} holds {others[0]!r} but no study.npz, so it is not the "
-            "folder of a study; name a new or an empty folder"
-        )
-    return folder
 
 
 def _digest(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -70,10 +70,15 @@ class Option:
 
 
 def options_of(options: type) -> Iterator[tuple[Field[Any], Option]]:
-    """Yield the fields of a dataclass that are options, and what is known of each."""
+    """Yield the fields of a dataclass that are options, and what is known of each.
+
+    Fields of which the metadata hold the words alone, as those of reading, are options as well.
+    """
     for one in fields(options):
         if _OPTION in one.metadata:
             yield one, one.metadata[_OPTION]
+        elif "help" in one.metadata:
+            yield one, Option(**one.metadata)
 
 
 def like(options: type, name: str, *, default: Any = MISSING, **changed: Any) -> Any:
@@ -174,7 +179,7 @@ def documented(options: type) -> str:
     return "\n".join(wrapped.fill(_entry(one.name, option)) for one, option in options_of(options))
 
 
-def add_arguments(parser: argparse.ArgumentParser, options: type) -> None:
+def add_arguments(parser: argparse._ActionsContainer, options: type) -> None:
     """Give a command the options; what the user leaves out is left out of what is parsed."""
     hints = get_type_hints(options)
     for one, option in options_of(options):

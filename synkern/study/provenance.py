@@ -32,6 +32,7 @@ _EXTRAS = {
     "tqdm": "llm",
     "matplotlib": "plot",
     "jinja2": "plot",
+    "bokeh": "plot",
 }
 # What experiments need beside, by the extra that brings all of it.
 EXTRAS_OF_EXPERIMENTS = {

@@ -1,4 +1,4 @@
-"""From what a folder holds to its report: findings, study.json, page and figures."""
+"""From what a folder holds to its report: findings, study.json, pages and figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synkern.study import experiments, report, stages
+from synkern.study import experiments, explorer, report, stages
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import rounded
 from synkern.study.stage import Facts, Part, Results, own
@@ -27,7 +27,7 @@ def reported(
     weights: Sequence[str],
     say: Callable[[str], None],
 ) -> tuple[Results, Path]:
-    """Write study.json, study.npz, page and figures of all stages and experiments that are there.
+    """Write study.json, study.npz, pages and figures of all stages and experiments that are there.
 
     Args:
         folder: of the study, whose stages are finished.
@@ -47,6 +47,8 @@ def reported(
     shown = Results(description, folder.arrays, profiles)
     sentences = report.findings_of(shown, stages.STAGES, experiments.EXPERIMENTS)
     page = report.write_report(folder, shown, stages.STAGES, sentences, experiments.EXPERIMENTS)
+    shown_to_explore = explorer.explored_study(shown, parts(), sentences)
+    folder.write(explorer.FILE, explorer.explorer_page(shown_to_explore))
     seconds = {"report": round(time.perf_counter() - started, 3)}
     told = {**about, "summary": sentences, "results": results, "seconds": seconds}
     return Results(folder.save(told), folder.arrays, profiles), page

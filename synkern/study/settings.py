@@ -5,10 +5,7 @@ Every option stands once, as a field of `StudyOptions`. Light, as `synkern.study
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +17,7 @@ from synkern.models.options import NODE_SIGNALS
 from synkern.study.errors import ArgumentError
 from synkern.study.options import Option, stated
 from synkern.study.prompts import Prompt
+from synkern.study.telling import bar, say
 from synkern.study.words import Words
 
 if TYPE_CHECKING:
@@ -348,16 +346,8 @@ class Settings(StudyOptions):
 
     def say(self, message: str) -> None:
         """Write a line on standard error."""
-        if self.progress and sys.stderr is not None:  # print would take standard output instead
-            # A study goes on without a reader, or with a log on a full disk.
-            with suppress(OSError, ValueError):
-                # Above the bars that are shown, each of which stays one line.
-                importlib.import_module("tqdm").tqdm.write(message, file=sys.stderr)
-                sys.stderr.flush()
+        say(message, self.progress)
 
     def bar(self, label: str, total: int, unit: str) -> Any:
         """Return a progress bar on standard error: a context manager with `update(count)`."""
-        tqdm = importlib.import_module("tqdm")
-        # None: no bar where standard error is not a terminal, such as the log of a batch job.
-        disable = None if self.progress else True
-        return tqdm.tqdm(total=total, desc=label, unit=unit, disable=disable)
+        return bar(label, total, unit, self.progress)

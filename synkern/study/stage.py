@@ -27,6 +27,8 @@ from synkern.study.words import Words
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from synkern.study.explorer.explored import Chart
+
 RAW, EXCESS, BASELINE = MEANS
 """What the profiles of synergy itself are called: as it is, beyond persistence, and beyond
 persistence where nodes of different prompts are paired, which have no relation."""
@@ -159,6 +161,10 @@ class Part(ABC):
 
     def figures_of(self, results: Results, weights: str) -> Iterator[Drawn]:
         """Draw what shows one model."""
+        return iter(())
+
+    def charts(self, results: Results) -> Iterator[Chart]:
+        """Return the curves that it adds to the page to explore."""
         return iter(())
 
 

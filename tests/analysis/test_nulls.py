@@ -20,7 +20,7 @@ def ar1(rng, trials, nodes, rho, time=100):
 
 
 def draw(null, series, rng, tau=1, block=10):
-    return NULLS[null](Recorded(np, series, tau, block), rng)
+    return NULLS[null](Recorded(np, series, tau, block, np.zeros(len(series), int)), rng)
 
 
 def test_cross_trial_moves_whole_trials(rng):

@@ -14,9 +14,14 @@ def test_page_is_what_the_results_render_to():
     assert report.PAGE.read_text(encoding="utf-8") == report.page(RESULTS)
 
 
-def test_readme_quotes_the_results():
-    text = report.README.read_text(encoding="utf-8")
-    assert text == report.readme(RESULTS, text)
+@pytest.mark.parametrize(
+    ("path", "quoting"),
+    [(report.README, report.readme), (report.NUMBERS, report.quoted_table)],
+    ids=["README", "numbers"],
+)
+def test_what_is_quoted_is_of_the_results(path, quoting):
+    text = path.read_text(encoding="utf-8")
+    assert text == quoting(RESULTS, text)
 
 
 def test_figures_of_the_page_are_there():
@@ -39,6 +44,8 @@ def test_a_page_without_results_says_how_to_get_them():
 def test_markers_must_be_there():
     with pytest.raises(ValueError, match="markers"):
         report.readme(RESULTS, "no markers")
+    with pytest.raises(ValueError, match="markers"):
+        report.quoted_table(RESULTS, "no markers")
 
 
 @pytest.mark.parametrize(
@@ -55,8 +62,8 @@ def test_durations(seconds, said):
     assert numbers.duration(seconds) == said
 
 
-def test_readme_names_the_command_of_its_figures():
-    text = report.README.read_text(encoding="utf-8")
+def test_quoted_table_names_the_command_of_its_figures():
+    text = report.NUMBERS.read_text(encoding="utf-8")
     block = text[text.index("<!-- bench:begin") : text.index("<!-- bench:end")]
     for target in re.findall(r"make (bench[\w-]*)", block):
         assert f"\n{target}: " in (Path(report.ROOT) / "Makefile").read_text(encoding="utf-8")

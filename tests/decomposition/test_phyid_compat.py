@@ -7,6 +7,21 @@ import pytest
 import synkern
 from support.optional import torch
 from synkern import ATOMS, calc_PhiID
+from synkern.decomposition import phyid_compat
+from synkern.kernels import compiled_samples
+from synkern.kernels.cpu_backend.record import BACKEND
+
+
+@pytest.fixture(params=["compiled", "formulas"], autouse=True)
+def path(request, monkeypatch):
+    """Both ways in which a pair is computed: as it is once the library is there, and before."""
+    if request.param == "compiled":
+        if not BACKEND.status().available:
+            pytest.skip("needs a C++ compiler")
+        compiled_samples.native.load()
+    monkeypatch.setattr(phyid_compat._compiled, "is_there", lambda: request.param == "compiled")
+    return request.param
+
 
 VARIANTS = list(product(["gaussian", "discrete"], ["MMI", "CCS"]))
 

@@ -152,7 +152,7 @@ def edited(path, **changes):
         ({"shape": [6, 40, 5]}, "constant has shape"),
         ({"arrays": ["rtr", "xxx"]}, "xxx"),
         ({"arrays__sts": np.zeros((3, 4))}, r"sts has shape \(3, 4\)"),
-        ({"node_names": ["a"]}, "node_names are not names of 4 nodes"),
+        ({"node_names": ["a"]}, "node_names are not 4 names"),
         ({"surplus": 1, "backend": 3}, "backend is 3"),
     ],
 )

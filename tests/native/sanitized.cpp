@@ -167,6 +167,80 @@ Result decompose(int64_t estimator, int64_t quantities, bool per_trial, bool pai
     return result;
 }
 
+// Atoms at every sample, and all local quantities; what is left to the formulas becomes a number.
+std::vector<double> at_samples(bool discrete, bool ccs, bool all, bool fit, int64_t trials,
+                               int64_t time, int64_t nodes, int64_t threads) {
+    const int64_t tau = 2, samples = time - tau, points = fit ? samples / 2 + 1 : samples;
+    std::mt19937_64 random(time);
+    std::normal_distribution<double> normal;
+    std::vector<double> series(trials * time * nodes);
+    for (auto& value : series) value = normal(random);
+    for (int64_t t = 0; t < time; ++t) series[t * nodes] = 3;
+    if (nodes > 2)
+        for (int64_t t = 0; t < time; ++t) series[t * nodes + 1] = series[t * nodes + 2];
+    std::vector<int64_t> pairs;
+    for (int64_t i = 0; i < nodes; ++i)
+        for (int64_t j = 0; j < nodes; j += 2)
+            if (i != j) pairs.insert(pairs.end(), {i, j});
+    const int64_t step = sizeof(double);
+    pointwise::Points p{};
+    p.groups = trials, p.nodes = nodes, p.samples = samples, p.points = points;
+    p.pairs = int64_t(pairs.size()) / 2, p.discrete = discrete, p.ccs = ccs, p.all = all;
+    p.fitted = {series.data(), time * nodes * step, tau * nodes * step, step, nodes * step};
+    if (fit) p.evaluated = p.fitted;
+    std::vector<double> out(p.groups * p.pairs * p.rows() * points, double(NAN));
+    std::vector<int64_t> outcome(p.groups * p.pairs, 77);
+    p.pair = pairs.data(), p.out = out.data(), p.outcome = outcome.data(), p.threads = threads;
+    if (synkern_pointwise(&p) != 0 || p.undecided) std::abort();
+    const int64_t each = p.rows() * points;
+    for (size_t k = 0; k < outcome.size(); ++k)
+        if (!discrete && outcome[k] != pointwise::ORDINARY)
+            std::fill(out.begin() + k * each, out.begin() + (k + 1) * each, double(outcome[k]));
+    return out;
+}
+
+// One pair, whose series are not aligned and whose output has no room to spare.
+std::vector<double> one_pair(bool discrete, bool ccs, int64_t time) {
+    const int64_t tau = 1, step = 2 * sizeof(double);
+    std::vector<char> memory(2 * time * step + 1);
+    std::mt19937_64 random(time);
+    std::normal_distribution<double> normal;
+    for (int64_t t = 0; t < 2 * time; ++t) {
+        const double value = normal(random);
+        std::memcpy(memory.data() + 1 + t * step, &value, sizeof value);
+    }
+    std::vector<double> out(pointwise::ROWS_OF_ALL * (time - tau), double(NAN));
+    const auto first = [&](int64_t t) {
+        return reinterpret_cast<const double*>(memory.data() + 1 + t * step);
+    };
+    // The second of them backwards.
+    const pointwise::Pair pair{first(0), first(2 * time - 1), step, -step, time, tau, discrete, ccs,
+                               0x1p-52, out.data()};
+    const int said = synkern_pair(&pair);
+    if (said == 1 || (said == 2 && time > 30)) std::abort();
+    if (said == 2) std::fill(out.begin(), out.end(), 0);
+    return out;
+}
+
+bool same_at_samples() {
+    const auto missing = [](const std::vector<double>& values) {
+        return std::any_of(values.begin(), values.end(), [](double v) { return v != v; });
+    };
+    for (int options = 0; options < 16; ++options) {
+        const bool discrete = options & 1, ccs = options & 2, all = options & 4, fit = options & 8;
+        for (const auto& [trials, nodes] : {std::pair(1, 2), std::pair(3, 5)})
+            for (const int64_t time : {7, 8, 9, 10, 11, 14, 17, 18, 33, 42}) {
+                const auto run = [&](int64_t threads) {
+                    return at_samples(discrete, ccs, all, fit, trials, time, nodes, threads);
+                };
+                const std::vector<double> one = run(1);
+                if (missing(one) || one != run(3)) return false;
+                if (missing(one_pair(discrete, ccs, time))) return false;
+            }
+    }
+    return !missing(one_pair(false, true, 2000)) && !missing(one_pair(true, false, 2000));
+}
+
 // What stands in lanes beyond the last node is anything, and its logarithm is taken with the rest.
 template <class Vector>
 bool ln_takes_any_number() {
@@ -184,6 +258,10 @@ bool ln_takes_any_number() {
 int main() {
     if (!ln_takes_any_number<Doubles>() || !ln_takes_any_number<Floats>()) {
         std::printf("ln: a number for what has no logarithm\n");
+        return 1;
+    }
+    if (!same_at_samples()) {
+        std::printf("at samples: threads change the result, or what was not written is read\n");
         return 1;
     }
     const int64_t shapes[][3] = {{1, 9, 2}, {6, 37, 5}, {13, 37, 20}, {5, 70, 67}, {1, 300, 131}};

@@ -22,6 +22,7 @@ def test_the_files_hold_the_study(finished):
         "profiles.png",
         "synergy.png",
         "report.html",
+        "explore.html",
         "study.json",
         "study.npz",
         "texts.jsonl",

@@ -127,7 +127,7 @@ def test_no_report_of_an_earlier_study_stays(model, copy, tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     analysis = type(next(stage for stage in STAGES if stage.name == "analysis"))
-    shown = {"report.html", "profiles.png", "synergy.png", "excess_random.png"}
+    shown = {"report.html", "explore.html", "profiles.png", "synergy.png", "excess_random.png"}
     changed = {"prompts": OTHER_PROMPTS[:3], "control": False}
     with monkeypatch.context() as patched:
         patched.setattr(analysis, "run", interrupt)
@@ -142,8 +142,8 @@ def test_no_report_of_an_earlier_study_stays(model, copy, tmp_path, monkeypatch)
     assert left == {"study.json", "study.npz", "texts.jsonl"}
     tiny_study.again(model, copy, **changed)
     assert {file.name for file in copy.iterdir()} - left == {
-        *("report.html", "profiles.png", "synergy.png", "heads_trained.png", "pairs_trained.png"),
-        "excess_trained.png",
+        *("report.html", "explore.html", "profiles.png", "synergy.png", "heads_trained.png"),
+        *("pairs_trained.png", "excess_trained.png"),
     }
 
 

@@ -98,7 +98,7 @@ AT_FULL_SPEED = tuple(
 DIFFERENTIABLE = tuple(backend.name for backend in REGISTRY if backend.differentiable)
 
 POINTWISE = tuple(backend.name for backend in REGISTRY if backend.pointwise)
-"""Backends with atoms at every sample, of their own or of another."""
+"""Backends with atoms at every sample."""
 
 MEMBERS = tuple(backend.name for backend in REGISTRY if backend.members)
 """Backends that take nodes of several columns."""

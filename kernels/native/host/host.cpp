@@ -17,6 +17,7 @@
 #include "discrete.h"
 #include "matrices.h"
 #include "node_sums.h"
+#include "pointwise.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -210,6 +211,24 @@ EXPORT Found* synkern_node_sums(Task* task, const Area* area, int64_t rtr, int64
                         combination, int(rtr), int(sts), out)
             .add(int(task->threads));
     });
+}
+
+EXPORT int synkern_pointwise(pointwise::Points* points) {
+    std::unique_ptr<Found> done(guarded([&] {
+        pointwise::at_samples(*points);
+        return Found();
+    }));
+    return done ? 0 : 1;
+}
+
+// One pair: 0, 1 if it failed, 2 if there is nothing in `out` and the series need a closer look.
+EXPORT int synkern_pair(const pointwise::Pair* pair) {
+    int said = pointwise::FAILED;
+    std::unique_ptr<Found> done(guarded([&] {
+        said = pointwise::of_pair(*pair);
+        return Found();
+    }));
+    return done ? said : int(pointwise::FAILED);
 }
 
 // The marks, (marks, 3), or their number if there is no array to write them to; likewise the pairs

@@ -196,7 +196,12 @@ PHIID_FN Doubles sum_of_entries(const double* table, const Ints* index) {
     return load<Doubles>(sums);
 }
 
-PHIID_FN Doubles ln(Doubles x) {
+// ln x = e ln 2 + f - (half - rest), for a positive normal x.
+struct Logarithm {
+    Doubles e, f, half, rest;
+};
+
+PHIID_FN Logarithm reduced(Doubles x) {
     using Bits = Lanes<double>::Bits;
     using Unsigned = Lanes<double>::Unsigned;
     // x = 2^k (1 + f), with 1 + f between sqrt(1/2) and sqrt(2). The bits of a negative x, whose
@@ -214,14 +219,24 @@ PHIID_FN Doubles ln(Doubles x) {
              w * (2.857142874366239149e-01 +
                   w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
     const Doubles half = 0.5 * f * f;
-    const Doubles e = __builtin_convertvector(k, Doubles);
+    return {__builtin_convertvector(k, Doubles), f, half, s * (half + (even + odd))};
+}
+
+PHIID_FN Doubles ln(Doubles x) {
+    const Logarithm log = reduced(x);
     const Doubles value =
-        e * 6.93147180369123816490e-01 -
-        ((half - (s * (half + (even + odd)) + e * 1.90821492927058770002e-10)) - f);
+        log.e * 6.93147180369123816490e-01 -
+        ((log.half - (log.rest + log.e * 1.90821492927058770002e-10)) - log.f);
     const Doubles normal = (x >= 2.2250738585072014e-308) & (x <= 1.7976931348623157e308)
                                ? value
                                : constant<Doubles>(__builtin_nan(""));
     return normal;
+}
+
+// Of positive normal numbers; exact for powers of two.
+PHIID_FN Doubles log2(Doubles x) {
+    const Logarithm log = reduced(x);
+    return log.e + (log.f - (log.half - log.rest)) * 1.44269504088896340736;
 }
 
 PHIID_FN Floats ln(Floats x) {

@@ -320,10 +320,13 @@ class Compression:
             name for name in plots.LABELS if name != "accuracy" or self.intact.right is not None
         ]
         choice("measure", measure, known)
-        pairs = dict.fromkeys((budget.high, budget.low) for budget in self.budgets)
-        panels = [self._panel(pair, measure) for pair in pairs]
         intact = None if measure == "kl" else _height(self.intact, measure)
-        return plots.draw(panels, measure, intact=intact, title=title)
+        return plots.draw(self.panels(measure), measure, intact=intact, title=title)
+
+    def panels(self, measure: str) -> list[plots.Panel]:
+        """Return what `plot` draws of one of its measures, for each pair of bits."""
+        pairs = dict.fromkeys((budget.high, budget.low) for budget in self.budgets)
+        return [self._panel(pair, measure) for pair in pairs]
 
     def _panel(self, pair: tuple[int, int], measure: str) -> plots.Panel:
         budgets = [budget for budget in self.budgets if (budget.high, budget.low) == pair]

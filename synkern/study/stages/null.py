@@ -15,13 +15,11 @@ from synkern._arrays import to_numpy
 from synkern._warnings import collected
 from synkern.study import report
 from synkern.study.errors import refusals
-from synkern.study.numerals import percent, rounded
+from synkern.study.numerals import percent
 from synkern.study.settings import NONE, TRAINED, Settings
 from synkern.study.stage import Arrays, Drawn, Facts, Results, Sources, Stage
 from synkern.study.stages.series import announce, decompose, for_backend, prepared
-
-FALSE_DISCOVERIES = 0.05
-"""Rate at which pairs count as significant, and p value at which they do by themselves."""
+from synkern.study.stages.statistics import FALSE_DISCOVERIES, tested
 
 FALSE_POSITIVES = {
     "cross_trial": (".052 / .054", ".052 / .055"),
@@ -158,27 +156,8 @@ def _of_atom(test: analysis.NullTest, atom: str) -> tuple[dict[str, NDArray[Any]
         to_numpy(values[atom])
         for values in (test.p, test.q, test.observed, test.null_mean, test.null_sd)
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(sd > 0, (observed - center) / sd, np.nan)
-    arrays = {"p": p, "q": q, "z": z, "mean": center}
-    upper = np.triu_indices(len(p), 1)
-    p, q, raised, z = p[upper], q[upper], (observed > center)[upper], z[upper]
-    tested = np.isfinite(p)
-    count = int(tested.sum())
-    significant = q <= FALSE_DISCOVERIES
-    return arrays, {
-        "tested": count,
-        "without_value": test.without_value[atom],
-        "share_p": _share(int((p <= FALSE_DISCOVERIES).sum()), count),
-        "share_q": _share(int(significant.sum()), count),
-        "share_q_above": _share(int((significant & raised).sum()), count),
-        "share_q_below": _share(int((significant & ~raised).sum()), count),
-        "median_z": rounded(np.median(z[np.isfinite(z)])) if np.isfinite(z).any() else None,
-    }
-
-
-def _share(count: int, of: int) -> float | None:
-    return count / of if of else None
+    arrays, facts = tested(p, q, observed, center, sd)
+    return arrays, facts | {"without_value": test.without_value[atom]}
 
 
 def _line(weights: str, test: Facts) -> str:

@@ -12,6 +12,9 @@ from synkern.study.numerals import rounded
 
 Floats = NDArray[np.float64]
 
+FALSE_DISCOVERIES = 0.05
+"""Rate at which pairs count as significant, and p value at which they do by themselves."""
+
 
 def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float | None:
     """Return the rank correlation over the entries finite in both; None where one is constant."""
@@ -31,6 +34,37 @@ def autocorrelation(series: NDArray[Any], tau: int) -> Floats:
 def correlation(a: NDArray[Any], b: NDArray[Any]) -> Floats:
     """Correlation over time of two (trials, time, nodes): (trials, nodes), NaN where undefined."""
     return np.stack([_correlation(*trial) for trial in zip(a, b, strict=True)])
+
+
+def tested(
+    p: Floats, q: Floats, observed: Floats, center: Floats, sd: Floats
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return what a null test says of one atom: matrices by what they are, and shares of the pairs.
+
+    Args:
+        p, q: (nodes, nodes), of every pair.
+        observed: its mean.
+        center, sd: mean and standard deviation of the surrogates.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(sd > 0, (observed - center) / sd, np.nan)
+    arrays = {"p": p, "q": q, "z": z, "mean": center}
+    upper = np.triu_indices(len(p), 1)
+    p, q, raised, z = p[upper], q[upper], (observed > center)[upper], z[upper]
+    count = int(np.isfinite(p).sum())
+    significant = q <= FALSE_DISCOVERIES
+    return arrays, {
+        "tested": count,
+        "share_p": _share(p <= FALSE_DISCOVERIES, count),
+        "share_q": _share(significant, count),
+        "share_q_above": _share(significant & raised, count),
+        "share_q_below": _share(significant & ~raised, count),
+        "median_z": rounded(np.median(z[np.isfinite(z)])) if np.isfinite(z).any() else None,
+    }
+
+
+def _share(which: NDArray[np.bool_], of: int) -> float | None:
+    return int(which.sum()) / of if of else None
 
 
 def _correlation(a: NDArray[Any], b: NDArray[Any]) -> Floats:

@@ -12,6 +12,7 @@ import pytest
 import synkern
 from synkern.kernels.contract import Rectangle
 from synkern.kernels.cpu_backend import bindings as cpu_library
+from synkern.kernels.cpu_backend import compiled_samples
 from synkern.kernels.cpu_backend.backend import run
 from synkern.kernels.engine.all_pairs import request_for
 from synkern.kernels.formulas.estimators import ESTIMATORS
@@ -122,6 +123,31 @@ def test_a_single_pair_of_a_long_series_can_be_ended(alarm, long, function, redu
             synkern.phiid(long, redundancy=redundancy, backend="cpu")
         # MMI of a pair is a few milliseconds, in which the thread that waits may not look.
         if ended_inside(raised.value) or (function, redundancy) == ("matrices_f64", "MMI"):
+            return
+    pytest.fail("no signal ended the function from inside")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "discrete"])
+def test_atoms_at_every_sample_can_be_ended(alarm, many, kind):
+    pairs = np.stack(np.triu_indices(60, 1), -1)
+    for _ in range(ATTEMPTS):
+        alarm("pointwise", raise_alarm)
+        with pytest.raises(AlarmError) as raised:
+            synkern.phiid_local(many[:, :, :60], pairs, kind=kind, backend="cpu")
+        if ended_inside(raised.value):
+            return
+    pytest.fail("no signal ended the function from inside")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "discrete"])
+def test_a_long_pair_can_be_ended(alarm, long, kind):
+    cpu_library.load()
+    signal.signal(signal.SIGALRM, raise_alarm)
+    for _ in range(ATTEMPTS):
+        signal.setitimer(signal.ITIMER_REAL, DELAY)
+        with pytest.raises(AlarmError) as raised:
+            compiled_samples.of_pair(*long[0].T, 1, (kind, "CCS"), 2**-52)
+        if ended_inside(raised.value):
             return
     pytest.fail("no signal ended the function from inside")
 

@@ -18,6 +18,7 @@ from synkern.analysis.scores import PUBLISHED
 from synkern.interventions.curves.orders import DRAWN, ORDERS
 from synkern.study.errors import ArgumentError, StudyError, refusals
 from synkern.study.experiments.ablation import results as ablation_results
+from synkern.study.experiments.ablation.charts import charts_of
 from synkern.study.experiments.ablation.options import AS_PUBLISHED, DRAWS, AblationOptions, Decided
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.experiment import Intervention
@@ -25,6 +26,7 @@ from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.options import REFERENCE
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.reading import check_texts, places_of, texts_of
+from synkern.study.explorer.explored import Chart
 from synkern.study.options import called_with
 from synkern.study.published import published
 from synkern.study.settings import TRAINED
@@ -176,6 +178,10 @@ class Ablation(Intervention):
         if facts["categories"]:
             figure = ablation_figures.categories(curve, title, words)
             yield Drawn("ablation_categories.png", figure, "categories")
+
+    def charts(self, results: Results) -> Iterator[Chart]:
+        """Return the curves of all orders, beside the published ones."""
+        return charts_of(self._curve(results), results.words.many)
 
     def _curve(self, results: Results) -> AblationCurve:
         arrays, trained = results.of(self.name), results.of(TRAINED)

@@ -16,12 +16,14 @@ from synkern.study.errors import ArgumentError, refusals
 from synkern.study.experiments.asking import tasks_of
 from synkern.study.experiments.carrying import ExperimentResult, carried_out
 from synkern.study.experiments.compression import results as compression_results
+from synkern.study.experiments.compression.charts import charts_of
 from synkern.study.experiments.compression.options import CompressionOptions, Decided, pair_of
 from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.options import REFERENCE
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.reading import check_texts, texts_of
+from synkern.study.explorer.explored import Chart
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
 from synkern.study.stage import Arrays, Drawn, Facts, Results
@@ -154,6 +156,10 @@ class Compression(Intervention):
         if found.intact.right is not None:
             figure = found.plot("accuracy", title=title)
             yield Drawn("compression_accuracy.png", figure, "accuracy")
+
+    def charts(self, results: Results) -> Iterator[Chart]:
+        """Return divergence and, with tasks, accuracy over bits."""
+        return charts_of(self._found(results), results.words.many)
 
     def _found(self, results: Results) -> interventions.Compression:
         return interventions.Compression.of_arrays(results.of(self.name))

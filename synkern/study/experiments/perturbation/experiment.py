@@ -20,7 +20,9 @@ from synkern.study.experiments.experiment import Intervention
 from synkern.study.experiments.finished import FinishedStudy
 from synkern.study.experiments.pace import Pace
 from synkern.study.experiments.perturbation import results as perturbation_results
+from synkern.study.experiments.perturbation.charts import charts_of
 from synkern.study.experiments.perturbation.options import BUILTIN, Decided, PerturbationOptions
+from synkern.study.explorer.explored import Chart
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
 from synkern.study.published import published
@@ -163,13 +165,19 @@ class Perturbation(Intervention):
 
     def figures(self, results: Results) -> Iterator[Drawn]:
         """Draw accuracy by subset, by level, and against the strength."""
-        facts = self.told(results)
-        found = perturbation_results.noise_of(results.of(self.name), facts)
+        facts, found = self.told(results), self._found(results)
         title = (
             f"{results.name}: noise (alpha {found.alpha:g}) in {found.size} of {facts['nodes']} "
             f"{results.words.many} by {facts['ranking']}"
         )
         yield Drawn("perturbation.png", found.plot(title), "noisy")
+
+    def charts(self, results: Results) -> Iterator[Chart]:
+        """Return accuracy against the strength."""
+        return charts_of(self._found(results), results.words.many)
+
+    def _found(self, results: Results) -> interventions.NoiseAccuracy:
+        return perturbation_results.noise_of(results.of(self.name), self.told(results))
 
 
 @called_with(PerturbationOptions)

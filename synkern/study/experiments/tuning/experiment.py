@@ -23,8 +23,10 @@ from synkern.study.experiments.pieces import Kept
 from synkern.study.experiments.tuning import results as tuning_results
 from synkern.study.experiments.tuning.again import FORCED, OWN, scores_again
 from synkern.study.experiments.tuning.arrays import arrays_of, cautions
+from synkern.study.experiments.tuning.charts import charts_of
 from synkern.study.experiments.tuning.options import Decided, TuningOptions
 from synkern.study.experiments.tuning.splits import TEST, TRAIN, VALIDATION, splits_of
+from synkern.study.explorer.explored import Chart
 from synkern.study.numerals import significant, size
 from synkern.study.options import called_with
 from synkern.study.provenance import digest
@@ -207,6 +209,11 @@ class Tuning(Intervention):
         title = f"{results.name}: {results.words.many} trained with {facts['method']}"
         tuned = tuning_results.tuned_of(results.of(self.name), facts)
         yield from tuning_figures.figures_of(tuned, title, self.name)
+
+    def charts(self, results: Results) -> Iterator[Chart]:
+        """Return learning curves."""
+        tuned = tuning_results.tuned_of(results.of(self.name), self.told(results))
+        return charts_of(tuned, results.words.many)
 
     def _conditions(self, study: FinishedStudy, options: Decided) -> tuple[Condition, ...]:
         scores = study.scores(options.ranking)
