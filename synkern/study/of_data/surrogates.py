@@ -98,14 +98,13 @@ def surrogate(
     given: Sequence[Sequence[Batch]], null: Null, rng: np.random.Generator
 ) -> list[list[Batch]]:
     """Draw one surrogate of all batches."""
-    return [
-        [
-            Batch(drawn.series, drawn.tau)
-            for batch in batches
-            for drawn in [NULLS[null](Recorded(np, batch.series, batch.tau, BLOCK), rng)]
-        ]
-        for batches in given
-    ]
+    return [[_drawn(batch, null, rng) for batch in batches] for batches in given]
+
+
+def _drawn(batch: Batch, null: Null, rng: np.random.Generator) -> Batch:
+    owner = np.zeros(len(batch.series), np.int64)  # A batch is of one scope: all may change places.
+    drawn = NULLS[null](Recorded(np, batch.series, batch.tau, BLOCK, owner), rng)
+    return Batch(drawn.series, drawn.tau)
 
 
 def _scopes(found: Prepared) -> list[Indices]:
