@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from support import tiny_study
+from support import painting, tiny_study
 from support.random_atoms import LAYER, atoms, averages
 from synkern.analysis import RANKINGS, TrialAverages, layer_profiles
 from synkern.study.experiments.tuning import experiment
@@ -25,6 +25,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unpainted(request):
+    """Figures of these tests are blank, but those of modules that are marked `painted`."""
+    with nullcontext() if request.node.get_closest_marker("painted") else painting.unpainted():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +69,12 @@ def ran(monkeypatch):
     return stages
 
 
+def leave_out_pages(monkeypatch):
+    monkeypatch.setattr("synkern.study.report.write_report", lambda folder, *args: folder.path)
+    monkeypatch.setattr("synkern.study.explorer.explored_study", lambda *args: None)
+    monkeypatch.setattr("synkern.study.explorer.explorer_page", lambda shown: "")
+
+
 @pytest.fixture
 def free(finished, monkeypatch):
     """Makes stages free, with the results of the finished study, and reports as well."""
@@ -77,7 +90,7 @@ def free(finished, monkeypatch):
         monkeypatch.setattr(type(stage), "run", as_finished)
         monkeypatch.setattr(type(stage), "files", lambda *args: {})
     monkeypatch.setattr("synkern.study.report.findings_of", lambda *args: [])
-    monkeypatch.setattr("synkern.study.report.write_report", lambda folder, *args: folder.path)
+    leave_out_pages(monkeypatch)
 
 
 @pytest.fixture
@@ -106,8 +119,8 @@ def profiles():
 
 @pytest.fixture
 def unreported(monkeypatch):
-    """Neither page nor figures, which cost more than so few steps."""
-    monkeypatch.setattr("synkern.study.report.write_report", lambda folder, *args: folder.path)
+    """Neither pages nor figures, which cost more than so few steps."""
+    leave_out_pages(monkeypatch)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import transformers as tf
 
 import synkern
-from support import tiny_study
+from support import painting, tiny_study
 from synkern.analysis import node_scores
 from synkern.cli import main
 from synkern.interventions import ablation_curve
@@ -49,7 +49,8 @@ def made(finished, tmp_path_factory):
     """A finished study with an ablation in it; not to be changed."""
     out = tmp_path_factory.mktemp("made") / "study"
     shutil.copytree(finished.out, out)
-    return ablated(out)
+    with painting.painted():
+        return ablated(out)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import synkern
-from support import tiny_study
+from support import painting, tiny_study
 from synkern.analysis import (
     TrialAverages,
     activation_slopes,
@@ -45,7 +45,8 @@ def made(studied, tmp_path_factory):
     """The same with the comparison in it; not to be changed."""
     out = tmp_path_factory.mktemp("made") / "study"
     shutil.copytree(studied.out, out)
-    return compared(out)
+    with painting.painted():
+        return compared(out)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import synkern
-from support import tiny_study
+from support import painting, tiny_study
 from synkern.analysis import TrialAverages
 from synkern.analysis.comparison import SPLITS, drawn_profiles, similarities
 from synkern.analysis.normalisation import NORMALISATIONS, normalised
@@ -213,7 +213,8 @@ def test_published_profiles_can_stand_alone():
 
 def test_the_page_shows_the_numbers_and_needs_no_other_file(compared, finished, other, tmp_path):
     out = tmp_path / "new" / "page"
-    found = compare(finished.out, other.out, names=["<b>one", "_two"], out=out)
+    with painting.painted():
+        found = compare(finished.out, other.out, names=["<b>one", "_two"], out=out)
     assert found.report == out / "comparison.html"
     page = found.report.read_text("utf-8")
     assert "&lt;b&gt;one" in page
@@ -229,6 +230,7 @@ def test_the_page_shows_the_numbers_and_needs_no_other_file(compared, finished, 
     for ranking in RANKINGS:
         png = (out / f"comparison_{ranking}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
+        assert len(png) > 10_000
     numbers = json.loads((out / "comparison.json").read_text("utf-8"))
     kept = numbers["rankings"]["mean_difference"]["similarities"]["node_quantile"]
     np.testing.assert_allclose(np.array(kept["spearman"]), similar.spearman, atol=5e-7)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 import synkern
+from support import painting
 from synkern.study import ArgumentError, MissingPackageError, StudyError
 from synkern.study.comparison import reading
 from synkern.study.comparison.page import write_page
@@ -126,7 +127,7 @@ def test_a_file_of_the_page_that_cannot_be_written_is_named(tmp_path):
     compared = compare(published=["all"])
     out = tmp_path / "new" / "page"
     message = r"comparison_mean_difference.png' cannot be written \(.*\); .* as they were"
-    with files_of_at_most(10_000), pytest.raises(StudyError, match=message):
+    with painting.painted(), files_of_at_most(10_000), pytest.raises(StudyError, match=message):
         write_page(compared, out)
     assert not list(tmp_path.iterdir())
     write_page(compared, out)

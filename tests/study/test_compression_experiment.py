@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import transformers as tf
 
-from support import tiny_study
+from support import painting, tiny_study
 from synkern.cli import main
 from synkern.interventions import Compression, compression
 from synkern.models import load
@@ -28,7 +28,8 @@ def made(finished, tmp_path_factory):
     """A finished study with a compression in it; not to be changed."""
     out = tmp_path_factory.mktemp("made") / "study"
     shutil.copytree(finished.out, out)
-    return compressed(out)
+    with painting.painted():
+        return compressed(out)
 
 
 def section_of(outcome):

@@ -21,6 +21,8 @@ from synkern.study.report import (
 from synkern.study.report.maps import is_sorted
 from synkern.study.words import Words
 
+pytestmark = pytest.mark.painted
+
 
 def test_pair_matrices_have_layers_and_units():
     sts, rtr = mean_of(*atoms())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import synkern
-from support import tiny_study
+from support import painting, tiny_study
 from support.tiny_study import ANALYSES, RECORDINGS
 from synkern._warnings import collected
 from synkern.analysis.scores import OF_MEANS
@@ -31,13 +31,15 @@ def moe(tmp_path_factory):
 @pytest.fixture(scope="module")
 def of_experts(moe, tmp_path_factory):
     """A study of them; its folder is not to be changed."""
-    return tiny_study.again(moe, tmp_path_factory.mktemp("experts"), nodes="experts")
+    with painting.painted():
+        return tiny_study.again(moe, tmp_path_factory.mktemp("experts"), nodes="experts")
 
 
 @pytest.fixture(scope="module")
 def of_neurons(model, tmp_path_factory):
     """A study of 4 x 48 neurons; tests of what is done again go on in it, in order."""
-    return tiny_study.again(model, tmp_path_factory.mktemp("neurons"), nodes="neurons")
+    with painting.painted():
+        return tiny_study.again(model, tmp_path_factory.mktemp("neurons"), nodes="neurons")
 
 
 def page_of(study):

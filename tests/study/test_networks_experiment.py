@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import synkern
-from support import tiny_study
+from support import painting, tiny_study
 from synkern.analysis import NULL_GRAPHS, TrialAverages, network_intervals, networks
 from synkern.analysis.graph import intervals
 from synkern.analysis.graph.results import MEASURES
@@ -44,7 +44,8 @@ def made(finished, tmp_path_factory):
     """A finished study with its networks; not to be changed."""
     out = tmp_path_factory.mktemp("made") / "study"
     shutil.copytree(finished.out, out)
-    return seen(out)
+    with painting.painted():
+        return seen(out)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from support import tiny_study
+from support import painting, tiny_study
 from synkern.cli import main
 from synkern.interventions import noise_accuracy
 from synkern.models import load
@@ -39,7 +39,8 @@ def perturb(out, tasks, **options):
 
 
 def test_it_adds_to_folder_and_report_what_the_call_gives(model, finished, copy, tasks):
-    outcome = perturb(copy, tasks, alphas=(1.0, 4.0))
+    with painting.painted():
+        outcome = perturb(copy, tasks, alphas=(1.0, 4.0))
     loaded, tokenizer = load(model, device="cpu")
     scores = finished.profiles["trained"]["mean_difference"].scores
     with pytest.warns(UserWarning, match="at the floor"):

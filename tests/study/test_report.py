@@ -28,6 +28,8 @@ from synkern.study.stage import Results
 from synkern.study.stages import STAGES
 from synkern.study.stages.null import FALSE_POSITIVES
 
+pytestmark = pytest.mark.painted
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

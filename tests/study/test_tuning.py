@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as tf
 
-from support import tiny_study, tiny_tuning
+from support import painting, tiny_study, tiny_tuning
 from support.masked_weights import copied
 from support.tiny_tuning import LINES, tune, written
 from synkern.cli import main
@@ -43,7 +43,8 @@ def both(finished, tasks, tmp_path_factory):
         some = tune(out, tasks, conditions=every, steps=8, learning_rate=0.05, again=True)
         patch.undo()
         patch.setattr(Reward, "_of", lambda *args: 0.0)
-        silent = tune(out, tasks, method="grpo", seeds=2, conditions=("random",))
+        with painting.painted():
+            silent = tune(out, tasks, method="grpo", seeds=2, conditions=("random",))
     return some, silent
 
 

@@ -7,6 +7,8 @@ from synkern.data import Dataset
 from synkern.study import decompose_data
 from synkern.study.of_data import places
 
+pytestmark = pytest.mark.painted
+
 QUICK = {"progress": False, "bootstrap": 100, "null_draws": 19}
 
 
