@@ -39,6 +39,19 @@ def test_matlab_arrays_with_names_in_a_cell(tmp_path, series):
     said("a.mat holds complex numbers", path)
 
 
+def test_a_mask_beside_the_series(tmp_path, series):
+    valid = np.arange(50) > 10
+    path = tmp_path / "a.mat"
+    scipy_io.savemat(path, {"ts": series[0], "mask": valid[:, None]})  # a column, as MATLAB has it
+    np.testing.assert_array_equal(read_series(path).mask, valid[None])
+    path = tmp_path / "a.npz"
+    np.savez(path, run1=series[0], run2=series[1], mask=valid)
+    np.testing.assert_array_equal(read_series(path, variable="run2").mask, valid[None])
+    said("'mask' says which samples are valid, and not in which of the 2", path, variable="run*")
+    np.savez(path, run1=series[0], run2=series[1], valid=valid)
+    assert read_series(path, variable="run*").mask is None
+
+
 def test_matlab_structs_and_cells_of_trials(tmp_path, series):
     path = tmp_path / "a.mat"
     trials = [series[k, : 40 + k].T for k in range(3)]
