@@ -37,6 +37,7 @@ class Named(NamedTuple):
         valid: (time,) or (trials, time) bool NumPy array, True where a sample is valid; None where
             the series does not say.
         trials: names of the trials; None if they have none.
+        subjects: whose each trial is; None where the series does not say.
     """
 
     array: Any
@@ -44,6 +45,7 @@ class Named(NamedTuple):
     restore: Callable[[Any], Any]
     valid: Any = None
     trials: tuple[str, ...] | None = None
+    subjects: tuple[str, ...] | None = None
 
     def mask(self, given: Any, argument: str = "mask") -> Any:
         """The mask of a call, that of the caller or that which the series brings.
@@ -314,7 +316,8 @@ def _of_dataset(home: Any, series: Any, argument: str) -> Named | None:
     del argument
     if not isinstance(series, home.Dataset):
         return None
-    return Named(series.series, series.node_names, _same, series.mask, series.trial_names)
+    named = Named(series.series, series.node_names, _same, series.mask, series.trial_names)
+    return named._replace(subjects=series.subjects)
 
 
 _TAKERS = {
