@@ -26,6 +26,10 @@ _NODE |= {"feature", "variable", "component", "space"}
 _ROLES = {"trial": _TRIAL, "time": _TIME, "node": _NODE}
 
 
+DATA_CHANNELS = dict.fromkeys(("meg", "eeg", "csd", "seeg", "ecog", "dbs", "fnirs"), True)
+"""Kinds of MNE's channels that are nodes unless others are asked for, for its `pick_types`."""
+
+
 class Named(NamedTuple):
     """A series as arrays have it, and what its names say.
 
@@ -292,8 +296,7 @@ def _of_mne(mne: Any, series: Any, argument: str) -> Named | None:
     raw, epochs = isinstance(series, mne.io.BaseRaw), isinstance(series, mne.BaseEpochs)
     if not (raw or epochs or isinstance(series, mne.Evoked)):
         return None
-    kinds = dict.fromkeys(("meg", "eeg", "csd", "seeg", "ecog", "dbs", "fnirs"), True)
-    picks = mne.pick_types(series.info, **kinds, exclude="bads")
+    picks = mne.pick_types(series.info, **DATA_CHANNELS, exclude="bads")
     if not len(picks):
         raise ValueError(
             f"{argument}: this {type(series).__name__} has no data channels that are not marked as "
