@@ -76,6 +76,7 @@ def test_subjects_count_once_however_many_trials_they_have(tmp_path):
     np.testing.assert_allclose(found.at(1)["unit_sts"], of, atol=1e-12)
     np.testing.assert_allclose(found.at(1)["sts"], np.mean(of, 0), atol=1e-12)
     assert found.data["units"] == ["a", "b", "c"]
+    assert found.to_xarray()["unit_sts"].dims == ("tau", "subject", "x", "y")
     # Trials of other subjects cannot take the place of the only one of b.
     assert found.description["null"]["name"] == "row_shift"
     assert "subject 'b' has one trial" in found.description["null"]["why"]
