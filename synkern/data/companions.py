@@ -200,13 +200,16 @@ def coordinates_of(table: Sheet, nodes: Sequence[str]) -> npt.NDArray[np.float64
         raise DataError(f"coordinates: {table.path} holds what is no number: {error}") from None
 
 
-def outliers(table: Sheet, samples: int) -> npt.NDArray[np.bool_]:
+def outliers(path: str | Path, samples: int) -> npt.NDArray[np.bool_]:
     """(time,) True where a list of numbers, or columns of outliers, leave a sample out.
 
     Raises:
-        DataError: numbers that are no samples.
+        DataError: numbers that are no samples; what `sheet` raises, but an empty list is one.
     """
     found = np.zeros(samples, bool)
+    if not text_of(Path(path).expanduser()).strip():
+        return found
+    table = sheet(path)
     if table.header is not None:
         places = [k for k, name in enumerate(table.header) if name.startswith(_OUTLIERS)]
         if len(table.rows) != samples:

@@ -221,6 +221,8 @@ def test_masks_and_lists_of_scrubbed_samples(saved, rng, tmp_path):
     said(r"short.npy has the shape \(5,\)", files, mask="short.npy")
     (tmp_path / "out.txt").write_text("20\n")
     said("'20'; give numbers of samples, from 0 to 19", files, scrub="out.txt")
+    (tmp_path / "out.txt").write_text("\n")  # a list of none
+    assert read_series(files[0], scrub="out.txt").mask is None
     said("scrub has 3 files for 2", files, scrub=["out.txt"] * 3)
     said("nowhere.npy cannot be read", files, mask="nowhere.npy")
 

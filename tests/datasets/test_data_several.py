@@ -156,6 +156,15 @@ def test_netcdf_by_the_names_of_its_axes(tmp_path, labelled, series):
     said("cannot be read as NetCDF", path)
 
 
+def test_two_axes_of_which_no_one_is_of_nodes(tmp_path, series):
+    xarray = pytest.importorskip("xarray")
+    path = tmp_path / "a.nc"
+    xarray.DataArray(series[0].T, dims=("subject", "time"), name="s").to_netcdf(path)
+    data = read_series(path)
+    np.testing.assert_array_equal(data.series[0], series[0])
+    assert "axis 'subject' is taken for that of the nodes, as no other is" in data.notes
+
+
 def test_zarr_of_both_versions_as_xarray_writes_it(tmp_path, labelled, series):
     zarr = pytest.importorskip("zarr")
     # Texts have no place in version 3 yet, of which zarr warns whoever writes them.

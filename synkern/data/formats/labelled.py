@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern.data.axes import roles_of
+from synkern.data.axes import role_in, roles_of
 from synkern.data.errors import DataError
 from synkern.data.formats.times import even_step, seconds_in
 from synkern.data.found import GROUPS, XYZ, Found
@@ -47,6 +47,8 @@ def add_labels(found: Found, dims: tuple[str, ...], labels: Mapping[str, Label])
         return
     found.axes = roles
     for dim, role in zip(dims, roles, strict=True):
+        if role_in(dim) not in (None, role):
+            found.notes.append(f"axis {dim!r} is taken for that of the {role}s, as no other is")
         along = {name: one for name, one in labels.items() if one.dims == (dim,)}
         own = along.get(dim)
         if role == "time":
