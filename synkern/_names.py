@@ -26,6 +26,10 @@ _NODE |= {"feature", "variable", "component", "space"}
 _ROLES = {"trial": _TRIAL, "time": _TIME, "node": _NODE}
 
 
+DATA_CHANNELS = dict.fromkeys(("meg", "eeg", "csd", "seeg", "ecog", "dbs", "fnirs"), True)
+"""Kinds of MNE's channels that are nodes unless others are asked for, for its `pick_types`."""
+
+
 class Named(NamedTuple):
     """A series as arrays have it, and what its names say.
 
@@ -37,6 +41,7 @@ class Named(NamedTuple):
         valid: (time,) or (trials, time) bool NumPy array, True where a sample is valid; None where
             the series does not say.
         trials: names of the trials; None if they have none.
+        subjects: whose each trial is; None where the series does not say.
     """
 
     array: Any
@@ -44,6 +49,7 @@ class Named(NamedTuple):
     restore: Callable[[Any], Any]
     valid: Any = None
     trials: tuple[str, ...] | None = None
+    subjects: tuple[str, ...] | None = None
 
     def mask(self, given: Any, argument: str = "mask") -> Any:
         """The mask of a call, that of the caller or that which the series brings.
@@ -290,8 +296,7 @@ def _of_mne(mne: Any, series: Any, argument: str) -> Named | None:
     raw, epochs = isinstance(series, mne.io.BaseRaw), isinstance(series, mne.BaseEpochs)
     if not (raw or epochs or isinstance(series, mne.Evoked)):
         return None
-    kinds = dict.fromkeys(("meg", "eeg", "csd", "seeg", "ecog", "dbs", "fnirs"), True)
-    picks = mne.pick_types(series.info, **kinds, exclude="bads")
+    picks = mne.pick_types(series.info, **DATA_CHANNELS, exclude="bads")
     if not len(picks):
         raise ValueError(
             f"{argument}: this {type(series).__name__} has no data channels that are not marked as "
@@ -314,7 +319,8 @@ def _of_dataset(home: Any, series: Any, argument: str) -> Named | None:
     del argument
     if not isinstance(series, home.Dataset):
         return None
-    return Named(series.series, series.node_names, _same, series.mask, series.trial_names)
+    named = Named(series.series, series.node_names, _same, series.mask, series.trial_names)
+    return named._replace(subjects=series.subjects)
 
 
 _TAKERS = {

@@ -105,7 +105,8 @@ def null_test(
             would join what was not neighbouring.
         subjects: None, or a label for each trial, whose it is, for null="cross_trial" only: trials
             change places within a subject alone, as those of different subjects cannot, and what is
-            tested is the mean over subjects of the means over their trials.
+            tested is the mean over subjects of the means over their trials. None takes those of a
+            `synkern.data.Dataset` that has some; its `series` alone has none.
         atoms: names of atoms (`synkern.ATOMS`) or "all".
         block: length of a block in samples, for null="block" only.
         node_names: as in `phiid`.
@@ -129,6 +130,8 @@ def null_test(
     series, options["kind"], node_names = taken(series, options.get("kind"), node_names)
     named = unnamed(series, "series")
     mask = named.mask(mask)
+    if subjects is None and null == "cross_trial":
+        subjects = named.subjects
     _check_options(null, options, mask, subjects)
     names = check.atom_names(atoms)
     given = _taken_in(named.array, mask, tau)

@@ -181,8 +181,8 @@ def check_numbers(recorded: Recorded, null: str, n: int, seed: int) -> None:
         first = int((sizes[recorded.owner] < 2).argmax())
         raise ValueError(
             "null 'cross_trial' pairs nodes of different trials of a subject, and trial "
-            f"{first} is the only one of its subject; leave it out, or pair subjects by "
-            "subjects=None, if they can change places"
+            f"{first} is the only one of its subject; leave it out, or pair subjects, if they can "
+            "change places, by passing the array of the series without subjects"
         )
     ways = (math.factorial(min(size, _ENOUGH_TRIALS)) for size in sizes.tolist())
     if math.prod(ways) < math.factorial(_ENOUGH_TRIALS):

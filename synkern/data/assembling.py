@@ -72,7 +72,7 @@ def marked(found: Sequence[Found], options: ReadOptions) -> None:
     for one, path in masks:
         _and(one, truths(path, one.values.shape[:2]), f"by {path}")
     for one, path in lists:
-        _and(one, ~outliers(sheet(path), one.values.shape[1]), f"by {path}")
+        _and(one, ~outliers(path, one.values.shape[1]), f"by {path}")
 
 
 def _one_each(found: Sequence[Found], paths: Sequence[str], option: str) -> list[tuple[Found, str]]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synkern.data.errors import DataError
+from synkern.data.found import GROUPS, XYZ
 
 T = TypeVar("T")
 
@@ -29,9 +30,7 @@ _NAMES = (
     "region_name",
 )
 _NUMBERS = ("index", "id", "number", "value", "label_id", "roi_id", "region_id")
-_GROUPS = ("group", "network", "system", "community", "module", "lobe", "hemisphere", "hemi")
 _OUTLIERS = ("motion_outlier", "non_steady_state_outlier", "outlier")
-_XYZ = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,14 @@ class Sheet:
         if self.rows and len(self.rows[0]) == 1:
             return [row[0] for row in self.rows]
         return self.column(*_NAMES)
+
+    def names_among(self, nodes: Sequence[str]) -> list[str] | None:
+        """The column of names of nodes, or else one that has all of these; None if none has."""
+        known = self.column(*_NAMES)
+        if known is not None:
+            return known
+        columns = zip(*self.rows, strict=True)
+        return next(([*column] for column in columns if {*nodes} <= {*column}), None)
 
     def numbers(self) -> list[int] | None:
         """The column of the numbers of regions, in an image of labels."""
@@ -93,10 +100,12 @@ def sheet(path: str | Path) -> Sheet:
             raise DataError(
                 f"{where}: row {number + 1} has {len(row)} cells and the first has {len(rows[0])}"
             )
-    known = {*_NAMES, *_NUMBERS, *_GROUPS, *_XYZ, "subject", "subjects", "names", "labels"}
+    known = {*_NAMES, *_NUMBERS, *GROUPS, *XYZ, "subject", "subjects", "names", "labels"}
     first = tuple(cell.lower() for cell in rows[0])
     starts = any(cell.startswith(_OUTLIERS) for cell in first)
     if {*first} & known or starts:
+        if len(rows) == 1 and not starts:
+            raise DataError(f"{where} has no rows below its names")
         return Sheet(where, first, tuple(rows[1:]))
     return Sheet(where, None, tuple(rows))
 
@@ -147,15 +156,21 @@ def groups_of(table: Sheet, nodes: Sequence[str], column: str | None = None) -> 
     Args:
         table: with a column of nodes and one of groups, or one of groups in the order of nodes.
         nodes: their names.
-        column: that of the groups; None takes one of a known name, or the last.
+        column: that of the groups; None takes one of a known name, or the last of two.
 
     Raises:
-        DataError: nodes that the table does not have, or another number of rows.
+        DataError: nodes that the table does not have, another number of rows, or several columns
+            that may be those of groups.
     """
-    cells = table.column(column) if column is not None else table.column(*_GROUPS)
+    cells = table.column(column) if column is not None else table.column(*GROUPS)
+    if cells is None and len(table.rows[0]) > 2:
+        raise DataError(
+            f"groups: {table.path} has {len(table.rows[0])} columns and none called "
+            f"{', '.join(GROUPS)}; give a header in which that of the groups is called group"
+        )
     if cells is None:
         cells = [row[-1] for row in table.rows]
-    names = table.column(*_NAMES)
+    names = table.names_among(nodes)
     if names is None and len(table.rows[0]) > 1 and table.header is None:
         names = [row[0] for row in table.rows]
     return tuple(_in_order(table, names, cells, nodes, "groups"))
@@ -167,8 +182,8 @@ def coordinates_of(table: Sheet, nodes: Sequence[str]) -> npt.NDArray[np.float64
     Raises:
         DataError: no such columns, what is no number, or nodes that the table does not have.
     """
-    columns = [table.column(axis) for axis in _XYZ]
-    names = table.column(*_NAMES)
+    columns = [table.column(axis) for axis in XYZ]
+    names = table.names_among(nodes)
     if table.header is None and len(table.rows[0]) in (3, 4):
         columns = [[row[k] for row in table.rows] for k in range(-3, 0)]
         names = [row[0] for row in table.rows] if len(table.rows[0]) == 4 else None
@@ -185,13 +200,16 @@ def coordinates_of(table: Sheet, nodes: Sequence[str]) -> npt.NDArray[np.float64
         raise DataError(f"coordinates: {table.path} holds what is no number: {error}") from None
 
 
-def outliers(table: Sheet, samples: int) -> npt.NDArray[np.bool_]:
+def outliers(path: str | Path, samples: int) -> npt.NDArray[np.bool_]:
     """(time,) True where a list of numbers, or columns of outliers, leave a sample out.
 
     Raises:
-        DataError: numbers that are no samples.
+        DataError: numbers that are no samples; what `sheet` raises, but an empty list is one.
     """
     found = np.zeros(samples, bool)
+    if not text_of(Path(path).expanduser()).strip():
+        return found
+    table = sheet(path)
     if table.header is not None:
         places = [k for k, name in enumerate(table.header) if name.startswith(_OUTLIERS)]
         if len(table.rows) != samples:

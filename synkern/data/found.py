@@ -11,6 +11,12 @@ import numpy.typing as npt
 
 Values = npt.NDArray[Any]
 
+GROUPS = ("group", "network", "system", "community", "module", "lobe", "hemisphere", "hemi")
+"""What files call the groups of nodes; the first that there is counts."""
+
+XYZ = ("x", "y", "z")
+"""What they call the coordinates."""
+
 
 @dataclass(kw_only=True)
 class Found:

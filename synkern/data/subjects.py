@@ -12,6 +12,7 @@ import numpy.typing as npt
 import synkern._checks as check
 from synkern._arrays import incoming, to_numpy
 from synkern._names import Named, node_names, unnamed
+from synkern.data.axes import ROLES, roles_of
 from synkern.data.dataset import Dataset
 from synkern.decomposition.labels import numbered
 from synkern.decomposition.masks import stack_trials
@@ -101,15 +102,35 @@ def subjects_of(X: Any, *, allow_missing: bool = False) -> Subjects | None:
     if isinstance(X, list | tuple):
         return _of_list(X, allow_missing)
     if len(getattr(X, "shape", ())) == 4:
-        array = _numbers(X, "X")
+        ordered, nodes = _of_four_axes(X)
+        array = _numbers(ordered, "X")
         owner = np.repeat(np.arange(array.shape[0]), array.shape[1])
         flat = array.reshape(-1, *array.shape[2:])
-        return Subjects(*_without_gaps(flat, None, allow_missing), owner, None)
+        return Subjects(*_without_gaps(flat, None, allow_missing), owner, nodes)
     if len(getattr(X, "shape", ())) == 3:
         named = unnamed(X, "X")
         array = _numbers(named.array, "X")
         return Subjects(*_without_gaps(array, named.valid, allow_missing), None, named.nodes)
     return None
+
+
+def _of_four_axes(X: Any) -> tuple[Any, tuple[str, ...] | None]:
+    """Put axes with names in the order subject, trial, time, node; with the names of the nodes.
+
+    Raises:
+        ValueError: the names do not say which axis is which.
+    """
+    dims = tuple(getattr(X, "dims", ()))
+    if not dims or dims == tuple(f"dim_{axis}" for axis in range(4)):  # xarray's own, by position
+        return X, None
+    roles = roles_of(dims)
+    if roles is None:
+        raise ValueError(
+            f"the axes {dims} of X do not say which is which; name them 'subject', 'trial', 'time' "
+            "and 'node', or pass the array without names, in this order"
+        )
+    ordered = X.transpose(*(dims[roles.index(role)] for role in ROLES))
+    return ordered, unnamed(ordered[0], "X").nodes
 
 
 def _of_list(X: Sequence[Any], allow_missing: bool) -> Subjects | None:
@@ -126,10 +147,11 @@ def _of_list(X: Sequence[Any], allow_missing: bool) -> Subjects | None:
     trials, valid, owner = [], [], []
     for k, one in enumerate(each):
         array = _numbers(one.array, f"X[{k}]")
-        for trial in array if array.ndim == 3 else array[None]:
-            trials.append(trial)
-            owner.append(k)
-            valid.append(np.ones(len(trial), bool) if one.valid is None else one.valid)
+        array = array if array.ndim == 3 else array[None]
+        trials += [*array]
+        owner += [k] * len(array)
+        known = True if one.valid is None else one.valid
+        valid += [*np.broadcast_to(known, array.shape[:2])]
     series, mask = stack_trials(trials)
     for row, known in zip(mask, valid, strict=True):
         row[: len(known)] &= known

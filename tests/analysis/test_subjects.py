@@ -8,6 +8,7 @@ import pytest
 import synkern
 from synkern.analysis import NodeAverages, PooledAverages, TrialAverages
 from synkern.analysis.surrogates import NULLS, Recorded
+from synkern.data import Dataset
 
 SUBJECTS = ["b", "a", "b", "c", "b", "c", "a"]
 OWN = {"b": [0, 2, 4], "a": [1, 6], "c": [3, 5]}
@@ -134,3 +135,18 @@ def test_what_cannot_change_places_is_refused(rng):
         synkern.null_test(series, "phase", n=19, subjects="aaabbb")
     with pytest.warns(UserWarning, match="paired in too few ways"):
         synkern.null_test(series, n=19, subjects="aabbcc")
+
+
+@pytest.mark.filterwarnings("ignore:.*paired in too few ways:UserWarning")
+def test_the_subjects_of_a_data_set_are_those_of_the_null(rng):
+    series = rng.standard_normal((7, 60, 3)).cumsum(1)
+    names = {"node_names": tuple("xyz"), "trial_names": tuple("1234567")}
+    data = Dataset(series=series, subjects=tuple(SUBJECTS), **names)
+    found = synkern.null_test(data, n=19)
+    expected = synkern.null_test(series, n=19, subjects=SUBJECTS)
+    np.testing.assert_array_equal(found.p["sts"], expected.p["sts"])
+    np.testing.assert_array_equal(found.null_mean["sts"], expected.null_mean["sts"])
+    # The other nulls leave trials in their places.
+    shifted = synkern.null_test(data, "row_shift", n=19)
+    expected = synkern.null_test(series, "row_shift", n=19)
+    np.testing.assert_array_equal(shifted.p["sts"], expected.p["sts"])

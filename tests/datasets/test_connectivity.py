@@ -212,3 +212,30 @@ for place in (synkern, synkern.data):
 """
     done = without_torch.run(code, hide=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_four_axes_are_told_by_their_names(rng):
+    xarray = pytest.importorskip("xarray")
+    series = rng.standard_normal((3, 2, 60, 4))
+    expected = SynergyConnectivity().fit_transform(series)
+    axes = ("subject", "run", "time", "region")
+    named = xarray.DataArray(series, dims=axes, coords={"region": NODES})
+    made = SynergyConnectivity()
+    turned = named.transpose("time", "subject", "region", "run")
+    np.testing.assert_array_equal(made.fit_transform(turned), expected)
+    assert made.node_names_ == tuple(NODES)
+    with pytest.raises(ValueError, match=r"axes .*'run', 'time', 'p'\) of X do not say which"):
+        made.fit(xarray.DataArray(series, dims=("q", "run", "time", "p")))
+
+
+def test_data_sets_in_a_list_keep_their_masks(rng):
+    series = rng.standard_normal((2, 60, 4))
+    mask = np.ones((2, 60), bool)
+    mask[0, :9] = mask[1, 40:] = False
+    names = {"node_names": tuple(NODES), "trial_names": ("1", "2")}
+    one = Dataset(series=np.where(mask[..., None], series, 0.0), mask=mask, **names)
+    found = SynergyConnectivity().fit_transform([one, Dataset(series=series, **names)])
+    upper = np.triu_indices(4, 1)
+    for row, valid in zip(found, (mask, None), strict=True):
+        expected = synkern.phiid(series, mask=valid)["sts"][upper]
+        np.testing.assert_allclose(row, expected, rtol=1e-12)

@@ -221,6 +221,8 @@ def test_masks_and_lists_of_scrubbed_samples(saved, rng, tmp_path):
     said(r"short.npy has the shape \(5,\)", files, mask="short.npy")
     (tmp_path / "out.txt").write_text("20\n")
     said("'20'; give numbers of samples, from 0 to 19", files, scrub="out.txt")
+    (tmp_path / "out.txt").write_text("\n")  # a list of none
+    assert read_series(files[0], scrub="out.txt").mask is None
     said("scrub has 3 files for 2", files, scrub=["out.txt"] * 3)
     said("nowhere.npy cannot be read", files, mask="nowhere.npy")
 
@@ -256,6 +258,18 @@ def test_names_groups_and_coordinates_from_files(saved, rng, tmp_path):
     known = read_series("a.npy", node_names="known.csv", groups="hemisphere")
     assert (known.node_names, known.groups) == (("V1", "M1", "A1"), ("L", "R", "R"))
     said("does not have 3 of the nodes, '0'", "a.npy", groups="groups.csv")
+    # A column of nodes that is called otherwise, in another order than theirs.
+    (tmp_path / "else.csv").write_text(
+        "parcel,network,x,y,z\nA1,aud,1,2,3\nM1,mot,4,5,6\nV1,vis,7,8,9\n"
+    )
+    named = {"node_names": "names.txt", "coordinates": "else.csv"}
+    other = read_series("a.npy", groups="else.csv", **named)
+    assert other.groups == ("vis", "mot", "aud")
+    assert other.coordinates[:, 0].tolist() == [7, 4, 1]
+    (tmp_path / "which.csv").write_text("name,yeo7,colour\nA1,aud,r\nM1,mot,g\nV1,vis,b\n")
+    said("has 3 columns and none called group, network", "a.npy", groups="which.csv", **named)
+    (tmp_path / "which.csv").write_text("name,group\n")
+    said("which.csv has no rows below its names", "a.npy", groups="which.csv", **named)
     said("no columns x, y and z", "a.npy", coordinates="groups.csv")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import synkern
 from synkern.data import DataError, from_mne, read_series
 
 mne = pytest.importorskip("mne")
@@ -50,6 +51,14 @@ def test_channels_are_chosen_by_name_pattern_or_kind(raw):
     assert "several kinds" in " ".join(from_mne(raw, columns=["Fz", "STI"]).notes)
     with pytest.raises(DataError, match="no node called 'meg'"):
         from_mne(raw, columns="meg")
+
+
+def test_a_recording_is_the_same_data_in_a_call_and_in_a_data_set(raw):
+    info = mne.create_info(raw.ch_names, 100.0, ["eeg", "csd", "eeg", "eeg", "stim"])
+    raw = mne.io.RawArray(raw.get_data(), info, verbose="ERROR").set_annotations(raw.annotations)
+    data, result = from_mne(raw), synkern.phiid(raw)
+    assert data.node_names == result.node_names == ("Fz", "Cz", "Pz", "Oz")
+    np.testing.assert_allclose(result["sts"], synkern.phiid(data)["sts"], rtol=1e-12)
 
 
 def test_epochs_are_trials(epochs, tmp_path):

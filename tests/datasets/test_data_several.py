@@ -39,6 +39,19 @@ def test_matlab_arrays_with_names_in_a_cell(tmp_path, series):
     said("a.mat holds complex numbers", path)
 
 
+def test_a_mask_beside_the_series(tmp_path, series):
+    valid = np.arange(50) > 10
+    path = tmp_path / "a.mat"
+    scipy_io.savemat(path, {"ts": series[0], "mask": valid[:, None]})  # a column, as MATLAB has it
+    np.testing.assert_array_equal(read_series(path).mask, valid[None])
+    path = tmp_path / "a.npz"
+    np.savez(path, run1=series[0], run2=series[1], mask=valid)
+    np.testing.assert_array_equal(read_series(path, variable="run2").mask, valid[None])
+    said("'mask' says which samples are valid, and not in which of the 2", path, variable="run*")
+    np.savez(path, run1=series[0], run2=series[1], valid=valid)
+    assert read_series(path, variable="run*").mask is None
+
+
 def test_matlab_structs_and_cells_of_trials(tmp_path, series):
     path = tmp_path / "a.mat"
     trials = [series[k, : 40 + k].T for k in range(3)]
@@ -141,6 +154,15 @@ def test_netcdf_by_the_names_of_its_axes(tmp_path, labelled, series):
     said("times along axis 'time' do not go on by one step: 1 mostly, 22.5 after sample 48", path)
     path.write_bytes(b"CDF\x01" + b"\xff" * 20)
     said("cannot be read as NetCDF", path)
+
+
+def test_two_axes_of_which_no_one_is_of_nodes(tmp_path, series):
+    xarray = pytest.importorskip("xarray")
+    path = tmp_path / "a.nc"
+    xarray.DataArray(series[0].T, dims=("subject", "time"), name="s").to_netcdf(path)
+    data = read_series(path)
+    np.testing.assert_array_equal(data.series[0], series[0])
+    assert "axis 'subject' is taken for that of the nodes, as no other is" in data.notes
 
 
 def test_zarr_of_both_versions_as_xarray_writes_it(tmp_path, labelled, series):

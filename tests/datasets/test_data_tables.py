@@ -155,6 +155,25 @@ def test_trials_and_subjects_in_rows(table, refused):
     refused(text.replace("A,2", ",2"), "column 'who' is empty in line 6", subject_column="who")
 
 
+def test_of_several_columns_of_time_none_is_a_node(table, refused):
+    def text(second, rows=12):
+        body = "".join(
+            f"{k},{second(k)},{line}\n" for k, line in enumerate(ROWS.split("\n")[:rows])
+        )
+        return f",{{}},a,b\n{body}"
+
+    halves, again = text(lambda k: k / 2), text(lambda k: k % 6)
+    data = table(halves.format("time"))
+    assert (data.node_names, data.step) == (("a", "b"), 0.5)
+    np.testing.assert_array_equal(data.series[0], EXPECTED)
+    assert any("'' goes on as time does, and is no node" in note for note in data.notes)
+    assert table(halves.format("volume"), time_column="volume").node_names == ("a", "b")
+    # One that starts again: of trials that follow each other, or a node that is called so.
+    refused(again.format("time"), "'time' is taken for time, and does not go on.*trial_column=")
+    refused(again.format("frame"), "'frame' is taken for time, and does not go on.*rename it")
+    assert table(again.format("t"), time_column="").node_names == ("t", "a", "b")
+
+
 def test_a_column_says_which_samples_are_valid(table, refused):
     rows = "\n".join(f"{row},{k != 3:d}" for k, row in enumerate(ROWS.split("\n")))
     data = table("a,b,keep\n" + rows, mask="keep")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from synkern.data.axes import told
 from synkern.data.checking import some
 from synkern.data.errors import DataError
-from synkern.data.formats.times import Clock, clock_of, is_time_name
+from synkern.data.formats.times import Clock, clock_of, counts_samples, is_time_name
 from synkern.data.found import Found
 from synkern.data.nodes import matching
 from synkern.data.options import ReadOptions
@@ -77,13 +77,16 @@ def found_in(table: Table, options: ReadOptions) -> list[Found]:
     special = {k for k in (*places.values(), valid_place) if k is not None}
     dropped = _dropped(table, options) - special
     groups = _trials(table, places["trial_column"], places["subject_column"])
+    trials = [rows for _, _, rows in groups]
     time = places["time_column"]
     if time is None:
-        time = _time_place(table, special | dropped, [rows for _, _, rows in groups])
+        time = _time_place(table, special | dropped, trials)
     clock = None
     if time is not None:
         special.add(time)
-        clock = Clock(table.path, table.names[time], table.column(time), table.line)
+        clock = _clock(table, time)
+        asked = places["time_column"] is not None
+        special |= _further_times(table, special | dropped, trials, asked)
     nodes = [k for k in range(len(table.names)) if k not in special | dropped]
     others = [name for k, name in enumerate(table.names) if k not in nodes]
     if options.columns is not None:
@@ -209,15 +212,51 @@ def _named(key: Any) -> str:
 def _time_place(table: Table, other: set[int], trials: list[npt.NDArray[np.intp]]) -> int | None:
     """Find the column of time: by its name, or the first if it counts rows."""
     left = [k for k in range(len(table.names)) if k not in other]
-    named = [k for k in left if is_time_name(table.names[k])]
-    if not table.unnamed and named:
-        return named[0]
+    named = [] if table.unnamed else [k for k in left if is_time_name(table.names[k])]
+    if named:
+        # What counts the rows says less.
+        return next((k for k in named if not counts_samples(table.names[k])), named[0])
     if not left:
         return None
     first = table.column(left[0])
     if clock_of(first) is None and not _counts(first, trials):
         return None
     return left[0]
+
+
+def _clock(table: Table, place: int) -> Clock:
+    return Clock(table.path, table.names[place], table.column(place), table.line)
+
+
+def _further_times(
+    table: Table, other: set[int], trials: list[npt.NDArray[np.intp]], asked: bool
+) -> set[int]:
+    """Columns that are called as time is, beside the one that is taken for it: they are no nodes.
+
+    Args:
+        table: that they are columns of.
+        other: columns that are something else.
+        trials: rows of each.
+        asked: whether `time_column` says which is time; then one that does not go on as time does
+            may be a node.
+
+    Raises:
+        DataError: one does not go on as time does.
+    """
+    found = set()
+    for place in range(0 if table.unnamed else len(table.names)):
+        if place in other or not is_time_name(table.names[place]):
+            continue
+        try:
+            for rows in trials:
+                _clock(table, place).samples(rows, "mask")
+        except DataError:
+            if asked:
+                continue
+            raise
+        table.notes.append(f"column {table.names[place]!r} goes on as time does, and is no node")
+        found.add(place)
+    return found
 
 
 def _counts(column: Any, trials: list[npt.NDArray[np.intp]]) -> bool:

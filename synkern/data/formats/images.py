@@ -14,7 +14,7 @@ import numpy.typing as npt
 from synkern.data.checking import some
 from synkern.data.companions import Sheet, sheet
 from synkern.data.errors import DataError, needed
-from synkern.data.found import Found
+from synkern.data.found import GROUPS, Found
 from synkern.data.options import ReadOptions
 
 _MNI = 4
@@ -221,7 +221,7 @@ def _with_names(atlas: Atlas, table: Sheet) -> Atlas:
         numbers, names = [int(row[0]) for row in table.rows], [row[1] for row in table.rows]
     if names is None:
         raise DataError(f"labels: {table.path} has no column of names, such as name or label")
-    groups = table.column("network", "group", "system", "community", "lobe", "hemisphere", "hemi")
+    groups = table.column(*GROUPS)
     if numbers is None or len(atlas.image.shape) == 4:
         if len(names) == len(atlas.numbers) + 1 and names[0].lower() in ("background", "unknown"):
             names, groups = names[1:], groups[1:] if groups else None

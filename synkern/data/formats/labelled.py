@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern.data.axes import roles_of
+from synkern.data.axes import role_in, roles_of
 from synkern.data.errors import DataError
 from synkern.data.formats.times import even_step, seconds_in
-from synkern.data.found import Found
+from synkern.data.found import GROUPS, XYZ, Found
 
-_GROUPS = ("group", "network", "system", "community", "module", "lobe", "hemisphere", "hemi")
 _NAMES = ("name", "label", "region", "node_name", "roi", "channel")
 _SUBJECTS = ("subject", "sub", "participant")
-_XYZ = ("x", "y", "z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +47,8 @@ def add_labels(found: Found, dims: tuple[str, ...], labels: Mapping[str, Label])
         return
     found.axes = roles
     for dim, role in zip(dims, roles, strict=True):
+        if role_in(dim) not in (None, role):
+            found.notes.append(f"axis {dim!r} is taken for that of the {role}s, as no other is")
         along = {name: one for name, one in labels.items() if one.dims == (dim,)}
         own = along.get(dim)
         if role == "time":
@@ -74,11 +74,11 @@ def _add_nodes(found: Found, own: Label | None, along: Mapping[str, Label]) -> N
     named = named or own
     if named is not None:
         found.node_names = texts(named.values)
-    groups = _first(along, _GROUPS)
+    groups = _first(along, GROUPS)
     if groups is not None and groups is not named:
         found.groups = texts(groups.values)
-    if all(axis in along for axis in _XYZ):
-        places = [along[axis].values for axis in _XYZ]
+    if all(axis in along for axis in XYZ):
+        places = [along[axis].values for axis in XYZ]
         found.coordinates = np.stack(places, axis=1).astype(np.float64)
         metres = along["x"].units in ("m", "metre", "meter", "metres", "meters")
         found.space = "head" if metres else "mni"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synkern._names import DATA_CHANNELS
 from synkern.data.checking import some
 from synkern.data.errors import DataError, needed
 from synkern.data.found import Found
@@ -96,7 +97,7 @@ def _picks(mne: Any, held: Any, file: str, options: ReadOptions, notes: list[str
     bads = [name for name in held.info["bads"] if name in held.ch_names]
     kinds = held.get_channel_types()
     if options.columns is None:
-        every = mne.pick_types(held.info, **_DATA, exclude=[])
+        every = mne.pick_types(held.info, **DATA_CHANNELS, exclude=[])
         picks = [int(k) for k in every if held.ch_names[k] not in bads]
         rest = [name for k, name in enumerate(held.ch_names) if k not in {*every.tolist()}]
         if rest:
@@ -122,7 +123,6 @@ def _picks(mne: Any, held: Any, file: str, options: ReadOptions, notes: list[str
 
 
 _MEG = {("meg", "mag"), ("meg", "grad")}
-_DATA = {"meg": True, "eeg": True, "seeg": True, "ecog": True, "dbs": True, "fnirs": True}
 
 
 def _raw(held: Any, picks: list[int]) -> npt.NDArray[np.float64]:

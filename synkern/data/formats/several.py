@@ -65,6 +65,12 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
         alone = len(names) == len(cells) == 1
         # What is said of trials is said of `series`, where there is one.
         theirs = alone and (name == f"{folder}series" or f"{folder}series" not in held.shapes)
+        if "mask" in there and not alone and f"{folder}series" not in held.shapes:
+            raise DataError(
+                f"{held.path}: array {there['mask']!r} says which samples are valid, and not in "
+                f"which of the {len(names) * len(cells)} trials that are read; read one array by "
+                "variable=, or call it otherwise and give mask="
+            )
         beside = {one: held.get(k) for one, k in there.items() if theirs or one in _OF_NODES}
         for number, cell in enumerate(cells):
             one = Found(file=str(held.path), values=np.asarray(cell), variable=name)
@@ -99,7 +105,8 @@ def add_beside(found: Found, beside: Mapping[str, Any]) -> None:
         elif name == "mask":
             if array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
                 raise DataError(f"{found.file}, array 'mask': give truth values, True where valid")
-            found.valid = array.astype(bool)
+            column = array.ndim == 2 and array.shape[1] == 1  # of MATLAB, a list
+            found.valid = (array[:, 0] if column else array).astype(bool)
         elif name == "coordinates":
             if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iuf":
                 raise DataError(f"{found.file}, array 'coordinates': give (nodes, 3) numbers")

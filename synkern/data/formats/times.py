@@ -48,6 +48,11 @@ def is_time_name(name: str) -> bool:
     return word in _TIMES | _COUNTS
 
 
+def counts_samples(name: str) -> bool:
+    """Whether a column of this name counts samples, so that it does not say how long they take."""
+    return _name_and_unit(name)[0] in _COUNTS
+
+
 def clock_of(column: Any) -> npt.NDArray[np.float64] | None:
     """Seconds of a column of dates; None if it is none."""
     kind = getattr(column.dtype, "kind", "O")

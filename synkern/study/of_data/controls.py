@@ -28,7 +28,7 @@ from synkern.study.of_data.decomposing import MAIN, Arrays, Facts, persistence_o
 from synkern.study.of_data.options import SURROGATES, DecomposeOptions
 from synkern.study.of_data.preparing import Floats, Indices, Prepared
 from synkern.study.of_data.scoring import Scored, by_group, drawn
-from synkern.study.of_data.surrogates import Batch, Chosen, scopes, surrogate
+from synkern.study.of_data.surrogates import Batch, Chosen, loses_samples, scopes, surrogate
 from synkern.study.settings import NONE
 from synkern.study.stages.statistics import FALSE_DISCOVERIES, tested
 
@@ -81,7 +81,7 @@ def excess_at(
     if averages.trials > 1:
         of_draws = drawn(options, averages, None, f"{label}, bootstrap")
         draws = {"excess": of_draws["sts"]}
-    result = Scored({"excess": averages.by_node(matrix)}, draws)
+    result = Scored({"excess": averages.by_node(matrix)}, draws, np.isfinite(matrix).sum(1))
     entries = found.count * averages.trials
     valid = entries if averages.valid is None else int(averages.valid.sum())
     facts: Facts = {
@@ -89,10 +89,15 @@ def excess_at(
         "missing_share": 1 - valid / entries,
         "unrelated": None,
         "unrelated_draws": 0,
+        "unrelated_null": None,
         "groups": by_group(found, result, ("excess",)),
     }
     if null.name != NONE:
-        of_unrelated = _unrelated(options, found, tau, null)
+        # Where samples differ between trials, those in common are fewer, and the excess that is
+        # estimated from fewer is lower: shifts keep all.
+        fewer = loses_samples(found, tau, null.name)
+        facts["unrelated_null"] = "row_shift" if fewer else null.name
+        of_unrelated = _unrelated(options, found, tau, facts["unrelated_null"])
         facts["unrelated"] = rounded(np.nanmean(of_unrelated))
         facts["unrelated_draws"] = UNRELATED_DRAWS
     facts["seconds"] = {"excess": round(time.perf_counter() - started, 3)}
@@ -161,23 +166,25 @@ def _beyond(
     return square(beyond, beyond["sts"])
 
 
-def _unrelated(options: DecomposeOptions, found: Prepared, tau: int, null: Chosen) -> Floats:
-    """(nodes, nodes) excess of surrogates, mean over draws, scopes and trials."""
-    given = scopes(found, tau, null.name)
+def _unrelated(options: DecomposeOptions, found: Prepared, tau: int, null: Any) -> Floats:
+    """(nodes, nodes) excess of surrogates, mean over draws and scopes of the means over trials."""
+    given = scopes(found, tau, null)
     rng = np.random.default_rng((options.seed, 3))
     total = np.zeros((found.nodes, found.nodes))
     count = np.zeros((found.nodes, found.nodes))
-    one: Any = null.name
+    depth = trials_at_once(found.nodes, 4)
     for _ in range(UNRELATED_DRAWS):
-        for batches in surrogate(given, one, rng):
+        for batches in surrogate(given, null, rng):
+            of_scope, trials = np.zeros((2, found.nodes, found.nodes))
             for batch in batches:
-                depth = trials_at_once(found.nodes, 4)
                 for start in range(0, len(batch.series), depth):
                     part = batch.series[start : start + depth]
                     values = _beyond(options, part, None, batch.tau, found.pairs)
                     known = np.isfinite(values)
-                    total += np.where(known, values, 0.0).sum(0)
-                    count += known.sum(0)
+                    of_scope += np.where(known, values, 0.0).sum(0)
+                    trials += known.sum(0)
+            total += of_scope / np.where(trials > 0, trials, 1)
+            count += trials > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(total / count, np.float64)
 

@@ -87,7 +87,8 @@ def decompose_at(options: DecomposeOptions, found: Prepared, tau: int) -> tuple[
         averages, persistence_drawn = _drawn_trials(options, found, tau), persistence
     else:
         persistence_drawn = _by_unit(found, persistence)
-    result = scored(options, averages, persistence_drawn, f"lag {tau}: bootstrap")
+    pairs = np.isfinite(arrays["sts"]).sum(1)
+    result = scored(options, averages, persistence_drawn, pairs, f"lag {tau}: bootstrap")
     arrays |= result.arrays()
     for name, atom in (("synergy", "sts"), ("redundancy", "rtr")):
         arrays[f"unit_{name}"] = np.concatenate(of_nodes[atom])

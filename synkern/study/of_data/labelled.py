@@ -39,8 +39,8 @@ def labelled(
 ) -> xarray.Dataset:
     """Return the variables of all lags along `tau`, over `x` and `y` (pairs) and `node`.
 
-    Dimensions: `tau` (samples), `x` and `y` (first and second node of a pair), `node`, `unit`
-    (subject, or trial where there are no subjects) and `end` (of an interval).
+    Dimensions: `tau` (samples), `x` and `y` (first and second node of a pair), `node`, `subject`
+    (`trial` where there are no subjects) and `end` (of an interval).
 
     Args:
         description: what result.json holds.
@@ -55,10 +55,11 @@ def labelled(
     except ImportError as error:
         raise ImportError('to_xarray needs xarray: pip install "synkern[data]"') from error
     data, lags = description["data"], list(by_lag)
+    whose = "subject" if data["subjects"] else "trial"
     coordinates: dict[str, Any] = {
         "tau": ("tau", lags, {"units": "samples"}),
         **{axis: (axis, data["node_names"]) for axis in ("x", "y", "node")},
-        "unit": ("unit", data["units"]),
+        whose: (whose, data["units"]),
         "end": ("end", ["low", "high"]),
     }
     if data["step"] is not None:
@@ -71,7 +72,7 @@ def labelled(
             coordinates[f"node_{axis}"] = ("node", values, {"units": length, "space": space})
     variables = {}
     for name in next(iter(by_lag.values())):
-        dims, about = _described(name, unit)
+        dims, about = _described(name, unit, whose)
         stacked = np.stack([arrays[name] for arrays in by_lag.values()])
         variables[name.removeprefix("node_")] = (("tau", *dims), stacked, about)
     found: xarray.Dataset = library.Dataset(
@@ -80,7 +81,7 @@ def labelled(
     return found
 
 
-def _described(name: str, unit: str) -> tuple[tuple[str, ...], dict[str, str]]:
+def _described(name: str, unit: str, whose: str) -> tuple[tuple[str, ...], dict[str, str]]:
     """Dimensions after the lag, and attributes."""
     pair, of_unit = ("x", "y"), {"units": unit}
     if name in ATOMS:
@@ -93,8 +94,8 @@ def _described(name: str, unit: str) -> tuple[tuple[str, ...], dict[str, str]]:
         return pair, about
     if name.startswith("unit_"):
         of = name.removeprefix("unit_")
-        dims = ("unit", *pair) if of in ATOMS else ("unit", "node")
-        return dims, {**of_unit, "long_name": f"{of} of every subject or trial"}
+        dims = (whose, *pair) if of in ATOMS else (whose, "node")
+        return dims, {**of_unit, "long_name": f"{of} of every {whose}"}
     kind, _, of = name.partition("_")
     about = {"long_name": _ABOUT_NODES[of], "units": "1" if of in _WITHOUT_UNIT else unit}
     return (("node", "end") if kind == "interval" else ("node",)), about

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synkern.analysis import Averages
-from synkern.analysis.scores import RANKINGS, mean_over_pairs
+from synkern.analysis.scores import RANKINGS
 from synkern.study.numerals import rounded
 from synkern.study.of_data.options import DecomposeOptions
 from synkern.study.of_data.preparing import Floats, Prepared
@@ -35,10 +35,12 @@ class Scored:
     Attributes:
         values: (nodes,) by name.
         draws: (draws, nodes) by the same names; None where there is one unit only.
+        pairs: (nodes,) number of pairs of each node that have a value.
     """
 
     values: Mapping[str, Floats]
     draws: Mapping[str, Floats] | None
+    pairs: NDArray[np.int64]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the values as `node_NAME` and their intervals, (nodes, 2), as `interval_NAME`."""
@@ -48,11 +50,20 @@ class Scored:
         return out
 
     def mean(self, name: str, among: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        """Return the mean over nodes, or some of them, and its interval, as JSON holds it."""
-        chosen = slice(None) if among is None else among
-        found: dict[str, Any] = {"value": _mean(self.values[name][chosen]), "interval": None}
+        """Return a mean and its interval, as JSON holds it.
+
+        Args:
+            name: of what nodes have.
+            among: None: over all pairs, of what is a mean over the pairs of a node, and over all
+                nodes of what is not. Some nodes: over these.
+        """
+        weights = np.ones(len(self.pairs)) if among is None else among.astype(np.float64)
+        if among is None and name != PERSISTENCE:
+            weights = self.pairs.astype(np.float64)
+        value = _mean(self.values[name], weights)
+        found: dict[str, Any] = {"value": rounded(value), "interval": None}
         if self.draws is not None:
-            means = mean_over_pairs(self.draws[name][:, chosen])
+            means = _mean(self.draws[name], weights)
             found["interval"] = [rounded(end) for end in ends_of(means)]
         return found
 
@@ -68,7 +79,7 @@ class Scored:
         return found
 
     def stability(self, name: str) -> float | None:
-        """Return the median rank correlation of the nodes with themselves in another draw."""
+        """Return the median rank correlation over nodes of what they have with that in a draw."""
         if self.draws is None:
             return None
         drawn = [rank_correlation(self.values[name], row) for row in self.draws[name]]
@@ -77,7 +88,7 @@ class Scored:
 
 
 def scored(
-    options: DecomposeOptions, averages: Averages, persistence: Floats, label: str
+    options: DecomposeOptions, averages: Averages, persistence: Floats, pairs: Any, label: str
 ) -> Scored:
     """Score the nodes by every ranking, and again in every bootstrap draw of the units.
 
@@ -85,11 +96,12 @@ def scored(
         options: how many draws, and their seed.
         averages: of `sts` and `rtr`.
         persistence: (units, nodes), each node's own correlation at the lag; NaN where undefined.
+        pairs: as in `Scored`.
         label: of the progress bar.
     """
     values = _of(averages, np.ones((1, averages.trials)), persistence)
     draws = drawn(options, averages, persistence, label) if averages.trials > 1 else None
-    return Scored({name: rows[0] for name, rows in values.items()}, draws)
+    return Scored({name: rows[0] for name, rows in values.items()}, draws, pairs)
 
 
 def drawn(
@@ -147,5 +159,8 @@ def ends_of(draws: NDArray[np.floating[Any]]) -> tuple[Any, Any]:
     return low, high
 
 
-def _mean(values: Floats) -> float | None:
-    return rounded(mean_over_pairs(values))
+def _mean(values: Floats, weights: Floats) -> Any:
+    """Weighted mean of (..., nodes) over the nodes with a value; NaN where there is none."""
+    known = np.where(np.isfinite(values), weights, 0.0)
+    with np.errstate(invalid="ignore"):
+        return (np.where(known > 0, values, 0.0) * known).sum(-1) / known.sum(-1)

@@ -94,6 +94,14 @@ def scopes(found: Prepared, tau: int, null: str) -> list[list[Batch]]:
     return out
 
 
+def loses_samples(found: Prepared, tau: int, null: str) -> bool:
+    """Whether surrogates of a null have fewer samples than the trials that they are made of."""
+    samples = found.samples(tau)
+    return null == "cross_trial" and any(
+        _in_common(found, trials, tau).tau < samples[trials].max() for trials in _scopes(found)
+    )
+
+
 def surrogate(
     given: Sequence[Sequence[Batch]], null: Null, rng: np.random.Generator
 ) -> list[list[Batch]]:

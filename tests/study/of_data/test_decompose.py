@@ -12,8 +12,9 @@ from synkern.analysis import persistence_reference
 from synkern.data import Dataset
 from synkern.study import ArgumentError, DecomposeOptions, StudyError, decompose_data
 from synkern.study.of_data import steps
+from synkern.study.of_data.controls import excess_at
 from synkern.study.of_data.preparing import prepared
-from synkern.study.of_data.surrogates import chosen, scopes, surrogate
+from synkern.study.of_data.surrogates import Chosen, chosen, scopes, surrogate
 
 QUICK = {"progress": False, "bootstrap": 100, "null_draws": 19}
 
@@ -75,6 +76,7 @@ def test_subjects_count_once_however_many_trials_they_have(tmp_path):
     np.testing.assert_allclose(found.at(1)["unit_sts"], of, atol=1e-12)
     np.testing.assert_allclose(found.at(1)["sts"], np.mean(of, 0), atol=1e-12)
     assert found.data["units"] == ["a", "b", "c"]
+    assert found.to_xarray()["unit_sts"].dims == ("tau", "subject", "x", "y")
     # Trials of other subjects cannot take the place of the only one of b.
     assert found.description["null"]["name"] == "row_shift"
     assert "subject 'b' has one trial" in found.description["null"]["why"]
@@ -144,6 +146,46 @@ def test_chosen_pairs(pairs, kept, tmp_path):
     rows = rows_of(found.out / "pairs.csv")
     assert len(rows) == len(kept.split())
     assert (found.facts(1, "null"), found.facts(1, "excess")) != ({}, {})
+
+
+def test_a_mean_over_pairs_is_one_of_pairs_not_of_nodes(tmp_path):
+    data = made(groups=("g", "g", "h", "h", "h"))
+    found = decompose_data(data, out=tmp_path / "out", pairs="within", **QUICK)
+    arrays = found.at(1)
+    upper = np.triu_indices(5, 1)
+    for name, matrix in (
+        ("synergy", arrays["sts"]),
+        ("redundancy", arrays["rtr"]),
+        ("mean_difference", arrays["sts"] - arrays["rtr"]),
+    ):
+        mean = found.facts(1)["means"][name]
+        assert mean["value"] == pytest.approx(np.nanmean(matrix[upper]), rel=1e-5)
+        assert mean["interval"][0] < mean["value"] < mean["interval"][1]
+    mean = found.facts(1, "excess")["mean"]["value"]
+    assert mean == pytest.approx(np.nanmean(arrays["excess_sts"][upper]), rel=1e-5)
+    of_nodes = found.facts(1)["means"]["persistence"]["value"]
+    assert of_nodes == pytest.approx(arrays["node_persistence"].mean(), rel=1e-5)
+
+
+def test_the_excess_is_set_against_that_of_as_many_samples(tmp_path):
+    """Trials that lack other samples each have few in common, from which it is lower."""
+    rng = np.random.default_rng(0)
+    mask = np.ones((20, 200), bool)
+    for row in mask:
+        row[rng.permutation(200)[:3]] = False
+    series = rng.standard_normal((20, 200, 12))
+    for t in range(1, 200):
+        series[:, t] += 0.8 * series[:, t - 1]
+    data = made(trials=20, time=200, nodes=12, mask=mask, series=series)
+    options = DecomposeOptions(data, out=tmp_path, device="cpu", **QUICK)
+    null = Chosen("cross_trial", "")
+    arrays, facts = excess_at(options, prepared(options, data), 1, null)
+    assert facts["unrelated_null"] == "row_shift"
+    # Unrelated nodes; by the samples in common, two thirds of all, it would be a quarter lower.
+    assert facts["unrelated"] == pytest.approx(np.nanmean(arrays["excess_sts"]), rel=0.1)
+    whole = replace(data, mask=None)
+    _, facts = excess_at(options, prepared(options, whole), 1, null)
+    assert facts["unrelated_null"] == "cross_trial"
 
 
 def test_steps_before_change_the_series_and_their_mask(tmp_path):

@@ -43,7 +43,8 @@ def test_labelled_results_come_back(tmp_path):
             assert list(opened["group"].values) == ["a", "a", "b"]
             assert list(opened["node_y"].values) == [0.0, 10.0, 0.0]
             assert opened["node_y"].attrs == {"units": "mm", "space": "scanner"}
-            assert list(opened["unit"].values) == ["p", "q", "r", "s"]
+            assert list(opened["trial"].values) == ["p", "q", "r", "s"]
+            assert opened["unit_synergy"].dims == ("tau", "trial", "node")
     pandas = pytest.importorskip("pandas")
     assert len(pandas.read_parquet(found.out / "pairs.parquet")) == 6
     # What is not asked for again would be of other results.
