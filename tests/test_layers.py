@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "ground": {"faces", "door"},
     "decomposition": {"faces", "door", "ground"},
     "analysis": {"faces", "door", "ground", "decomposition"},
-    "data": {"faces", "door", "ground", "decomposition", "analysis"},
+    "data": {"faces", "door", "ground", "decomposition"},
     "scale": {"faces", "door", "ground", "decomposition"},
     "models": {"faces", "door", "ground"},
     "recording": {"faces", "door", "ground", "models"},

@@ -170,6 +170,7 @@ def null_test(
         redundancy=first.redundancy,
         unit=first.unit,
         node_names=names_of_nodes,
+        subjects=None if subjects is None else int(recorded.owner.max()) + 1,
     )
 
 

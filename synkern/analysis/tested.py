@@ -37,7 +37,7 @@ class NullTest(Saved):
     where there is no value; node i (row) is the atoms' x, node j (column) their y.
 
     Attributes:
-        observed: mean of the atom over trials, in `unit`.
+        observed: mean of the atom over trials, or subjects, in `unit`.
         null_mean: its mean over the surrogates.
         null_sd: its standard deviation over the surrogates.
         p: two-sided p value; the smallest possible is 2 / (n + 1).
@@ -51,6 +51,8 @@ class NullTest(Saved):
         kind: estimator.
         redundancy: redundancy function.
         unit: of the observed atoms and the null's mean and deviation.
+        subjects: number of subjects, over which the means of their trials are averaged; None where
+            trials are averaged alone.
         node_names: a name for each node; None where the series had none and none were given.
     """
 
@@ -68,12 +70,14 @@ class NullTest(Saved):
     redundancy: str
     unit: str
     node_names: tuple[str, ...] | None = None
+    subjects: int | None = None
 
     def __repr__(self) -> str:
         """One line: atoms, null, options."""
         nodes = next(iter(self.observed.values())).shape[0]
+        people = "" if self.subjects is None else f" of {self.subjects} subjects"
         return (
-            f"NullTest({' '.join(self.observed)}; {nodes} nodes against {self.n} surrogates of "
+            f"NullTest({' '.join(self.observed)}; {nodes} nodes{people} against {self.n} surrogates of "
             f"{self.null!r}, seed={self.seed}, tau={self.tau}, {self.kind} {self.redundancy}, "
             f"{self.unit}, {sum(self.without_value.values())} without value)"
         )
@@ -123,7 +127,9 @@ class NullTest(Saved):
             )
             for field in _BY_PAIR
         }
-        about = ("null", "n", "seed", "tau", "kind", "redundancy")
+        about = ["null", "n", "seed", "tau", "kind", "redundancy"]
+        if self.subjects is not None:
+            about.append("subjects")
         made: xarray.Dataset = imported("xarray", "to_xarray").Dataset(
             values,
             coords={"atom": atoms, "x": named, "y": named},
@@ -145,6 +151,8 @@ class NullTest(Saved):
             unit=UNITS,
         )
         require_count(self, n=19, seed=0, tau=1)
+        if self.subjects is not None:
+            require_count(self, subjects=1)
         shape = np.shape(next(iter(self.observed.values())))
         require(len(shape) == 2 and shape[0] == shape[1], f"the atoms have shape {shape}")
         require_names(self.node_names, "node_names", shape[0])

@@ -79,7 +79,8 @@ def phiid(
             length: `stack_trials`.
         atoms: names of atoms (`synkern.ATOMS`), source then target, or "all". `rtr` is the
             redundancy and `sts` the synergy that persist.
-        average: "trials": mean over the trials in which the pair has a value. "moments":
+        average: "trials": mean over the trials in which the pair has a value; trials of subjects
+            count alike, see `PhiIDResult.trial_mean` for a mean over subjects. "moments":
             covariances (counts, where discrete) about each trial's own mean are pooled, then
             decomposed once. A trial of one pair of samples says nothing about its mean, and does
             not enter; in short trials that mean takes persistence with it.

@@ -112,7 +112,7 @@ def test_trials_change_places_within_a_subject_alone(rng):
 
 
 @pytest.mark.filterwarnings("ignore:.*paired in too few ways:UserWarning")
-def test_a_null_test_over_subjects_by_hand(rng):
+def test_a_null_test_over_subjects_by_hand(rng, tmp_path):
     series = rng.standard_normal((7, 60, 3)).cumsum(1)
     test = synkern.null_test(series, n=19, seed=4, subjects=SUBJECTS)
     again, owner = np.random.default_rng(4), np.array([0, 1, 0, 2, 0, 2, 1])
@@ -125,6 +125,10 @@ def test_a_null_test_over_subjects_by_hand(rng):
     observed = by_hand(synkern.phiid(series, average=None)["sts"])
     np.testing.assert_allclose(test.observed["sts"], observed, rtol=1e-12)
     np.testing.assert_allclose(test.null_mean["sts"], np.mean(drawn, 0), rtol=1e-12)
+    test.save(tmp_path / "test.npz")
+    loaded = synkern.NullTest.load(tmp_path / "test.npz")
+    assert loaded.subjects == test.subjects == test.to_xarray().attrs["subjects"] == 3
+    assert "3 nodes of 3 subjects against" in repr(loaded)
 
 
 def test_what_cannot_change_places_is_refused(rng):
