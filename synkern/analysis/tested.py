@@ -77,8 +77,9 @@ class NullTest(Saved):
         nodes = next(iter(self.observed.values())).shape[0]
         people = "" if self.subjects is None else f" of {self.subjects} subjects"
         return (
-            f"NullTest({' '.join(self.observed)}; {nodes} nodes{people} against {self.n} surrogates of "
-            f"{self.null!r}, seed={self.seed}, tau={self.tau}, {self.kind} {self.redundancy}, "
+            f"NullTest({' '.join(self.observed)}; {nodes} nodes{people} against {self.n} "
+            f"surrogates of {self.null!r}, seed={self.seed}, tau={self.tau}, {self.kind} "
+            f"{self.redundancy}, "
             f"{self.unit}, {sum(self.without_value.values())} without value)"
         )
 
