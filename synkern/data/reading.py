@@ -19,6 +19,7 @@ from synkern.data.formats import reader_of
 from synkern.data.found import Found
 from synkern.data.nodes import taken
 from synkern.data.options import ReadOptions, options_from
+from synkern.data.paths import is_there, path_of
 
 Name = str | os.PathLike[str]
 
@@ -111,8 +112,8 @@ def _paths(files: Name | Iterable[Name]) -> list[Path]:
     given = [files] if isinstance(files, str | os.PathLike) else list(files)
     paths: list[Path] = []
     for one in given:
-        path = Path(one).expanduser()
-        if not path.exists() and glob.has_magic(str(path)):
+        path = path_of(one)
+        if not is_there(path) and glob.has_magic(str(path)):
             matching = sorted(glob.glob(str(path)))
             if not matching:
                 raise DataError(f"no file matches {one}")
@@ -123,7 +124,7 @@ def _paths(files: Name | Iterable[Name]) -> list[Path]:
         raise DataError("files is empty; give at least one")
     seen: set[Path] = set()
     for path in paths:
-        if not path.exists():
+        if not is_there(path):
             raise DataError(f"{path} is not there; there is no such file")
         real = path.resolve()
         if real in seen:
