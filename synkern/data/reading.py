@@ -109,7 +109,15 @@ def dataset_of(
 
 
 def _paths(files: Name | Iterable[Name]) -> list[Path]:
-    given = [files] if isinstance(files, str | os.PathLike) else list(files)
+    given = [files] if isinstance(files, str | os.PathLike) else files
+    listed_names = isinstance(given, Iterable) and not isinstance(given, bytes)
+    given = list(given) if listed_names else [given]
+    for one in given:
+        if not isinstance(one, str | os.PathLike):
+            raise TypeError(
+                f"files has a {type(one).__name__}; give names of files: arrays and frames go to "
+                "synkern.phiid as they are"
+            )
     paths: list[Path] = []
     for one in given:
         path = path_of(one)

@@ -158,3 +158,9 @@ def test_three_axes_of_which_time_may_be_the_first(tmp_path):
     refused("time,node,trial", path)
     assert read_series(path, axes="time,node,trial").shape == (3, 60, 6)
     assert read_series(path, axes="trial,time,node").shape == (60, 6, 3)
+
+
+@pytest.mark.parametrize("files", [3, None, b"series.npy", SERIES, [SERIES]])
+def test_what_is_no_name_of_a_file(files):
+    with pytest.raises(TypeError, match="give names of files"):
+        read_series(files)

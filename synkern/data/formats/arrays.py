@@ -25,8 +25,8 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
         raise DataError(f"{path} cannot be read: it is compressed by gzip; unpack it first")
     if start != b"\x93NUMPY":
         raise DataError(
-            f"{path} cannot be read: it does not begin as a .npy file does; rename it after what it "
-            "is"
+            f"{path} cannot be read: it does not begin as a .npy file does; rename it after what "
+            "it is"
         )
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
