@@ -17,6 +17,7 @@ from synkern.data.errors import DataError
 from synkern.data.found import Found
 from synkern.data.nodes import aligned
 from synkern.data.options import ReadOptions
+from synkern.data.paths import is_file
 
 _SUBJECT = re.compile(r"(?:^|[/\\_])sub-([A-Za-z0-9]+)")
 
@@ -165,9 +166,9 @@ def _of_nodes(
     groups = tuple(first.groups) if first.groups is not None else None
     if options.groups is not None:
         beside = [options.labels, (options.node_names or (None,))[0]]
-        tables = [sheet(one) for one in beside if one and Path(one).expanduser().is_file()]
+        tables = [sheet(one) for one in beside if one and is_file(one)]
         own = [one for one in tables if one.column(options.groups) is not None]
-        if Path(options.groups).expanduser().is_file():
+        if is_file(options.groups):
             groups = groups_of(sheet(options.groups), names)
         elif own:
             groups = groups_of(own[0], names, options.groups)
@@ -183,7 +184,15 @@ def _of_nodes(
         if space is None:
             space = "mni"
             notes.append("coordinates are taken for MNI, in mm; space= says otherwise")
-    return groups, coordinates, options.space or space if coordinates is not None else None
+    if coordinates is None:
+        return groups, None, None
+    unknown = np.flatnonzero(~np.isfinite(coordinates).all(1))
+    if len(unknown):
+        raise DataError(
+            f"coordinates: node {names[unknown[0]]!r} is at {coordinates[unknown[0]].tolist()}; "
+            "give finite numbers for every node, or no coordinates"
+        )
+    return groups, coordinates, options.space or space
 
 
 def _joined(

@@ -99,6 +99,12 @@ def settle(found: Found, axes: str | None, named_nodes: int | None) -> tuple[str
             f"{shape[-2]} samples of {shape[-1]} nodes: more nodes than samples, as if it were "
             f"turned; give axes={','.join(turned)!r}, or axes={','.join(rule)!r} if that is right"
         )
+    if len(shape) == 3 and shape[0] > shape[1]:
+        raise DataError(
+            f"{found.what} has the shape {shape}, which as {','.join(rule)} would be {shape[0]} "
+            f"trials of {shape[1]} samples: its longest axis may be time; give "
+            f"axes='time,node,trial', or axes={','.join(rule)!r} if that is right"
+        )
     found.notes.append(f"the axes, of shape {shape}, are taken for {', '.join(rule)}")
     return rule
 

@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from synkern.data.errors import DataError
 from synkern.data.found import GROUPS, XYZ
+from synkern.data.paths import is_file, path_of
 
 T = TypeVar("T")
 
-_NAMES = (
+NODE_NAMES = (
     "node",
     "name",
     "label",
@@ -59,11 +60,11 @@ class Sheet:
         """The column of names of nodes; the only column if there is one."""
         if self.rows and len(self.rows[0]) == 1:
             return [row[0] for row in self.rows]
-        return self.column(*_NAMES)
+        return self.column(*NODE_NAMES)
 
     def names_among(self, nodes: Sequence[str]) -> list[str] | None:
         """The column of names of nodes, or else one that has all of these; None if none has."""
-        known = self.column(*_NAMES)
+        known = self.column(*NODE_NAMES)
         if known is not None:
             return known
         columns = zip(*self.rows, strict=True)
@@ -84,7 +85,7 @@ def sheet(path: str | Path) -> Sheet:
     Raises:
         DataError: the file is not there, is no text, is empty, or has rows of unequal length.
     """
-    where = Path(path).expanduser()
+    where = path_of(path)
     text = text_of(where)
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
@@ -100,7 +101,7 @@ def sheet(path: str | Path) -> Sheet:
             raise DataError(
                 f"{where}: row {number + 1} has {len(row)} cells and the first has {len(rows[0])}"
             )
-    known = {*_NAMES, *_NUMBERS, *GROUPS, *XYZ, "subject", "subjects", "names", "labels"}
+    known = {*NODE_NAMES, *_NUMBERS, *GROUPS, *XYZ, "subject", "subjects", "names", "labels"}
     first = tuple(cell.lower() for cell in rows[0])
     starts = any(cell.startswith(_OUTLIERS) for cell in first)
     if {*first} & known or starts:
@@ -136,7 +137,7 @@ def listed(given: Sequence[str], option: str) -> tuple[str, ...]:
     Raises:
         DataError: the file has no column of names.
     """
-    if len(given) > 1 or not (Path(given[0]).expanduser().is_file() or _looks_like_file(given[0])):
+    if len(given) > 1 or not (is_file(given[0]) or _looks_like_file(given[0])):
         return tuple(given)
     table = sheet(given[0])
     names = table.names() or table.column("subject", "subjects")
@@ -144,8 +145,8 @@ def listed(given: Sequence[str], option: str) -> tuple[str, ...]:
         names = list(table.rows[0])
     if names is None:
         raise DataError(
-            f"{option}: {table.path} has several columns and none called {', '.join(_NAMES)}; give "
-            "a header, or a file with one name a line"
+            f"{option}: {table.path} has several columns and none called {', '.join(NODE_NAMES)}; "
+            "give a header, or a file with one name a line"
         )
     return tuple(names)
 
@@ -215,6 +216,12 @@ def outliers(path: str | Path, samples: int) -> npt.NDArray[np.bool_]:
         if len(table.rows) != samples:
             raise DataError(f"scrub: {table.path} has {len(table.rows)} rows for {samples} samples")
         return np.array([any(_truth(row[k], table) for k in places) for row in table.rows])
+    cells = [cell for row in table.rows for cell in row]
+    if len(cells) == samples > 2 and {*cells} <= {"0", "1"}:
+        raise DataError(
+            f"scrub: {table.path} has a 0 or 1 for each of the {samples} samples, not their "
+            "numbers; if 1 is valid, give it as mask=, and else put motion_outlier as a name on top"
+        )
     for row in table.rows:
         for cell in row:
             if not cell.lstrip("-").isdigit() or not 0 <= int(cell) < samples:
@@ -232,7 +239,7 @@ def truths(path: str | Path, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     Raises:
         DataError: another shape, or what is neither true nor false.
     """
-    where = Path(path).expanduser()
+    where = path_of(path)
     if where.suffix == ".npy":
         try:
             held = np.load(where, allow_pickle=False)

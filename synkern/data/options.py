@@ -104,7 +104,9 @@ class ReadOptions:
         "the column that says which subject a row belongs to", metavar="NAME"
     )
     delimiter: str | None = _option(
-        "what stands between the cells of a text table", more="Found if not given.", metavar="TEXT"
+        "what stands between the cells of a text table",
+        more="Found if not given; a space stands for any number of them.",
+        metavar="TEXT",
     )
     decimal: str = _option(
         "the decimal mark of a text table", default=".", choices=(".", ","), metavar="MARK"
@@ -126,6 +128,15 @@ class ReadOptions:
             allowed, value = one.metadata.get("choices"), getattr(self, one.name)
             if allowed and value is not None and value not in allowed:
                 raise ValueError(f"{one.name} = {value!r}; choose from {', '.join(allowed)}")
+        if self.delimiter == "\\t":  # as a shell passes on what is typed
+            object.__setattr__(self, "delimiter", "\t")
+        if self.delimiter is not None and (
+            len(self.delimiter) != 1 or self.delimiter in "\r\n\"'" or self.delimiter.isalnum()
+        ):
+            raise ValueError(
+                f"delimiter = {self.delimiter!r}; give one character that no cell has, such as ';' "
+                "or '|', '\\t' for tabs, ' ' for any number of spaces, or leave it out"
+            )
         if self.step is not None and not 0 < self.step < float("inf"):
             raise ValueError(f"step = {self.step!r}; give seconds, a number above 0")
 

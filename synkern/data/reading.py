@@ -19,6 +19,7 @@ from synkern.data.formats import reader_of
 from synkern.data.found import Found
 from synkern.data.nodes import taken
 from synkern.data.options import ReadOptions, options_from
+from synkern.data.paths import is_there, path_of
 
 Name = str | os.PathLike[str]
 
@@ -108,11 +109,19 @@ def dataset_of(
 
 
 def _paths(files: Name | Iterable[Name]) -> list[Path]:
-    given = [files] if isinstance(files, str | os.PathLike) else list(files)
+    given = [files] if isinstance(files, str | os.PathLike) else files
+    listed_names = isinstance(given, Iterable) and not isinstance(given, bytes)
+    given = list(given) if listed_names else [given]
+    for one in given:
+        if not isinstance(one, str | os.PathLike):
+            raise TypeError(
+                f"files has a {type(one).__name__}; give names of files: arrays and frames go to "
+                "synkern.phiid as they are"
+            )
     paths: list[Path] = []
     for one in given:
-        path = Path(one).expanduser()
-        if not path.exists() and glob.has_magic(str(path)):
+        path = path_of(one)
+        if not is_there(path) and glob.has_magic(str(path)):
             matching = sorted(glob.glob(str(path)))
             if not matching:
                 raise DataError(f"no file matches {one}")
@@ -123,7 +132,7 @@ def _paths(files: Name | Iterable[Name]) -> list[Path]:
         raise DataError("files is empty; give at least one")
     seen: set[Path] = set()
     for path in paths:
-        if not path.exists():
+        if not is_there(path):
             raise DataError(f"{path} is not there; there is no such file")
         real = path.resolve()
         if real in seen:

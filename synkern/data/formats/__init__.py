@@ -24,6 +24,8 @@ _KINDS = {
 }
 _BY_ENDING = {ending: kind for kind, endings in _KINDS.items() for ending in endings}
 _PACKED = (".gz",)
+_FOLDERS = (".zarr", ".mff", ".parquet", ".pq")
+"""Endings that folders may have: of several files that are one recording, or one table."""
 
 _MAGIC = {
     b"\x93NUMPY": (".npy",),
@@ -52,6 +54,8 @@ def reader_of(path: Path) -> Reader:
             f"{path}: endings that can be read are {' '.join(_BY_ENDING)}; {ending or 'none'} is "
             "not: rename the file after what it is, or convert it"
         )
+    if path.is_dir() and ending not in _FOLDERS:
+        raise DataError(f"{path} is a folder, and {ending} a file; give the files in it")
     if path.is_file():
         _check_start(path, ending)
     module = importlib.import_module(f"synkern.data.formats.{_BY_ENDING[ending]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,18 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
         return _several(path, options)
     if options.variable is not None:
         raise DataError(f"{path} holds one array, without a name; leave out variable=")
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start[:2] == b"\x1f\x8b":
+        raise DataError(f"{path} cannot be read: it is compressed by gzip; unpack it first")
+    if start != b"\x93NUMPY":
+        raise DataError(
+            f"{path} cannot be read: it does not begin as a .npy file does; rename it after what "
+            "it is"
+        )
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # of a header that is none NumPy raises whatever its parts do
         raise DataError(f"{path} cannot be read: {_words(error)}") from None
     # A plain array over the same mapped memory.
     return [Found(file=str(path), values=np.asarray(values))]
@@ -37,13 +45,13 @@ def _several(path: Path, options: ReadOptions) -> list[Found]:
             def get(name: str) -> Any:
                 try:
                     return file[name]
-                except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+                except Exception as error:
                     raise DataError(f"{path}, array {name!r}: {_words(error)}") from None
 
             return found_in(Held(path=path, shapes=shapes, get=get), options)
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # likewise, and zipfile and zlib theirs
         raise DataError(f"{path} cannot be read: {_words(error)}") from None
 
 
@@ -61,7 +69,9 @@ def _header(file: Any, name: str) -> tuple[tuple[int, ...], str]:
 
 def _words(error: Exception) -> str:
     said = str(error)
-    if "allow_pickle" in said or "pickled" in said:
+    if "Header info length" in said:
+        return f"its header is longer than one of numbers is ({said.partition('.')[0]})"
+    if "allow_pickle" in said or "pickled" in said or "Python objects" in said:
         return (
             "it holds Python objects, which could run code when they are loaded; save an array of "
             "numbers, all trials of one length or one file each"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from synkern.data.errors import DataError, needed
 from synkern.data.formats.labelled import Label
@@ -20,9 +20,10 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
     """Read the arrays that `options.variable` names, or the only one."""
     zarr = needed("zarr", "data", f"reading {path}")
     store: Any = str(path)
-    if path.is_file():
-        store = zarr.storage.ZipStore(path, mode="r")
+    notes: list[str] = []
     try:
+        if path.is_file():
+            store = zarr.storage.ZipStore(path, mode="r")
         opened = zarr.open(store, mode="r")
         arrays = _arrays(zarr, opened)
         names = {name: _dims(one) for name, one in arrays.items()}
@@ -37,14 +38,15 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
                 for name, one in arrays.items()
                 if names[name] != (name.rpartition("/")[2],)
             },
-            get=lambda name: np.asarray(arrays[name][...]),
+            get=lambda name: _values(name, arrays[name], notes),
             dims={name: dims for name, dims in names.items() if dims},
             labels=labels,
+            notes=notes,
         )
         return found_in(held, options)
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except Exception as error:  # of damaged metadata zarr raises whatever its parts do
         raise DataError(f"{path} cannot be read as zarr: {error}") from None
 
 
@@ -55,6 +57,17 @@ def _arrays(zarr: Any, opened: Any) -> dict[str, Any]:
     return {
         name: one for name, one in opened.members(max_depth=None) if isinstance(one, zarr.Array)
     }
+
+
+def _values(name: str, array: Any, notes: list[str]) -> npt.NDArray[Any]:
+    """All values; what zarr makes up for chunks that are not there is noted."""
+    absent = array.nchunks - array.nchunks_initialized
+    if absent:
+        notes.append(
+            f"{absent} of {array.nchunks} chunks of array {name!r} are not in the folder and are "
+            f"read as {array.fill_value}: was it copied whole?"
+        )
+    return np.asarray(array[...])
 
 
 def _dims(array: Any) -> tuple[str, ...]:

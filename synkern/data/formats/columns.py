@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern.data.axes import told
+from synkern.data.axes import role_in, told
 from synkern.data.checking import some
 from synkern.data.errors import DataError
+from synkern.data.formats.cells import MISSING, NUMBER
 from synkern.data.formats.times import Clock, clock_of, counts_samples, is_time_name
 from synkern.data.found import Found
 from synkern.data.nodes import matching
 from synkern.data.options import ReadOptions
+from synkern.data.paths import is_file
+
+_SAME_STEP = 1e-6
+"""Part of a step by which steps of the first column may differ, if nothing says that it is time."""
 
 _COMMA = re.compile(r"\s*[-+]?\d*,\d+(e[-+]?\d+)?\s*", re.I)
 
@@ -96,6 +101,12 @@ def found_in(table: Table, options: ReadOptions) -> list[Found]:
         nodes = [k for place, k in enumerate(nodes) if place in wanted]
     if not nodes:
         raise DataError(f"{table.path} has no column of a node; it has {_listed(table)}")
+    nameless = [k for k in nodes if not table.unnamed and not table.names[k]]
+    if nameless:
+        raise DataError(
+            f"{table.path}: column {nameless[0]}, counted from 0, has no name; give it one"
+        )
+    _refuse_labels(table, options, nodes)
     values = _numbers(table, nodes)
     valid = None if valid_place is None else _truths(table, valid_place)
     found = []
@@ -104,6 +115,11 @@ def found_in(table: Table, options: ReadOptions) -> list[Found]:
             _found(table, options, values, nodes, rows, valid, clock, trial=trial, subject=subject)
         )
         found[-1].others = others
+        if clock is None and (np.diff(rows) > 1).any():
+            found[-1].notes.append(
+                "rows of a trial that stand apart in the table were taken for one stretch of time, "
+                "in their order"
+            )
     return found
 
 
@@ -147,6 +163,24 @@ def _found(
     return one
 
 
+def _refuse_labels(table: Table, options: ReadOptions, nodes: list[int]) -> None:
+    """Raise DataError where numbers of trials or subjects would be read as a node.
+
+    Raises:
+        DataError: a column is called so, and has few values, again and again.
+    """
+    if table.unnamed or options.columns is not None:
+        return
+    for k in nodes:
+        role, column = role_in(table.names[k]), table.column(k)
+        if role in ("trial", "subject") and 2 * column.nunique() <= len(column):
+            raise DataError(
+                f"{table.path}: column {table.names[k]!r} seems to say which {role} a row belongs "
+                f"to; give {role}_column={table.names[k]!r}, or drop= it, or name all nodes by "
+                "columns= if it is one"
+            )
+
+
 def _place(table: Table, option: str, name: str | None) -> int | None:
     """Where the column is that an option names."""
     if name is None:
@@ -164,7 +198,7 @@ def _mask_place(table: Table, options: ReadOptions) -> int | None:
     name = options.mask[0]
     if name in table.names:
         return _place(table, "mask", name)
-    if Path(name).expanduser().is_file():
+    if is_file(name):
         return None
     raise DataError(
         f"mask: {name!r} is no file and no column of {table.path}, which has {_listed(table)}"
@@ -212,14 +246,15 @@ def _named(key: Any) -> str:
 def _time_place(table: Table, other: set[int], trials: list[npt.NDArray[np.intp]]) -> int | None:
     """Find the column of time: by its name, or the first if it counts rows."""
     left = [k for k in range(len(table.names)) if k not in other]
-    named = [] if table.unnamed else [k for k in left if is_time_name(table.names[k])]
-    if named:
+    # Without a name it can be one of row numbers where it is the first.
+    named = [k for k in left if is_time_name(table.names[k]) and (table.names[k] or k == 0)]
+    if named and not table.unnamed:
         # What counts the rows says less.
         return next((k for k in named if not counts_samples(table.names[k])), named[0])
     if not left:
         return None
     first = table.column(left[0])
-    if clock_of(first) is None and not _counts(first, trials):
+    if clock_of(first) is None and not _goes_on(first, trials):
         return None
     return left[0]
 
@@ -245,7 +280,8 @@ def _further_times(
     """
     found = set()
     for place in range(0 if table.unnamed else len(table.names)):
-        if place in other or not is_time_name(table.names[place]):
+        name = table.names[place]
+        if place in other or not name or not is_time_name(name):
             continue
         try:
             for rows in trials:
@@ -259,16 +295,17 @@ def _further_times(
     return found
 
 
-def _counts(column: Any, trials: list[npt.NDArray[np.intp]]) -> bool:
-    """Whether a column counts the rows of each trial, from 0 or 1."""
+def _goes_on(column: Any, trials: list[npt.NDArray[np.intp]]) -> bool:
+    """Whether a column goes on by one step in each trial, as times and counts do and no node."""
     if getattr(column.dtype, "kind", "O") not in "iuf" or len(column) < 3:
         return False
-    counts = column.to_numpy()
-    return all(
-        counts[rows[0]] in (0, 1)
-        and np.array_equal(counts[rows], counts[rows[0]] + np.arange(len(rows)))
-        for rows in trials
-    )
+    times = column.to_numpy()
+    for rows in trials:
+        steps = np.diff(times[rows].astype(np.float64))
+        level = np.abs(steps - steps.mean()) if len(steps) else steps
+        if not (len(steps) and (steps > 0).all() and (level <= _SAME_STEP * steps.mean()).all()):
+            return False
+    return True
 
 
 def _numbers(table: Table, places: list[int]) -> npt.NDArray[Any]:
@@ -287,13 +324,45 @@ def _numbers(table: Table, places: list[int]) -> npt.NDArray[Any]:
             )
         if kind not in "biuf" and not table.column(k).isna().all():
             texts.append(k)
+    frame = table.frame.iloc[:, places]
+    cleaned = {k: _cleaned(table.column(k), table.decimal) for k in texts}
+    texts = [k for k in texts if cleaned[k] is None]
     if texts:
         raise DataError(_text_in(table, texts, places))
-    frame = table.frame.iloc[:, places]
+    if cleaned:
+        columns = [cleaned[k] if k in cleaned else table.column(k) for k in places]
+        return np.stack([np.asarray(c.to_numpy(np.float64, na_value=np.nan)) for c in columns], 1)
     values: npt.NDArray[Any] = frame.to_numpy()
     if values.dtype.kind not in "biuf":
         values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     return values
+
+
+def _cleaned(column: Any, decimal: str) -> Any:
+    """A column whose cells are numbers but for spaces around them, or of another kind, in float64.
+
+    Returns:
+        None of any other.
+    """
+
+    def number(cell: Any) -> float:
+        if cell is None:
+            return np.nan
+        if isinstance(cell, str):
+            text = cell.strip()
+            if text in MISSING:
+                return np.nan
+            if not NUMBER.fullmatch(text) or "," in text.replace(decimal, ""):
+                raise ValueError(text)
+            return float(text.replace(decimal, "."))
+        return float(cell)
+
+    if getattr(column.dtype, "kind", "O") != "O":
+        return None
+    try:
+        return column.map(number).astype(np.float64)
+    except (TypeError, ValueError):
+        return None
 
 
 def _text_in(table: Table, texts: list[int], places: list[int]) -> str:
@@ -361,8 +430,12 @@ def _turned(table: Table, options: ReadOptions) -> Found:
     first = table.column(0)
     texts = getattr(first.dtype, "kind", "O") not in "biuf"
     names = [str(cell) for cell in first] if texts else None
-    places = list(range(int(texts), len(table.names)))
     notes = [*table.notes]
+    counted = not texts and _goes_on(first, [np.arange(len(first))]) and first.iloc[0] in (0, 1)
+    if counted:
+        names = [str(int(number)) for number in first]
+        notes.append("the first column counts the nodes, and is taken for their names")
+    places = list(range(int(texts or counted), len(table.names)))
     if not table.unnamed:
         notes.append("the names of the columns are those of samples, and were left out")
     return Found(

@@ -44,13 +44,15 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
                 labels=labels,
             )
             return found_in(held, options)
-    except (OSError, RuntimeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises what its parts do: OSError, RuntimeError, KeyError
         raise DataError(f"{path} cannot be read, or is cut off: {error}") from None
 
 
 def _refuse_frames(path: Path, file: Any) -> None:
     for name, group in file.items():
-        if "pandas_type" in group.attrs:
+        if group is not None and "pandas_type" in group.attrs:  # None: a link to nothing
             raise DataError(
                 f"{path}: {name!r} is a frame that pandas wrote by PyTables; save it as Parquet, "
                 f"pandas.read_hdf({str(path)!r}).to_parquet(...)"

@@ -16,6 +16,7 @@ from synkern.data.companions import Sheet, sheet
 from synkern.data.errors import DataError, needed
 from synkern.data.found import GROUPS, Found
 from synkern.data.options import ReadOptions
+from synkern.data.paths import path_of
 
 _MNI = 4
 """What NIfTI's sform and qform say of coordinates in the space of MNI."""
@@ -87,7 +88,11 @@ def _image(path: Path) -> Any:
 
 def _values(path: Path, image: Any) -> npt.NDArray[Any]:
     """All voxels; in float32 where the file has no more digits."""
-    few = image.get_data_dtype().itemsize <= 4
+    held = image.get_data_dtype()
+    if held.kind not in "biuf":
+        kind = "complex numbers" if held.kind == "c" else "colours"
+        raise DataError(f"{path} holds {kind} ({held}), not a number for each voxel")
+    few = held.itemsize <= 4
     try:
         data: npt.NDArray[Any] = image.get_fdata(
             dtype=np.float32 if few else np.float64, caching="unchanged"
@@ -104,8 +109,11 @@ def _signals(
     nilearn = needed("nilearn.image", "brain", f"reading {path}")
     regions = needed("nilearn.regions", "brain", f"reading {path}")
     data = _values(path, image)
-    finite = np.isfinite(data).all(-1)
+    good = np.isfinite(data)
+    gone = ~good.any((0, 1, 2))  # volumes that were taken out
+    finite = good[..., ~gone].all(-1) & ~gone.all()
     data[~finite] = 0
+    data[..., gone] = 0
     series = nilearn.new_img_like(image, data)
     labelled = len(atlas.image.shape) == 3
     on_grid = atlas.image
@@ -131,23 +139,31 @@ def _signals(
         notes.append(f"{int(broken.sum())} voxels with values that are not finite were left out")
         places = np.where(broken if labelled else broken[..., None], 0, places)
         on_grid = nilearn.new_img_like(on_grid, places)
+    if not (inside & finite).any():
+        raise DataError(f"{path}: no voxel of the regions of {atlas.path} has finite values only")
     if not labelled:
         values, _ = regions.img_to_signals_maps(series, on_grid)[:2]
-        return np.asarray(values), list(range(len(atlas.numbers)))
+        return _without(np.asarray(values), gone), list(range(len(atlas.numbers)))
     values, found = regions.img_to_signals_labels(series, on_grid)[:2]
     columns = {int(number): k for k, number in enumerate(found)}
     kept = [k for k, number in enumerate(atlas.numbers) if number in columns]
     lost = [name for k, name in enumerate(atlas.names) if k not in {*kept}]
     if lost:
         notes.append(f"{len(lost)} regions have no voxel in the image: {some(lost)}")
-    return np.asarray(values)[:, [columns[atlas.numbers[k]] for k in kept]], kept
+    chosen = np.asarray(values)[:, [columns[atlas.numbers[k]] for k in kept]]
+    return _without(chosen, gone), kept
+
+
+def _without(values: npt.NDArray[Any], gone: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Signals, missing in the volumes that are."""
+    return np.where(gone[:, None], np.nan, values) if gone.any() else values
 
 
 def _atlas_of(atlas: str, labels: str | None) -> Atlas:
     """An atlas with its names; read once for all files that are read by it."""
     keys = []
     for option, given in (("atlas", atlas), ("labels", labels)):
-        path = Path(given or atlas).expanduser()
+        path = path_of(given or atlas)
         if not path.is_file():
             raise DataError(f"{option}: {path} is not there")
         keys.append((str(path.resolve()), path.stat().st_mtime_ns, path.stat().st_size))
@@ -157,7 +173,7 @@ def _atlas_of(atlas: str, labels: str | None) -> Atlas:
 @lru_cache(maxsize=4)
 def _read_atlas(atlas: str, labels: str | None, version: tuple[Any, ...]) -> Atlas:
     """Read an atlas. `version` tells files apart that had or have this name."""
-    path = Path(atlas).expanduser()
+    path = path_of(atlas)
     image = _image(path)
     data = _values(path, image)
     if data.ndim not in (3, 4):

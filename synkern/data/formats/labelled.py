@@ -66,7 +66,10 @@ def add_labels(found: Found, dims: tuple[str, ...], labels: Mapping[str, Label])
 
 def texts(array: npt.NDArray[Any]) -> list[str]:
     """Names in an array of texts, of bytes or of whole numbers."""
-    return [one.decode() if isinstance(one, bytes) else str(one) for one in array.tolist()]
+    try:
+        return [one.decode() if isinstance(one, bytes) else str(one) for one in array.tolist()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"a name is no text in UTF-8: {error.object!r}; save it as UTF-8") from None
 
 
 def _add_nodes(found: Found, own: Label | None, along: Mapping[str, Label]) -> None:

@@ -41,5 +41,5 @@ def read(path: Path, options: ReadOptions) -> list[Found]:
             return found_in(held, options)
     except DataError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # each of xarray's engines raises what it does
         raise DataError(f"{path} cannot be read as NetCDF: {error}") from None

@@ -84,12 +84,49 @@ def _opened(mne: Any, path: Path) -> Any:
     stem = path.name.removesuffix(".gz").removesuffix(path.suffixes[-1] if path.suffixes else "")
     if stem.removesuffix(".fif").endswith(_EPOCHS):
         return mne.read_epochs(path, preload=True, verbose="ERROR")
+    if path.suffix.lower() in _FIRST_BYTES:
+        _check_records(path)
     if path.suffix.lower() == ".set":
         try:
             return mne.io.read_raw_eeglab(path, preload=False, verbose="ERROR")
         except TypeError:  # trials, says MNE
             return mne.read_epochs_eeglab(path, verbose="ERROR")
     return mne.io.read_raw(path, preload=False, verbose="ERROR")
+
+
+_FIRST_BYTES = {".edf": b"0       ", ".bdf": b"\xffBIOSEMI"}
+_SAMPLE_BYTES = {".edf": 2, ".bdf": 3}
+
+
+def _check_records(path: Path) -> None:
+    """Refuse an EDF or BDF file that is the other, or shorter than its header says.
+
+    MNE reads both: the other as noise, and of one that is cut off what there is.
+
+    Raises:
+        DataError: it is so.
+    """
+    ending = path.suffix.lower()
+    with path.open("rb") as file:
+        start = file.read(256)
+        other = next(one for one in _FIRST_BYTES if one != ending)
+        if start.startswith(_FIRST_BYTES[other]):
+            raise DataError(f"{path} begins as a {other} file does; rename it to {other}")
+        try:
+            header, records, channels = (
+                int(start[a:b]) for a, b in ((184, 192), (236, 244), (252, 256))
+            )
+            file.seek(256 + 216 * channels)
+            samples = sum(int(file.read(8)) for _ in range(channels))
+        except ValueError:
+            return  # which MNE refuses
+    wanted = header + records * samples * _SAMPLE_BYTES[ending]
+    held = path.stat().st_size
+    if held < wanted:
+        raise DataError(
+            f"{path} is cut off: it has {held} bytes, and its header says {records} records, "
+            f"{wanted} bytes; copy it again"
+        )
 
 
 def _picks(mne: Any, held: Any, file: str, options: ReadOptions, notes: list[str]) -> list[int]:

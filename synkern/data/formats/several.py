@@ -7,6 +7,7 @@ Arrays that are called as the fields of `Dataset` are taken for these: `node_nam
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Held:
         get: reads one.
         dims: by name, what the file calls the axes of each array, where it does.
         labels: by name, what the file says along axes: the values of a coordinate.
+        notes: what was met while reading.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Held:
     get: Callable[[str], Any]
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     labels: Callable[[str], Mapping[str, Label]] = lambda name: {}
+    notes: list[str] = field(default_factory=list)
 
 
 def found_in(held: Held, options: ReadOptions) -> list[Found]:
@@ -81,6 +84,7 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
             if name in held.dims:
                 add_labels(one, held.dims[name], held.labels(name))
             add_beside(one, beside)
+            one.notes += held.notes
             if options.variable is None and len(held.shapes) > 1:
                 one.notes.append(f"array {name!r} was read")
             found.append(one)
@@ -99,7 +103,11 @@ def add_beside(found: Found, beside: Mapping[str, Any]) -> None:
     for name, held in beside.items():
         array = np.asarray(held)
         if name == "step":
-            if array.size != 1 or array.dtype.kind not in "iuf" or not float(array.item()) > 0:
+            if (
+                array.size != 1
+                or array.dtype.kind not in "iuf"
+                or not (0 < float(array.item()) < math.inf)
+            ):
                 raise DataError(f"{found.file}, array 'step': give one number above 0, in seconds")
             found.step = float(array.item())
         elif name == "mask":

@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from synkern.data.companions import NODE_NAMES
 from synkern.data.errors import DataError, needed
+from synkern.data.formats.cells import MISSING, NUMBER
 from synkern.data.formats.columns import Table
 from synkern.data.options import ReadOptions
 
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "#N/A")
-"""Cells that say that there is no value."""
-
 _MARKS = ("\t", ";", ",", "|")
 _LOOKED_AT = 20
-_NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eEdD][-+]?\d+)?|[-+]?(inf|infinity)", re.I)
 
 
 def text_table(path: Path, options: ReadOptions) -> Table:
@@ -71,6 +69,10 @@ def text_table(path: Path, options: ReadOptions) -> Table:
     if frame.empty:
         raise DataError(f"{path} has no rows of numbers" + " below its names" * has_names)
     _refuse_short_end(path, frame, lines, mark, encoding)
+    if mark != " " and all(line.endswith(mark) for line in head) and frame.iloc[:, -1].isna().all():
+        frame = frame.iloc[:, :-1]
+        names = names[:-1] if names is not None else None
+        notes.append(f"every line ends in {mark!r}: the empty column behind it was left out")
     names = _for_columns(path, names, frame.shape[1], notes)
     return Table(
         path=path,
@@ -156,7 +158,8 @@ def _names_in_first(
         # A text in each row, such as a trial's name, makes no header of the first of them.
         texts = [k for k, cell in enumerate(first) if cell in words]
         other = [k for k in texts if k >= len(below) or _is_number(below[k])]
-        return bool(other) or len(texts) == len(first) or not below, []
+        of_nodes = first[0].strip().lower() in NODE_NAMES  # above names of rows
+        return of_nodes or bool(other) or len(texts) == len(first) or not below, []
     whole = [cell.strip() for cell in first]
     if whole[0] == "" and len(whole) > 1 and below and below[0].strip():
         whole = whole[1:]
@@ -166,6 +169,18 @@ def _names_in_first(
             f"the first line, {whole[0]} to {whole[-1]}, is taken for names; header='no' says "
             "otherwise"
         ]
+    under = [_cells(line, mark)[-len(whole) :] for line in head[1:]]
+    if (
+        len({*whole}) == len(whole) > 1
+        and all(cell.isdecimal() for cell in whole)
+        and under
+        and not any(cell.strip().isdecimal() for row in under for cell in row)
+    ):
+        raise DataError(
+            f"{path}: the first line holds whole numbers, {whole[0]} to {whole[-1]}, and those "
+            "below it do not: give header='yes' if these are names, header='no' if they are the "
+            "first sample"
+        )
     return False, []
 
 
@@ -229,4 +244,4 @@ def _ragged(path: Path, said: str, cells: int, start: int) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell.strip()) is not None
+    return NUMBER.fullmatch(cell.strip()) is not None

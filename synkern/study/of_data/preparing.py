@@ -126,7 +126,14 @@ def _stepped(options: DecomposeOptions, data: Dataset) -> tuple[Floats, NDArray[
     """The series after `detrend`, and which of its samples are valid."""
     given = data.mask
     valid = np.ones(data.shape[:2], np.bool_) if given is None else given
-    series = data.series
+    series = np.where(valid[..., None], data.series, 0.0)
+    if not np.isfinite(series).all():
+        trial, sample, node = np.argwhere(~np.isfinite(series))[0]
+        raise ArgumentError(
+            f"{named(data)} has {series[trial, sample, node]} at trial "
+            f"{data.trial_names[trial]!r}, sample {sample}, node {data.node_names[node]!r}; mask "
+            "what is missing"
+        )
     if options.detrend != NONE:
         step: Any = PREPROCESSING[options.detrend]  # type: ignore[index]
         with checks_of_arguments():
