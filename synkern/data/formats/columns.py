@@ -281,7 +281,7 @@ def _further_times(
     found = set()
     for place in range(0 if table.unnamed else len(table.names)):
         name = table.names[place]
-        if place in other or not name or not is_time_name(name):
+        if place in other or not is_time_name(name) or (place and not name):
             continue
         try:
             for rows in trials:
