@@ -9,7 +9,7 @@ import pytest
 
 from support.recordings_made import recording
 from synkern.study import decompose_data
-from synkern.study.explorer import FILE
+from synkern.study.explorer import FILE, explorer_page
 from synkern.study.explorer.packing import Triangle, unpacked_triangle
 from synkern.study.of_data.exploring import explored_data
 
@@ -105,31 +105,35 @@ def test_sensors_are_in_millimetres_too(found):
     assert explored.views[0].x_label == "x, mm (to the right)"
 
 
-def test_without_groups_places_null_and_excess(tmp_path):
-    data = replace(recording(), groups=None, coordinates=None, space=None)
-    data = replace(data, node_names=("a", "a", "b", "c", "d", "e"))
-    found = decompose_data(
-        data,
-        out=tmp_path / "out",
-        kind="discrete",
-        null="none",
-        **{name: value for name, value in QUICK.items() if name != "null_draws"},
-    )
-    explored = explored_data(found)
+def test_without_groups_places_null_and_excess(found):
+    told = found.description
+    names = ["a", "a", "b", "c", "d", "e"]
+    nothing = {"groups": None, "coordinates": None, "space": None, "node_names": names}
+    facts = told["stages"]["decomposition (lag 1)"]
+    description = {
+        **told,
+        "parameters": {**told["parameters"], "tau": [1], "kind": "discrete"},
+        "data": {**told["data"], **nothing, "step": None},
+        "stages": {"decomposition (lag 1)": {**facts, "unit": "bits"}},
+        "null": {"name": "none", "why": "none was asked for"},
+        "excess_absent": "it exists for kind gaussian only",
+    }
+    absent = ("excess", "null", "interval")
+    arrays = {n: a for n, a in found.arrays.items() if not any(part in n for part in absent)}
+    explored = explored_data(replace(found, description=description, arrays=arrays))
     assert list(explored.labels) == ["a (1)", "a (2)", "b", "c", "d", "e"]
     (view,) = explored.views
-    assert (view.name, view.named, explored.group, list(explored.group_names)) == (
-        *("in order", True, ""),
-        ["no group"],
-    )
-    assert [pair.name for pair in explored.pairs if pair.values] == [
-        "synergy (sts)",
-        "redundancy (rtr)",
-    ]
+    assert (view.name, view.named, explored.group) == ("in order", True, "")
+    np.testing.assert_array_equal(view.x, [0, 1, 2, 3, 0, 1])
+    np.testing.assert_array_equal(view.y, [0, 0, 0, 0, -1, -1])
+    given = [pair.name for pair in explored.pairs if pair.values]
+    assert given == ["synergy (sts)", "redundancy (rtr)"]
     assert {pair.unit for pair in explored.pairs if pair.values} == {"bits"}
     assert not explored.charts
-    assert any("There is no null: none was asked for" in note for note in explored.notes)
-    assert any(note.startswith("No synergy beyond persistence") for note in explored.notes)
-    shown = (found.out / FILE).read_text("utf-8").partition("<script")[0]
-    assert "6 nodes; lag 1." in " ".join(shown.split())
+    assert list(explored.notes) == [
+        "No synergy beyond persistence: it exists for kind gaussian only.",
+        "There is no null: none was asked for.",
+    ]
+    shown = explorer_page(explored).partition("<script")[0]
+    assert "6 nodes; lag 1. discrete, MMI redundancy, in bits;" in " ".join(shown.split())
     assert '<th scope="col">group' not in shown
