@@ -72,17 +72,6 @@ def test_epochs_are_trials(epochs, tmp_path):
         assert data.mask is None
 
 
-def test_edf(raw, tmp_path):
-    pytest.importorskip("edfio")
-    path = tmp_path / "r.edf"
-    raw.pick("eeg").export(path, verbose="ERROR")
-    data = read_series(path)
-    np.testing.assert_allclose(
-        data.series[0], raw.get_data().T * (data.mask[0])[:, None], atol=2e-9
-    )
-    assert data.coordinates is None
-
-
 def test_what_is_refused(epochs, tmp_path):
     with pytest.raises(DataError, match="is a EvokedArray"):
         from_mne(epochs.average(picks="eeg"))
@@ -139,14 +128,32 @@ def test_brainvision(binary, dtype, unit, rng, tmp_path):
         read_series(tmp_path / "sub-3.vhdr")
 
 
-def test_bdf(raw, tmp_path):
-    pytest.importorskip("edfio")
-    path = tmp_path / "r.bdf"
-    raw.pick("eeg").export(path, verbose="ERROR")
-    data = read_series(path)
-    valid = data.mask[0]
-    assert (data.node_names, data.step) == (("Fz", "Cz", "Pz", "Oz"), 0.01)
-    np.testing.assert_allclose(data.series[0][valid], raw.get_data().T[valid], atol=1e-11)
+def european(path, digital, bits):
+    """Write (samples, channels) whole numbers as EDF (16 bits) or BDF (24), seconds of 100."""
+    names, seconds = ("Fz", "Cz", "Pz"), len(digital) // 100
+    ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    start = "0       " if bits == 16 else "\xffBIOSEMI"
+    header = f"{start}{'X X X X':80}{'Startdate X':80}01.01.2601.01.01{256 * 4:<8}{'':44}"
+    header += f"{seconds:<8}{1:<8}{3:<4}" + "".join(f"{name:16}" for name in names)
+    header += f"{'':80}" * 3 + f"{'uV':8}" * 3  # of which the first are transducers
+    for end in (*ends, *ends):  # physical, then digital
+        header += f"{end:<8}" * 3
+    header += f"{'':80}" * 3 + f"{100:<8}" * 3 + f"{'':32}" * 3
+    records = digital.reshape(seconds, 100, 3).transpose(0, 2, 1)
+    wide = np.ascontiguousarray(records, "<i4")
+    whole = wide.view(np.uint8).reshape(-1, 4)[:, : bits // 8]
+    path.write_bytes(header.encode("latin-1") + whole.tobytes())
+
+
+@pytest.mark.parametrize(("ending", "bits"), [("edf", 16), ("bdf", 24)])
+def test_edf_and_bdf(ending, bits, rng, tmp_path):
+    most = 2 ** (bits - 1) - 1
+    written = rng.integers(-most, most, (300, 3))
+    european(tmp_path / f"sub-5.{ending}", written, bits)
+    data = read_series(tmp_path / f"sub-5.{ending}")
+    assert (data.node_names, data.step, data.subjects) == (("Fz", "Cz", "Pz"), 0.01, ("5",))
+    np.testing.assert_allclose(data.series[0], written * 1e-6, rtol=1e-12)
+    assert data.coordinates is None
 
 
 def eeglab(path, values, **fields):
