@@ -1,9 +1,13 @@
 """The page to explore in a real browser: every control, every key, and how long it takes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from support.explorations import WEIGHTS, of_layers, of_places, symmetric
+from support.recordings_made import recording
+from synkern.study import decompose_data
 from synkern.study.explorer import PairValues, explorer_page
 
 pytestmark = pytest.mark.browser
@@ -226,6 +230,82 @@ def test_a_study_of_data_has_views_of_its_places(browser, tmp_path):
     np.testing.assert_array_equal(column(browser, "nodes", "x"), explored.views[1].x)
     clicked(browser, "map", float(explored.views[1].x[4]), float(explored.views[1].y[4]))
     assert chosen(browser).startswith("region 4, network visual")
+
+
+def test_the_page_of_data_does_all_that_its_controls_say(browser, tmp_path):
+    settings = {"progress": False, "bootstrap": 100, "null_draws": 19, "tau": (1, 2)}
+    found = decompose_data(recording(step=2.0), out=tmp_path / "out", **settings)
+    browser.open(found.out / "explore.html")
+    names = found.node_names
+    for place, ranking in enumerate(("mean_difference", "rank_difference", "balance")):
+        pressed(browser, "ranking", place)
+        for lag, tau in enumerate((1, 2)):
+            pressed(browser, "condition", lag)
+            expected = found.at(tau)[f"node_{ranking}"]
+            np.testing.assert_array_equal(column(browser, "nodes", "shown"), expected)
+    use(browser, "colour", 4)
+    np.testing.assert_array_equal(
+        column(browser, "nodes", "shown"), found.at(2)["node_persistence"]
+    )
+    # Places in space: as many millimetres to a pixel on both axes, whatever the window.
+    for width in (1280, 700):
+        browser.shape(width, 1000)
+        settled(browser)
+        unit = """["x", "y"].map((axis) => {
+          const { start, end } = model("map")[`${axis}_range`];
+          return (end - start) / model("map")[axis === "x" ? "inner_width" : "inner_height"];
+        })"""
+        x, y = browser.value(unit)
+        assert x == pytest.approx(y, rel=0.1)
+    for place, axes in enumerate(((0, 1), (1, 2), (0, 2))):
+        use(browser, "view", place)
+        where = np.stack([column(browser, "nodes", axis) for axis in "xy"], 1)
+        np.testing.assert_array_equal(where, found.coordinates[:, axes])
+    use(browser, "view", 3)
+    assert browser.value("Array.from(model('map').left[0].major_label_overrides)") == [
+        [0, "left"],
+        [-1, "right"],
+        [-2, "no group"],
+    ]
+    assert browser.value("model('names').visible")
+    clicked(browser, "map", 1, -1)
+    assert chosen(browser).startswith(f"{names[3]}, group right, lag 2 (4 s)")
+    # Groups together: those of the left, of the right, of none.
+    rows = [0, 2, 4, 1, 3, 5]
+    sts, rtr = (found.at(2)[atom].astype(np.float32) for atom in ("sts", "rtr"))
+    matrices = [sts, rtr, sts - rtr, sts / (sts + rtr)]
+    matrices += [found.at(2)[a] for a in ("excess_sts", "null_sts_z", "null_rtr_z")]
+    for place, matrix in enumerate(matrices):
+        use(browser, "pairs", place)
+        for i, j in ((0, 1), (2, 5), (4, 3)):
+            told = browser.value(f"pairSaid({{ x: {j}.5, y: {5 - i}.5 }}, 'value')").split()[0]
+            assert float(told.replace("−", "-")) == pytest.approx(
+                matrix[rows[i], rows[j]], rel=1e-5
+            )
+            pair = browser.value(f"pairSaid({{ x: {j}.5, y: {5 - i}.5 }}, 'pair')")
+            assert pair == f"{names[rows[i]]} and {names[rows[j]]}"
+    strength = np.abs(np.nan_to_num(matrices[-1][3]))
+    expected = [names[k] for k in np.argsort(-strength, kind="stable")[:5]]
+    assert column(browser, "partner-values", "label") == expected
+    use(browser, "chart", 1)
+    assert "if unrelated" in browser.value("document.getElementById('chart-legend').innerText")
+    for key, name, after in (("w", "condition", 0), ("v", "view", 0), ("o", "order", 1)):
+        browser.press(key)
+        settled(browser)
+        assert browser.value(f"state.{name}") == after
+
+
+def test_nodes_without_groups_are_named_in_the_matrix(browser, tmp_path):
+    one = of_places()
+    changes = {"group": "", "groups": "", "group_names": [""], "group_of": np.zeros(12, int)}
+    opened(browser, tmp_path, replace(one, **changes))
+    ticks = browser.value("Array.from(model('matrix').below[0].major_label_overrides.values())")
+    assert ticks == list(one.labels)
+    browser.value("choose(4)")
+    settled(browser)
+    assert chosen(browser).startswith("region 4, data")
+    first = browser.value("document.getElementById('partners-table').rows[0].cells.length")
+    assert first == 3
 
 
 def test_it_fits_a_narrow_window(browser, tmp_path):

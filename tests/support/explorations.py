@@ -57,6 +57,7 @@ def of_layers(layers=4, each=3, **changes):
         "views": [
             View(name="map", x=index, y=layer, x_label="head", y_label="layer", cells=True),
         ],
+        "condition": "weights",
         "conditions": WEIGHTS,
         "rankings": [
             NodeValues(name="mean difference", unit="nats", values=gap, diverging=True),
@@ -129,6 +130,7 @@ def of_places(n=12):
             View(name="from above", x=x, y=y, x_label="x, mm", y_label="y, mm"),
             View(name="from the left", x=y, y=z, x_label="y, mm", y_label="z, mm"),
         ],
+        condition="lag",
         conditions=["data"],
         rankings=[NodeValues(name="mean difference", unit="bits", values={"data": x})],
         pairs=[PairValues(name="synergy", unit="bits", values={"data": symmetric(n, 5)})],

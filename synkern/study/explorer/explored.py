@@ -4,8 +4,9 @@ Nodes have a label, a group and a place on a plane; scores by ranking, other val
 pairs, profiles and curves stand beside. Nothing here knows models, layers or brains: of a language
 model the groups are its layers, and nodes lie by layer and index; of brain data they are networks,
 or hemispheres, and nodes lie where their coordinates are. `synkern.study.explorer.of_study` fills
-it from the results of a study, in one file; whatever else has results of nodes and pairs does the
-same, and gives it to `synkern.study.explorer.write_explorer`.
+it from the results of a study, `synkern.study.of_data.exploring` from those of data, in one file
+each; whatever else has results of nodes and pairs does the same, and gives it to
+`synkern.study.explorer.explorer_page`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,13 @@ class View:
     Attributes:
         name: what a switch between several views calls it, such as "from above".
         x, y: (nodes,) where each node lies; NaN: nowhere.
-        x_label, y_label: what the axes are, with their unit.
+        x_label, y_label: what the axes are, with their unit; "": the axis says nothing, and is not
+            shown.
         cells: whether nodes are cells of a grid, each at whole numbers of its own, and not dots.
+        named: whether labels stand in the cells, which have to be wide enough.
+        equal: whether a unit is as long on one axis as on the other, as of places in space.
+        y_names: by where it stands on the axis of y, what is written there in the place of
+            numbers; empty: numbers are.
     """
 
     name: str
@@ -40,6 +46,9 @@ class View:
     x_label: str
     y_label: str
     cells: bool = False
+    named: bool = False
+    equal: bool = False
+    y_names: Mapping[float, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,18 +169,22 @@ class Explored:
             numbers of trials and samples, software.
         notes: what is to be known of what is shown, such as what was left out.
         node, nodes: "head" and "heads".
-        group, groups: "layer" and "layers".
+        group, groups: "layer" and "layers"; both "" where nodes are in no groups, and then there is
+            one name of a group, which is not shown.
         labels: (nodes,), all different.
         group_names: of the groups, in their order.
         group_of: (nodes,) int, the place of each node's group in `group_names`.
         views: ways in which nodes lie on a plane, at least one.
+        condition: what a condition is, such as "weights" or "lag".
         conditions: what was studied beside each other, such as "trained weights" and "random
-            weights"; at least one. Everything else names its condition so.
+            weights"; at least one, the first is shown first. Everything else names its condition
+            so.
         rankings: scores of the nodes; at least one, the first is shown first.
         values: other numbers of nodes, such as mean synergy and redundancy.
         pairs: numbers of pairs; none where pairs were not kept.
         profiles: charts over the groups, those of rankings first; none where groups have no order.
         charts: other charts, such as what interventions did.
+        charts_title: what stands above these.
         report: the file beside the page that holds the report of the same; "" if none.
 
     Raises:
@@ -191,12 +204,14 @@ class Explored:
     group_names: Sequence[str]
     group_of: NDArray[Any]
     views: Sequence[View]
+    condition: str
     conditions: Sequence[str]
     rankings: Sequence[NodeValues]
     values: Sequence[NodeValues] = ()
     pairs: Sequence[PairValues] = ()
     profiles: Sequence[Chart] = ()
     charts: Sequence[Chart] = ()
+    charts_title: str = "What experiments on it did"
     report: str = ""
 
     def __post_init__(self) -> None:
@@ -217,6 +232,11 @@ class Explored:
             raise ValueError(
                 f"group_of goes from {self.group_of.min()} to {self.group_of.max()} for "
                 f"{len(self.group_names)} group_names; give places among these, from 0"
+            )
+        if not self.group and len(self.group_names) > 1:
+            raise ValueError(
+                f"group is '' but there are {len(self.group_names)} group_names; say what "
+                "a group is"
             )
         for view in self.views:
             _check_shape(f"x of view {view.name!r}", view.x, (n,))

@@ -23,7 +23,6 @@ from synkern.study.explorer.explored import Explored
 
 _FOLDER = Path(__file__).with_name("page")
 _THEMES = ("as the system", "light", "dark")
-_ORDERS = ("by {group}", "by rank")
 _MOST_PARTNERS = 15
 
 
@@ -40,17 +39,17 @@ def controls_of(explored: Explored) -> dict[str, UIElement]:
         "find": _find(one),
     }
     if len(one.conditions) > 1:
-        found["condition"] = _buttons("condition", "Weights or condition", list(one.conditions))
+        found["condition"] = _buttons("condition", one.condition.capitalize(), list(one.conditions))
     if len(one.views) > 1:
         found["view"] = _select("view", "View", [view.name for view in one.views])
     if one.pairs:
         found["pairs"] = _select("pairs", "Pairs show", [pair.name for pair in one.pairs])
-        orders = [order.format(group=one.group) for order in _ORDERS]
+        orders = [f"by {one.group}" if one.group else "as given", "by rank"]
         found["order"] = _buttons("order", "Order of the matrix", orders)
     if one.profiles:
         found["profile"] = _select("profile", "Profile", [chart.name for chart in one.profiles])
     if one.charts:
-        found["chart"] = _select("chart", "Experiment", [chart.name for chart in one.charts])
+        found["chart"] = _select("chart", "Chart shows", [chart.name for chart in one.charts])
     if any(line.published for chart in (*one.profiles, *one.charts) for line in chart.lines):
         found["published"] = _buttons("published", "Published numbers", ["hidden", "shown"], 1)
     return found
@@ -64,7 +63,7 @@ def plots_of(explored: Explored) -> dict[str, Any]:
     if explored.profiles:
         found["profile"] = _lines("profile", f"Profile over the {explored.groups}")
     if explored.charts:
-        found["chart"] = _lines("chart", "What interventions did")
+        found["chart"] = _lines("chart", explored.charts_title)
     return found
 
 
@@ -164,6 +163,11 @@ def _map(explored: Explored) -> Any:
     look: dict[str, Any] = {"source": source, "fill_color": fill, "nonselection_fill_alpha": 1.0}
     cells = plot.rect("x", "y", 0.94, 0.94, line_color=None, name="cells", **look)
     dots = plot.scatter("x", "y", size=11, line_color="#8888", name="dots", **look)
+    # Light letters on something dark, which any colour of a cell leaves readable.
+    written: dict[str, Any] = {"text_align": "center", "text_baseline": "middle", "padding": 2}
+    written |= {"text_color": "white", "text_font_size": "11px"}
+    written |= {"background_fill_color": "#1e2329", "background_fill_alpha": 0.65}
+    plot.text("x", "y", text="label", name="names", source=source, **written)
     rings: dict[str, Mapping[str, Any]] = {
         "partner": {"line_width": 1.4, "line_dash": "dotted"},
         "chosen": {"line_width": 3.0},
@@ -173,7 +177,8 @@ def _map(explored: Explored) -> Any:
         style = {**line, "line_color": "black", "fill_color": None, "source": ring}
         plot.rect("x", "y", 1, 1, name=f"{name}-cells", **style)
         plot.scatter("x", "y", size=17, name=f"{name}-dots", **style)
-    rows = [(explored.node, "@label"), (explored.group, "@group")]
+    rows = [(explored.node, "@label")]
+    rows += [(explored.group, "@group")] if explored.group else []
     rows += [(name, f"@v{place}") for place, name in enumerate(said)]
     plot.add_tools(bk.HoverTool(renderers=[cells, dots], tooltips=rows, name="map-hover"))
     plot.js_on_event(Tap, bk.CustomJS(code="explorer.tapMap(cb_obj.x, cb_obj.y)"))

@@ -81,6 +81,7 @@ def explored_study(
         group_names=[str(name) for name in names],
         group_of=group_of,
         views=[_view(results, layer, index)],
+        condition="weights",
         conditions=[of_weights(weights) for weights in results.profiles],
         rankings=[_of_some(one, shown) for one in _rankings(results)],
         values=[_of_some(one, shown) for one in _values(results)],

@@ -61,6 +61,9 @@ def payload_of(
                 "x_label": view.x_label,
                 "y_label": view.y_label,
                 "cells": view.cells,
+                "named": view.named,
+                "equal": view.equal,
+                "y_names": [[float(at), name] for at, name in view.y_names.items()],
             }
             for view in explored.views
         ],

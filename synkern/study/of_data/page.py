@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from synkern.analysis.scores import RANKINGS
+from synkern.study import explorer
 from synkern.study.numerals import number, p_value, percent, significant
 from synkern.study.of_data import figures, places
 from synkern.study.of_data.decomposing import pooled_said
@@ -72,6 +73,7 @@ def write_page(folder: DataFolder, found: Decomposition) -> None:
         "synkern.study.of_data",
         "decomposition.html.jinja",
         name=name_of(found),
+        explorer=explorer.FILE,
         found=found,
         data=found.data,
         parameters=found.description["parameters"],

@@ -18,6 +18,7 @@ from typing import Any
 import synkern._checks as check_arguments
 from synkern.data import Dataset, ReadOptions, read_series
 from synkern.decomposition import BACKENDS
+from synkern.study import explorer
 from synkern.study.checks import usable_device
 from synkern.study.errors import (
     ArgumentError,
@@ -41,7 +42,7 @@ from synkern.study.options import called_with, check, stated
 from synkern.study.settings import NONE
 
 # What is needed, by the extra that brings it.
-_EXTRAS = {"tqdm": "data", "matplotlib": "plot", "jinja2": "plot"}
+_EXTRAS = {"tqdm": "data", "matplotlib": "plot", "jinja2": "plot", "bokeh": "plot"}
 _OF_FORMATS = {
     "netcdf": ("xarray", "h5netcdf", "h5py"),
     "zarr": ("xarray", "zarr"),
@@ -59,8 +60,9 @@ def decompose_data(options: DecomposeOptions) -> Decomposition | Plan:
     or trials.
 
     The folder `out` receives `result.json` (all that could change a number, what was found),
-    `result.npz` (arrays), `nodes.csv`, `pairs.csv`, `report.html` with its figures, and what
-    `write` asks for. The arrays, with T for each lag: `tauT_A` (nodes, nodes) for each atom A;
+    `result.npz` (arrays), `nodes.csv`, `pairs.csv`, `report.html` with its figures, `explore.html`
+    to click through the same numbers, and what `write` asks for. The arrays, with T for each lag:
+    `tauT_A` (nodes, nodes) for each atom A;
     `tauT_node_N` (nodes,) and, with several subjects or trials, `tauT_interval_N` (nodes, 2) for N
     `synergy`, `redundancy`, `mean_difference`, `rank_difference`, `balance`, `persistence` and
     `excess`; `tauT_excess_sts`; `tauT_unit_synergy` and `tauT_unit_redundancy` (subjects or trials,
@@ -255,5 +257,7 @@ def _reported(
     found = replace(found, description={**found.description, "summary": findings})
     write_tables(folder, found, options.write or ())
     page.write_page(folder, found)
+    shown = importlib.import_module("synkern.study.of_data.exploring").explored_data(found)
+    folder.write(explorer.FILE, explorer.explorer_page(shown))
     folder.save({**about, "summary": findings})
     return found

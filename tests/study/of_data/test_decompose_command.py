@@ -29,6 +29,7 @@ def test_from_a_file_to_a_report(table, tmp_path, capsys):
     page = (out / "report.html").read_text()
     for sentence in printed.splitlines()[:3]:
         assert sentence.replace("'", "&#39;") in page
+    assert "4 nodes; lag 1 (2 s)." in " ".join((out / "explore.html").read_text().split())
     assert page.count("<b>Can show</b>") == page.count("<b>Cannot show</b>") == page.count("<img")
 
 

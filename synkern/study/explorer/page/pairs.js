@@ -76,11 +76,13 @@ async function drawMatrix() {
   drawPairsOfChosen();
 }
 
-// Groups have borders and names; by rank, places are numbered.
+// Groups have borders and names, nodes that are in none have their own; by rank, places are numbered.
 function drawBorders(n) {
   const borders = { x0: [], y0: [], x1: [], y1: [] };
   const ticks = new Map();
-  if (state.order === 0) {
+  if (state.order === 0 && !data.group) {
+    order.forEach((row, place) => ticks.set(place + 0.5, rowLabel(row)));
+  } else if (state.order === 0) {
     let start = 0;
     for (let place = 1; place <= n; place++) {
       const group = groupOf[rows.nodes[order[start]][0]];
@@ -108,8 +110,10 @@ function drawBorders(n) {
     const at = shown.map(([place]) => (flip ? n - place : place));
     axis.ticker.ticks = at;
     axis.major_label_overrides = new Map(at.map((place, i) => [place, shown[i][1]]));
-    axis.axis_label = state.order === 0 ? data.group : ranked;
+    axis.axis_label = state.order === 0 ? data.group || data.node : ranked;
   }
+  const longest = Math.max(...shown.map(([, name]) => name.length));
+  plot.below[0].major_label_orientation = longest > 4 ? 0.7 : "horizontal";
 }
 
 const rowAt = (x, y) => {
@@ -183,8 +187,8 @@ function drawTable(one, labels) {
     const button = element("button", labels[place], { type: "button" });
     button.addEventListener("click", () => choose(rows.nodes[row][0]));
     cell.append(button);
-    const group = data.group_names[groupOf[rows.nodes[row][0]]];
-    line.append(element("td", place + 1), cell, element("td", group));
+    line.append(element("td", place + 1), cell);
+    if (data.group) line.append(element("td", data.group_names[groupOf[rows.nodes[row][0]]]));
     line.append(element("td", said(value, one.unit)));
     body.append(line);
   });

@@ -69,6 +69,9 @@ const explorer = {
   await Promise.all(slots.map(([slot, item]) => Bokeh.embed.embed_item(item, slot)));
   document.addEventListener("keydown", pressed);
   document.getElementById("help-button").addEventListener("click", () => help().showModal());
+  for (const name of ["inner_width", "inner_height"]) {
+    model("map").properties[name].change.connect(reshaped);
+  }
   systemIsDark.addEventListener("change", REDRAWN.theme);
   frameMap();
   REDRAWN.theme();
