@@ -109,9 +109,9 @@ def dataset_of(
 
 
 def _paths(files: Name | Iterable[Name]) -> list[Path]:
-    given = [files] if isinstance(files, str | os.PathLike) else files
-    listed_names = isinstance(given, Iterable) and not isinstance(given, bytes)
-    given = list(given) if listed_names else [given]
+    given: list[Any] = [files]
+    if isinstance(files, Iterable) and not isinstance(files, str | os.PathLike | bytes):
+        given = list(files)
     for one in given:
         if not isinstance(one, str | os.PathLike):
             raise TypeError(
