@@ -259,7 +259,8 @@ def _is_inner(wanted: str) -> bool:
 
 PLAIN = {
     *("AbstractContextManager", "ArrayLike", "Checkpoint", "Chosen", "Figure", "Kinds", "Name"),
-    *("MissingExtraError", "NDArray", "NoGraphError", "Other", "Path", "Point", "SpreadOf"),
+    *("MissingExtraError", "NDArray", "NoGraphError", "NotFittedError", "Other", "Path"),
+    *("Point", "SpreadOf"),
 }
 """Names in annotations, and of errors, that no face shows, where they stand without a module."""
 
