@@ -37,6 +37,25 @@ ELSEWHERE = {
 }
 """Pages whose blocks are parts of something, which other tests put together and run."""
 
+TABLE = """
+import numpy as np
+
+series = np.random.default_rng(0).standard_normal((120, 5)).cumsum(0)
+np.savetxt("regions.csv", series, delimiter=",", header="V1,V2,M1,M2,S1", comments="")
+"""
+GIVEN = {
+    "decompose.md": TABLE,
+    "reading_data.md": f"""{TABLE}
+np.save("regions.npy", series.T)
+import mne
+
+info = mne.create_info(["Fz", "Cz", "Pz"], 100.0, "eeg")
+waves = np.random.default_rng(1).standard_normal((4, 3, 200))
+epochs = mne.EpochsArray(waves, info, verbose="error")
+""",
+}
+"""By page, what its reader has: files of their own, and objects."""
+
 
 def pages() -> list[Path]:
     found = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("[!_]*/*.md")]
@@ -49,7 +68,7 @@ def pages() -> list[Path]:
     ids=lambda page: str(page.relative_to(ROOT / "docs")),
 )
 def test_blocks_run(page, tmp_path):
-    blocks = BLOCK.findall(page.read_text("utf-8"))
+    blocks = [GIVEN.get(page.name, ""), *BLOCK.findall(page.read_text("utf-8"))]
     (tmp_path / "blocks.py").write_text("\n".join(blocks), "utf-8")
     # No interpreter of triton, and no network.
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,8 @@ def template(node: ast.expr) -> str:
     return GAP
 
 
-def messages(path: Path) -> Iterator[Message]:
+@cache
+def messages(path: Path) -> tuple[Message, ...]:
     """What a module raises and warns of, in its order; what is only passed on is left out."""
     where = path.relative_to(ROOT).as_posix()
     found = []
@@ -55,7 +56,7 @@ def messages(path: Path) -> Iterator[Message]:
         text = re.sub(rf"{GAP}+", GAP, template(call.args[0])) if call.args else ""
         if kind not in SILENT and kind[0].isupper() and len(re.sub(rf"[{GAP}\W]", "", text)) > 7:
             found.append((call.lineno, Message(where, kind, " ".join(text.split()))))
-    yield from (message for _, message in sorted(found))
+    return tuple(message for _, message in sorted(found))
 
 
 def _called(node: ast.Call) -> str:
