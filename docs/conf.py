@@ -21,6 +21,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "dead_links",
     "faces",
     "lattice_figure",
     "messages",
