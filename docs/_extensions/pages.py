@@ -1,4 +1,4 @@
-"""Pages that come from elsewhere in the repository, and pages that are listed where they are there.
+"""Pages that come from elsewhere in the repository.
 
 A page that holds nothing but a heading and one link to a Markdown file outside this folder stands
 for that file: on the site it is that file, with its links made to work from here, and links to that
@@ -12,9 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.directives.other import TocTree
 
 DOCS = Path(__file__).resolve().parents[1]
 STANDS_FOR = re.compile(r"# [^\n]+\n\n\[[^\]\n]+\]\(((?:\.\./)+[\w./-]+\.md)\)\n")
@@ -63,18 +61,7 @@ def _on_read(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = relinked(source[0], page, page, pages)
 
 
-class WhereThere(TocTree):
-    """A toctree whose entries are listed where there are such pages."""
-
-    def run(self) -> list[Any]:
-        """Leave out what is not there."""
-        there = [line for line in self.content if (DOCS / f"{line.strip()}.md").is_file()]
-        self.content = StringList(there, "toctree")
-        return super().run()
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register what this module has."""
-    app.add_directive("toctree-where-there", WhereThere)
     app.connect("source-read", _on_read)
     return {"version": "1", "parallel_read_safe": True}
