@@ -55,7 +55,7 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     elif program == "make":
         assert {word for word in rest if "=" not in word} <= TARGETS
     elif program == "pip":
-        assert rest[0] == "install"
+        assert rest[0] in ("install", "download")
         for word in rest[1:]:
             named = re.fullmatch(r"(?:\.|synkern)\[([\w,-]+)\]", word)
             asked = set(named[1].split(",")) if named else set()
