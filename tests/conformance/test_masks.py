@@ -117,11 +117,12 @@ def test_a_mask_that_leaves_nothing_out_changes_no_bit(series, kind, redundancy,
 @pytest.mark.parametrize("average", ["trials", None, "moments", "concatenate"])
 def test_trials_of_equal_gaps_are_one_batch(series, backend, average):
     """The same mask for all, of (time,): the pieces as if they had been cut out by hand."""
-    mask = np.ones(90, bool)
-    mask[40:] = False
+    series = series[:2, :50]  # CCS goes from sample to sample, which takes an interpreter long.
+    mask = np.ones(50, bool)
+    mask[34:] = False
     options = {"average": average, "backend": backend, "redundancy": "CCS", "tau": (1, 2)}
     found = synkern.phiid_lags(series, mask=mask, **options)
-    cut = synkern.phiid_lags(series[:, :40], **options)
+    cut = synkern.phiid_lags(series[:, :34], **options)
     for tau in (1, 2):
         for atom in found[tau]:
             np.testing.assert_allclose(found[tau][atom], cut[tau][atom], rtol=0, atol=1e-12)

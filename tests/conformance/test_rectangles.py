@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import synkern
+from support.backends import INTERPRETED
 from support.bounded import asked
 from support.optional import torch
 from synkern.decomposition import backends
@@ -77,15 +78,33 @@ def flags_within(flagged, rectangle):
     return found
 
 
+@pytest.fixture(scope="module")
+def all_pairs():
+    """What a backend gives for all pairs, asked once for all rectangles held against it."""
+    known = {}
+
+    def once(backend, series, **options):
+        asked_for = (backend, series.tobytes(), *sorted(options.items(), key=str))
+        if asked_for not in known:
+            known[asked_for] = asked(backend, series, **options)
+        return known[asked_for]
+
+    return once
+
+
 @limited
 @rectangles
 @estimators
 @pytest.mark.parametrize("per_trial", [False, True], ids=["averaged", "apart"])
 @pytest.mark.parametrize("dtype", SAME)
-def test_entries_are_those_of_all_pairs(series, backend, rectangle, key, per_trial, dtype, limits):
+def test_entries_are_those_of_all_pairs(
+    series, all_pairs, backend, rectangle, key, per_trial, dtype, limits
+):
+    if backend in INTERPRETED and key == ("gaussian", "CCS"):
+        series = series[:, :12].copy()  # This estimator goes from sample to sample.
     options = {"estimator": ALL[key], "per_trial": per_trial, "dtype": dtype}
     wanted = ("rtr", "sts") if limits == Limits() else ("xty", "rtr", "sts", "yts")
-    every = asked(backend, series, wanted=wanted, **options)
+    every = all_pairs(backend, series, wanted=wanted, **options)
     found = asked(backend, series, wanted=wanted, rectangle=rectangle, limits=limits, **options)
     assert tuple(found.atoms) == wanted
     for atom in wanted:
@@ -115,9 +134,11 @@ def test_what_is_counted(series, backend):
 @rectangles
 @estimators
 @pytest.mark.parametrize("pooled", ["moments", "concatenate"])
-def test_pooled_trials(series, backend, rectangle, key, pooled):
+def test_pooled_trials(series, all_pairs, backend, rectangle, key, pooled):
+    if backend in INTERPRETED and key == ("gaussian", "CCS"):
+        series = series[:, :12].copy()
     options = {"estimator": ALL[key], "pooled": pooled}
-    every = asked(backend, series, **options)
+    every = all_pairs(backend, series, **options)
     found = asked(backend, series, rectangle=rectangle, **options)
     for atom, value in found.atoms.items():
         expected = numpy_of(every.atoms[atom])[rectangle.rows, rectangle.columns]
