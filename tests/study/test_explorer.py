@@ -192,6 +192,19 @@ def test_a_page_of_blocks_says_so():
     data, triangles = payload_of(explored, blocks)
     np.testing.assert_array_equal(unpacked(data["block_of"]), blocks.of)
     assert {triangle.side for triangle in triangles.values()} == {8}
+    synergy, redundancy, gap, share = data["pairs"]
+    assert (gap["rule"], share["rule"], share["of"]) == ("", "", [])
+    for condition, name in share["values"].items():
+        a, b = (one.values[condition] for one in explored.pairs[:2])
+        with np.errstate(invalid="ignore"):
+            expected = np.where(a + b > 0, a / (a + b), np.nan)
+        found = unpacked_triangle(triangles[name])
+        np.testing.assert_allclose(found, blocks.mean(expected), rtol=1e-6)
+        apart = blocks.mean(a) / (blocks.mean(a) + blocks.mean(b))
+        assert np.nanmax(np.abs(apart - found)) > 1e-4
+        difference = unpacked_triangle(triangles[gap["values"][condition]])
+        np.testing.assert_allclose(difference, blocks.mean(a - b), rtol=1e-5, atol=1e-6)
+    assert (synergy["rule"], redundancy["rule"]) == ("", "")
     many = of_layers(1, SIDE + 4, pairs=[PairValues(name="p", unit="")])
     assert "taken together" not in explorer_page(many)  # there is no matrix
     matrix = {WEIGHTS[0]: np.zeros((SIDE + 4, SIDE + 4))}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DIFFERENCE, SHARE = "difference", "share"
-"""What a page can compute of two matrices a and b: a - b, and a / (a + b)."""
+"""What a page can compute of matrices a and b: a - b, and a / (a + b) where that sum is above 0."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

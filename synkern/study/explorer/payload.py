@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from synkern.study.explorer.blocks import Blocks, blocks_for
-from synkern.study.explorer.explored import Chart, Explored, Line, NodeValues
+from synkern.study.explorer.explored import (
+    DIFFERENCE,
+    Chart,
+    Explored,
+    Line,
+    NodeValues,
+    PairValues,
+)
 from synkern.study.explorer.packing import Triangle, packed, packed_triangle
 
 
@@ -29,7 +37,9 @@ def payload_of(
     pairs = []
     for place, pair in enumerate(explored.pairs):
         texts = {}
-        for condition, values in pair.values.items():
+        # Of blocks the page has means alone, and a mean of shares is not the share of means.
+        own = pair if blocks is None or not pair.rule else _by_pair(explored, pair)
+        for condition, values in own.values.items():
             name = f"matrix-{place}-{explored.conditions.index(condition)}"
             triangles[name] = packed_triangle(values if blocks is None else blocks.mean(values))
             texts[condition] = name
@@ -38,8 +48,8 @@ def payload_of(
                 "name": pair.name,
                 "unit": pair.unit,
                 "diverging": pair.diverging,
-                "rule": pair.rule,
-                "of": [_place_of(explored, name) for name in pair.of if name],
+                "rule": own.rule,
+                "of": [_place_of(explored, name) for name in own.of if name],
                 "values": texts,
             }
         )
@@ -81,6 +91,23 @@ def blocks_of(explored: Explored) -> Blocks | None:
     """Return the blocks that the matrices of a page need; None where pairs can be shown singly."""
     matrices = sum(len(pair.values) for pair in explored.pairs)
     return blocks_for(explored.group_of, matrices) if matrices else None
+
+
+def _by_pair(explored: Explored, pair: PairValues) -> PairValues:
+    """Compute what a rule gives pair by pair, for every condition that both have."""
+    first, second = (explored.pairs[_place_of(explored, name)].values for name in pair.of)
+    values = {}
+    for condition in explored.conditions:
+        if condition in first and condition in second:
+            a, b = (np.asarray(each[condition], np.float64) for each in (first, second))
+            if pair.rule == DIFFERENCE:
+                values[condition] = a - b
+            else:
+                total = a + b
+                values[condition] = np.divide(
+                    a, total, out=np.full_like(a, np.nan), where=total > 0
+                )
+    return replace(pair, values=values, rule="", of=("", ""))
 
 
 def _place_of(explored: Explored, name: str) -> int:

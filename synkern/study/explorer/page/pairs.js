@@ -24,7 +24,10 @@ async function loaded(place, ofCondition) {
   const [a, b] = await Promise.all(one.of.map((of) => loaded(of, ofCondition)));
   const made = new Float32Array(a.length);
   const share = one.rule === "share";
-  for (let i = 0; i < a.length; i++) made[i] = share ? a[i] / (a[i] + b[i]) : a[i] - b[i];
+  for (let i = 0; i < a.length; i++) {
+    const sum = a[i] + b[i];
+    made[i] = share ? (sum > 0 ? a[i] / sum : NaN) : a[i] - b[i];
+  }
   return made;
 }
 
