@@ -52,6 +52,14 @@ def test_a_mask_beside_the_series(tmp_path, series):
     assert read_series(path, variable="run*").mask is None
 
 
+def test_what_is_said_of_trials_beside_several_arrays_is_left_out_and_told(tmp_path, series):
+    path = tmp_path / "a.npz"
+    np.savez(path, run1=series[0], run2=series[1], subjects=np.array(["a", "b"]))
+    data = read_series(path, variable="run*")
+    assert data.subjects is None
+    assert any("'subjects' is about another array, or several" in note for note in data.notes)
+
+
 def test_matlab_structs_and_cells_of_trials(tmp_path, series):
     path = tmp_path / "a.mat"
     trials = [series[k, : 40 + k].T for k in range(3)]

@@ -75,6 +75,7 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
                 "variable=, or call it otherwise and give mask="
             )
         beside = {one: held.get(k) for one, k in there.items() if theirs or one in _OF_NODES}
+        left = [k for one, k in there.items() if one not in beside and k not in names]
         for number, cell in enumerate(cells):
             one = Found(file=str(held.path), values=np.asarray(cell), variable=name)
             if alone:
@@ -84,6 +85,10 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
             if name in held.dims:
                 add_labels(one, held.dims[name], held.labels(name))
             add_beside(one, beside)
+            one.notes += [
+                f"array {k!r} is about another array, or several, and was left out"
+                for k in left
+            ]
             one.notes += held.notes
             if options.variable is None and len(held.shapes) > 1:
                 one.notes.append(f"array {name!r} was read")
