@@ -86,8 +86,7 @@ def found_in(held: Held, options: ReadOptions) -> list[Found]:
                 add_labels(one, held.dims[name], held.labels(name))
             add_beside(one, beside)
             one.notes += [
-                f"array {k!r} is about another array, or several, and was left out"
-                for k in left
+                f"array {k!r} is about another array, or several, and was left out" for k in left
             ]
             one.notes += held.notes
             if options.variable is None and len(held.shapes) > 1:
