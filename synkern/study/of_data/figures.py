@@ -97,7 +97,8 @@ def _panels(found: Decomposition, panels: Sequence[Any], title: str) -> Figure:
     order = Order(found)
     with mpl.rc_context(STYLE):
         width = 5.0 * max(len(panels), 2)
-        figure = Figure(figsize=(width, 4.5), dpi=120, layout="constrained")
+        # Room for the longest names below: the layout does not make enough beside squares.
+        figure = Figure(figsize=(width, 5.2), dpi=120, layout="constrained")
         figure.suptitle(title, fontweight="bold")
         axes_of = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
         for axes, (values, name, label, limits, scale) in zip(axes_of, panels, strict=False):
