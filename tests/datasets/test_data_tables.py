@@ -51,7 +51,8 @@ def refused(table):
         ("a|b\n" + ROWS.replace(",", "|"), "t.txt"),
         ("# a,b\n" + ROWS, "t.csv"),
         ("# made by hand\n# a,b\n" + ROWS, "t.csv"),
-        (gzip.compress(("a,b\n" + ROWS).encode()), "t.csv.gz"),
+        # Without the time, by which workers would name this test differently.
+        (gzip.compress(("a,b\n" + ROWS).encode(), mtime=0), "t.csv.gz"),
         (("a\tb\n" + ROWS.replace(",", "\t")).encode("utf-16"), "t.txt"),
     ],
 )
