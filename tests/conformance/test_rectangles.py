@@ -45,6 +45,17 @@ def needs(backend, key, *, by_node=False):
         pytest.skip(f"{backend} does not {lack}")
 
 
+def thin_out(backend, rectangle, per_trial, dtype="float64", limits=None):
+    """Leave out what an interpreter takes long for and other parameters show in another company."""
+    if backend not in INTERPRETED:
+        return
+    thin = 1 in (side.stop - side.start for side in rectangle)
+    if per_trial and (thin or rectangle == RECTANGLES["apart"]):
+        pytest.skip(f"{backend}, interpreted: trials apart in two of the rectangles")
+    if limits is not None and (limits == Limits()) != (dtype == "float64"):
+        pytest.skip(f"{backend}, interpreted: float32 in small parts, float64 in large ones")
+
+
 def tolerance(rectangle, dtype="float64"):
     after = rectangle.rows.start > rectangle.columns.start
     return max(SAME[dtype], EXCHANGED) if after else SAME[dtype]
@@ -100,6 +111,7 @@ def all_pairs():
 def test_entries_are_those_of_all_pairs(
     series, all_pairs, backend, rectangle, key, per_trial, dtype, limits
 ):
+    thin_out(backend, rectangle, per_trial, dtype, limits)
     if backend in INTERPRETED and key == ("gaussian", "CCS"):
         series = series[:, :12].copy()  # This estimator goes from sample to sample.
     options = {"estimator": ALL[key], "per_trial": per_trial, "dtype": dtype}
@@ -170,6 +182,7 @@ def test_moments(series, backend, rectangle, estimator, per_trial):
 def test_sums_by_node(series, backend, rectangle, key, per_trial, limits):
     """Over the pairs of the rectangle alone, a node being x of its row and y of its column."""
     needs(backend, key, by_node=True)
+    thin_out(backend, rectangle, per_trial)
     options = {"estimator": ALL[key], "per_trial": per_trial, "wanted": ATOMS}
     pairs = asked(backend, series, rectangle=rectangle, **options)
     found = asked(backend, series, rectangle=rectangle, by_node=True, limits=limits, **options)
