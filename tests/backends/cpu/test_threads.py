@@ -91,12 +91,10 @@ def test_a_limit_on_openmp_is_seen_through_torch(monkeypatch):
     """As threadpoolctl sets it, by the runtime's own function."""
     monkeypatch.undo()
     cpu_threads._torch_began_with.cache_clear()
-    loaded = Path("/proc/self/maps").read_text().split()
-    openmp = ctypes.CDLL(
-        next(
-            path for path in loaded if Path(path).name.startswith(("libgomp", "libomp", "libiomp"))
-        )
-    )
+    maps = Path("/proc/self/maps").read_text().split()
+    runtimes = [p for p in maps if Path(p).name.startswith(("libgomp", "libomp", "libiomp"))]
+    # Others, scikit-learn for one, bring a runtime of their own beside torch's.
+    openmp = ctypes.CDLL(min(runtimes, key=lambda path: "/torch" not in path))
     before = torch.get_num_threads()
     openmp.omp_set_num_threads(before + 3)
     try:
