@@ -100,7 +100,7 @@ def found_in(table: Table, options: ReadOptions) -> list[Found]:
         wanted = {k for one in options.columns for k in matching(one, names, *every)}
         nodes = [k for place, k in enumerate(nodes) if place in wanted]
     if not nodes:
-        raise DataError(f"{table.path} has no column of a node; it has {_listed(table)}")
+        raise DataError(f"{table.path} has no column of a node; it has {some(table.names)}")
     nameless = [k for k in nodes if not table.unnamed and not table.names[k]]
     if nameless:
         raise DataError(
@@ -186,7 +186,9 @@ def _place(table: Table, option: str, name: str | None) -> int | None:
     if name is None:
         return None
     if name not in table.names:
-        raise DataError(f"{option}: {table.path} has no column {name!r}; it has {_listed(table)}")
+        raise DataError(
+            f"{option}: {table.path} has no column {name!r}; it has {some(table.names)}"
+        )
     if table.names.count(name) > 1:
         raise DataError(f"{option}: {table.path} has several columns {name!r}; rename them")
     return table.names.index(name)
@@ -201,7 +203,7 @@ def _mask_place(table: Table, options: ReadOptions) -> int | None:
     if is_file(name):
         return None
     raise DataError(
-        f"mask: {name!r} is no file and no column of {table.path}, which has {_listed(table)}"
+        f"mask: {name!r} is no file and no column of {table.path}, which has {some(table.names)}"
     )
 
 
@@ -445,7 +447,3 @@ def _turned(table: Table, options: ReadOptions) -> Found:
         node_names=names,
         notes=notes,
     )
-
-
-def _listed(table: Table) -> str:
-    return some(table.names)
