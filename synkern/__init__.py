@@ -4,6 +4,7 @@
 
 `phiid` decomposes all or chosen pairs of all trials of an array, `phiid_local` chosen pairs at
 every sample, `calc_PhiID` one pair as phyid does; `LaggedMoments` takes in a series as it comes.
+`phiid_blocks` decomposes more nodes than there is memory for, here or on many machines.
 `stack_trials` makes a series of trials of unequal length, `lagged_pairs` of pasts and futures.
 `record` and `replay` turn a language model into series, `node_scores` atoms into rankings.
 `persistence_reference` and `null_test` say what persistence alone would give, and what chance.
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from synkern.kernels import ATOMS, limit_threads, long_name
     from synkern.models import Node
     from synkern.recording import Recording, record, replay
+    from synkern.scale import PhiIDBlocks, phiid_blocks
     from synkern.study import Comparison, compare
     from synkern.training import training_mask
 
@@ -67,6 +69,7 @@ __all__ = [
     "NodeMeans",
     "NodeScores",
     "NullTest",
+    "PhiIDBlocks",
     "PhiIDResult",
     "Recording",
     "SynergyConnectivity",
@@ -82,6 +85,7 @@ __all__ = [
     "persistence_reference",
     "perturb",
     "phiid",
+    "phiid_blocks",
     "phiid_lags",
     "phiid_local",
     "phiid_nodes",
@@ -104,6 +108,7 @@ _HOMES = {
     "NodeMeans": "decomposition",
     "NodeScores": "analysis",
     "NullTest": "analysis",
+    "PhiIDBlocks": "scale",
     "PhiIDResult": "decomposition",
     "RANKINGS": "analysis",
     "Recording": "recording",
@@ -120,6 +125,7 @@ _HOMES = {
     "persistence_reference": "analysis",
     "perturb": "interventions",
     "phiid": "decomposition",
+    "phiid_blocks": "scale",
     "phiid_lags": "decomposition",
     "phiid_local": "decomposition",
     "phiid_nodes": "decomposition",
@@ -136,6 +142,7 @@ _SHOWN = (
     "interventions",
     "models",
     "recording",
+    "scale",
     "study",
     "tasks",
     "training",
@@ -185,7 +192,8 @@ moved(
         "study_analysis": "study.stages.analysis",
         "study_choices": "study.settings",
         "study_folder": "study",
-        "study_lock": "study.lock",
+        "study.lock": "_locks",
+        "study_lock": "_locks",
         "study_plan": "study.plan",
         "study_recording": "study.stages.recording",
         "study_room": "study.room",

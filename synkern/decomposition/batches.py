@@ -7,6 +7,7 @@ pairs together.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -382,7 +383,7 @@ def _sums_by_node(xp: Any, run: Run, given: Sequence[Batch], request: Request) -
     constant = np.zeros((sum(len(values_of(b.series)) for b in given), nodes), np.bool_)
     outcomes: Counter[int] = Counter()
     rescued = 0
-    for rows, columns, rectangle in _rectangles(nodes, request.limits.side):
+    for rows, columns, rectangle in _rectangles(nodes, request.limits.side, request.rectangle):
         index = np.r_[rows] if rectangle is None else np.r_[rows, columns]
         some = [batch._replace(series=of_nodes(batch.series, like(index, one))) for batch in given]
         asked = narrowed(replace(request, wanted=names, by_node=False), rectangle)
@@ -411,8 +412,18 @@ def _sums_by_node(xp: Any, run: Run, given: Sequence[Batch], request: Request) -
     )
 
 
-def _rectangles(nodes: int, side: int) -> Iterator[tuple[slice, slice, Rectangle | None]]:
-    """Every pair of nodes once: rows, columns, and their rectangle; None: all pairs of the rows."""
+def _rectangles(
+    nodes: int, side: int, within: Rectangle | None
+) -> Iterator[tuple[slice, slice, Rectangle | None]]:
+    """Every pair of nodes, or of a rectangle, once: rows, columns, and their rectangle.
+
+    That is None for all pairs of the rows.
+    """
+    if within is not None:
+        for rows, columns in itertools.product(*(_ranges(each, side) for each in within)):
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            yield rows, columns, Rectangle(slice(0, height), slice(height, height + width))
+        return
     starts = range(0, nodes, side)
     for i in starts:
         rows = slice(i, min(i + side, nodes))
@@ -422,3 +433,10 @@ def _rectangles(nodes: int, side: int) -> Iterator[tuple[slice, slice, Rectangle
             columns = slice(j, min(j + side, nodes))
             height, width = rows.stop - i, columns.stop - j
             yield rows, columns, Rectangle(slice(0, height), slice(height, height + width))
+
+
+def _ranges(nodes: slice, side: int) -> list[slice]:
+    return [
+        slice(start, min(start + side, nodes.stop))
+        for start in range(nodes.start, nodes.stop, side)
+    ]

@@ -24,9 +24,12 @@ from typing import Any, BinaryIO, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from synkern._locks import FolderInUseError, FolderLock
 from synkern.study import series_file
 from synkern.study.errors import ArgumentError, StudyError
-from synkern.study.lock import LOCK, FolderInUseError, FolderLock
+
+LOCK = ".study.lock"
+"""Name of the lock in the folder of a study."""
 
 # Of a study: its `W_head` and `W_norms` are called `W_index` and `W_series` now, and it knew heads
 # only.
@@ -255,7 +258,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(FolderLock(folder))
+            stack.enter_context(FolderLock(folder, LOCK, "study"))
         except FolderInUseError as error:
             raise StudyError(f"out = {str(folder)!r}: {error}") from error
         except OSError as error:

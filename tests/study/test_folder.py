@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from support import tiny_study
+from synkern import _locks
+from synkern._locks import FolderInUseError, FolderLock
 from synkern.study import ArgumentError, StudyError
-from synkern.study import lock as study_lock
-from synkern.study.folder import StudyFolder, _digest
-from synkern.study.lock import LOCK, FolderInUseError, FolderLock
+from synkern.study.folder import LOCK, StudyFolder, _digest
 
 HOLD = """
 import sys, time
@@ -86,7 +86,7 @@ def test_of_many_at_once_one_works_at_a_time(tmp_path):
     def work(number):
         for _ in range(40):
             try:
-                with FolderLock(tmp_path):
+                with FolderLock(tmp_path, LOCK, "study"):
                     inside.append(number)
                     most.append(len(inside))
                     time.sleep(0)
@@ -120,7 +120,7 @@ def test_a_lock_of_another_machine_is_for_people_to_judge(tmp_path):
 
 
 def test_without_locks_of_the_system_the_owner_decides(tmp_path, monkeypatch):
-    monkeypatch.setattr(study_lock, "_lock", lambda descriptor: None)
+    monkeypatch.setattr(_locks, "_lock", lambda descriptor: None)
     owner(tmp_path)
     with pytest.raises(StudyError, match=rf"process {os.getpid()} on .*no longer, remove"):
         enter(tmp_path)
@@ -142,7 +142,7 @@ def test_what_the_system_says_of_its_locks(number, held, monkeypatch, tmp_path):
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with (tmp_path / "file").open("w") as file:
-        assert study_lock._lock(file.fileno()) is held
+        assert _locks._lock(file.fileno()) is held
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_at_once(
     def refuse(*args):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(study_lock.os, "open", refuse)
+    monkeypatch.setattr(_locks.os, "open", refuse)
     with pytest.raises(StudyError, match=message):
         enter(tmp_path / "new")
 

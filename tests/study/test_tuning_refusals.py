@@ -5,10 +5,11 @@ import importlib.util
 import pytest
 
 from support.tiny_tuning import LINES, tune, written
+from synkern._locks import FolderLock
 from synkern.cli import main
 from synkern.study import ArgumentError, MissingPackageError, StudyError
 from synkern.study.experiments.tuning import experiment
-from synkern.study.lock import FolderLock
+from synkern.study.folder import LOCK
 from synkern.training.tuning.rewards import Reward
 
 pytestmark = pytest.mark.usefixtures("trl", "datasets")
@@ -76,7 +77,7 @@ def test_keys_and_values_of_half_a_group_are_refused_before_any_run(copy, tasks,
 
 
 def test_a_folder_that_another_process_is_at_work_in_is_refused(copy, tasks):
-    with FolderLock(copy), pytest.raises(StudyError, match="another study is at work there"):
+    with FolderLock(copy, LOCK, "study"), pytest.raises(StudyError, match="another study is at work there"):
         tune(copy, tasks)
 
 

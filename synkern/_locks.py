@@ -1,7 +1,7 @@
-"""One study at a time in a folder: a lock that names its owner and dies with it.
+"""One run at a time in a folder, or into a store: a lock that names its owner and dies with it.
 
 The lock is a file in the folder that says who works there. Its owner holds the operating system's
-lock on it as well, which ends with the process, however it ends, so that a study that was killed
+lock on it as well, which ends with the process, however it ends, so that a run that was killed
 leaves a file but no lock. Where the file system has no such locks, and between machines that share
 a folder, the file alone decides.
 """
@@ -21,9 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-LOCK = ".study.lock"
-"""Name of the lock in the folder."""
-
 # What flock raises where another holds the lock.
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 # What it raises where there are no locks, such as on some network file systems.
@@ -31,7 +28,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class FolderInUseError(Exception):
-    """The folder is not free: another study works there, or something is in the lock's place."""
+    """The folder is not free: another run works there, or something is in the lock's place."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +62,25 @@ class _Owner:
 
 
 class FolderLock:
-    """A lock of a folder, a context manager. Whoever enters holds it until the block is left."""
+    """A lock of a folder, a context manager. Whoever enters holds it until the block is left.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the lock is.
+        name: of its file.
+        what: "study", or what else is at work there; for messages.
+    """
+
+    def __init__(self, folder: Path, name: str, what: str) -> None:
         """Nothing is locked yet."""
-        self._file = folder / LOCK
+        self._file = folder / name
+        self._what = what
         self._descriptor = -1
 
     def __enter__(self) -> FolderLock:
         """Take the lock.
 
         Raises:
-            FolderInUseError: another study has it, or something else is in its place.
+            FolderInUseError: another run has it, or something else is in its place.
             OSError: the folder cannot be written to.
         """
         while not self._taken():
@@ -126,12 +130,12 @@ class FolderLock:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(self._file.lstat().st_mode):
                 raise FolderInUseError(
-                    f"{str(self._file)!r} is no file that a study has left; remove it, or name "
-                    "another folder"
+                    f"{str(self._file)!r} is no file that a {self._what} has left; remove it, or "
+                    "name another folder"
                 )
 
     def _is_in_place(self, descriptor: int) -> bool:
-        """Whether the file that was opened is still the one that the next study will open."""
+        """Whether the file that was opened is still the one that the next run will open."""
         try:
             return os.path.samestat(os.fstat(descriptor), self._file.stat(follow_symlinks=False))
         except FileNotFoundError:
@@ -142,7 +146,7 @@ class FolderLock:
         remedy = "wait for it, or name another folder"
         if not certain:
             remedy += f"; if it runs no longer, remove {str(self._file)!r}"
-        return f"another study is at work there ({by}); {remedy}"
+        return f"another {self._what} is at work there ({by}); {remedy}"
 
 
 def _lock(descriptor: int) -> bool | None:

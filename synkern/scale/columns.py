@@ -1,0 +1,241 @@
+"""A series that is larger than memory, read some nodes at a time by whoever computes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import synkern._checks as check
+from synkern._arrays import to_numpy
+from synkern._names import node_names, unnamed
+from synkern.decomposition.masks import valid_samples
+from synkern.decomposition.recorded import taken
+from synkern.scale.errors import needed
+
+STRIPE = 1 << 22
+"""Values of a series that its digest takes at a time. Another number is another digest."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Nodes of a series, by their numbers.
+
+    Attributes:
+        array: (trials, time, nodes) or (time, nodes): of NumPy or zarr; None where `file` has it.
+        file: a `.npy` file, which every process maps for itself.
+        moves: another process can read it from where it is.
+    """
+
+    array: Any
+    file: str | None = None
+    moves: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the memory that a file is mapped to, here."""
+        return {**vars(self), "array": None if self.file else self.array}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Map the file again."""
+        vars(self).update(state)
+        if self.file:
+            vars(self)["array"] = np.load(self.file, mmap_mode="r")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(trials, time, nodes)."""
+        trials, time, nodes = (1, *self.array.shape)[-3:]
+        return trials, time, nodes
+
+    def read(self, nodes: slice) -> npt.NDArray[Any]:
+        """(trials, time, some nodes)."""
+        values = self.array[..., nodes]
+        if not isinstance(values, np.ndarray):  # of dask
+            values = np.asarray(values)
+        whole: npt.NDArray[Any] = values if values.ndim == 3 else values[None]
+        return whole
+
+    def amplified(self, side: int) -> bool:
+        """Whether reading some nodes reads many more, as of a file whose chunks are wide."""
+        chunks = getattr(self.array, "shards", None) or getattr(self.array, "chunks", None)
+        if chunks is None or isinstance(chunks[-1], tuple):
+            return chunks is not None  # dask computes whatever it is asked for again
+        return int(chunks[-1]) > 2 * side
+
+
+class Given(NamedTuple):
+    """A series as a call has it.
+
+    Attributes:
+        columns: of it.
+        kind: of the estimator.
+        mask: (trials, time) bool, or None.
+        node_names: if there are any.
+    """
+
+    columns: Columns
+    kind: str
+    mask: npt.NDArray[np.bool_] | None
+    node_names: tuple[str, ...] | None
+
+
+def given(series: Any, kind: str | None, mask: Any, names: Sequence[Any] | None) -> Given:
+    """Take in what a call was given, without reading it.
+
+    Raises:
+        ValueError: not of two or three dimensions; fewer than two nodes; a mask or names that do
+            not fit.
+        TypeError: not real numbers.
+        FileNotFoundError: there is nothing at a path.
+    """
+    if isinstance(series, str | os.PathLike):
+        columns = _of_path(Path(series).expanduser())
+        return Given(columns, kind or "gaussian", _mask(mask, columns), _names(names, columns))
+    found = taken(series, kind, names)
+    named = unnamed(found.series, "series")
+    array = named.array
+    module = type(array).__module__.split(".")[0]
+    if module not in ("zarr", "dask"):
+        array = to_numpy(array)
+    columns = Columns(array, moves=module == "zarr" and not _in_memory(array))
+    _check(columns)
+    whole = _mask(named.mask(mask), columns)
+    return Given(columns, found.kind, whole, node_names(found.node_names, named, columns.shape[2]))
+
+
+def _in_memory(array: Any) -> bool:
+    return isinstance(array.store, needed("zarr.storage", "series").MemoryStore)
+
+
+def _of_path(path: Path) -> Columns:
+    if not path.exists():
+        raise FileNotFoundError(f"series = {str(path)!r}: there is nothing at this path")
+    if path.suffix == ".npy":
+        columns = Columns(np.load(path, mmap_mode="r"), file=str(path.resolve()), moves=True)
+    else:
+        zarr = needed("zarr", f"series = {str(path)!r}")
+        try:
+            opened = zarr.open(str(path.resolve()), mode="r")
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"series = {str(path)!r} is no .npy file, and no zarr array ({error}); name one"
+            ) from error
+        columns = Columns(_only(zarr, opened, path), moves=True)
+    _check(columns)
+    return columns
+
+
+def _only(zarr: Any, opened: Any, path: Path) -> Any:
+    """The array of a zarr store; of a group, the only one that can be a series."""
+    if isinstance(opened, zarr.Array):
+        return opened
+    arrays = {name: one for name, one in opened.arrays() if one.ndim in (2, 3)}
+    if len(arrays) != 1:
+        raise ValueError(
+            f"series = {str(path)!r} is a group of {len(arrays)} arrays that could be a series "
+            f"({', '.join(sorted(arrays)) or 'none'}); name one: {str(path)!r}/NAME"
+        )
+    return next(iter(arrays.values()))
+
+
+def _check(columns: Columns) -> None:
+    array = columns.array
+    if array.ndim not in (2, 3):
+        raise ValueError(
+            f"series must be (trials, time, nodes) or (time, nodes); got shape {array.shape}"
+        )
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"series must hold real numbers; got dtype {array.dtype}")
+    trials, _, nodes = columns.shape
+    if trials < 1 or nodes < 2:
+        raise ValueError(
+            f"series must hold at least 1 trial and 2 nodes; got shape {array.shape}, that is "
+            f"{trials} trials and {nodes} nodes"
+        )
+
+
+def _mask(mask: Any, columns: Columns) -> npt.NDArray[np.bool_] | None:
+    if mask is None:
+        return None
+    trials, time, _ = columns.shape
+    # Its shape is all that is asked of the series.
+    return valid_samples(mask, np.broadcast_to(np.float64(0), (trials, time, 1)))
+
+
+def _names(names: Sequence[Any] | None, columns: Columns) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return node_names(names, unnamed(np.zeros((1, 1)), "series"), columns.shape[2])
+
+
+def stripe_width(shape: tuple[int, int, int]) -> int:
+    """Nodes of a stripe."""
+    return max(1, STRIPE // (shape[0] * shape[1]))
+
+
+def stripes(shape: tuple[int, int, int], memory: int, itemsize: int) -> Iterator[list[slice]]:
+    """All nodes in stripes, as many together as are read at once.
+
+    Args:
+        shape: (trials, time, nodes).
+        memory: bytes for what is read.
+        itemsize: of a value.
+    """
+    trials, time, nodes = shape
+    width = stripe_width(shape)
+    together = max(1, memory // (4 * itemsize * trials * time * width))
+    each = [slice(start, min(start + width, nodes)) for start in range(0, nodes, width)]
+    for start in range(0, len(each), together):
+        yield each[start : start + together]
+
+
+def read_through(
+    columns: Columns,
+    valid: npt.NDArray[np.bool_] | None,
+    memory: int,
+    each: Callable[[slice, npt.NDArray[Any]], None] = lambda nodes, values: None,
+) -> str:
+    """Look at all of a series once: its digest.
+
+    Args:
+        columns: of it.
+        valid: (trials, time) samples that are looked at; None: all.
+        memory: bytes for what is read.
+        each: is handed nodes and their values.
+
+    Raises:
+        ValueError: NaN or infinity at a valid sample, naming trial, time and node.
+    """
+    dtype = columns.array.dtype
+    digest = hashlib.blake2b(f"{columns.shape}{dtype.str}".encode(), digest_size=16)
+    for part in stripes(columns.shape, memory, dtype.itemsize):
+        nodes = slice(part[0].start, part[-1].stop)
+        values = columns.read(nodes)
+        _refuse_not_finite(values, valid, nodes.start)
+        each(nodes, values)
+        for stripe in part:
+            own = values[..., stripe.start - nodes.start : stripe.stop - nodes.start]
+            digest.update(np.ascontiguousarray(own).data.cast("B"))
+    return digest.hexdigest()
+
+
+def _refuse_not_finite(
+    values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, first: int
+) -> None:
+    if values.dtype.kind != "f":
+        return
+    good = np.isfinite(values)
+    if valid is not None:
+        good |= ~valid[..., None]
+    if not good.all():
+        trial, step, node = (int(k) for k in np.argwhere(~good)[0])
+        raise ValueError(
+            f"series has values that are NaN or infinite, the first at trial {trial}, time {step}, "
+            f"node {first + node}: {float(values[trial, step, node])}; {check.LEAVE_OUT}"
+        )

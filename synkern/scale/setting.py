@@ -1,0 +1,174 @@
+"""What a call asks for, checked, before anything is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import synkern._checks as check
+from synkern._version import VERSION
+from synkern._warnings import collected
+from synkern.decomposition.asked import Options
+from synkern.decomposition.backends import select
+from synkern.kernels import BACKENDS, Wanted, swap_nodes
+from synkern.scale.columns import Given, given
+from synkern.scale.grid import MOST, TILE, Grid, side_for
+from synkern.scale.store import Layout
+from synkern.scale.task import ON_DEVICE, Asked
+
+KEEPS = ("pairs", "node_means")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A call.
+
+    Attributes:
+        given: the series.
+        asked: what of it.
+        unit: of the atoms.
+        memory: bytes for blocks.
+        side: nodes to a side of a block that was asked for, if any.
+        elsewhere: other processes compute.
+    """
+
+    given: Given
+    asked: Asked
+    unit: str
+    memory: int
+    side: int | None
+    elsewhere: bool
+
+    @property
+    def entries(self) -> int:
+        """Bytes of the atoms of a pair."""
+        if self.asked.keep != "pairs":
+            return 0
+        trials = self.given.columns.shape[0] if self.asked.average is None else 1
+        return len(self.asked.names) * np.dtype(self.asked.dtype).itemsize * trials
+
+    def grid(self, meta: Mapping[str, Any] | None) -> Grid:
+        """Its blocks; those of a store that was begun, unless others are asked for."""
+        trials, time, nodes = self.given.columns.shape
+        if self.side is not None:
+            return Grid(nodes, self.side)
+        if meta is not None:
+            return Grid(nodes, meta["ingredients"]["side"])
+        side = side_for(
+            nodes,
+            samples=trials * time,
+            entries=self.entries,
+            memory=self.memory,
+            most=MOST[self.asked.keep],
+        )
+        return Grid(nodes, side)
+
+    def layout(self, grid: Grid) -> Layout:
+        """The arrays of its store."""
+        trials = self.given.columns.shape[0]
+        return Layout(
+            grid=grid,
+            names=self.asked.names,
+            trials=trials if self.asked.average is None else None,
+            constants=1 if self.asked.average in ("moments", "concatenate") else trials,
+            dtype=self.asked.dtype,
+            keep=self.asked.keep,
+        )
+
+    def ingredients(self, grid: Grid, digest: str) -> dict[str, Any]:
+        """What the numbers depend on."""
+        asked, mask = self.asked, self.asked.mask
+        arrays = {backend.name: backend.arrays for backend in BACKENDS}[asked.backend]
+        return {
+            "series": digest,
+            "shape": list(self.given.columns.shape),
+            "mask": None if mask is None else np.packbits(mask).tobytes().hex(),
+            "tau": asked.tau,
+            "atoms": list(asked.names),
+            "kind": asked.kind,
+            "redundancy": asked.redundancy,
+            "average": asked.average,
+            "unit": self.unit,
+            "backend": asked.backend,
+            "arrays": arrays,
+            "dtype": asked.dtype,
+            "keep": asked.keep,
+            "side": grid.side,
+            "synkern": VERSION,
+        }
+
+
+def setting(
+    series: Any,
+    *,
+    keep: str,
+    tau: Any,
+    atoms: Any,
+    kind: Any,
+    redundancy: Any,
+    mask: Any,
+    average: Any,
+    unit: Any,
+    backend: str,
+    dtype: Any,
+    node_names: Any,
+    memory: float,
+    side: int | None,
+    elsewhere: bool,
+) -> Setting:
+    """Check a call; see `phiid_blocks` for what is raised."""
+    check.choice("keep", keep, KEEPS)
+    tau = check.lag(tau)
+    wanted = check.atom_names(atoms)
+    if not memory > 0:
+        raise ValueError(f"memory = {memory!r}; give a number of bytes above 0, such as 1e9")
+    if side is not None and (check.whole("side", side, TILE) or side % TILE):
+        raise ValueError(f"side = {side}; give a multiple of {TILE}, as tiles of the backends are")
+    found = given(series, kind, mask, node_names)
+    options = Options(
+        names=wanted,
+        kind=found.kind,
+        redundancy=redundancy,
+        average=average,
+        unit=unit,
+        dtype=dtype,
+    )
+    _check_samples(found, tau, options.pooled)
+    asked = Asked(
+        names=tuple(dict.fromkeys([*wanted, *map(swap_nodes, wanted)])),
+        wanted=wanted,
+        tau=tau,
+        kind=found.kind,
+        redundancy=redundancy,
+        average=average,
+        unit=unit,
+        backend=_backend(backend, options, keep, elsewhere),
+        dtype=dtype,
+        keep=keep,
+        mask=found.mask,
+    )
+    own = unit or options.estimator.unit
+    return Setting(found, asked, own, int(memory), side, elsewhere)
+
+
+def _check_samples(found: Given, tau: int, pooled: str | None) -> None:
+    """Raise ValueError where there are too few; blocks warn where there are few."""
+    with collected():
+        if found.mask is None:
+            whole = np.broadcast_to(np.float64(0), found.columns.shape)
+            check.series(np, whole, tau, pooled=pooled, finite=True)
+        else:
+            pairs = found.mask[:, :-tau] & found.mask[:, tau:]
+            check.pairs_of_samples(pairs.sum(1), tau, pooled, valid=found.mask.sum(1))
+
+
+def _backend(name: str, options: Options, keep: str, elsewhere: bool) -> str:
+    """The backend that every block is computed by."""
+    known = [backend.name for backend in BACKENDS]
+    if name in known and (elsewhere or name in ON_DEVICE):
+        return name  # It is for the workers to say that they cannot.
+    wanted = Wanted(options.estimator.key, by_node=keep == "node_means")
+    return select(name, np.empty(0), wanted).name

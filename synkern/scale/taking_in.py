@@ -1,0 +1,66 @@
+"""A series on its way to the workers: looked at once, and copied where they could not read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synkern.scale.columns import Columns, read_through, stripe_width
+from synkern.scale.errors import needed
+from synkern.scale.grid import Grid
+from synkern.scale.setting import Setting
+from synkern.scale.store import create, naming
+
+
+def taken_in(
+    given: Setting, where: Any, grid: Grid, meta: Mapping[str, Any] | None
+) -> tuple[Columns, str]:
+    """Look at all of a series once.
+
+    Args:
+        given: the call.
+        where: the store, which is begun.
+        grid: of its blocks.
+        meta: what it said of itself before; None where it is new.
+
+    Returns:
+        Columns that workers can read, and the digest of the series.
+
+    Raises:
+        ValueError: NaN or infinity.
+        BlocksError: the disk is full.
+    """
+    columns, mask = given.given.columns, given.given.mask
+    copies = (given.elsewhere and not columns.moves) or columns.amplified(grid.side)
+    if not copies:
+        return columns, read_through(columns, mask, given.memory)
+    zarr = needed("zarr", "phiid_blocks")
+    group = zarr.open_group(where, mode="r+")
+    known = meta and meta["ingredients"]["series"]
+    if known and "series" in group and group["series"].attrs.get("digest") == known:
+        return Columns(group["series"], moves=True), read_through(columns, mask, given.memory)
+    with naming(where):
+        made = _created(group, columns)
+
+        def copy(nodes: slice, values: npt.NDArray[Any]) -> None:
+            made[..., nodes] = values
+
+        digest = read_through(columns, mask, given.memory, copy)
+        made.attrs["digest"] = digest
+    return Columns(made, moves=True), digest
+
+
+def _created(group: Any, columns: Columns) -> Any:
+    trials, time, nodes = columns.shape
+    return create(
+        group,
+        "series",
+        shape=columns.shape,
+        chunks=(trials, time, min(nodes, stripe_width(columns.shape))),
+        dtype=np.dtype(columns.array.dtype).newbyteorder("=").name,
+        dimension_names=("trial_of_series", "time", "node"),
+        overwrite=True,
+    )
