@@ -18,7 +18,17 @@ ROOT = Path(__file__).parents[1]
 
 GROUND = {
     f"_{name}"
-    for name in ("arrays", "checks", "exact", "figures", "forks", "labelled", "locks", "memory", "names")
+    for name in (
+        "arrays",
+        "checks",
+        "exact",
+        "figures",
+        "forks",
+        "labelled",
+        "locks",
+        "memory",
+        "names",
+    )
 }
 GROUND |= {"_tensors", "_warnings"}
 TOWERS = {"decomposition", "analysis", "scale", "models", "recording", "interventions", "training"}

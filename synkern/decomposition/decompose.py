@@ -254,15 +254,30 @@ def _names(taken: Any, given: Any, members: Any) -> dict[str, Any]:
 
 
 def _warn_of_degenerate(result: PhiIDResult | NodeMeans) -> None:
-    degenerate = {outcome: n for outcome, n in result.degenerate.items() if n}
+    listed = isinstance(result, PhiIDResult)
+    nodes = result.shape[2]
+    pairs = result.n_pairs if isinstance(result, PhiIDResult) else nodes * (nodes - 1) // 2
+    warn_of_degenerate(result.degenerate, result.constant, pairs, listed=listed)
+
+
+def warn_of_degenerate(
+    counts: Mapping[str, int], constant: Any, pairs: int, *, listed: bool
+) -> None:
+    """Warn of degenerate pairs, if there are any.
+
+    Args:
+        counts: of (trial, pair) by kind of degeneracy.
+        constant: (trials, nodes) bool, of the result.
+        pairs: number of pairs of a trial.
+        listed: whether the result has them in `flagged`.
+    """
+    degenerate = {outcome: n for outcome, n in counts.items() if n}
     if degenerate:
-        nodes = result.shape[2]
-        pairs = result.n_pairs if isinstance(result, PhiIDResult) else nodes * (nodes - 1) // 2
-        counts = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
-        if constant := int(result.constant.sum()):
-            counts += f" ({constant} of {result.constant.size} (trial, node) are constant)"
+        said = ", ".join(f"{n} {outcome}" for outcome, n in degenerate.items())
+        if nodes := int(constant.sum()):
+            said += f" ({nodes} of {constant.size} (trial, node) are constant)"
         warn(
-            f"{sum(degenerate.values())} of {len(result.constant) * pairs} (trial, pair) are "
-            f"degenerate: {counts}; see result.constant (nodes)"
-            + (" and result.flagged (other pairs)" if isinstance(result, PhiIDResult) else "")
+            f"{sum(degenerate.values())} of {len(constant) * pairs} (trial, pair) are "
+            f"degenerate: {said}; see result.constant (nodes)"
+            + (" and result.flagged (other pairs)" if listed else "")
         )

@@ -74,9 +74,7 @@ def decompose_block(
         request = narrowed(request, sides)
     xp: Any = sys.modules[source.backend.arrays]
     with placed(source.given, source.like):
-        given = [
-            _settled(xp, batch, options.pooled) for batch in source.data(source.array, tau)
-        ]
+        given = [_settled(xp, batch, options.pooled) for batch in source.data(source.array, tau)]
         found = decomposed(xp, source.backend.run, given, request)
         if isinstance(found, Nodes):
             return _of_nodes(found, request.names)
@@ -94,7 +92,7 @@ def _of_pairs(found: Pairs, factor: float) -> Block:
     atoms = {name: to_numpy(value) for name, value in found.atoms.items()}
     if factor != 1.0:
         for value in atoms.values():
-            value *= factor
+            value[...] = value * factor
     flagged = to_numpy(found.flagged)
     return Block(
         atoms=atoms,

@@ -102,9 +102,7 @@ def _by_dask(client: Any, task: Task, todo: Sequence[int]) -> Iterator[Done]:
 
         def submit(number: int) -> Any:
             key = f"synkern-block-{task.place.digest}-{number}"
-            return client.submit(
-                run_block, task, number, key=key, pure=False, retries=RETRIES
-            )
+            return client.submit(run_block, task, number, key=key, pure=False, retries=RETRIES)
 
         first = [submit(number) for _, number in zip(range(2 * threads), left, strict=False)]
         running = distributed.as_completed(first)

@@ -107,8 +107,8 @@ def side_for(nodes: int, *, samples: int, entries: int, memory: int, most: int) 
     if not fit:
         least = bytes_of(TILE, samples=samples, entries=entries)
         raise MemoryError(
-            f"memory = {memory / 1e9:.3g} GB does not hold a block of {TILE} nodes to a side, which "
-            f"takes {least / 1e9:.3g} GB; allow for more, or take fewer trials or atoms"
+            f"memory = {memory / 1e9:.3g} GB does not hold a block of {TILE} nodes to a side, "
+            f"which takes {least / 1e9:.3g} GB; allow for more, or take fewer trials or atoms"
         )
     count = -(-nodes // fit[-1])
     return -(-nodes // count // TILE) * TILE  # ranges of about one size

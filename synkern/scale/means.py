@@ -1,4 +1,4 @@
-"""Means by node of a store: sums over its blocks in the order of their numbers, whoever came first."""
+"""Means by node of a store: sums over blocks in the order of their numbers, whoever came first."""
 
 from __future__ import annotations
 

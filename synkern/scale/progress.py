@@ -63,9 +63,7 @@ class Watch:
         """How far it is."""
         seconds, own = time.monotonic() - self._start, self._pairs - self._before
         left = (self._all - self._pairs) * seconds / own if own else None
-        return Progress(
-            self._done, self._grid.blocks, self._pairs, self._all, seconds, left
-        )
+        return Progress(self._done, self._grid.blocks, self._pairs, self._all, seconds, left)
 
     def close(self) -> None:
         """End the bar."""

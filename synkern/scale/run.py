@@ -6,11 +6,12 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
 from synkern._warnings import warn
+from synkern.decomposition.decompose import warn_of_degenerate
 from synkern.decomposition.options import Average, DType, Kind, Redundancy, Unit
 from synkern.scale.errors import needed
 from synkern.scale.executors import check_executor, computed
@@ -18,11 +19,26 @@ from synkern.scale.progress import Shown, Watch
 from synkern.scale.result import PhiIDBlocks
 from synkern.scale.setting import Setting, setting
 from synkern.scale.store import alone_in, begin, finished, kept_meta, prepare
-from synkern.scale.task import Task
 from synkern.scale.taking_in import taken_in
+from synkern.scale.task import Task
 
-MEMORY = 1e9
-"""Bytes that blocks may take in a process, by default."""
+
+class BlocksOptions(TypedDict, total=False):
+    """Keywords that `phiid_blocks` and `plan_blocks` share."""
+
+    keep: Literal["pairs", "node_means"]
+    tau: int
+    kind: Kind | None
+    redundancy: Redundancy
+    mask: Any
+    atoms: str | Sequence[str]
+    average: Average | None
+    unit: Unit | None
+    backend: str
+    dtype: DType
+    node_names: Sequence[Any] | None
+    memory: float
+    side: int | None
 
 
 def phiid_blocks(
@@ -30,20 +46,8 @@ def phiid_blocks(
     *,
     out: str | os.PathLike[str] | None,
     executor: Any = None,
-    keep: Literal["pairs", "node_means"] = "pairs",
-    tau: int = 1,
-    kind: Kind | None = None,
-    redundancy: Redundancy = "MMI",
-    mask: Any = None,
-    atoms: str | Sequence[str] = ("rtr", "sts"),
-    average: Average | None = "trials",
-    unit: Unit | None = None,
-    backend: str = "auto",
-    dtype: DType = "float64",
-    node_names: Sequence[Any] | None = None,
-    memory: float = MEMORY,
-    side: int | None = None,
     progress: Shown = False,
+    **options: Unpack[BlocksOptions],
 ) -> PhiIDBlocks:
     """Decompose all pairs of more nodes than there is memory for, block by block, into a store.
 
@@ -66,26 +70,20 @@ def phiid_blocks(
         executor: None: this process, the compiled backend with all its threads. An executor of
             `concurrent.futures`, or a `dask.distributed.Client`, whose workers read the series and
             write the store themselves, under the same paths.
+        progress: True: a bar with the time that is left. A function: called with a `Progress` after
+            each block.
+        **options: what follows, of which all but the first, `memory` and `side` are those of
+            `phiid`: `tau` (1), `kind`, `redundancy`, `mask`, `atoms`, `average`, `unit`, `dtype`,
+            `node_names`. Trials are inside the blocks.
         keep: "pairs": the atoms of all pairs, of which one half is stored. "node_means": sums over
             the pairs of each node alone, in (2 nodes**2 / side) numbers for each atom.
-        tau: lag in samples.
-        kind: as in `phiid`.
-        redundancy: as in `phiid`.
-        mask: as in `phiid`.
-        atoms: as in `phiid`.
-        average: as in `phiid`; trials are inside the blocks.
-        unit: as in `phiid`.
         backend: as in `phiid`. "auto" is decided here, for all workers. "cupy" and "triton" take
             blocks to the first GPU that a process sees: one worker for each, as dask-cuda starts
             them. (This has been tried without GPUs alone.)
-        dtype: as in `phiid`.
-        node_names: as in `phiid`.
         memory: bytes that blocks may take in a process, beside what Python and its libraries do
             (0.3 GB); it decides how large they are. A worker of n threads takes n times that.
         side: nodes to a side of a block, a multiple of 64; None: by `memory`. A store keeps that
             with which it was begun.
-        progress: True: a bar with the time that is left. A function: called with a `Progress` after
-            each block.
 
     Returns:
         `PhiIDBlocks`, which reads the store.
@@ -105,23 +103,7 @@ def phiid_blocks(
         UserWarning: as `phiid`; what is said of nodes of a block is numbered within it.
     """
     check_executor(executor)
-    given = setting(
-        series,
-        keep=keep,
-        tau=tau,
-        kind=kind,
-        redundancy=redundancy,
-        mask=mask,
-        atoms=atoms,
-        average=average,
-        unit=unit,
-        backend=backend,
-        dtype=dtype,
-        node_names=node_names,
-        memory=memory,
-        side=side,
-        elsewhere=executor is not None,
-    )
+    given = setting(series, **options, elsewhere=executor is not None)
     with contextlib.ExitStack() as stack:
         where = _where(out, executor, stack)
         return _run(given, where, executor, progress)
@@ -151,16 +133,24 @@ def _run(given: Setting, where: Any, executor: Any, progress: Shown) -> PhiIDBlo
     todo = np.flatnonzero(~finished(place.opened())).tolist()
     task = Task(given.asked, columns, grid, place)
     watch = Watch(grid, todo, progress)
+    # Of few samples every block speaks, and of its own shape.
+    known = {message.partition("; shape")[0] for message in given.few}
+    for message in given.few:
+        warn(message)
     messages: dict[str, int] = {}
     try:
         for number, each in computed(executor, task, todo):
             for message in each:
-                messages.setdefault(message, number)
+                if message.partition("; shape")[0] not in known:
+                    messages.setdefault(message, number)
             watch.add(number)
     finally:
         watch.close()
         _warn(messages, task)
-    return PhiIDBlocks(where)
+    big = PhiIDBlocks(where)
+    pairs = grid.nodes * (grid.nodes - 1) // 2
+    warn_of_degenerate(big.degenerate, big.constant, pairs, listed=big.keep == "pairs")
+    return big
 
 
 _SAID = 3

@@ -11,13 +11,16 @@ import numpy as np
 import synkern._checks as check
 from synkern._version import VERSION
 from synkern._warnings import collected
-from synkern.decomposition.asked import Options
+from synkern.decomposition.asked import Options, refuse_unknown
 from synkern.decomposition.backends import select
 from synkern.kernels import BACKENDS, Wanted, swap_nodes
 from synkern.scale.columns import Given, given
 from synkern.scale.grid import MOST, TILE, Grid, side_for
-from synkern.scale.store import Layout
+from synkern.scale.store import Layout, digest_of
 from synkern.scale.task import ON_DEVICE, Asked
+
+MEMORY = 1e9
+"""Bytes that blocks may take in a process, by default."""
 
 KEEPS = ("pairs", "node_means")
 
@@ -33,6 +36,7 @@ class Setting:
         memory: bytes for blocks.
         side: nodes to a side of a block that was asked for, if any.
         elsewhere: other processes compute.
+        few: what is to be said of its few samples, if they are.
     """
 
     given: Given
@@ -41,6 +45,7 @@ class Setting:
     memory: int
     side: int | None
     elsewhere: bool
+    few: list[str]
 
     @property
     def entries(self) -> int:
@@ -85,7 +90,9 @@ class Setting:
         return {
             "series": digest,
             "shape": list(self.given.columns.shape),
-            "mask": None if mask is None else np.packbits(mask).tobytes().hex(),
+            "mask": None
+            if mask is None
+            else digest_of({"bits": np.packbits(mask).tobytes().hex()}),
             "tau": asked.tau,
             "atoms": list(asked.names),
             "kind": asked.kind,
@@ -104,22 +111,24 @@ class Setting:
 def setting(
     series: Any,
     *,
-    keep: str,
-    tau: Any,
-    atoms: Any,
-    kind: Any,
-    redundancy: Any,
-    mask: Any,
-    average: Any,
-    unit: Any,
-    backend: str,
-    dtype: Any,
-    node_names: Any,
-    memory: float,
-    side: int | None,
     elsewhere: bool,
+    keep: str = "pairs",
+    tau: Any = 1,
+    kind: Any = None,
+    redundancy: Any = "MMI",
+    mask: Any = None,
+    atoms: Any = ("rtr", "sts"),
+    average: Any = "trials",
+    unit: Any = None,
+    backend: str = "auto",
+    dtype: Any = "float64",
+    node_names: Any = None,
+    memory: float = MEMORY,
+    side: int | None = None,
+    **unknown: Any,
 ) -> Setting:
     """Check a call; see `phiid_blocks` for what is raised."""
+    refuse_unknown("phiid_blocks", unknown)
     check.choice("keep", keep, KEEPS)
     tau = check.lag(tau)
     wanted = check.atom_names(atoms)
@@ -136,7 +145,7 @@ def setting(
         unit=unit,
         dtype=dtype,
     )
-    _check_samples(found, tau, options.pooled)
+    few = _few_samples(found, tau, options.pooled)
     asked = Asked(
         names=tuple(dict.fromkeys([*wanted, *map(swap_nodes, wanted)])),
         wanted=wanted,
@@ -151,18 +160,23 @@ def setting(
         mask=found.mask,
     )
     own = unit or options.estimator.unit
-    return Setting(found, asked, own, int(memory), side, elsewhere)
+    return Setting(found, asked, own, int(memory), side, elsewhere, few)
 
 
-def _check_samples(found: Given, tau: int, pooled: str | None) -> None:
-    """Raise ValueError where there are too few; blocks warn where there are few."""
-    with collected():
+def _few_samples(found: Given, tau: int, pooled: str | None) -> list[str]:
+    """What is to be said of few samples.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    with collected() as messages:
         if found.mask is None:
             whole = np.broadcast_to(np.float64(0), found.columns.shape)
             check.series(np, whole, tau, pooled=pooled, finite=True)
         else:
             pairs = found.mask[:, :-tau] & found.mask[:, tau:]
             check.pairs_of_samples(pairs.sum(1), tau, pooled, valid=found.mask.sum(1))
+    return messages
 
 
 def _backend(name: str, options: Options, keep: str, elsewhere: bool) -> str:

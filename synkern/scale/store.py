@@ -1,7 +1,7 @@
 """Where blocks go: a group of zarr whose chunks are the blocks.
 
-    sts, rtr, ...   (nodes, nodes), or (trials, nodes, nodes): blocks on and above the diagonal alone
-    sums            of means by node alone: (quantities, trials, ranges, nodes), what each range adds
+    sts, rtr, ...   (nodes, nodes), or (trials, nodes, nodes): blocks on and above the diagonal
+    sums            of means by node alone: (quantities, trials, ranges, nodes), what ranges add
     constant        (trials, nodes)
     flagged/N       (flags, 4) of block N, where there are any
     tally           (blocks, 6): recomputed pairs, and those of each outcome
@@ -268,9 +268,7 @@ def prepare(
 
 def create(group: Any, name: str, **made: Any) -> Any:
     """An array whose chunks are files as they are in memory: these numbers do not compress."""
-    return group.create_array(
-        name, compressors=None, config={"write_empty_chunks": True}, **made
-    )
+    return group.create_array(name, compressors=None, config={"write_empty_chunks": True}, **made)
 
 
 def _differs(where: Any, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
@@ -280,8 +278,8 @@ def _differs(where: Any, there: Mapping[str, Any], here: Mapping[str, Any]) -> s
         if there.get(key) != here.get(key)
     ]
     return (
-        f"out = {str(where)!r} is a store of another call: {'; '.join(other)}; name another folder, "
-        "or remove this one"
+        f"out = {str(where)!r} is a store of another call: {'; '.join(other)}; name another "
+        "folder, or remove this one"
     )
 
 

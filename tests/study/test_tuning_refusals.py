@@ -77,7 +77,10 @@ def test_keys_and_values_of_half_a_group_are_refused_before_any_run(copy, tasks,
 
 
 def test_a_folder_that_another_process_is_at_work_in_is_refused(copy, tasks):
-    with FolderLock(copy, LOCK, "study"), pytest.raises(StudyError, match="another study is at work there"):
+    with (
+        FolderLock(copy, LOCK, "study"),
+        pytest.raises(StudyError, match="another study is at work there"),
+    ):
         tune(copy, tasks)
 
 

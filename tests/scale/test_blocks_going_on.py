@@ -1,0 +1,273 @@
+"""Runs that are stopped, killed or in each other's way, and what is left of them."""
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import synkern
+from support.blocks import SIDE, files, series
+from synkern.scale import BlocksError, PhiIDBlocks, StoreInUseError, run, task
+
+zarr = pytest.importorskip("zarr")
+
+ROOT = Path(__file__).parents[2]
+
+RUN = """
+import sys, time
+import numpy as np
+import synkern
+out, path, pause = sys.argv[1:]
+def tell(progress):
+    print(progress.done, flush=True)
+    time.sleep(float(pause))
+synkern.phiid_blocks(path, out=out, side=64, progress=tell)
+"""
+
+
+class StoppedError(Exception):
+    """By the user."""
+
+
+@pytest.fixture(scope="module")
+def x():
+    return series()
+
+
+@pytest.fixture(scope="module")
+def whole(x, tmp_path_factory):
+    """The files of a store that was made at one go."""
+    out = tmp_path_factory.mktemp("whole") / "o"
+    synkern.phiid_blocks(x, out=out, side=SIDE)
+    return files(out)
+
+
+def stopping(after):
+    def tell(progress):
+        if progress.done == after:
+            raise StoppedError
+
+    return tell
+
+
+@pytest.mark.parametrize("keep", ["pairs", "node_means"])
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(tmp_path, x, keep):
+    out, options = tmp_path / "o", {"side": SIDE, "keep": keep}
+    synkern.phiid_blocks(x, out=tmp_path / "whole", **options)
+    with pytest.raises(StoppedError):
+        synkern.phiid_blocks(x, out=out, progress=stopping(3), **options)
+    part = PhiIDBlocks.open(out)
+    assert 3 <= part.done < part.blocks == 10
+    assert not part.complete
+    assert f"{part.done} of 10 blocks" in repr(part)
+    if keep == "pairs":
+        assert np.isnan(part["sts"][150:, 150:]).all()
+        assert np.isfinite(part["sts"][:60, 70:120]).all()
+    with pytest.raises(BlocksError, match="node_means is of all blocks, and"):
+        part.node_means()
+    seen = []
+    # The side is that of the store.
+    synkern.phiid_blocks(x, out=out, keep=keep, progress=seen.append)
+    assert seen[0].done == part.done + 1
+    assert len(seen) == 10 - part.done
+    assert files(out) == files(tmp_path / "whole")
+    synkern.phiid_blocks(x, out=out, progress=stopping(1), **options)  # nothing is left to do
+
+
+def test_who_computes_and_in_which_order_changes_no_bit(tmp_path, x, whole):
+    with ThreadPoolExecutor(3) as threads:
+        synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE, executor=threads)
+        means = synkern.phiid_blocks(
+            x, out=tmp_path / "m", side=SIDE, executor=threads, keep="node_means"
+        )
+    found = files(tmp_path / "o")
+    assert {name for name in found if name not in whole} == {
+        "series/zarr.json",
+        "series/c/0/0/0",
+    }
+    assert {name: found[name] for name in whole} == whole
+    here = synkern.phiid_blocks(x, out=None, side=SIDE, keep="node_means")
+    for name, value in here.node_means().items():
+        np.testing.assert_array_equal(means.node_means()[name], value)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="out = None is in the"):
+        synkern.phiid_blocks(x, out=None, executor=threads)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tau": 2}, "tau is 1 there and 2 here"),
+        ({"dtype": "float32"}, "dtype is 'float64' there and 'float32' here"),
+        ({"side": 128}, "side is 64 there and 128 here"),
+        ({"keep": "node_means"}, "keep is 'pairs' there and 'node_means' here"),
+        ({"mask": np.arange(40) > 3}, "mask is None there and"),
+        ({"backend": "numpy"}, "backend is 'cpu' there and 'numpy' here"),
+    ],
+)
+def test_other_options_are_refused(tmp_path, x, options, said):
+    synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE, backend="cpu")
+    before = files(tmp_path / "o")
+    with pytest.raises(ValueError, match=f"a store of another call: .*{said}.*; name another"):
+        synkern.phiid_blocks(x, out=tmp_path / "o", **{"backend": "cpu", **options})
+    assert files(tmp_path / "o") == before
+
+
+def test_another_series_is_refused(tmp_path, x):
+    with pytest.raises(StoppedError):
+        synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE, progress=stopping(3))
+    other = x.copy()
+    other[1, 39, 199] += 1e-12
+    with pytest.raises(ValueError, match="a store of another call: series is '"):
+        synkern.phiid_blocks(other, out=tmp_path / "o")
+    with (
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(ValueError, match="a store of another call: series is '"),
+    ):
+        synkern.phiid_blocks(other, out=tmp_path / "o", executor=threads)
+    with ThreadPoolExecutor(1) as threads:  # Not with the copy of the other.
+        big = synkern.phiid_blocks(x, out=tmp_path / "o", executor=threads)
+    np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
+
+
+def test_two_runs_do_not_write_into_one_store(tmp_path, x):
+    out = tmp_path / "o"
+
+    def tell(progress):
+        with pytest.raises(StoreInUseError, match=rf"process {os.getpid()} on .*; wait for it"):
+            synkern.phiid_blocks(x, out=out)
+
+    synkern.phiid_blocks(x, out=out, side=128, progress=tell)
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
+
+
+def test_what_is_there_already_is_not_touched(tmp_path, x):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "letter").write_text("dear")
+    with pytest.raises(FileExistsError, match="phiid_blocks has not made; name another folder"):
+        synkern.phiid_blocks(x, out=tmp_path / "o")
+    zarr.create_array(tmp_path / "z", shape=(3,), dtype="f8")
+    with pytest.raises(FileExistsError, match="phiid_blocks has not made"):
+        synkern.phiid_blocks(x, out=tmp_path / "z")
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["letter"]
+    with pytest.raises(FileNotFoundError, match="the folder that it is to be in is not there"):
+        synkern.phiid_blocks(x, out=tmp_path / "nowhere" / "o")
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor], ids=["here", "threads"])
+def test_a_full_disk_leaves_what_is_finished(tmp_path, x, whole, monkeypatch, executor):
+    left = [17]
+    written = zarr.Array.__setitem__
+
+    def full(self, *args):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(self, *args)
+
+    out = tmp_path / "o"
+    with monkeypatch.context() as patched, opened(executor) as threads:
+        patched.setattr(zarr.Array, "__setitem__", full)
+        with pytest.raises(BlocksError, match="the disk is full; all blocks .* make room and st"):
+            synkern.phiid_blocks(x, out=out, side=SIDE, executor=threads)
+    assert 3 <= PhiIDBlocks.open(out).done <= 5
+    synkern.phiid_blocks(x, out=out)
+    found = files(out)
+    assert {name: found[name] for name in whole} == whole
+
+
+def opened(executor):
+    return contextlib.nullcontext() if executor is None else executor(2)
+
+
+def test_a_store_that_is_lost_is_not_made_again(tmp_path, x):
+    out = tmp_path / "o"
+
+    def lose(progress):
+        if progress.done == 2:
+            shutil.rmtree(out)
+
+    with pytest.raises(BlocksError, match="the store is lost: it was removed, replaced"):
+        synkern.phiid_blocks(x, out=out, side=SIDE, progress=lose)
+
+
+def test_too_little_memory_for_a_block_is_said(tmp_path, x, monkeypatch):
+    def refuse(*args, **options):
+        raise MemoryError("9 GB")
+
+    monkeypatch.setattr(task, "decompose_block", refuse)
+    with pytest.raises(BlocksError, match=r"block 0 has not enough memory \(9 GB\); give a sma"):
+        synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE)
+
+
+def killed(out, path, pause, after):
+    """Start a run, and kill it when it has said so many blocks, or after so many seconds."""
+    command = [sys.executable, "-c", RUN, str(out), str(path), str(pause)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        if isinstance(after, int):
+            for _ in range(after):
+                process.stdout.readline()
+        else:
+            process.stdout.readline()
+            time.sleep(after)
+        process.kill()
+
+
+def ended_the_same(out, path, whole):
+    synkern.phiid_blocks(path, out=out)
+    assert files(out) == whole
+    assert [each.name for each in out.parent.iterdir() if each.name.endswith(".lock")] == []
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(tmp_path, x, whole):
+    np.save(tmp_path / "x.npy", x)
+    killed(tmp_path / "o", tmp_path / "x.npy", 0.05, 3)
+    assert (tmp_path / ".o.lock").exists()
+    # What a process leaves that is killed while it writes.
+    (tmp_path / "o" / "sts" / "c" / "0").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "o" / "sts" / "c" / "0" / "1.0123.partial").write_bytes(b"half")
+    assert 3 <= PhiIDBlocks.open(tmp_path / "o").done < 10
+    ended_the_same(tmp_path / "o", tmp_path / "x.npy", whole)
+
+
+@pytest.mark.parametrize("stage", ["empty", "begun", "arrays"])
+def test_a_run_that_was_killed_at_its_start_goes_on(tmp_path, x, whole, stage, monkeypatch):
+    def stop(*args):
+        raise StoppedError
+
+    out = tmp_path / "o"
+    if stage == "empty":
+        out.mkdir()
+    else:
+        name = {"begun": "taken_in", "arrays": "finished"}[stage]
+        monkeypatch.setattr(run, name, stop)
+        with pytest.raises(StoppedError):
+            synkern.phiid_blocks(x, out=out, side=SIDE)
+        monkeypatch.undo()
+    synkern.phiid_blocks(x, out=out, side=SIDE)
+    assert files(out) == whole
+
+
+@pytest.mark.proof
+def test_ten_kills_at_random_moments_change_no_bit(tmp_path, x, whole):
+    rng = np.random.default_rng()
+    np.save(tmp_path / "x.npy", x)
+    moments = rng.uniform(0, 0.2, 10)
+    for moment in moments:
+        killed(tmp_path / "o", tmp_path / "x.npy", 0.02, float(moment))
+        print(f"killed {moment:.3f} s after a block: {PhiIDBlocks.open(tmp_path / 'o')!r}")
+    ended_the_same(tmp_path / "o", tmp_path / "x.npy", whole)
