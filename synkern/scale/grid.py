@@ -12,7 +12,6 @@ sums by node, which add up over blocks, do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 TILE = 64
@@ -68,13 +67,9 @@ class Grid:
     def pairs(self, number: int) -> int:
         """Number of pairs in a block."""
         i, j = self.block(number)
-        height, width = (each.stop - each.start for each in (self.range(i), self.range(j)))
+        height = min(self.side, self.nodes - i * self.side)
+        width = min(self.side, self.nodes - j * self.side)
         return height * (height - 1) // 2 if i == j else height * width
-
-    def of_row(self, i: int) -> Iterator[int]:
-        """Numbers of all blocks that hold pairs of a range, by the other range."""
-        for j in range(self.ranges):
-            yield self.number(min(i, j), max(i, j))
 
 
 def bytes_of(side: int, *, samples: int, entries: int) -> int:
