@@ -4,6 +4,7 @@ accuracy             errors of every backend and dtype, by atom        results/a
 scaling              time and memory against size; threads             results/scaling.json
 sizes                time of a pair against nodes; few trials, many    results/sizes.json
 neurons              means by node of 46,080 nodes, all their pairs    results/neurons.json
+scale                blocks of pairs in a store; a model of their cost  results/scale.json
 study                the recorder's overhead; stages of a study        results/study.json
 recording            the recorder's overhead by kind of node           results/recording.json
 ablation             a point of an ablation curve over a bare pass     results/ablation.json
@@ -127,6 +128,16 @@ def neurons(options: argparse.Namespace) -> int:
     run.tables = {"neurons": found}
     run.save(options.out or RESULTS / "neurons.json")
     return int(found["peak"] > 6e9)
+
+
+def scale(options: argparse.Namespace) -> int:
+    """Measure decompositions in blocks, and save."""
+    from bench.suites import scale as suite  # noqa: PLC0415
+
+    run = Run.start()
+    run.tables = {"scale": suite.measure(_say(), options.share)}
+    run.save(options.out or RESULTS / "scale.json")
+    return 0
 
 
 def study(options: argparse.Namespace) -> int:
@@ -385,6 +396,10 @@ def main() -> int:
     one.add_argument("--limit", type=float, help="end after so many seconds, with part of the work")
     one.set_defaults(run=neurons)
 
+    one = commands.add_parser("scale", help=scale.__doc__)
+    one.add_argument("--share", type=float, default=1, help="of the nodes")
+    one.set_defaults(run=scale)
+
     one = commands.add_parser("study", help=study.__doc__)
     one.add_argument("--rounds", type=int, default=8, help="of generation, bare and recorded")
     one.add_argument("--max-prompts", type=int, help="of the study; all 60 by default")
@@ -417,19 +432,7 @@ def main() -> int:
     one = commands.add_parser("smoke", help=smoke.__doc__)
     one.set_defaults(run=smoke)
 
-    for name in (
-        "accuracy",
-        "scaling",
-        "sizes",
-        "neurons",
-        "study",
-        "recording",
-        "ablation",
-        "perturbation",
-        "tuning",
-        "masking",
-        "busy",
-    ):
+    for name in sorted({*commands.choices} - {"report", "compare", "counts", "smoke"}):
         commands.choices[name].add_argument("--out", type=Path, help="file for the results")
     options = parser.parse_args()
     return int(options.run(options))

@@ -19,7 +19,7 @@ distributed = pytest.importorskip("distributed")
 
 
 @contextmanager
-def workers(number, processes=True):
+def workers(number, processes=True, timeout=60):
     """A cluster of this machine, and its client."""
     with (
         distributed.LocalCluster(
@@ -29,7 +29,7 @@ def workers(number, processes=True):
             dashboard_address=None,
             silence_logs=50,
         ) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.Client(cluster, timeout=timeout) as client,
     ):
         yield cluster, client
 
@@ -84,7 +84,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_and_another_goes_on(tmp_path):
     x = series()
     np.save(tmp_path / "x.npy", x)
     out = tmp_path / "o"
-    with workers(1, processes=False) as (cluster, client):
+    with workers(1, processes=False, timeout=5) as (cluster, client):
 
         def close(progress):
             if progress.done == 2:
