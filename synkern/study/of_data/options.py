@@ -166,6 +166,23 @@ class ComputeOptions:
             stated=False,
         ).described,
     )
+    blocks: bool = field(
+        default=False,
+        metadata=Option(
+            help="block by block into a zarr store, for more nodes than there is memory for",
+            more="One file of zarr or NumPy, as it is, without null and report; see "
+            "`synkern.phiid_blocks`.",
+            stated=False,
+        ).described,
+    )
+    scheduler: str | None = field(
+        default=None,
+        metadata=Option(
+            help="address of a scheduler of dask, whose workers compute the blocks",
+            metavar="ADDRESS",
+            stated=False,
+        ).described,
+    )
     plan: bool = field(
         default=False,
         metadata=Option(

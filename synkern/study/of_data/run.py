@@ -32,6 +32,7 @@ from synkern.study.of_data.controls import excess_absent
 from synkern.study.of_data.decomposing import MAIN, pooled_alone
 from synkern.study.of_data.folder import DataFolder
 from synkern.study.of_data.options import ALL, AUTO, DecomposeOptions
+from synkern.study.of_data.in_blocks import Blocks, in_blocks
 from synkern.study.of_data.plan import Plan, planned
 from synkern.study.of_data.preparing import Prepared, prepared
 from synkern.study.of_data.result import Decomposition
@@ -51,7 +52,7 @@ _OF_FORMATS = {
 
 
 @called_with(DecomposeOptions)
-def decompose_data(options: DecomposeOptions) -> Decomposition | Plan:
+def decompose_data(options: DecomposeOptions) -> Decomposition | Plan | Blocks:
     """Decompose all pairs of nodes of a recording: from files to a folder of results and a report.
 
     `files` are names of files as `synkern.data.read_series` takes them, with its options, or a
@@ -70,7 +71,8 @@ def decompose_data(options: DecomposeOptions) -> Decomposition | Plan:
     `keep_subjects`, `tauT_unit_sts` and `tauT_unit_rtr` (subjects or trials, nodes, nodes).
 
     Returns:
-        `Decomposition`; or with `plan` what would be done, of which nothing has been written.
+        `Decomposition`; or with `plan` what would be done, of which nothing has been written. With
+        `blocks` `Blocks`, with a store of zarr and means by node in the folder alone.
 
     Raises:
         ArgumentError: a ValueError: an option or a file that cannot be used; the message says what
@@ -80,6 +82,15 @@ def decompose_data(options: DecomposeOptions) -> Decomposition | Plan:
             is at work in it; there is not enough memory or disk; no pair has a value.
         OSError: a file that cannot be read or written.
     """
+    if options.blocks:
+        check(options)
+        check_name(options.out)
+        return in_blocks(options)
+    if options.scheduler is not None:
+        raise ArgumentError(
+            f"scheduler = {options.scheduler!r} computes blocks; add blocks (--blocks), or leave "
+            "it out"
+        )
     options = _checked(options)
     with checks_of_arguments():
         data = _read(options)
