@@ -46,7 +46,12 @@ class Watch:
         self._bar: Any = None
         if shown is True:
             self._bar = needed("tqdm", "progress=True").tqdm(
-                total=self._all, initial=self._before, unit="pair", unit_scale=True, desc="blocks"
+                total=self._all,
+                initial=self._before,
+                unit="pair",
+                unit_scale=True,
+                desc="blocks",
+                disable=None,
             )
         self._start = time.monotonic()
 

@@ -134,8 +134,10 @@ def setting(
     wanted = check.atom_names(atoms)
     if not memory > 0:
         raise ValueError(f"memory = {memory!r}; give a number of bytes above 0, such as 1e9")
-    if side is not None and (check.whole("side", side, TILE) or side % TILE):
-        raise ValueError(f"side = {side}; give a multiple of {TILE}, as tiles of the backends are")
+    if side is not None:
+        check.whole("side", side, TILE)
+        if side % TILE:
+            raise ValueError(f"side = {side}; give a multiple of {TILE}, as backends have tiles")
     found = given(series, kind, mask, node_names)
     options = Options(
         names=wanted,

@@ -31,8 +31,8 @@ from synkern.study.of_data.computing import decomposed
 from synkern.study.of_data.controls import excess_absent
 from synkern.study.of_data.decomposing import MAIN, pooled_alone
 from synkern.study.of_data.folder import DataFolder
-from synkern.study.of_data.options import ALL, AUTO, DecomposeOptions
 from synkern.study.of_data.in_blocks import Blocks, in_blocks
+from synkern.study.of_data.options import ALL, AUTO, DecomposeOptions
 from synkern.study.of_data.plan import Plan, planned
 from synkern.study.of_data.preparing import Prepared, prepared
 from synkern.study.of_data.result import Decomposition

@@ -1,0 +1,54 @@
+"""`synkern decompose --blocks`: one file into a store."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import synkern
+from support.blocks import series
+from synkern.cli import main
+
+pytest.importorskip("zarr")
+pytest.importorskip("pandas")
+
+
+def call(*arguments):
+    try:
+        return main([str(one) for one in ("decompose", *arguments, "--quiet")])
+    except SystemExit as ended:
+        return ended.code
+
+
+def test_the_command_leaves_a_store_and_means_by_node(tmp_path, capsys):
+    x = series(nodes=70)
+    np.save(tmp_path / "x.npy", x)
+    given = (tmp_path / "x.npy", "--blocks", "--out", tmp_path / "o", "--tau", "2")
+    assert call(*given, "--plan") == 0
+    assert "1 blocks of 128 nodes to a side" in capsys.readouterr().out
+    assert not (tmp_path / "o").exists()
+    assert call(*given) == 0
+    assert "1 of 1 blocks of 128 nodes to a side done: 100 %" in capsys.readouterr().out
+    small = synkern.phiid(x, tau=2)
+    big = synkern.PhiIDBlocks.open(tmp_path / "o" / "blocks.zarr")
+    np.testing.assert_array_equal(np.asarray(big["sts"]), small["sts"])
+    with (tmp_path / "o" / "nodes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_array_equal([float(row["sts"]) for row in rows], big.node_means()["sts"])
+    # Another lag is another store.
+    assert call(*given[:-1], "3") == 2
+    assert "tau is 2 there and 3 here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--blocks", "--null", "circular"), "null = 'circular' is not for blocks; leave it out"),
+        (("--blocks", "--tau", "1", "2"), "blocks are of one file, of zarr or .npy, at one lag"),
+        (("--scheduler", "tcp://a:1"), "scheduler = 'tcp://a:1' computes blocks; add blocks"),
+    ],
+)
+def test_what_blocks_do_not_have_is_refused(tmp_path, capsys, options, said):
+    np.save(tmp_path / "x.npy", series(nodes=70))
+    assert call(tmp_path / "x.npy", "--out", tmp_path / "o", *options) == 2
+    assert said in capsys.readouterr().err
