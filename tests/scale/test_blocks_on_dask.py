@@ -16,6 +16,7 @@ from synkern.scale import BlocksError, PhiIDBlocks
 
 pytest.importorskip("zarr")
 distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 
 
 @contextmanager
@@ -84,7 +85,8 @@ def test_a_scheduler_that_is_lost_ends_the_run_and_another_goes_on(tmp_path):
     x = series()
     np.save(tmp_path / "x.npy", x)
     out = tmp_path / "o"
-    with workers(1, processes=False, timeout=5) as (cluster, client):
+    brief = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
+    with brief, workers(1, processes=False, timeout=5) as (cluster, client):
 
         def close(progress):
             if progress.done == 2:
