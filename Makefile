@@ -40,6 +40,8 @@ UV := .compat/uv/bin/uv
 
 # A thread that waits for another one sleeps: spinning on a core that is taken costs many times over.
 export OMP_WAIT_POLICY ?= passive
+# Where this is set, every process that a test starts would compile the sources of torch again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests run in a process for each core, each with one thread; $(1) is their environment.
 pytest = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(1)/bin/python -m pytest -n logical
 
