@@ -141,6 +141,28 @@ def role_of(name: Hashable) -> str | None:
     return next((role for role, known in _ROLES.items() if plain in known), None)
 
 
+def roles_of(
+    names: Sequence[Hashable], role: Callable[[Hashable], str | None] = role_of
+) -> tuple[str, ...] | None:
+    """What axes of these names are; None if the names do not say of each, or say it of two.
+
+    One that is left over is what is missing: of two axes of which one is time, the other is node.
+
+    Args:
+        names: two, three or more.
+        role: what an axis of a name is.
+    """
+    found = [role(name) for name in names]
+    if len(names) == 2 and found.count("time") == 1 and found.count("node") == 0:
+        return tuple("time" if one == "time" else "node" for one in found)
+    wanted = {"time", "node"} - {*found} or ({"trial"} - {*found} if len(names) == 3 else set())
+    if found.count(None) == 1 and len(wanted) == 1:
+        found = [one or next(iter(wanted)) for one in found]
+    roles = tuple(one for one in found if one)
+    once = len({*roles}) == len(roles) == len(names)
+    return roles if once and {"time", "node"} <= {*roles} else None
+
+
 def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
     """Places of the axes trial (of three), time and node.
 
@@ -154,20 +176,10 @@ def _order(names: Sequence[Hashable], argument: str, kind: str) -> list[int]:
     )
     if len(names) not in (2, 3):
         raise ValueError(f"{said} are {len(names)}, and a series has two or three; {remedy}")
-    roles: dict[str, list[int]] = {"trial": [], "time": [], "node": []}
-    for axis, name in enumerate(names):
-        if role := role_of(name):
-            roles[role].append(axis)
-    wanted = ["time", "node"] if len(names) == 2 else ["trial", "time", "node"]
-    unknown = [axis for axis in range(len(names)) if not any(axis in r for r in roles.values())]
-    if len(names) == 2 and roles["trial"] and len(roles["time"]) == 1:
-        roles["node"] += roles.pop("trial")  # Two axes, one of them time: the other are the nodes.
-    open_roles = [role for role in wanted if not roles[role]]
-    if len(unknown) == 1 and len(open_roles) == 1:
-        roles[open_roles[0]].append(unknown[0])
-    if any(len(roles[role]) != 1 for role in wanted):
+    roles = roles_of(names)
+    if roles is None:
         raise ValueError(f"{said} do not say which is which; {remedy}")
-    return [roles[role][0] for role in wanted]
+    return [roles.index(role) for role in ("trial", "time", "node") if role in roles]
 
 
 def _of_xarray(xarray: Any, series: Any, argument: str) -> Named | None:

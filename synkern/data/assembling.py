@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,11 @@ def _subjects(
         given = listed(options.subjects, "subjects")
         if len(given) != trials:
             raise DataError(f"subjects has {len(given)} names for {trials} trials; give one each")
+        if turned := _not_by_number([one.file for one in found]):
+            notes.append(
+                f"subjects go with the files in their order, which is not by number: {turned[0]} "
+                f"is before {turned[1]}"
+            )
         return given
     if all(one.subjects is not None for one in found):
         return tuple(str(name) for one in found for name in one.subjects or ())
@@ -156,6 +162,16 @@ def _subjects(
             if match
             for _ in range(count)
         )
+    return None
+
+
+def _not_by_number(files: Sequence[str]) -> tuple[str, str] | None:
+    """Two files that follow each other as text is sorted, 10 before 2; None if there are none."""
+    names = [Path(file).name for file in dict.fromkeys(files)]
+    for one, other in pairwise(names):
+        by_number = [[int(part) for part in re.findall(r"\d+", name)] for name in (one, other)]
+        if re.sub(r"\d+", "", one) == re.sub(r"\d+", "", other) and by_number[0] > by_number[1]:
+            return one, other
     return None
 
 

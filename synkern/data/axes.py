@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -37,22 +37,6 @@ def told(axes: str) -> tuple[str, ...]:
 def role_in(name: Hashable) -> str | None:
     """What an axis of this name is, of `ROLES`; None if the name does not say."""
     return "subject" if str(name).lower() in _SUBJECT else role_of(name)
-
-
-def roles_of(names: Sequence[Hashable]) -> tuple[str, ...] | None:
-    """What axes of these names are; None if the names do not say of each, or say it of two.
-
-    One that is left over is what is missing: of two axes of which one is time, the other is node.
-    """
-    found = [role_in(name) for name in names]
-    if len(names) == 2 and found.count("time") == 1 and found.count("node") == 0:
-        return tuple(role if role == "time" else "node" for role in found)
-    wanted = {"time", "node"} - {*found} or ({"trial"} - {*found} if len(names) == 3 else set())
-    if found.count(None) == 1 and len(wanted) == 1:
-        found = [role or next(iter(wanted)) for role in found]
-    roles = tuple(role for role in found if role)
-    once = len({*roles}) == len(roles) == len(names)
-    return roles if once and {"time", "node"} <= {*roles} else None
 
 
 def settle(found: Found, axes: str | None, named_nodes: int | None) -> tuple[str, ...]:

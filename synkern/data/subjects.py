@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 import synkern._checks as check
 from synkern._arrays import incoming, to_numpy
-from synkern._names import Named, node_names, unnamed
-from synkern.data.axes import ROLES, roles_of
+from synkern._names import Named, node_names, roles_of, unnamed
+from synkern.data.axes import ROLES, role_in
 from synkern.data.dataset import Dataset
 from synkern.decomposition.labels import numbered
 from synkern.decomposition.masks import stack_trials
@@ -123,7 +123,7 @@ def _of_four_axes(X: Any) -> tuple[Any, tuple[str, ...] | None]:
     dims = tuple(getattr(X, "dims", ()))
     if not dims or dims == tuple(f"dim_{axis}" for axis in range(4)):  # xarray's own, by position
         return X, None
-    roles = roles_of(dims)
+    roles = roles_of(dims, role_in)
     if roles is None:
         raise ValueError(
             f"the axes {dims} of X do not say which is which; name them 'subject', 'trial', 'time' "

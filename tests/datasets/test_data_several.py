@@ -192,3 +192,17 @@ def test_zarr_of_both_versions_as_xarray_writes_it(tmp_path, labelled, series):
     np.testing.assert_array_equal(read_series(tmp_path / "array.zarr").series, series)
     (tmp_path / "none.zarr").mkdir()
     said("cannot be read as zarr", tmp_path / "none.zarr")
+
+
+def test_files_that_are_not_in_the_order_of_their_numbers_are_told_beside_subjects(
+    tmp_path, series
+):
+    for k in (1, 2, 10):
+        np.save(tmp_path / f"run{k}.npy", series[0] + k)
+    data = read_series(tmp_path / "run*.npy", subjects=("x", "y", "z"))
+    assert data.trial_names == ("run1", "run10", "run2")
+    told = [note for note in data.notes if "not by number: run10.npy is before run2.npy" in note]
+    assert len(told) == 1
+    files = [tmp_path / f"run{k}.npy" for k in (1, 2, 10)]
+    data = read_series(files, subjects=("x", "y", "z"))
+    assert not any("not by number" in note for note in data.notes)

@@ -122,13 +122,14 @@ def description(**parameters):
     }
 
 
-def test_the_page_needs_no_other_file_and_shows_the_numbers(tmp_path, arrays, profiles):
+def test_the_page_loads_no_other_file_and_shows_the_numbers(tmp_path, arrays, profiles):
     path = written(tmp_path, description(), arrays, profiles)
     page = path.read_text(encoding="utf-8")
     embedded = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     assert len(embedded) == 8
     assert page.count("<img") == page.count('class="limits"') == 8
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    # A link to the page to explore, and nothing that a browser would load.
+    assert re.findall(r'(?:src|href)="(?!data:)([^"]*)', page) == ["explore.html"]
     files = {file.read_bytes() for file in tmp_path.glob("*.png")}
     assert {base64.b64decode(data) for data in embedded} == files
     assert all(data.startswith(PNG) for data in files)

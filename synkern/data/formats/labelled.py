@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern.data.axes import role_in, roles_of
+from synkern._names import roles_of
+from synkern.data.axes import role_in
 from synkern.data.errors import DataError
 from synkern.data.formats.times import even_step, seconds_in
 from synkern.data.found import GROUPS, XYZ, Found
@@ -41,7 +42,7 @@ def add_labels(found: Found, dims: tuple[str, ...], labels: Mapping[str, Label])
     Raises:
         DataError: times that do not go on by one step.
     """
-    roles = roles_of(dims)
+    roles = roles_of(dims, role_in)
     if roles is None:
         found.notes.append(f"the axes' names {dims} do not say which is which")
         return

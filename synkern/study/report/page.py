@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from synkern.analysis.profile import MEANS, MISSING_TOLERATED, LayerProfile
+from synkern.study import explorer
 from synkern.study.experiments.experiment import Experiment
 from synkern.study.folder import StudyFolder
 from synkern.study.numerals import digits, interval, number, p_value, percent
@@ -38,7 +39,7 @@ def write_report(
         experiments: all that can be done with one.
 
     Returns:
-        The path of the page, which needs no other file.
+        The path of the page, which needs no other file, but links to the one to explore, beside it.
     """
     folder.remove_report(name for part in (*stages, *experiments) for name in part.pictures)
     present = [stage for stage in stages if results.facts(stage.name)]
@@ -50,6 +51,7 @@ def write_report(
         "report.html.jinja",
         **words,
         name=results.name,
+        explorer=explorer.FILE,
         findings=sentences,
         study=results.description,
         figures=[_written(folder, *drawn) for drawn in _drawn(results, present)],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import synkern
-from synkern.analysis import persistence_reference
+from synkern.analysis import TrialAverages, persistence_reference
 from synkern.data import Dataset
 from synkern.study import ArgumentError, DecomposeOptions, StudyError, decompose_data
 from synkern.study.of_data import steps
@@ -80,6 +80,24 @@ def test_subjects_count_once_however_many_trials_they_have(tmp_path):
     # Trials of other subjects cannot take the place of the only one of b.
     assert found.description["null"]["name"] == "row_shift"
     assert "subject 'b' has one trial" in found.description["null"]["why"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of a constant node
+def test_subjects_are_averaged_as_the_library_does_it(tmp_path):
+    """Also where a pair has a value in some trials of a subject alone, or in none."""
+    subjects = ("a", "a", "a", "b", "b", "c")
+    data = made(subjects=subjects)
+    data.series[[0, 3, 4], :, 2] = 1.0
+    quick = {"progress": False, "bootstrap": 100, "null": "none"}
+    found = decompose_data(data, out=tmp_path / "out", keep_subjects=True, **quick)
+    each = synkern.phiid(data.series, average=None)
+    averages = TrialAverages.of([each]).of_subjects(subjects)
+    for atom, expected in averages.mean().items():
+        if atom in ("sts", "rtr"):
+            np.testing.assert_allclose(found.at(1)[atom], expected, rtol=1e-12)
+    alone = averages.weighted(np.eye(3))["sts"]
+    assert np.isnan(alone[1, 2, 0])
+    np.testing.assert_allclose(found.at(1)["unit_sts"], alone, rtol=1e-12)
 
 
 def test_the_trials_of_a_subject_change_places_within_it(tmp_path):
