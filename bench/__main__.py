@@ -278,6 +278,7 @@ def smoke(options: argparse.Namespace) -> int:
     from bench.suites import neurons as many  # noqa: PLC0415
     from bench.suites import perturbation as noise  # noqa: PLC0415
     from bench.suites import recording as along  # noqa: PLC0415
+    from bench.suites import scale as blocks  # noqa: PLC0415
     from bench.suites import scaling as growth  # noqa: PLC0415
     from bench.suites import sizes as steps  # noqa: PLC0415
     from bench.suites import study as stages  # noqa: PLC0415
@@ -305,6 +306,7 @@ def smoke(options: argparse.Namespace) -> int:
             "rectangle": growth.rectangle(nodes=200, side=40, repeats=2),
             "sizes": steps.measure(say, sizes=(64, 100), most=3, rounds=2),
             "neurons": many.measure(say, shape=(2, 60, 1200)),
+            "scale": blocks.measure(say, share=0.02),
             "recording": along.heads(1, say, tokens=5),
             "recording by kind": along.kinds(1, say, tokens=5),
             "ablation": points.measure(1, say, texts=2, tokens=5),

@@ -1,12 +1,13 @@
 """`synkern decompose --blocks`: one file into a store."""
 
 import csv
+import importlib
 
 import numpy as np
 import pytest
 
 import synkern
-from support.blocks import series
+from support.blocks import files, series
 from synkern.cli import main
 
 pytest.importorskip("zarr")
@@ -38,6 +39,31 @@ def test_the_command_leaves_a_store_and_means_by_node(tmp_path, capsys):
     # Another lag is another store.
     assert call(*given[:-1], "3") == 2
     assert "tau is 2 there and 3 here" in capsys.readouterr().err
+
+
+def test_workers_of_a_scheduler_compute_them(tmp_path, capsys):
+    distributed = pytest.importorskip("distributed")
+    np.save(tmp_path / "x.npy", series(nodes=70))
+    given = (tmp_path / "x.npy", "--blocks", "--out")
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        dashboard_address=None,
+        silence_logs=50,
+    ) as cluster:
+        assert call(*given, tmp_path / "there", "--scheduler", cluster.scheduler_address) == 0
+        done = [name for name in cluster.scheduler.task_prefixes if "synkern" in name]
+    assert done
+    assert call(*given, tmp_path / "here") == 0
+    there, here = (files(tmp_path / where / "blocks.zarr") for where in ("there", "here"))
+    assert there == here
+    capsys.readouterr()
+    # Nobody listens there, which dask would try for half a minute.
+    with importlib.import_module("dask").config.set({"distributed.comm.timeouts.connect": "1s"}):
+        assert call(*given, tmp_path / "o", "--scheduler", "tcp://127.0.0.1:9") == 2
+    assert "scheduler = 'tcp://127.0.0.1:9' does not answer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
