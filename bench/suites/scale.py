@@ -171,7 +171,8 @@ def _gpu() -> dict[str, Any]:
     ranges = -(-LARGE["nodes"] // LARGE["side"])
     blocks = ranges * (ranges + 1) // 2
     total = LARGE["trials"] * LARGE["nodes"] * (LARGE["nodes"] - 1) // 2
-    read = 2 * LARGE["side"] * LARGE["trials"] * LARGE["time"] * 4
+    # The columns of each block; rows are read once for all of their blocks, by each worker.
+    read = (1 + ranges / blocks) * LARGE["side"] * LARGE["trials"] * LARGE["time"] * 4
     block = total * each / blocks + read / STORAGE
     return {
         **LARGE,

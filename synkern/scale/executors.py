@@ -7,6 +7,7 @@ lost workers are the business of the executors themselves.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any
 
 from synkern.scale.errors import BlocksError
 from synkern.scale.store import write_block
-from synkern.scale.task import Task, compute, run_block
+from synkern.scale.task import Task, compute, forget, run_block
 
 Done = tuple[int, list[str]]
 """Number of a block that is finished, and what is to be said of it."""
@@ -54,7 +55,8 @@ def computed(executor: Any, task: Task, todo: Sequence[int]) -> Iterator[Done]:
 def _here(task: Task, todo: Sequence[int]) -> Iterator[Done]:
     """One block after another, each written while the next is computed."""
     waiting: tuple[Future[None], int, list[str]] | None = None
-    with ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(1) as writer, contextlib.ExitStack() as after:
+        after.callback(forget)
         for number in todo:
             block, messages = compute(task, number)
             if waiting is not None:

@@ -11,7 +11,7 @@ from synkern.scale.grid import Grid, bytes_of
 from synkern.scale.run import BlocksOptions
 from synkern.scale.setting import Setting, setting
 from synkern.scale.store import begin, prepare, write_block
-from synkern.scale.task import Task, compute
+from synkern.scale.task import Task, compute, forget
 
 _SAMPLE = 1024
 """Nodes to a side of the block that is timed, at most."""
@@ -107,4 +107,5 @@ def _timed(given: Setting, grid: Grid) -> float:
         start = time.perf_counter_ns()
         write_block(place, grid, number, compute(task, number)[0])
         took = time.perf_counter_ns() - start
+    forget()
     return float(took)

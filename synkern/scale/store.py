@@ -19,8 +19,9 @@ import errno
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ class Place:
     Attributes:
         where: path of a folder, or a store of zarr in memory.
         digest: of what its numbers depend on.
+        run: a name of the call, which no other has.
     """
 
     where: Any
     digest: str
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def opened(self) -> Any:
         """The group, to write to.

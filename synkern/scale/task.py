@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -111,12 +112,13 @@ def _computed(task: Task, number: int) -> tuple[Block, list[str]]:
     alone = i == j and rows.stop - rows.start == 1
     if alone:  # It has no pairs; beside another node one learns whether it varies.
         rows = slice(rows.start - 1, rows.stop)
-    series = task.columns.read(rows)
+    backend = task.asked.backend
+    series = _on_device(task.columns.read(rows), backend) if alone else _held.rows(task, i)
     if i != j:
-        series = np.concatenate([series, task.columns.read(columns)], -1)
+        series = _beside(series, _on_device(task.columns.read(columns), backend))
     with collected() as messages:
         block = decompose_block(
-            _on_device(series, task.asked.backend),
+            series,
             None if i == j else rows.stop - rows.start,
             task.asked.tau,
             task.asked.options(task.grid.nodes),
@@ -146,6 +148,42 @@ def _last_alone(block: Block) -> Block:
         outcomes=Counter(),
         rescued=0,
     )
+
+
+class _Held(threading.local):
+    """The rows of a block, which those after it have too: read and moved once, for all of them."""
+
+    key: tuple[str, int] = ("", -1)
+    values: Any = None
+
+    def rows(self, task: Task, i: int) -> Any:
+        """The series of range i, where the backend takes it."""
+        key = task.place.run, i
+        if self.key != key:
+            self.forget()  # before others are there
+            self.values = _on_device(task.columns.read(task.grid.range(i)), task.asked.backend)
+            self.key = key
+        return self.values
+
+    def forget(self) -> None:
+        """Free them."""
+        self.key, self.values = ("", -1), None
+
+
+_held = _Held()
+
+
+def forget() -> None:
+    """Free what this thread holds for the next block, after the last one."""
+    _held.forget()
+
+
+def _beside(rows: Any, columns: Any) -> Any:
+    if isinstance(rows, np.ndarray):
+        return np.concatenate([rows, columns], -1)
+    library = importlib.import_module(type(rows).__module__.partition(".")[0])
+    join = library.cat if library.__name__ == "torch" else library.concatenate
+    return join([rows, columns], -1)
 
 
 ON_DEVICE = ("cupy", "triton")

@@ -8,6 +8,7 @@ import pytest
 import synkern
 from support.blocks import SIDE, same, series
 from synkern.scale import PhiIDBlocks, plan_blocks
+from synkern.scale.columns import Columns
 from synkern.scale.grid import MOST, Grid, bytes_of, side_for
 
 zarr = pytest.importorskip("zarr")
@@ -282,3 +283,37 @@ def test_a_store_tells_other_programs_what_its_axes_are(tmp_path):
     said = json.loads((tmp_path / "o" / "sts" / "zarr.json").read_text())
     assert said["dimension_names"] == ["x", "y"]
     assert said["chunk_grid"]["configuration"]["chunk_shape"] == [SIDE, SIDE]
+
+
+def test_rows_are_read_once_for_all_their_blocks(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", series(nodes=200))
+    read, seen = Columns.read, []
+
+    def counted(self, nodes):
+        seen.append((nodes.start, nodes.stop))
+        return read(self, nodes)
+
+    monkeypatch.setattr(Columns, "read", counted)
+    for _ in range(2):  # another call reads anew: the file may be another one by then
+        seen.clear()
+        synkern.phiid_blocks(tmp_path / "x.npy", out=None, side=SIDE)
+        rows = [(0, 64), (64, 128), (128, 192), (192, 200)]
+        # Of the first all of them are columns too, of the last none.
+        assert seen == [(0, 200), *rows, *rows[1:], *rows[2:], *rows[3:]]
+
+
+def test_blocks_where_a_device_has_them(monkeypatch):
+    """Tensors of torch stand in for arrays of a GPU: rows stay there, columns come beside."""
+    torch = pytest.importorskip("torch")
+    moved = []
+
+    def there(values, backend):
+        moved.append(values.shape[-1])
+        return torch.from_numpy(np.ascontiguousarray(values))
+
+    monkeypatch.setattr("synkern.scale.task._on_device", there)
+    x = series(nodes=150)
+    big = synkern.phiid_blocks(x, out=None, side=SIDE, backend="torch")
+    assert moved == [64, 64, 22, 64, 22, 22]
+    for name, atom in synkern.phiid(x, backend="torch").items():
+        np.testing.assert_allclose(np.asarray(big[name]), atom, rtol=0, atol=1e-12)
