@@ -7,6 +7,7 @@ more package for every user to install.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -35,6 +36,27 @@ def torch_missing(who: str, extra: str = "torch") -> MissingExtraError:
     """
     said = f"{who} needs torch, which is not installed: pip install 'synkern[{extra}]'"
     return MissingExtraError(said, name="torch")
+
+
+def needed(module: str, who: str, extra: str) -> Any:
+    """Import a module that one of synkern's extras brings.
+
+    Args:
+        module: its name; the part before the first dot is that of its package.
+        who: what needs it, for the message.
+        extra: the extra.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        said = f"{who} needs {package}, which is not installed: pip install 'synkern[{extra}]'"
+        raise MissingExtraError(said, name=package) from error
 
 
 def face(

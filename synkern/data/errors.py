@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from synkern._faces import MissingExtraError
+from synkern import _faces
 
 
 class DataError(ValueError):
@@ -23,11 +22,4 @@ def needed(module: str, extra: str, what: str) -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    package = module.partition(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise
-        said = f"{what} needs {package}, which is not installed: pip install 'synkern[{extra}]'"
-        raise MissingExtraError(said, name=package) from error
+    return _faces.needed(module, what, extra)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from synkern._faces import MissingExtraError
+from synkern import _faces
 
 
 class BlocksError(RuntimeError):
@@ -22,10 +21,4 @@ def needed(package: str, who: str) -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != package.split(".", maxsplit=1)[0]:
-            raise
-        said = f"{who} needs {package}, which is not installed: pip install 'synkern[scale]'"
-        raise MissingExtraError(said, name=package) from error
+    return _faces.needed(package, who, "scale")
