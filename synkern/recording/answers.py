@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from synkern.recording.recording import Recording, RecordingError
 from synkern.recording.replayer import replay
 from synkern.recording.responses import Responses
 from synkern.recording.store import Store, opened
+from synkern.recording.stored import Stored
 
 
 class PromptError(RecordingError, ValueError):
@@ -31,13 +32,27 @@ class PromptError(RecordingError, ValueError):
 NEVER = -1
 
 
+class _Series:
+    """The field of `Answers` that is read when it is asked for, where it lies in zarr."""
+
+    def __get__(self, answers: Answers | None, owner: type[Answers]) -> NDArray[np.float32]:
+        if answers is None:
+            raise AttributeError("series")  # A field without a default.
+        held: NDArray[np.float32] | Stored = vars(answers)["series"]
+        return held.values if isinstance(held, Stored) else held
+
+    def __set__(self, answers: Answers, series: NDArray[np.float32] | Stored) -> None:
+        vars(answers)["series"] = series
+
+
 @dataclass(frozen=True)
 class Answers:
     """The answers of a model, and what its nodes did meanwhile. One trial is one prompt.
 
     Attributes:
         series: (trials, time, nodes) float32, activity of each node at the step that produces each
-            token: what the signal says. With a `store`, mapped from that file.
+            token: what the signal says. With a `store`, mapped from that file; of one of zarr, read
+            into memory when first asked for, see `Recording.series`.
         nodes: what the last axis of `series` stands for.
         routed: (trials, nodes) int64, at how many steps each node took part; None if no node is
             ever left out. See `synkern.recording.Recording.routed`.
@@ -49,7 +64,10 @@ class Answers:
             its answer; `NEVER` where it did not. What follows was written under protest.
     """
 
-    series: NDArray[np.float32]
+    if TYPE_CHECKING:
+        series: NDArray[np.float32]
+    else:
+        series: NDArray[np.float32] = _Series()
     nodes: tuple[Node, ...]
     routed: NDArray[np.int64] | None
     tokens: NDArray[np.int64]
@@ -57,6 +75,10 @@ class Answers:
     inputs: tuple[str, ...]
     prompts: tuple[tuple[int, ...], ...]
     natural_end: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        """Return the fields, without reading series."""
+        return f"Answers({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @property
     def responses(self) -> Responses:
@@ -115,8 +137,9 @@ def record_answers(
             answered by other tokens.
         nodes: what to record, see `synkern.record`.
         signal: what to read of a node, see `synkern.record`.
-        store: a .npy file that takes the series batch by batch, so that memory holds no more than
-            one of them; see `synkern.record`. `Answers.series` is then mapped from it.
+        store: a file, .npy or .zarr, that takes the series batch by batch, so that memory holds no
+            more than one of them; see `synkern.record`. `Answers.series` is then mapped from it, or
+            read from zarr when first asked for.
         progress: called with the number of tokens generated since the last call.
         batch_done: called with the series of every batch, (trials, time, nodes).
 
@@ -129,7 +152,8 @@ def record_answers(
             or a prompt with its answer is longer than the context that the model was made for.
         ValueError: a kind of node or a signal that there is not.
         jinja2.TemplateError: the chat template is malformed or refuses the prompt.
-        MemoryError, FileExistsError, OSError: as `synkern.record`, also for `store`.
+        MemoryError, MissingExtraError, FileExistsError, OSError: as `synkern.record`, also for
+            `store`.
         RuntimeError: the recording does not have one value per prompt and token.
     """
     inputs = [_as_chat(tokenizer, prompt) for prompt in prompts]
@@ -174,7 +198,7 @@ def read_answers(
         batch_size: texts that are read at once.
         nodes: what to record, see `synkern.record`.
         signal: what to read of a node, see `synkern.record`.
-        store: a .npy file that takes the series batch by batch, as in `record_answers`.
+        store: a file, .npy or .zarr, that takes the series batch by batch, as in `record_answers`.
         progress: called with the number of tokens read since the last call.
         batch_done: called with the series of every batch, (trials, time, nodes).
 
@@ -184,7 +208,8 @@ def read_answers(
     Raises:
         PromptError: as `record_answers`, and of tokens that the model does not have.
         ValueError: a kind of node or a signal that there is not.
-        MemoryError, FileExistsError, OSError: as `synkern.record`, also for `store`.
+        MemoryError, MissingExtraError, FileExistsError, OSError: as `synkern.record`, also for
+            `store`.
     """
 
     def read() -> Iterator[_Batch]:
@@ -244,8 +269,8 @@ def _taken(
     made: Iterable[_Batch],
     kept: Store | None,
     batch_done: Callable[[NDArray[np.float32]], None],
-) -> tuple[list[_Batch], NDArray[np.float32]]:
-    """All batches, and the series of all, in memory or mapped from the file that has taken them."""
+) -> tuple[list[_Batch], NDArray[np.float32] | Stored]:
+    """All batches, and the series of all, in memory or where the file is that has taken them."""
     batches: list[_Batch] = []
     for batch in made:
         batch_done(batch.series)
@@ -257,12 +282,12 @@ def _taken(
     if kept is None:
         return batches, np.concatenate([batch.series for batch in batches])
     kept.finish()
-    return batches, kept.mapped()
+    return batches, kept.series()
 
 
 def _joined(
     batches: Sequence[_Batch],
-    series: NDArray[np.float32],
+    series: NDArray[np.float32] | Stored,
     tokenizer: Any,
     inputs: Sequence[str],
 ) -> Answers:
@@ -270,7 +295,7 @@ def _joined(
     generated = np.concatenate([batch.tokens for batch in batches])
     routed = [batch.routed for batch in batches if batch.routed is not None]
     return Answers(
-        series=series,
+        series=cast("NDArray[np.float32]", series),  # `_Series` takes both.
         nodes=batches[-1].nodes,
         routed=np.concatenate(routed) if routed else None,
         tokens=generated,

@@ -104,12 +104,16 @@ def record(
             Of shared experts: "norm", the L2 norm of what they add, all of a layer together. Of
             mlps: "norm" of the block's output, before any norm or scaling behind it. Of layers:
             "norm" of what the layer adds to the residual stream. Of neurons: "activation", signed.
-        store: a .npy file that takes the series text by text, so that memory holds no more than one
-            batch: for neurons, and long texts. `Recording.series` is then a float32 tensor on the
-            CPU that is mapped from the file, read as it is used; writing to it leaves the file as
-            it is. The file exists once the block has ended without an error, or not at all; all
-            texts must have as many steps. One that is there already is refused: remove it. None:
-            the series are in memory, on the model's device.
+        store: a file that takes the series text by text, so that memory holds no more than one
+            batch: for neurons, and long texts. It exists once the block has ended without an error,
+            or not at all; all texts must have as many steps. One that is there already is refused:
+            remove it. None: the series are in memory, on the model's device.
+            "NAME.npy": `Recording.series` is then a float32 tensor on the CPU that is mapped from
+            the file, read as it is used; writing to it leaves the file as it is.
+            "NAME.zarr": a folder, an array of zarr (trials, steps, nodes) that
+            `synkern.phiid_blocks("NAME.zarr", out=...)` takes as it is, and `synkern.read_series`
+            reads. It holds no names: give `node_names=recording.nodes`. `Recording.series` is then
+            read into memory, on the CPU, when it is first asked for.
 
     Yields:
         `Recording`, to be read after the block.
@@ -123,8 +127,9 @@ def record(
             finite; on entering, if the model is already being recorded; on leaving, if nothing was
             recorded or a generate still runs in a thread.
         ValueError: a kind of node or a signal that there is not; prompts padded on the right, or
-            that are no tensor (texts, tokens); a store that is no .npy file.
+            that are no tensor (texts, tokens); a store that is neither .npy nor .zarr.
         MemoryError: the series do not fit into memory, said before they are formed.
+        MissingExtraError: zarr is not installed, for a `store` of it.
         FileExistsError: there is a file at `store`.
         OSError: the file of `store` cannot be written, as where the disk is full.
 
@@ -353,7 +358,7 @@ class _Recorder:
         if self._store is None:
             texts = Texts(values.transpose(0, 1).contiguous(), lengths, routed)
         else:
-            texts = self._store.keep(Texts(values.transpose(0, 1), lengths, routed))
+            texts = self._store.keep(values.transpose(0, 1), lengths, routed)
         self._finished.append(texts)
         self.tokens.append(self._tokens_of(run, fed if written is None else written.T, lengths))
 

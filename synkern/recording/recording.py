@@ -11,6 +11,7 @@ from torch import Tensor
 from synkern._memory import require
 from synkern.models.nodes import KINDS, Node
 from synkern.recording.responses import BatchTokens, Responses, joined
+from synkern.recording.stored import Stored
 
 
 class RecordingError(RuntimeError):
@@ -22,12 +23,12 @@ class Texts:
     """What was read of one batch of texts.
 
     Attributes:
-        series: (trials, steps, nodes) float32.
+        series: (trials, steps, nodes) float32; in memory, mapped to it, or left in zarr.
         lengths: (trials,) int64, see `Recording.lengths`.
         routed: (trials, nodes) int64, see `Recording.routed`, or None.
     """
 
-    series: Tensor
+    series: Tensor | Stored
     lengths: Tensor
     routed: Tensor | None = None
 
@@ -75,6 +76,8 @@ class Recording:
     def of(self, kind: str) -> Recording:
         """The recording of the nodes of one kind alone; its series are views.
 
+        Of a `store` of zarr they are read when they are asked for, without the other nodes.
+
         Raises:
             RecordingError: the recording is not complete.
             ValueError: the kind was not recorded.
@@ -90,7 +93,11 @@ class Recording:
         alone = Recording(self.nodes[its], {kind: self.signals[kind]})
         alone.fill(
             [
-                Texts(t.series[..., its], t.lengths, None if t.routed is None else t.routed[:, its])
+                Texts(
+                    t.series.of(its) if isinstance(t.series, Stored) else t.series[..., its],
+                    t.lengths,
+                    None if t.routed is None else t.routed[:, its],
+                )
                 for t in self._complete()
             ],
             self._tokens,
@@ -102,22 +109,29 @@ class Recording:
         """The activity of every node, float32 (trials, steps, nodes), on the model's device.
 
         Step t is the call that produced generated token t. What the activity is, `signals` say. Of
-        a recording with a `store` it is on the CPU, mapped from that file: values are read when
-        they are used, and memory holds what the system has room for.
+        a recording with a `store` it is on the CPU. Of a .npy file it is mapped: values are read
+        when they are used, and memory holds what the system has room for. Of zarr all are read when
+        this is first asked for, and stay in memory.
 
         Raises:
             RecordingError: the recording is not complete, or its texts have different numbers of
                 steps.
-            MemoryError: the batches do not fit into memory once more, as one array.
+            MemoryError: the batches do not fit into memory once more, as one array; or what is in
+                zarr does not: `synkern.phiid_blocks` takes its path.
+            FileNotFoundError: what was in zarr is not there any more.
         """
-        runs = [texts.series for texts in self._complete()]
-        counts = [series.shape[1] for series in runs]
+        complete = self._complete()
+        counts = [texts.series.shape[1] for texts in complete]
         if len(set(counts)) > 1:
             raise RecordingError(
                 f"the recorded texts have different numbers of steps {counts}, so they do not form "
                 "one array; pass max_new_tokens=T and min_new_tokens=T to every generate, or use "
                 "one synkern.record for each"
             )
+        runs = [
+            torch.from_numpy(series.values) if isinstance(series, Stored) else series
+            for series in (texts.series for texts in complete)
+        ]
         if len(runs) == 1:
             return runs[0]
         require(

@@ -66,8 +66,8 @@ def replay(
         new_tokens: how many tokens at the end of each row were generated.
         nodes: whose activity; see `synkern.record`.
         signal: what to read of a node; see `synkern.record`.
-        store: a .npy file for the series, see `synkern.record`. They are in memory as well until
-            they are written, as these texts are one batch.
+        store: a file for the series, .npy or .zarr, see `synkern.record`. They are in memory as
+            well until they are written, as these texts are one batch.
         attention_mask: 0 at the padding, of shape (trials, prompt) or that of `sequences`; may be
             left out for a single row without padding.
         eos_token_id: the id or ids at which a text ends, for `Recording.lengths`; by default those
@@ -87,7 +87,7 @@ def replay(
             texts are longer than a table of learned positions, or an adapter prepends a soft
             prompt, which is no part of `sequences` (`record` reads it).
         TypeError: `sequences` or a mask that is no tensor, `new_tokens` that is no integer.
-        MemoryError, FileExistsError, OSError: as `synkern.record`, for `store`.
+        MemoryError, MissingExtraError, FileExistsError, OSError: as `synkern.record`, for `store`.
         ValueError: a kind of node or a signal that there is not, tokens that the model does not
             have, shapes that do not fit, a mask missing, padding on the right; an entry of
             `model_inputs` that the model does not take; tokens in place of an image, a video or a
@@ -126,9 +126,11 @@ def replay(
         if eos_token_id is None:
             eos_token_id = setting_of(language_model, "eos_token_id")
         lengths = text_lengths(sequences[:, -new_tokens:-1].T, token_ids(eos_token_id), by_step)
-        runs = [Texts(series, lengths, None if routed is None else routed.sum(1))]
-        if kept is not None:
-            runs = kept.whole([kept.keep(texts) for texts in runs])
+        counts = None if routed is None else routed.sum(1)
+        if kept is None:
+            runs = [Texts(series, lengths, counts)]
+        else:
+            runs = kept.whole([kept.keep(series, lengths, counts)])
     recording.fill(runs, [_tokens(given, sequences, mask, new_tokens, lengths)])
     warn_of_early_ends(runs)
     warn_of_context(language_model, longest)
