@@ -249,7 +249,11 @@ def prepare(
     place = Place(where, digest_of(ingredients))
     meta = kept_meta(where)
     if meta is not None and meta["digest"] != place.digest:
-        raise ValueError(_differs(where, meta["ingredients"], ingredients))
+        raise ValueError(
+            f"out = {str(where)!r} is a store of another call: "
+            f"{_differences(meta['ingredients'], ingredients)}; name another folder, or remove "
+            "this one"
+        )
     with naming(where):
         group = zarr.open_group(where, mode="r+")
         for name, made in layout.arrays().items():
@@ -274,15 +278,11 @@ def create(group: Any, name: str, **made: Any) -> Any:
     return group.create_array(name, compressors=None, config={"write_empty_chunks": True}, **made)
 
 
-def _differs(where: Any, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    other = [
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    return "; ".join(
         f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
         for key in sorted({*there, *here})
         if there.get(key) != here.get(key)
-    ]
-    return (
-        f"out = {str(where)!r} is a store of another call: {'; '.join(other)}; name another "
-        "folder, or remove this one"
     )
 
 
