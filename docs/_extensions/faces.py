@@ -34,6 +34,7 @@ FACES = (
     "synkern.tasks",
     "synkern.study",
     "synkern.data",
+    "synkern.scale",
     "synkern.kernels",
 )
 
