@@ -41,12 +41,6 @@ class Columns:
         """Without the memory that a file is mapped to, here."""
         return {**vars(self), "array": None if self.file else self.array}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Map the file again."""
-        vars(self).update(state)
-        if self.file:
-            vars(self)["array"] = np.load(self.file, mmap_mode="r")
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """(trials, time, nodes)."""
@@ -54,8 +48,17 @@ class Columns:
         return trials, time, nodes
 
     def read(self, nodes: slice) -> npt.NDArray[Any]:
-        """(trials, time, some nodes)."""
+        """(trials, time, some nodes).
+
+        Raises:
+            OSError: the series is not there, or not any more.
+        """
+        if self.array is None:
+            # Not before: a scheduler unpickles as well, and need not reach the file.
+            vars(self)["array"] = np.load(str(self.file), mmap_mode="r")
         values = self.array[..., nodes]
+        if type(self.array).__module__.startswith("zarr."):
+            _require_there(self.array)
         if not isinstance(values, np.ndarray):  # of dask
             values = np.asarray(values)
         whole: npt.NDArray[Any] = values if values.ndim == 3 else values[None]
@@ -67,6 +70,18 @@ class Columns:
         if chunks is None or isinstance(chunks[-1], tuple):
             return chunks is not None  # dask computes whatever it is asked for again
         return int(chunks[-1]) > 2 * side
+
+
+def _require_there(array: Any) -> None:
+    """Check that an array is where it was opened: zarr reads what is missing as zeros.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    zarr = needed("zarr", "series")
+    zarr.open_array(
+        store=array.store, path=array.path, mode="r", zarr_format=array.metadata.zarr_format
+    )
 
 
 class Given(NamedTuple):

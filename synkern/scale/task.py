@@ -90,7 +90,7 @@ def compute(task: Task, number: int) -> tuple[Block, list[str]]:
     """Decompose a block; with it, what there is to be said.
 
     Raises:
-        BlocksError: too little memory; the series cannot be read.
+        BlocksError: too little memory; the series cannot be read; the store is lost.
     """
     try:
         return _computed(task, number)
@@ -100,6 +100,7 @@ def compute(task: Task, number: int) -> tuple[Block, list[str]]:
             "store, or fewer blocks at a time to this one, and start again"
         ) from error
     except OSError as error:
+        task.place.opened()  # A copy of the series is lost with the store.
         raise BlocksError(
             f"the series cannot be read where block {number} is computed ({error}): every worker "
             "has to find it under the same path; start again when it does"

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import synkern
 from support.blocks import SIDE, files, series
 from synkern.scale import BlocksError, PhiIDBlocks, StoreInUseError, run, task
+from synkern.scale.columns import given
 
 zarr = pytest.importorskip("zarr")
 
@@ -196,6 +198,34 @@ def test_a_store_that_is_lost_is_not_made_again(tmp_path, x):
 
     with pytest.raises(BlocksError, match="the store is lost: it was removed, replaced"):
         synkern.phiid_blocks(x, out=out, side=SIDE, progress=lose)
+
+
+def test_a_series_that_is_lost_is_not_taken_for_zeros(tmp_path, x):
+    """Which is what zarr reads where it finds no chunk."""
+    chunks = {"shape": x.shape, "chunks": (2, 40, SIDE), "dtype": x.dtype}
+    zarr.create_array(tmp_path / "x.zarr", **chunks)[:] = x
+    out = tmp_path / "o"
+
+    def lose(progress):
+        if progress.done == 1:
+            shutil.move(tmp_path / "x.zarr", tmp_path / "elsewhere")
+
+    with pytest.raises(BlocksError, match=r"the series cannot be read where block \d is computed"):
+        synkern.phiid_blocks(tmp_path / "x.zarr", out=out, side=SIDE, progress=lose)
+    assert PhiIDBlocks.open(out).done < 10
+    shutil.move(tmp_path / "elsewhere", tmp_path / "x.zarr")
+    assert synkern.phiid_blocks(tmp_path / "x.zarr", out=out).degenerate["constant"] == 0
+
+
+def test_a_file_is_opened_by_who_reads_it(tmp_path, x):
+    """A scheduler, which unpickles what it hands on, need not have it."""
+    np.save(tmp_path / "x.npy", x)
+    kept = pickle.dumps(given(tmp_path / "x.npy", None, None, None).columns)
+    np.testing.assert_array_equal(pickle.loads(kept).read(slice(3, 5)), x[..., 3:5])
+    (tmp_path / "x.npy").unlink()
+    columns = pickle.loads(kept)
+    with pytest.raises(FileNotFoundError):
+        columns.read(slice(3, 5))
 
 
 def test_too_little_memory_for_a_block_is_said(tmp_path, x, monkeypatch):
