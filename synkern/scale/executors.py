@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import itertools
+import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor
 from typing import Any
@@ -23,6 +26,9 @@ Done = tuple[int, list[str]]
 RETRIES = 3
 """How often dask computes a block again whose worker failed."""
 
+_LOOK = 1.0
+"""Seconds after which workers are counted again."""
+
 
 def is_client(executor: Any) -> bool:
     """Whether it is a client of dask; imports nothing."""
@@ -31,12 +37,19 @@ def is_client(executor: Any) -> bool:
 
 
 def check_executor(executor: Any) -> None:
-    """Raise TypeError unless something can compute."""
+    """Check that something can compute.
+
+    Raises:
+        TypeError: it is of another kind.
+        ValueError: it is closed.
+    """
     if executor is not None and not isinstance(executor, Executor) and not is_client(executor):
         raise TypeError(
             "executor must be None, an executor of concurrent.futures, or a "
             f"dask.distributed.Client; got {executor!r}"
         )
+    if is_client(executor) and executor.status == "closed":
+        raise ValueError("executor is a client of dask that is closed; give one that is open")
 
 
 def computed(executor: Any, task: Task, todo: Sequence[int]) -> Iterator[Done]:
@@ -98,22 +111,24 @@ def _by_futures(executor: Executor, task: Task, todo: Sequence[int]) -> Iterator
 def _by_dask(client: Any, task: Task, todo: Sequence[int]) -> Iterator[Done]:
     distributed: Any = sys.modules["distributed"]
     lost = (concurrent.futures.CancelledError, distributed.CancelledError, OSError, TimeoutError)
+    left = iter(todo)
+    running = distributed.as_completed(loop=client.loop)
+    room, looked = 0, -math.inf
     try:
-        threads = sum(client.nthreads().values()) or 1
-        left = iter(todo)
-
-        def submit(number: int) -> Any:
-            key = f"synkern-block-{task.place.digest}-{number}"
-            return client.submit(run_block, task, number, key=key, pure=False, retries=RETRIES)
-
-        first = [submit(number) for _, number in zip(range(2 * threads), left, strict=False)]
-        running = distributed.as_completed(first)
-        for future in running:
+        while True:
+            if time.monotonic() - looked > _LOOK:  # workers may have come, as they do in a queue
+                room, looked = 2 * (sum(client.nthreads().values()) or 1), time.monotonic()
+            for number in itertools.islice(left, max(0, room - running.count())):
+                # Of this call alone: dask takes one key for one result, whatever the store.
+                key = f"synkern-block-{task.place.run}-{number}"
+                running.add(
+                    client.submit(run_block, task, number, key=key, pure=False, retries=RETRIES)
+                )
+            if running.is_empty():
+                return
+            future = next(running)
             done = future.result()
             future.release()
-            for number in left:
-                running.add(submit(number))
-                break
             yield done
     except distributed.KilledWorker as error:
         raise BlocksError(

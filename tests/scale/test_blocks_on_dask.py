@@ -12,7 +12,7 @@ import pytest
 
 import synkern
 from support.blocks import SIDE, files, series
-from synkern.scale import BlocksError, PhiIDBlocks
+from synkern.scale import BlocksError, PhiIDBlocks, executors
 
 pytest.importorskip("zarr")
 distributed = pytest.importorskip("distributed")
@@ -141,3 +141,50 @@ def test_a_failing_disk_is_told_of_by_the_worker(tmp_path):
 
     with workers(1, processes=False) as (_, client), pytest.raises(BlocksError, match="is lost"):
         synkern.phiid_blocks(series(), out=out, side=SIDE, executor=client, progress=take_away)
+
+
+def test_two_stores_of_one_call_are_both_written(tmp_path):
+    """What is computed for one store is not taken for what the other waits for."""
+    x = series()
+    with workers(1, processes=False) as (_, client):
+
+        def another(progress):
+            if progress.done == 1:
+                synkern.phiid_blocks(x, out=tmp_path / "second", side=SIDE, executor=client)
+
+        options = {"side": SIDE, "executor": client}
+        synkern.phiid_blocks(x, out=tmp_path / "first", progress=another, **options)
+    assert files(tmp_path / "first") == files(tmp_path / "second")
+    assert PhiIDBlocks.open(tmp_path / "second").complete
+
+
+def test_workers_that_come_later_have_work(tmp_path, monkeypatch):
+    """As those of a queue do: blocks in flight are two for each thread that is there by then."""
+    monkeypatch.setattr(executors, "_LOOK", 0)
+    x, submitted, flying = series(nodes=64 * 8), [], []
+    with workers(1, processes=False) as (cluster, client):
+        submit = client.submit
+
+        def counted(*args, **options):
+            submitted.append(args[-1])
+            return submit(*args, **options)
+
+        def tell(progress):
+            flying.append(len(submitted) - progress.done)
+            if progress.done == 1:
+                cluster.scale(3)
+                client.wait_for_workers(3)
+
+        monkeypatch.setattr(client, "submit", counted)
+        synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE, executor=client, progress=tell)
+    assert flying[0] == 1
+    assert max(flying) == 5
+    assert sorted(submitted) == list(range(36))
+
+
+def test_a_client_that_is_closed_is_refused_before_anything_is_made(tmp_path):
+    with workers(1, processes=False) as (_, client):
+        pass
+    with pytest.raises(ValueError, match="a client of dask that is closed"):
+        synkern.phiid_blocks(series(), out=tmp_path / "o", executor=client)
+    assert list(tmp_path.iterdir()) == []
