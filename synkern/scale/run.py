@@ -76,14 +76,14 @@ def phiid_blocks(
             `phiid`: `tau` (1), `kind`, `redundancy`, `mask`, `atoms`, `average`, `unit`, `dtype`,
             `node_names`. Trials are inside the blocks.
         keep: "pairs": the atoms of all pairs, of which one half is stored. "node_means": sums over
-            the pairs of each node alone, in (2 nodes**2 / side) numbers for each atom.
+            the pairs of each node alone, in (nodes**2 / side) numbers for each atom.
         backend: as in `phiid`. "auto" is decided here, for all workers. "cupy" and "triton" take
             blocks to the first GPU that a process sees: one worker for each, as dask-cuda starts
             them. (This has been tried without GPUs alone.)
         memory: bytes that blocks may take in a process, beside what Python and its libraries do
             (0.3 GB); it decides how large they are. A worker of n threads takes n times that.
-        side: nodes to a side of a block, a multiple of 64; None: by `memory`. A store keeps that
-            with which it was begun.
+        side: nodes to a side of a block, a multiple of 64, at most all; None: by `memory`. A store
+            keeps that with which it was begun.
 
     Returns:
         `PhiIDBlocks`, which reads the store.

@@ -143,12 +143,11 @@ class Layout:
 
     def bytes(self) -> int:
         """Of a finished store, but for a copy of the series."""
-        blocks, side = self.grid.blocks, self.grid.side
-        kept = 1 if self.trials is None else self.trials
-        each = len(self.names) * side * side * np.dtype(self.dtype).itemsize
-        if self.keep != "pairs":
-            each = 2 * (len(self.names) + QUANTITIES) * side * 8
-        return blocks * kept * each
+        side, kept = self.grid.side, self.trials or 1
+        if self.keep == "pairs":
+            each = len(self.names) * side * side * np.dtype(self.dtype).itemsize
+            return self.grid.blocks * kept * each
+        return self.grid.ranges**2 * kept * (len(self.names) + QUANTITIES) * side * 8
 
 
 def digest_of(ingredients: Mapping[str, Any]) -> str:

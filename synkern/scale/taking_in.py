@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synkern.scale.columns import Columns, read_through, stripe_width
+from synkern.scale.columns import Columns, read_through
 from synkern.scale.errors import needed
 from synkern.scale.grid import Grid
 from synkern.scale.setting import Setting
@@ -43,23 +43,26 @@ def taken_in(
     if known and "series" in group and group["series"].attrs.get("digest") == known:
         return Columns(group["series"], moves=True), read_through(columns, mask, given.memory)
     with naming(where):
-        made = _created(group, columns)
+        made = _created(group, columns, grid.side)
 
-        def copy(nodes: slice, values: npt.NDArray[Any]) -> None:
+    def copy(nodes: slice, values: npt.NDArray[Any]) -> None:
+        with naming(where):
             made[..., nodes] = values
 
-        digest = read_through(columns, mask, given.memory, copy)
+    digest = read_through(columns, mask, given.memory, copy)
+    with naming(where):
         made.attrs["digest"] = digest
     return Columns(made, moves=True), digest
 
 
-def _created(group: Any, columns: Columns) -> Any:
+def _created(group: Any, columns: Columns, side: int) -> Any:
+    """Where a copy goes: each of its chunks is what a block reads."""
     trials, time, nodes = columns.shape
     return create(
         group,
         "series",
         shape=columns.shape,
-        chunks=(trials, time, min(nodes, stripe_width(columns.shape))),
+        chunks=(trials, time, min(nodes, side)),
         dtype=np.dtype(columns.array.dtype).newbyteorder("=").name,
         dimension_names=("trial_of_series", "time", "node"),
         overwrite=True,
