@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import synkern._checks as check
-from synkern._arrays import to_numpy
+from synkern._arrays import incoming, native, to_numpy
 from synkern._names import node_names, unnamed
 from synkern.decomposition.masks import valid_samples
 from synkern.decomposition.recorded import taken
@@ -116,8 +116,12 @@ def given(series: Any, kind: str | None, mask: Any, names: Sequence[Any] | None)
     named = unnamed(found.series, "series")
     array = named.array
     module = type(array).__module__.split(".")[0]
-    if module not in ("zarr", "dask"):
-        array = to_numpy(array)
+    if module == "zarr":
+        array = _only(needed("zarr", "series"), array, "series")
+    elif module != "dask":
+        # Who is masked, or has missing values, is to be heard.
+        host = native(array)[0] == "numpy"
+        array = incoming(array, "numpy", argument="series").array if host else to_numpy(array)
     columns = Columns(array, moves=module == "zarr" and not _in_memory(array))
     _check(columns)
     whole = _mask(named.mask(mask), columns)
@@ -141,20 +145,20 @@ def _of_path(path: Path) -> Columns:
             raise ValueError(
                 f"series = {str(path)!r} is no .npy file, and no zarr array ({error}); name one"
             ) from error
-        columns = Columns(_only(zarr, opened, path), moves=True)
+        columns = Columns(_only(zarr, opened, f"series = {str(path)!r}"), moves=True)
     _check(columns)
     return columns
 
 
-def _only(zarr: Any, opened: Any, path: Path) -> Any:
+def _only(zarr: Any, opened: Any, said: str) -> Any:
     """The array of a zarr store; of a group, the only one that can be a series."""
     if isinstance(opened, zarr.Array):
         return opened
     arrays = {name: one for name, one in opened.arrays() if one.ndim in (2, 3)}
     if len(arrays) != 1:
         raise ValueError(
-            f"series = {str(path)!r} is a group of {len(arrays)} arrays that could be a series "
-            f"({', '.join(sorted(arrays)) or 'none'}); name one: {str(path)!r}/NAME"
+            f"{said} is a group of {len(arrays)} arrays that could be a series "
+            f"({', '.join(sorted(arrays)) or 'none'}); name one of them"
         )
     return next(iter(arrays.values()))
 
@@ -167,6 +171,11 @@ def _check(columns: Columns) -> None:
         )
     if array.dtype.kind not in "biuf":
         raise TypeError(f"series must hold real numbers; got dtype {array.dtype}")
+    if any(isinstance(size, float) for size in array.shape):
+        raise ValueError(
+            f"series is an array of dask that does not know its shape yet, {array.shape}; call its "
+            "compute_chunk_sizes() first"
+        )
     trials, _, nodes = columns.shape
     if trials < 1 or nodes < 2:
         raise ValueError(

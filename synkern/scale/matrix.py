@@ -77,11 +77,13 @@ class BlockedMatrix:
     def _ranges(self, key: Any) -> tuple[list[range], list[bool]]:
         """By axis what is asked for, and whether that is a single entry."""
         keys = list(key) if isinstance(key, tuple) else [key]
-        if sum(one is Ellipsis for one in keys) > 1:
+        # By identity: an array compares entry by entry.
+        whole = [at for at, one in enumerate(keys) if one is Ellipsis] or [len(keys)]
+        if len(whole) > 1:
             raise IndexError("an index can only have a single ellipsis")
-        if Ellipsis not in keys:
+        if whole[0] == len(keys):
             keys.append(Ellipsis)
-        at = keys.index(Ellipsis)
+        at = whole[0]
         missing = self.ndim - len(keys) + 1
         if missing < 0:
             raise IndexError(f"too many indices: {len(keys) - 1} for {self.ndim} axes")
@@ -113,7 +115,7 @@ def _range(key: Any, size: int) -> range:
     if isinstance(key, slice):
         return range(*key.indices(size))
     try:
-        number = operator.index(key)
+        number = operator.index(None if isinstance(key, bool) else key)
     except TypeError:
         raise TypeError(
             f"a matrix in a store is read by whole numbers and slices; got {key!r}: read a slice "

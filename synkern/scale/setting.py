@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,8 @@ class Setting:
         """Its blocks; those of a store that was begun, unless others are asked for."""
         trials, time, nodes = self.given.columns.shape
         if self.side is not None:
-            return Grid(nodes, self.side)
+            # Files are of whole blocks: of one that is larger than all nodes, mostly empty.
+            return Grid(nodes, min(self.side, -(-nodes // TILE) * TILE))
         if meta is not None:
             return Grid(nodes, meta["ingredients"]["side"])
         side = side_for(
@@ -132,7 +134,7 @@ def setting(
     check.choice("keep", keep, KEEPS)
     tau = check.lag(tau)
     wanted = check.atom_names(atoms)
-    if not memory > 0:
+    if isinstance(memory, bool | str) or not 0 < memory < math.inf:
         raise ValueError(f"memory = {memory!r}; give a number of bytes above 0, such as 1e9")
     if side is not None:
         check.whole("side", side, TILE)

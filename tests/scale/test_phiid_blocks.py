@@ -125,8 +125,9 @@ def test_parts_of_a_matrix_are_those_of_an_array():
             big[0, 0, 0, 0]
         with pytest.raises(IndexError, match="index 150 is out of bounds"):
             big[..., 150]
-        with pytest.raises(TypeError, match="read by whole numbers and slices"):
-            big[[1, 2]]
+        for key in ([1, 2], np.array([1, 2]), whole > 0, True, None):
+            with pytest.raises(TypeError, match="read by whole numbers and slices"):
+                big[key]
 
 
 def of_zarr(tmp_path, x, chunks):
@@ -145,8 +146,10 @@ def test_a_series_of_zarr_is_read_where_it_is_or_copied(tmp_path, chunks):
         assert (tmp_path / f"{k}" / "series").exists() == (chunks[-1] > 2 * SIDE)
     zarr.create_array(tmp_path / "group.zarr", name="a", shape=(40, 3), dtype="f8")
     zarr.create_array(tmp_path / "group.zarr", name="b", shape=(40, 3), dtype="f8")
-    with pytest.raises(ValueError, match=r"a group of 2 arrays that could be .* \(a, b\); name on"):
-        synkern.phiid_blocks(tmp_path / "group.zarr", out=None)
+    group = zarr.open_group(tmp_path / "group.zarr")
+    for given in (tmp_path / "group.zarr", group):
+        with pytest.raises(ValueError, match=r"a group of 2 arrays that .* \(a, b\); name one"):
+            synkern.phiid_blocks(given, out=None)
 
 
 def test_other_kinds_of_series(tmp_path):
@@ -182,6 +185,11 @@ def test_what_is_no_series():
         synkern.phiid_blocks("nowhere.zarr", out=None)
     with pytest.raises(ValueError, match=r"shape \(2, 2, 2, 2\)"):
         synkern.phiid_blocks(np.zeros((2, 2, 2, 2)), out=None)
+    with pytest.raises(TypeError, match="series is a masked array"):
+        synkern.phiid_blocks(np.ma.masked_invalid(x), out=None)
+    array = pytest.importorskip("dask.array").from_array(x[0])
+    with pytest.raises(ValueError, match=r"call its compute_chunk_sizes\(\) first"):
+        synkern.phiid_blocks(array[:, array[0] < 9], out=None)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +197,8 @@ def test_what_is_no_series():
     [
         ({"side": 100}, ValueError, "side = 100; give a multiple of 64"),
         ({"memory": 0}, ValueError, "memory = 0; give a number of bytes"),
+        ({"memory": np.inf}, ValueError, "memory = inf; give a number of bytes"),
+        ({"memory": "1 GB"}, ValueError, "memory = '1 GB'; give a number of bytes"),
         ({"memory": 1000}, MemoryError, "does not hold a block of 64 nodes to a side"),
         ({"keep": "atoms"}, ValueError, "keep must be one of 'pairs', 'node_means'"),
         ({"pairs": [[0, 1]]}, TypeError, r"phiid_blocks\(\) has no option 'pairs'"),
@@ -236,6 +246,30 @@ def test_a_plan_says_blocks_and_bytes(tmp_path):
     assert plan.hours(1) == pytest.approx(plan.decompositions * plan.nanoseconds / 3.6e12)
     assert plan.hours(4) == pytest.approx(plan.hours(1) * 3 / 10)
     assert "10 blocks of 64 nodes to a side" in str(plan)
+
+
+def test_a_plan_says_bytes_of_sums_by_node(tmp_path):
+    plan = plan_blocks(series(), side=SIDE, keep="node_means")
+    synkern.phiid_blocks(series(), out=tmp_path / "o", side=SIDE, keep="node_means")
+    assert sum(file.stat().st_size for file in chunks(tmp_path / "o" / "sums")) == plan.bytes
+
+
+def test_a_block_is_not_larger_than_all_nodes(tmp_path):
+    """As its files would be."""
+    big = synkern.phiid_blocks(series(nodes=70), out=tmp_path / "o", side=4096)
+    assert (big.side, big["sts"].chunks) == (128, (128, 128))
+    synkern.phiid_blocks(series(nodes=70), out=tmp_path / "o", side=4096)
+
+
+def test_what_fails_to_be_read_is_not_laid_to_the_store(tmp_path):
+    dask = pytest.importorskip("dask.array")
+
+    def fail(block):
+        raise FileNotFoundError("the recording is gone")
+
+    given = dask.zeros((40, 200)).map_blocks(fail, dtype=float)
+    with pytest.raises(FileNotFoundError, match="the recording is gone"):
+        synkern.phiid_blocks(given, out=tmp_path / "o", side=SIDE)
 
 
 def chunks(folder):
