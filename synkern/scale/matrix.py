@@ -115,7 +115,9 @@ def _range(key: Any, size: int) -> range:
     if isinstance(key, slice):
         return range(*key.indices(size))
     try:
-        number = operator.index(None if isinstance(key, bool) else key)
+        if isinstance(key, bool):  # which is a mask to NumPy
+            raise TypeError
+        number = operator.index(key)
     except TypeError:
         raise TypeError(
             f"a matrix in a store is read by whole numbers and slices; got {key!r}: read a slice "

@@ -20,7 +20,7 @@ from synkern.scale.errors import BlocksError, needed
 from synkern.scale.grid import Grid
 from synkern.scale.matrix import BlockedMatrix
 from synkern.scale.means import kept_sums, sums_of_pairs
-from synkern.scale.store import finished, kept_meta
+from synkern.scale.store import Layout, kept_meta, tally
 
 if TYPE_CHECKING:
     import xarray
@@ -75,7 +75,8 @@ class PhiIDBlocks(Mapping[str, BlockedMatrix]):
         self.atoms: tuple[str, ...] = tuple(meta["wanted"])
         self._names: tuple[str, ...] = tuple(known["atoms"])
         self._grid = Grid(nodes, known["side"])
-        self._done = finished(self._group)
+        self._counts = tally(where, Layout.of(known))
+        self._done = self._counts[:, 0] >= 0
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -268,7 +269,7 @@ class PhiIDBlocks(Mapping[str, BlockedMatrix]):
 
     def _tally(self) -> npt.NDArray[np.int64]:
         """Counts of all finished blocks together."""
-        total: npt.NDArray[np.int64] = np.asarray(self._group["tally"][...])[self._done].sum(0)
+        total: npt.NDArray[np.int64] = self._counts[self._done].sum(0)
         return total
 
     def _require_complete(self, what: str) -> None:

@@ -18,7 +18,7 @@ from synkern.scale.executors import check_executor, computed
 from synkern.scale.progress import Shown, Watch
 from synkern.scale.result import PhiIDBlocks
 from synkern.scale.setting import Setting, setting
-from synkern.scale.store import alone_in, begin, finished, kept_meta, prepare
+from synkern.scale.store import alone_in, begin, kept_meta, prepare, tally
 from synkern.scale.taking_in import taken_in
 from synkern.scale.task import Task
 
@@ -130,7 +130,7 @@ def _run(given: Setting, where: Any, executor: Any, progress: Shown) -> PhiIDBlo
     columns, digest = taken_in(given, where, grid, meta)
     said = {"wanted": list(given.asked.wanted), "node_names": given.given.node_names}
     place = prepare(where, given.layout(grid), given.ingredients(grid, digest), said)
-    todo = np.flatnonzero(~finished(place.opened())).tolist()
+    todo = np.flatnonzero(tally(where, given.layout(grid))[:, 0] < 0).tolist()
     task = Task(given.asked, columns, grid, place)
     watch = Watch(grid, todo, progress)
     # Of few samples every block speaks, and of its own shape.

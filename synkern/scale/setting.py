@@ -75,15 +75,7 @@ class Setting:
 
     def layout(self, grid: Grid) -> Layout:
         """The arrays of its store."""
-        trials = self.given.columns.shape[0]
-        return Layout(
-            grid=grid,
-            names=self.asked.names,
-            trials=trials if self.asked.average is None else None,
-            constants=1 if self.asked.average in ("moments", "concatenate") else trials,
-            dtype=self.asked.dtype,
-            keep=self.asked.keep,
-        )
+        return Layout.of(self.ingredients(grid, ""))
 
     def ingredients(self, grid: Grid, digest: str) -> dict[str, Any]:
         """What the numbers depend on."""

@@ -8,8 +8,9 @@
     series          (trials, time, nodes), where workers could not read it from where it was
 
 zarr gives a chunk its name when all of it is written, and the row of a block in `tally` comes last:
-a block is finished if it has one. What a killed process leaves is no chunk, or one without that
-row, and is written again. The group has what the numbers depend on among its attributes.
+a block is finished if it has one, and all of its files have their size, of which a failure of power
+may have taken some. What a killed process leaves is no chunk, or one without that row, and is
+written again. The group has what the numbers depend on among its attributes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -140,6 +142,35 @@ class Layout:
             "dimension_names": ("block", "count"),
         }
         return made
+
+    @classmethod
+    def of(cls, ingredients: Mapping[str, Any]) -> Layout:
+        """Those of a store whose numbers depend on these."""
+        trials, _, nodes = ingredients["shape"]
+        average = ingredients["average"]
+        return cls(
+            grid=Grid(nodes, ingredients["side"]),
+            names=tuple(ingredients["atoms"]),
+            trials=trials if average is None else None,
+            constants=1 if average in ("moments", "concatenate") else trials,
+            dtype=ingredients["dtype"],
+            keep=ingredients["keep"],
+        )
+
+    def files(self, number: int) -> Iterator[tuple[str, int]]:
+        """Path in a store and bytes of each file of a block, the one that is written last first."""
+        i, j = self.grid.block(number)
+        side, kept = self.grid.side, self.trials or 1
+        yield f"tally/c/{number}/0", len(_TALLY) * 8
+        if i == j:
+            yield f"constant/c/0/{i}", self.constants * side
+        if self.keep == "pairs":
+            trials = [""] if self.trials is None else [f"{trial}/" for trial in range(kept)]
+            size = side * side * np.dtype(self.dtype).itemsize
+            yield from ((f"{name}/c/{k}{i}/{j}", size) for name in self.names for k in trials)
+        else:
+            size = (len(self.names) + QUANTITIES) * kept * side * 8
+            yield from ((f"sums/c/0/0/{at}", size) for at in {f"{i}/{j}", f"{j}/{i}"})
 
     def bytes(self) -> int:
         """Of a finished store, but for a copy of the series."""
@@ -263,13 +294,34 @@ def prepare(
             group.require_group(name)
         rest = {key: value for key, value in said.items() if key != "node_names"}
         names = said.get("node_names")
-        group["names"].attrs["nodes"] = None if names is None else list(names)
+        _say(group["names"], "nodes", None if names is None else list(names))
         own = {"format": FORMAT, "digest": place.digest, "ingredients": dict(ingredients)}
-        group.attrs[_META] = {**own, **rest}
+        _say(group, _META, {**own, **rest})
     if isinstance(where, str):
         for left in Path(where).rglob("*.partial"):  # by a process that was killed
             left.unlink(missing_ok=True)
+        for number in range(layout.grid.blocks):
+            for name, size in layout.files(number):
+                if _bytes_of(Path(where, name)) not in (size, None):
+                    Path(where, name).unlink()  # lest zarr, which writes a part, read the rest
     return place
+
+
+def _say(group: Any, key: str, value: Any) -> None:
+    """Write an attribute, but not again what is there."""
+    if key not in group.attrs or group.attrs[key] != value:
+        group.attrs[key] = value
+
+
+_opening = threading.Lock()
+
+
+def _whole(group: Any, name: str) -> Any:
+    """An array that writes all of its chunks, those too that hold what a missing one is read as."""
+    zarr = needed("zarr", "phiid_blocks")
+    # An array keeps what is set when it is opened, by any thread.
+    with _opening, zarr.config.set({"array.write_empty_chunks": True}):
+        return group[name]
 
 
 def create(group: Any, name: str, **made: Any) -> Any:
@@ -317,14 +369,14 @@ def write_block(place: Place, grid: Grid, number: int, block: Block) -> None:
     with naming(place.where):
         group = place.opened()
         for name, value in block.atoms.items():
-            group[name][..., rows, columns] = value
+            _whole(group, name)[..., rows, columns] = value
         if block.sums is not None:
             height = rows.stop - rows.start
             group["sums"][:, :, j, rows] = block.sums[..., :height]
             if i != j:
                 group["sums"][:, :, i, columns] = block.sums[..., height:]
         if i == j:
-            group["constant"][:, rows] = block.constant
+            _whole(group, "constant")[:, rows] = block.constant
         if len(block.flagged):
             flags = _renumbered(block.flagged, rows, columns)
             made = create(
@@ -350,7 +402,24 @@ def _renumbered(
     return np.concatenate([flagged[:, :1], whole, flagged[:, 3:]], 1)
 
 
-def finished(group: Any) -> npt.NDArray[np.bool_]:
-    """(blocks,) bool: those that are."""
-    done: npt.NDArray[np.bool_] = np.asarray(group["tally"][:, 0]) >= 0
-    return done
+def tally(where: Any, layout: Layout) -> npt.NDArray[np.int64]:
+    """(blocks, 6) of recomputed pairs, and those of each outcome: -1 of blocks to be finished."""
+    array = needed("zarr", "phiid_blocks").open_group(where, mode="r")["tally"]
+    if not isinstance(where, str):
+        return np.asarray(array[...])
+    counts = np.full(array.shape, -1, np.int64)
+    whole = [
+        number
+        for number in range(layout.grid.blocks)
+        if all(_bytes_of(Path(where, name)) == size for name, size in layout.files(number))
+    ]
+    if whole:
+        counts[whole] = array.oindex[np.array(whole), slice(None)]
+    return counts
+
+
+def _bytes_of(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None

@@ -18,6 +18,7 @@ import synkern
 from support.blocks import SIDE, files, series
 from synkern.scale import BlocksError, PhiIDBlocks, StoreInUseError, run, task
 from synkern.scale.columns import given
+from synkern.scale.store import Layout, kept_meta
 
 zarr = pytest.importorskip("zarr")
 
@@ -200,6 +201,38 @@ def test_a_store_that_is_lost_is_not_made_again(tmp_path, x):
         synkern.phiid_blocks(x, out=out, side=SIDE, progress=lose)
 
 
+@pytest.mark.parametrize("keep", ["pairs", "node_means"])
+@pytest.mark.parametrize("average", ["trials", None])
+def test_the_files_of_a_block_are_known(tmp_path, x, keep, average):
+    x = x.copy()
+    x[:, :, 64:128] = 1.0  # A block of these has no number in it, and is written as others are.
+    with pytest.warns(UserWarning, match="degenerate"):
+        synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE, keep=keep, average=average)
+    known = kept_meta(str(tmp_path / "o"))
+    layout = Layout.of(known["ingredients"])
+    sizes = dict(file for number in range(layout.grid.blocks) for file in layout.files(number))
+    found = {name: len(data) for name, data in files(tmp_path / "o").items() if "/c/" in name}
+    assert sizes == found
+
+
+@pytest.mark.parametrize("lost", ["tally/c/3/0", "sts/c/0/3", "rtr/c/1/3", "constant/c/0/3"])
+@pytest.mark.parametrize("left", [None, 0, 10])
+def test_a_block_whose_files_were_lost_is_computed_again(tmp_path, x, whole, lost, left):
+    """As they are where power fails before the disk has written them."""
+    out = tmp_path / "o"
+    synkern.phiid_blocks(x, out=out, side=SIDE)
+    data = (out / lost).read_bytes()
+    (out / lost).unlink()
+    if left is not None:
+        (out / lost).write_bytes(data[:left])
+    part = PhiIDBlocks.open(out)
+    assert (part.done, part.complete) == (9, False)
+    with pytest.raises(BlocksError, match="9 of 10 are finished"):
+        part.node_means()
+    synkern.phiid_blocks(x, out=out)
+    assert files(out) == whole
+
+
 def test_a_series_that_is_lost_is_not_taken_for_zeros(tmp_path, x):
     """Which is what zarr reads where it finds no chunk."""
     chunks = {"shape": x.shape, "chunks": (2, 40, SIDE), "dtype": x.dtype}
@@ -283,7 +316,7 @@ def test_a_run_that_was_killed_at_its_start_goes_on(tmp_path, x, whole, stage, m
     if stage == "empty":
         out.mkdir()
     else:
-        name = {"begun": "taken_in", "arrays": "finished"}[stage]
+        name = {"begun": "taken_in", "arrays": "tally"}[stage]
         monkeypatch.setattr(run, name, stop)
         with pytest.raises(StoppedError):
             synkern.phiid_blocks(x, out=out, side=SIDE)
