@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import importlib
+import math
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from synkern.decomposition import NodeMeans
 from synkern.scale import BlocksError, PhiIDBlocks, Plan, StoreInUseError, phiid_blocks, plan_blocks
 from synkern.study.errors import ArgumentError, StudyError, checks_of_arguments
 from synkern.study.of_data.options import ALL, DecomposeOptions
@@ -79,8 +82,21 @@ def in_blocks(options: DecomposeOptions) -> Blocks:
                 )
         except (BlocksError, StoreInUseError) as error:
             raise StudyError(str(error)) from error
-    big.node_means().to_frame("pandas").to_csv(out / NODES, index=False)
+    _write(big.node_means(), out / NODES)
     return Blocks(big, out)
+
+
+def _write(means: NodeMeans, path: Path) -> None:
+    """A row for each node, all figures of its means, and nothing where there is none."""
+    columns = {name: values.tolist() for name, values in means.items()}
+    if means.balance is not None:
+        columns["balance"] = means.balance.tolist()
+    columns["pairs"] = means.pairs.tolist()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["node", *columns])
+        for node, values in enumerate(zip(*columns.values(), strict=True)):
+            writer.writerow([node, *("" if math.isnan(value) else value for value in values)])
 
 
 def _file(options: DecomposeOptions) -> Any:
