@@ -39,7 +39,7 @@ def select(name: str, array: Any, wanted: Wanted) -> Backend:
     kind, device = ("cupy", "cuda") if is_cupy(array) else native(array)
     number = gpu_number(array) if device == "cuda" else None
     if name != "auto":
-        return _named(by_name[name], device, number, wanted)
+        return named(by_name[name], device, number, wanted)
     with_gradient = is_tensor(array) and array.requires_grad
     for backend in sorted(BACKENDS, key=lambda backend: kind not in backend.preferred):
         fits = kind in (backend.arrays, *backend.shares) and device in backend.automatic
@@ -50,11 +50,17 @@ def select(name: str, array: Any, wanted: Wanted) -> Backend:
     raise _cannot(name, device, BACKENDS)
 
 
-def _named(backend: Backend, device: str, number: int | None, wanted: Wanted) -> Backend:
+def refuse_lack(backend: Backend, wanted: Wanted) -> None:
+    """Raise ValueError unless a backend computes this, wherever it runs."""
     if lack := backend.lacks(wanted):
         raise ValueError(
             f"backend {backend.name!r} does not {lack}; choose backend='auto' or 'torch'"
         )
+
+
+def named(backend: Backend, device: str, number: int | None, wanted: Wanted) -> Backend:
+    """Check a backend that was asked for by its name, for what is on a device; see `select`."""
+    refuse_lack(backend, wanted)
     if backend.arrays == "torch" and not has_torch():
         extra = "triton" if backend.name == "triton" else "torch"
         raise torch_missing(f"backend={backend.name!r}", extra)

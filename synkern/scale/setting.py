@@ -13,7 +13,7 @@ import synkern._checks as check
 from synkern._version import VERSION
 from synkern._warnings import collected
 from synkern.decomposition.asked import Options, refuse_unknown
-from synkern.decomposition.backends import select
+from synkern.decomposition.backends import named, refuse_lack, select
 from synkern.kernels import BACKENDS, Wanted, swap_nodes
 from synkern.scale.columns import Given, given
 from synkern.scale.grid import MOST, TILE, Grid, side_for
@@ -177,8 +177,11 @@ def _few_samples(found: Given, tau: int, pooled: str | None) -> list[str]:
 
 def _backend(name: str, options: Options, keep: str, elsewhere: bool) -> str:
     """The backend that every block is computed by."""
-    known = [backend.name for backend in BACKENDS]
-    if name in known and (elsewhere or name in ON_DEVICE):
-        return name  # It is for the workers to say that they cannot.
+    known = {backend.name: backend for backend in BACKENDS}
     wanted = Wanted(options.estimator.key, by_node=keep == "node_means")
+    if name in known and elsewhere:
+        refuse_lack(known[name], wanted)
+        return name  # It is for the workers to say that they cannot.
+    if name in ON_DEVICE:
+        return named(known[name], "cuda", None, wanted).name
     return select(name, np.empty(0), wanted).name

@@ -7,6 +7,7 @@ import pytest
 
 import synkern
 from support.blocks import SIDE, same, series
+from synkern.kernels import BACKENDS
 from synkern.scale import PhiIDBlocks, plan_blocks
 from synkern.scale.columns import Columns
 from synkern.scale.grid import MOST, Grid, bytes_of, side_for
@@ -209,6 +210,15 @@ def test_what_is_no_series():
 def test_options_that_are_refused(options, error, match):
     with pytest.raises(error, match=match):
         synkern.phiid_blocks(series(nodes=70), out=None, **options)
+
+
+@pytest.mark.parametrize("name", ["cupy", "triton"])
+def test_a_backend_that_cannot_run_here_is_refused_before_a_store_is_begun(tmp_path, name):
+    if {backend.name: backend for backend in BACKENDS}[name].status().takes("cuda"):
+        pytest.skip("needs a machine where it cannot run")
+    with pytest.raises(ValueError, match=f"backend '{name}' cannot compute .* on device 'cuda'"):
+        synkern.phiid_blocks(series(nodes=70), out=tmp_path / "o", backend=name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_few_samples_are_warned_of_once():
