@@ -2,8 +2,9 @@
 
 The lock is a file in the folder that says who works there. Its owner holds the operating system's
 lock on it as well, which ends with the process, however it ends, so that a run that was killed
-leaves a file but no lock. Where the file system has no such locks, and between machines that share
-a folder, the file alone decides.
+leaves a file but no lock; processes that it has forked, which may live on, have no part in it.
+Where the file system has no such locks, and between machines that share a folder, the file alone
+decides.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import socket
 import stat
 import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,7 @@ class FolderLock:
         self._file = folder / name
         self._what = what
         self._descriptor = -1
+        _all.add(self)
 
     def __enter__(self) -> FolderLock:
         """Take the lock.
@@ -94,10 +97,13 @@ class FolderLock:
         traceback: TracebackType | None,
     ) -> None:
         """Leave the folder to others."""
+        if self._descriptor < 0:  # in a process that was forked
+            return
         # Removed while locked: who opened it meanwhile finds out in `_taken`.
         with suppress(OSError):
             self._file.unlink()
         os.close(self._descriptor)
+        self._descriptor = -1
 
     def _taken(self) -> bool:
         """Whether the lock could be taken; else its file has just been removed by its owner."""
@@ -147,6 +153,24 @@ class FolderLock:
         if not certain:
             remedy += f"; if it runs no longer, remove {str(self._file)!r}"
         return f"another {self._what} is at work there ({by}); {remedy}"
+
+
+_all: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """Leave the locks to the process that forked this one: the system's end when nobody has them.
+
+    A worker lives on where its parent was killed, and would keep the next run out.
+    """
+    for lock in list(_all):
+        if lock._descriptor >= 0:
+            os.close(lock._descriptor)
+            lock._descriptor = -1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _lock(descriptor: int) -> bool | None:

@@ -109,6 +109,35 @@ def owner(tmp_path, **changes):
     (tmp_path / LOCK).write_text(json.dumps(me | changes))
 
 
+FORKING = """
+import os, sys
+from pathlib import Path
+from synkern._locks import FolderLock
+with FolderLock(Path(sys.argv[1]), "lock", "study"):
+    if os.fork():
+        os.kill(os.getpid(), 9)
+    print("a child lives on", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+def test_a_child_that_outlives_its_parent_has_no_lock(tmp_path):
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "a child lives on\n"
+        assert process.wait(60) != 0
+        with FolderLock(tmp_path, "lock", "study"):
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.stdout.read() == ""  # Its end leaves the lock of another in place,
+            assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_lock_of_another_machine_is_for_people_to_judge(tmp_path):
     owner(tmp_path, host="node17", pid=5)
     with pytest.raises(
