@@ -57,6 +57,11 @@ class PhiIDBlocks(Mapping[str, BlockedMatrix]):
         """Of a store; `open` takes its path."""
         zarr = needed("zarr", "PhiIDBlocks")
         meta = kept_meta(where)
+        if meta is None and isinstance(where, str) and Path(where, "zarr.json").exists():
+            raise FileNotFoundError(
+                f"{where!r}: the run that began this store ended before it had read the series; "
+                "call phiid_blocks again"
+            )
         if meta is None:
             raise FileNotFoundError(f"{str(where)!r}: there is nothing at this path")
         known = meta["ingredients"]

@@ -18,7 +18,7 @@ from synkern.scale.executors import check_executor, computed
 from synkern.scale.progress import Shown, Watch
 from synkern.scale.result import PhiIDBlocks
 from synkern.scale.setting import Setting, setting
-from synkern.scale.store import alone_in, begin, kept_meta, prepare, tally
+from synkern.scale.store import alone_in, begin, kept_meta, prepare, refuse_another, tally
 from synkern.scale.taking_in import taken_in
 from synkern.scale.task import Task
 
@@ -126,6 +126,8 @@ def _where(out: Any, executor: Any, stack: contextlib.ExitStack) -> Any:
 def _run(given: Setting, where: Any, executor: Any, progress: Shown) -> PhiIDBlocks:
     meta = kept_meta(where)
     grid = given.grid(meta)
+    if meta is not None:  # What needs no look at the series is said before it.
+        refuse_another(where, meta, given.ingredients(grid, meta["ingredients"]["series"]))
     begin(where)
     columns, digest = taken_in(given, where, grid, meta)
     said = {"wanted": list(given.asked.wanted), "node_names": given.given.node_names}

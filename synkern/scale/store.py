@@ -259,6 +259,18 @@ def _anything(path: Path) -> bool:
     return any(not name.endswith(".partial") for name in os.listdir(path))
 
 
+def refuse_another(
+    where: Any, meta: Mapping[str, Any] | None, ingredients: Mapping[str, Any]
+) -> None:
+    """Raise ValueError if a store is there, of other ingredients."""
+    if meta is not None and meta["digest"] != digest_of(ingredients):
+        raise ValueError(
+            f"out = {str(where)!r} is a store of another call: "
+            f"{_differences(meta['ingredients'], ingredients)}; name another folder, or remove "
+            "this one"
+        )
+
+
 def prepare(
     where: Any, layout: Layout, ingredients: Mapping[str, Any], said: Mapping[str, Any]
 ) -> Place:
@@ -277,13 +289,7 @@ def prepare(
     """
     zarr = needed("zarr", "phiid_blocks")
     place = Place(where, digest_of(ingredients))
-    meta = kept_meta(where)
-    if meta is not None and meta["digest"] != place.digest:
-        raise ValueError(
-            f"out = {str(where)!r} is a store of another call: "
-            f"{_differences(meta['ingredients'], ingredients)}; name another folder, or remove "
-            "this one"
-        )
+    refuse_another(where, kept_meta(where), ingredients)
     with naming(where):
         group = zarr.open_group(where, mode="r+")
         for name, made in layout.arrays().items():

@@ -42,6 +42,10 @@ def taken_in(
     known = meta and meta["ingredients"]["series"]
     if known and "series" in group and group["series"].attrs.get("digest") == known:
         return Columns(group["series"], moves=True), read_through(columns, mask, given.memory)
+    if known:  # A copy of another series has no place in this store.
+        digest = read_through(columns, mask, given.memory)
+        if digest != known:
+            return columns, digest
     with naming(where):
         made = _created(group, columns, grid.side)
 

@@ -17,7 +17,7 @@ import pytest
 import synkern
 from support.blocks import SIDE, files, series
 from synkern.scale import BlocksError, PhiIDBlocks, StoreInUseError, run, task
-from synkern.scale.columns import given
+from synkern.scale.columns import Columns, given
 from synkern.scale.store import Layout, kept_meta
 
 zarr = pytest.importorskip("zarr")
@@ -123,6 +123,13 @@ def test_other_options_are_refused(tmp_path, x, options, said):
     assert files(tmp_path / "o") == before
 
 
+def test_other_options_are_refused_before_the_series_is_read(tmp_path, x, monkeypatch):
+    synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE)
+    monkeypatch.setattr(Columns, "read", None)
+    with pytest.raises(ValueError, match="tau is 1 there and 2 here"):
+        synkern.phiid_blocks(x, out=tmp_path / "o", tau=2)
+
+
 def test_another_series_is_refused(tmp_path, x):
     with pytest.raises(StoppedError):
         synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE, progress=stopping(3))
@@ -135,6 +142,7 @@ def test_another_series_is_refused(tmp_path, x):
         pytest.raises(ValueError, match="a store of another call: series is '"),
     ):
         synkern.phiid_blocks(other, out=tmp_path / "o", executor=threads)
+    assert not (tmp_path / "o" / "series").exists()
     with ThreadPoolExecutor(1) as threads:  # Not with the copy of the other.
         big = synkern.phiid_blocks(x, out=tmp_path / "o", executor=threads)
     np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
@@ -321,6 +329,9 @@ def test_a_run_that_was_killed_at_its_start_goes_on(tmp_path, x, whole, stage, m
         with pytest.raises(StoppedError):
             synkern.phiid_blocks(x, out=out, side=SIDE)
         monkeypatch.undo()
+    if stage == "begun":
+        with pytest.raises(FileNotFoundError, match="ended before it had read the series"):
+            PhiIDBlocks.open(out)
     synkern.phiid_blocks(x, out=out, side=SIDE)
     assert files(out) == whole
 
