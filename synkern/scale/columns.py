@@ -105,10 +105,15 @@ def given(series: Any, kind: str | None, mask: Any, names: Sequence[Any] | None)
 
     Raises:
         ValueError: not of two or three dimensions; fewer than two nodes; a mask or names that do
-            not fit.
+            not fit; an address in place of a path.
         TypeError: not real numbers.
         FileNotFoundError: there is nothing at a path.
     """
+    if isinstance(series, str) and "://" in series:
+        raise ValueError(
+            f"series = {series!r} is an address; open it, and give its array: "
+            "zarr.open_array(address, mode='r')"
+        )
     if isinstance(series, str | os.PathLike):
         columns = _of_path(Path(series).expanduser())
         return Given(columns, kind or "gaussian", _mask(mask, columns), _names(names, columns))
@@ -117,7 +122,7 @@ def given(series: Any, kind: str | None, mask: Any, names: Sequence[Any] | None)
     array = named.array
     module = type(array).__module__.split(".")[0]
     if module == "zarr":
-        array = _only(needed("zarr", "series"), array, "series")
+        array = _only(needed("zarr", "series"), array, "series", "series[NAME]")
     elif module != "dask":
         # Who is masked, or has missing values, is to be heard.
         host = native(array)[0] == "numpy"
@@ -145,12 +150,13 @@ def _of_path(path: Path) -> Columns:
             raise ValueError(
                 f"series = {str(path)!r} is no .npy file, and no zarr array ({error}); name one"
             ) from error
-        columns = Columns(_only(zarr, opened, f"series = {str(path)!r}"), moves=True)
+        said = f"series = {str(path)!r}"
+        columns = Columns(_only(zarr, opened, said, f"{str(path)!r}/NAME"), moves=True)
     _check(columns)
     return columns
 
 
-def _only(zarr: Any, opened: Any, said: str) -> Any:
+def _only(zarr: Any, opened: Any, said: str, one: str) -> Any:
     """The array of a zarr store; of a group, the only one that can be a series."""
     if isinstance(opened, zarr.Array):
         return opened
@@ -158,7 +164,7 @@ def _only(zarr: Any, opened: Any, said: str) -> Any:
     if len(arrays) != 1:
         raise ValueError(
             f"{said} is a group of {len(arrays)} arrays that could be a series "
-            f"({', '.join(sorted(arrays)) or 'none'}); name one of them"
+            f"({', '.join(sorted(arrays)) or 'none'}); name one: {one}"
         )
     return next(iter(arrays.values()))
 

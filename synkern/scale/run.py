@@ -118,6 +118,11 @@ def _where(out: Any, executor: Any, stack: contextlib.ExitStack) -> Any:
                 "folder that they do"
             )
         return needed("zarr.storage", "phiid_blocks").MemoryStore()
+    if "://" in str(out):
+        raise ValueError(
+            f"out = {out!r} is an address; blocks are written to a folder: name one that all "
+            "workers reach, such as where the storage is mounted"
+        )
     path = Path(out).expanduser().resolve()
     stack.enter_context(alone_in(path))
     return str(path)

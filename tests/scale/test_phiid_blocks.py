@@ -186,6 +186,10 @@ def test_what_is_no_series():
         synkern.phiid_blocks("nowhere.zarr", out=None)
     with pytest.raises(ValueError, match=r"shape \(2, 2, 2, 2\)"):
         synkern.phiid_blocks(np.zeros((2, 2, 2, 2)), out=None)
+    with pytest.raises(ValueError, match="series = 's3://a/x.zarr' is an address; open it"):
+        synkern.phiid_blocks("s3://a/x.zarr", out=None)
+    with pytest.raises(ValueError, match="out = 's3://a/o' is an address; .* mounted"):
+        synkern.phiid_blocks(x, out="s3://a/o")
     with pytest.raises(TypeError, match="series is a masked array"):
         synkern.phiid_blocks(np.ma.masked_invalid(x), out=None)
     array = pytest.importorskip("dask.array").from_array(x[0])
