@@ -17,7 +17,7 @@ from synkern._arrays import incoming, native, to_numpy
 from synkern._names import node_names, unnamed
 from synkern.decomposition.masks import valid_samples
 from synkern.decomposition.recorded import taken
-from synkern.scale.errors import needed
+from synkern.scale.errors import BlocksError, needed
 
 STRIPE = 1 << 22
 """Values of a series that its digest takes at a time. Another number is another digest."""
@@ -31,11 +31,13 @@ class Columns:
         array: (trials, time, nodes) or (time, nodes): of NumPy or zarr; None where `file` has it.
         file: a `.npy` file, which every process maps for itself.
         moves: another process can read it from where it is.
+        stamp: size and time of the last change of `file`, as it was opened.
     """
 
     array: Any
     file: str | None = None
     moves: bool = False
+    stamp: tuple[int, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the memory that a file is mapped to, here."""
@@ -64,12 +66,31 @@ class Columns:
         whole: npt.NDArray[Any] = values if values.ndim == 3 else values[None]
         return whole
 
+    def require_unchanged(self) -> None:
+        """Check that nobody has written to the file since it was opened.
+
+        Raises:
+            BlocksError: somebody has.
+            OSError: it is not there any more.
+        """
+        if self.file and _stamp(self.file) != self.stamp:
+            raise BlocksError(
+                f"the series {self.file!r} was written to while blocks of it were computed; those "
+                "that are finished are of what it was: start again if its numbers are the same, "
+                "else with a new store"
+            )
+
     def amplified(self, side: int) -> bool:
         """Whether reading some nodes reads many more, as of a file whose chunks are wide."""
         chunks = getattr(self.array, "shards", None) or getattr(self.array, "chunks", None)
         if chunks is None or isinstance(chunks[-1], tuple):
             return chunks is not None  # dask computes whatever it is asked for again
         return int(chunks[-1]) > 2 * side
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    found = os.stat(file)
+    return found.st_size, found.st_mtime_ns
 
 
 def _require_there(array: Any) -> None:
@@ -141,7 +162,9 @@ def _of_path(path: Path) -> Columns:
     if not path.exists():
         raise FileNotFoundError(f"series = {str(path)!r}: there is nothing at this path")
     if path.suffix == ".npy":
-        columns = Columns(np.load(path, mmap_mode="r"), file=str(path.resolve()), moves=True)
+        file = str(path.resolve())
+        stamp = _stamp(file)
+        columns = Columns(np.load(file, mmap_mode="r"), file=file, moves=True, stamp=stamp)
     else:
         zarr = needed("zarr", f"series = {str(path)!r}")
         try:

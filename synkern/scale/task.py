@@ -90,10 +90,13 @@ def compute(task: Task, number: int) -> tuple[Block, list[str]]:
     """Decompose a block; with it, what there is to be said.
 
     Raises:
-        BlocksError: too little memory; the series cannot be read; the store is lost.
+        BlocksError: too little memory; the series cannot be read, or has been written to; the
+            store is lost.
     """
     try:
-        return _computed(task, number)
+        found = _computed(task, number)
+        task.columns.require_unchanged()
+        return found
     except MemoryError as error:
         raise BlocksError(
             f"block {number} has not enough memory ({error}); give a smaller memory= to a new "

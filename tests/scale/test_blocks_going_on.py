@@ -148,6 +148,24 @@ def test_another_series_is_refused(tmp_path, x):
     np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
 
 
+def test_a_file_that_is_written_to_meanwhile_ends_the_run(tmp_path, x):
+    path = tmp_path / "x.npy"
+    np.save(path, x)
+
+    def overwritten(progress):
+        if progress.done == 3:
+            np.save(path, x + 1)
+
+    with pytest.raises(BlocksError, match="was written to while blocks of it were computed"):
+        synkern.phiid_blocks(path, out=tmp_path / "o", side=SIDE, progress=overwritten)
+    assert not PhiIDBlocks.open(tmp_path / "o").complete
+    with pytest.raises(ValueError, match="a store of another call: series is '"):
+        synkern.phiid_blocks(path, out=tmp_path / "o")
+    np.save(path, x)  # as it was
+    big = synkern.phiid_blocks(path, out=tmp_path / "o")
+    np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
+
+
 def test_two_runs_do_not_write_into_one_store(tmp_path, x):
     out = tmp_path / "o"
 
