@@ -68,7 +68,9 @@ def unit_factor(own: str, wanted: str | None) -> float:
     return 1.0 if wanted in (None, own) else _NATS[own] / _NATS[wanted]
 
 
-class _SharedOptions(TypedDict, total=False):
+class SharedOptions(TypedDict, total=False):
+    """Keywords that all decompositions of many pairs share, for type checkers."""
+
     mask: Any
     atoms: str | Sequence[str]
     average: Average | None
@@ -78,7 +80,7 @@ class _SharedOptions(TypedDict, total=False):
     node_names: Sequence[Any] | None
 
 
-class CommonOptions(_SharedOptions, total=False):
+class CommonOptions(SharedOptions, total=False):
     """Keywords that `phiid` and `persistence_reference` share, for type checkers."""
 
     pairs: Any
@@ -93,7 +95,7 @@ class PhiidOptions(CommonOptions, total=False):
     members: Any
 
 
-class NodeOptions(_SharedOptions, total=False):
+class NodeOptions(SharedOptions, total=False):
     """Keywords of `phiid_nodes` beside the series and its lag: means are over all pairs."""
 
     kind: Kind | None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from synkern._warnings import warn
 from synkern.decomposition.decompose import warn_of_degenerate
-from synkern.decomposition.options import Average, DType, Kind, Redundancy, Unit
+from synkern.decomposition.options import Kind, Redundancy, SharedOptions
 from synkern.scale.errors import needed
 from synkern.scale.executors import check_executor, computed
 from synkern.scale.progress import Shown, Watch
@@ -23,20 +22,13 @@ from synkern.scale.taking_in import taken_in
 from synkern.scale.task import Task
 
 
-class BlocksOptions(TypedDict, total=False):
+class BlocksOptions(SharedOptions, total=False):
     """Keywords that `phiid_blocks` and `plan_blocks` share."""
 
     keep: Literal["pairs", "node_means"]
     tau: int
     kind: Kind | None
     redundancy: Redundancy
-    mask: Any
-    atoms: str | Sequence[str]
-    average: Average | None
-    unit: Unit | None
-    backend: str
-    dtype: DType
-    node_names: Sequence[Any] | None
     memory: float
     side: int | None
 
