@@ -73,29 +73,41 @@ class NodeSums {
         });
     }
 
+    // Adds a row of atoms to its node and to those of its columns: lanes are columns, and those
+    // without a value add nothing. What a row adds is summed by lanes, then at once.
     void add_row(const Part& part, const Tile& tile, int64_t group, int i,
                  const Workspace& space) const {
         const int names = combination_.names;
         const int64_t height = area_.rows();
         const double* const means = space.tile + i * TILE;
         double* const in_rows = part.rows + group * height + tile.row + i - area_.row;
-        for (int j = tile.diagonal() ? i + 1 : 0; j < tile.columns; ++j) {
-            if (space.known[j] == 0) continue;
-            double* const in_columns = out_ + group * nodes_ + tile.column + j;
-            const auto add = [&](int64_t own, int64_t mirror, double value) {
-                in_rows[own * groups_ * height] += value;
-                in_columns[mirror * groups_ * nodes_] += value;
-            };
-            for (int n = 0; n < names; ++n) add(n, combination_.mirror[n], means[n * ENTRIES + j]);
-            add(names, names, 1);
-            if (rtr_ < 0 || sts_ < 0) continue;
-            const double synergy = means[sts_ * ENTRIES + j];
-            const double both = synergy + means[rtr_ * ENTRIES + j];
-            if (both > 0) {
-                add(names + 1, names + 1, synergy / both);
-                add(names + 2, names + 2, 1);
+        double* const in_columns = out_ + group * nodes_ + tile.column;
+        const int from = tile.diagonal() ? i + 1 : 0;
+        alignas(64) double known[TILE], values[TILE];
+        for (int j = 0; j < TILE; ++j) known[j] = j < from ? 0 : space.known[j];
+
+        const auto add = [&](int64_t own, int64_t mirror, const auto& of) {
+            Doubles sum{};
+            for (int j = from / DOUBLES * DOUBLES; j < tile.columns; j += DOUBLES) {
+                const Doubles value = load<Doubles>(known + j) > 0 ? of(j) : Doubles{};
+                sum += value;
+                store(values + j, value);
             }
-        }
+            double& in_row = in_rows[own * groups_ * height];
+            for (int lane = 0; lane < DOUBLES; ++lane) in_row += sum[lane];
+            double* const to = in_columns + mirror * groups_ * nodes_;
+            for (int j = from; j < tile.columns; ++j) to[j] += values[j];
+        };
+        const auto atom = [&](int n, int j) { return load<Doubles>(means + n * ENTRIES + j); };
+        for (int n = 0; n < names; ++n)
+            add(n, combination_.mirror[n], [&](int j) { return atom(n, j); });
+        add(names, names, [](int) { return constant<Doubles>(1); });
+        if (rtr_ < 0 || sts_ < 0) return;
+        const auto both = [&](int j) { return atom(sts_, j) + atom(rtr_, j); };
+        add(names + 1, names + 1,
+            [&](int j) { return both(j) > 0 ? atom(sts_, j) / both(j) : Doubles{}; });
+        add(names + 2, names + 2,
+            [&](int j) { return both(j) > 0 ? constant<Doubles>(1) : Doubles{}; });
     }
 
     const Sum& sum_;
