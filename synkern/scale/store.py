@@ -23,6 +23,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,9 @@ def _say(group: Any, key: str, value: Any) -> None:
         group.attrs[key] = value
 
 
+_WRITERS = 4
+"""Atoms that are written at a time, at most."""
+
 _opening = threading.Lock()
 
 
@@ -374,8 +378,7 @@ def write_block(place: Place, grid: Grid, number: int, block: Block) -> None:
     rows, columns = grid.range(i), grid.range(j)
     with naming(place.where):
         group = place.opened()
-        for name, value in block.atoms.items():
-            _whole(group, name)[..., rows, columns] = value
+        _write_atoms(group, (rows, columns), block.atoms)
         if block.sums is not None:
             height = rows.stop - rows.start
             group["sums"][:, :, j, rows] = block.sums[..., :height]
@@ -396,6 +399,18 @@ def write_block(place: Place, grid: Grid, number: int, block: Block) -> None:
             made[:] = flags
         counts = (block.rescued, *(block.outcomes.get(kind, 0) for kind in Outcome))
         group["tally"][number] = np.array(counts)
+
+
+def _write_atoms(
+    group: Any, pairs: tuple[slice, slice], atoms: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Write atoms side by side: one after another they take longer than their arithmetic."""
+
+    def write(name: str) -> None:
+        _whole(group, name)[(..., *pairs)] = atoms[name]
+
+    with ThreadPoolExecutor(max(1, min(len(atoms), _WRITERS))) as writers:
+        list(writers.map(write, atoms))  # which raises what one of them did
 
 
 def _renumbered(
