@@ -8,7 +8,15 @@ from typing import Any
 
 import synkern._checks as check
 from synkern.decomposition.options import AVERAGES, DTYPES, KINDS, POOLED, REDUNDANCIES, UNITS
-from synkern.kernels import ESTIMATORS, LIMITS, OF_MEMBERS, Estimator, Limits
+from synkern.kernels import (
+    ESTIMATORS,
+    LIMITS,
+    OF_MEMBERS,
+    Estimator,
+    Limits,
+    Request,
+    request_for,
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,25 @@ class Options:
     def pooled(self) -> str | None:
         """How trials are made one before they are decomposed."""
         return self.average if self.average in POOLED else None
+
+    def request(self, tau: int, estimator: Estimator, *, by_node: bool) -> Request:
+        """What a backend is asked for.
+
+        Args:
+            tau: lag in samples.
+            estimator: that of these options, or its reference.
+            by_node: only sums by node.
+        """
+        return request_for(
+            self.names,
+            estimator=estimator,
+            per_trial=self.average is None,
+            dtype=self.dtype,
+            tau=tau,
+            pooled=self.pooled,
+            by_node=by_node,
+            limits=self.limits,
+        )
 
 
 _ALL_PAIRS = "means by node are over all pairs of a node; phiid(series, pairs=...) has chosen ones"

@@ -33,7 +33,6 @@ from synkern.kernels import (
     Outcome,
     Pairs,
     Wanted,
-    request_for,
     swap_nodes,
 )
 
@@ -116,16 +115,7 @@ def _found(
     by_node: bool = False,
 ) -> Any:
     """`Pairs` or `Nodes` of the backend."""
-    request = request_for(
-        options.names,
-        estimator=estimator,
-        per_trial=options.average is None,
-        dtype=options.dtype,
-        tau=lag,
-        pooled=options.pooled,
-        by_node=by_node,
-        limits=options.limits,
-    )
+    request = options.request(lag, estimator, by_node=by_node)
     xp: Any = sys.modules[source.backend.arrays]
     run = source.backend.run
     whole: Any = decomposed if selection is None else selection.decompose

@@ -15,7 +15,7 @@ from synkern.decomposition.asked import Options
 from synkern.decomposition.batches import Batch, decomposed
 from synkern.decomposition.options import unit_factor
 from synkern.decomposition.sources import series_source
-from synkern.kernels import Nodes, Pairs, Rectangle, Wanted, narrowed, request_for, steady
+from synkern.kernels import Nodes, Pairs, Rectangle, Wanted, narrowed, steady
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,7 @@ def decompose_block(
     estimator = options.estimator
     wanted = Wanted(estimator.key, by_node=by_node)
     source = series_source(series, (tau,), options, wanted)
-    request = request_for(
-        options.names,
-        estimator=estimator,
-        per_trial=options.average is None,
-        dtype=options.dtype,
-        tau=tau,
-        pooled=options.pooled,
-        by_node=by_node,
-        limits=options.limits,
-    )
+    request = options.request(tau, estimator, by_node=by_node)
     if height is not None:
         sides = Rectangle(slice(0, height), slice(height, source.shape[2]))
         request = narrowed(request, sides)
