@@ -15,6 +15,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,13 @@ from bench.harness.records import RESULTS
 from synkern.scale.setting import setting
 from synkern.scale.store import Place
 from synkern.scale.task import Task, compute
+
+MEASURES = (
+    ("pairs", "pairs", "float64", 20_000),
+    ("pairs of half the bytes", "pairs", "float32", 20_000),
+    ("node_means", "node_means", "float64", 100_000),
+)
+"""Name, what is kept, type, nodes."""
 
 WORKERS = (1, 8, 64)
 LARGE = {"nodes": 442_000, "trials": 60, "time": 100, "side": 4096}
@@ -53,12 +61,13 @@ def made(path: Path, nodes: int, steps: int) -> None:
     series.flush()
 
 
-def run(path: str, out: str, keep: str) -> dict[str, Any]:
+def run(path: str, out: str, keep: str, dtype: str) -> dict[str, Any]:
     """Decompose a file into a store, then again without writing."""
-    synkern.phiid_blocks(np.load(path, mmap_mode="r")[:, :300], out=None, keep=keep)  # compiled
-    big, seconds, cpu = _timed(lambda: synkern.phiid_blocks(path, out=out, keep=keep))
+    asked: dict[str, Any] = {"keep": keep, "dtype": dtype}
+    synkern.phiid_blocks(np.load(path, mmap_mode="r")[:, :300], out=None, **asked)  # compiled
+    big, seconds, cpu = _timed(lambda: synkern.phiid_blocks(path, out=out, **asked))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    given = setting(path, keep=keep, side=big.side, elsewhere=False)
+    given = setting(path, side=big.side, elsewhere=False, **asked)
     grid = given.grid(None)
     task = Task(given.asked, given.given.columns, grid, Place(None, ""))
     alone = _timed(lambda: [compute(task, number)[1] for number in range(grid.blocks)])
@@ -67,6 +76,7 @@ def run(path: str, out: str, keep: str) -> dict[str, Any]:
         "nodes": nodes,
         "time": big.shape[1],
         "keep": keep,
+        "dtype": dtype,
         "side": big.side,
         "blocks": big.blocks,
         "decompositions": nodes * (nodes - 1) // 2,
@@ -121,12 +131,14 @@ def measure(say: Callable[[str], None], share: float = 1.0) -> dict[str, Any]:
     """All measures, of a share of the nodes, and the model."""
     rows: dict[str, Any] = {"share": share}
     with tempfile.TemporaryDirectory() as folder:
-        for keep, nodes in (("pairs", 20_000), ("node_means", 100_000)):
-            path = Path(folder) / f"{keep}.npy"
-            made(path, int(nodes * share), 200)
-            rows[keep] = found = _apart("run", str(path), f"{folder}/{keep}", keep)
+        for name, keep, dtype, nodes in MEASURES:
+            path, out = Path(folder) / f"{nodes}.npy", f"{folder}/{name}"
+            if not path.exists():
+                made(path, int(nodes * share), 200)
+            rows[name] = found = _apart("run", str(path), out, keep, dtype)
+            shutil.rmtree(out)  # whose pages would be written while the next one is timed
             say(
-                f"{found['nodes']:,} nodes, {keep}: {found['seconds']:.1f} s, "
+                f"{found['nodes']:,} nodes, {keep} in {dtype}: {found['seconds']:.1f} s, "
                 f"{found['seconds'] / found['seconds of the arithmetic alone']:.2f} of the "
                 f"arithmetic alone; peak memory {found['peak'] / 1e9:.2f} GB"
             )
