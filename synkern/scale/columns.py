@@ -20,7 +20,11 @@ from synkern.decomposition.recorded import taken
 from synkern.scale.errors import BlocksError, needed
 
 STRIPE = 1 << 22
-"""Values of a series that its digest takes at a time. Another number is another digest."""
+"""Values of nodes, in all trials, that a series is looked at by; the digest takes those of a trial
+at a time. Another number is another digest."""
+
+_COPIES = 4
+"""Of what is read, as it is looked at and handed over."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Columns:
         trials, time, nodes = (1, *self.array.shape)[-3:]
         return trials, time, nodes
 
-    def read(self, nodes: slice) -> npt.NDArray[Any]:
-        """(trials, time, some nodes).
+    def read(self, nodes: slice, trials: slice = slice(None)) -> npt.NDArray[Any]:
+        """(some trials, time, some nodes).
 
         Raises:
             OSError: the series is not there, or not any more.
@@ -58,7 +62,8 @@ class Columns:
         if self.array is None:
             # Not before: a scheduler unpickles as well, and need not reach the file.
             vars(self)["array"] = np.load(str(self.file), mmap_mode="r")
-        values = self.array[..., nodes]
+        apart = self.array.ndim == 3
+        values = self.array[trials, :, nodes] if apart else self.array[:, nodes]
         if type(self.array).__module__.startswith("zarr."):
             _require_there(self.array)
         if not isinstance(values, np.ndarray):  # of dask
@@ -82,10 +87,27 @@ class Columns:
 
     def amplified(self, side: int) -> bool:
         """Whether reading some nodes reads many more, as of a file whose chunks are wide."""
-        chunks = getattr(self.array, "shards", None) or getattr(self.array, "chunks", None)
+        chunks = self._chunks
         if chunks is None or isinstance(chunks[-1], tuple):
             return chunks is not None  # dask computes whatever it is asked for again
         return int(chunks[-1]) > 2 * side
+
+    def trials_at_once(self, memory: int) -> int:
+        """Trials that are read together: all, but of wide chunks as few as keep them in memory.
+
+        Read by nodes, a chunk that is wide would be read for each part of them anew.
+        """
+        trials, time, nodes = self.shape
+        if self.array.ndim == 2 or self._chunks is None:
+            return trials
+        first = self._chunks[0]
+        of_chunk = max(first) if isinstance(first, tuple) else int(first)
+        fit = int(memory // (_COPIES * self.array.dtype.itemsize * time * nodes))
+        return min(trials, max(of_chunk, fit // of_chunk * of_chunk))
+
+    @property
+    def _chunks(self) -> Any:
+        return getattr(self.array, "shards", None) or getattr(self.array, "chunks", None)
 
 
 def _stamp(file: str) -> tuple[int, int]:
@@ -227,60 +249,57 @@ def _names(names: Sequence[Any] | None, columns: Columns) -> tuple[str, ...] | N
     return node_names(names, unnamed(np.zeros((1, 1)), "series"), columns.shape[2])
 
 
-def stripe_width(shape: tuple[int, int, int]) -> int:
-    """Nodes of a stripe."""
-    return max(1, STRIPE // (shape[0] * shape[1]))
-
-
-def stripes(shape: tuple[int, int, int], memory: int, itemsize: int) -> Iterator[list[slice]]:
-    """All nodes in stripes, as many together as are read at once.
-
-    Args:
-        shape: (trials, time, nodes).
-        memory: bytes for what is read.
-        itemsize: of a value.
-    """
-    trials, time, nodes = shape
-    width = stripe_width(shape)
-    together = max(1, memory // (4 * itemsize * trials * time * width))
-    each = [slice(start, min(start + width, nodes)) for start in range(0, nodes, width)]
-    for start in range(0, len(each), together):
-        yield each[start : start + together]
+def _parts(columns: Columns, memory: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Trials, and stripes of nodes, that are read at once: in turn they are the series."""
+    trials, time, nodes = columns.shape
+    width = max(1, STRIPE // (trials * time))
+    stripes = [slice(start, min(start + width, nodes)) for start in range(0, nodes, width)]
+    some = columns.trials_at_once(memory)
+    fit = memory // (_COPIES * columns.array.dtype.itemsize * some * time)
+    together = len(stripes) if fit >= nodes else max(1, int(fit // width))
+    for start in range(0, len(stripes), together):
+        for trial in range(0, trials, some):
+            yield slice(trial, min(trial + some, trials)), stripes[start : start + together]
 
 
 def read_through(
     columns: Columns,
     valid: npt.NDArray[np.bool_] | None,
     memory: int,
-    each: Callable[[slice, npt.NDArray[Any]], None] = lambda nodes, values: None,
+    each: Callable[[slice, slice, npt.NDArray[Any]], None] = lambda trials, nodes, values: None,
 ) -> str:
-    """Look at all of a series once: its digest.
+    """Look at all of a series once, as its chunks lie: its digest, which does not depend on these.
 
     Args:
         columns: of it.
         valid: (trials, time) samples that are looked at; None: all.
         memory: bytes for what is read.
-        each: is handed nodes and their values.
+        each: is handed trials, nodes and their values.
 
     Raises:
         ValueError: NaN or infinity at a valid sample, naming trial, time and node.
     """
-    dtype = columns.array.dtype
-    digest = hashlib.blake2b(f"{columns.shape}{dtype.str}".encode(), digest_size=16)
-    for part in stripes(columns.shape, memory, dtype.itemsize):
-        nodes = slice(part[0].start, part[-1].stop)
-        values = columns.read(nodes)
-        _refuse_not_finite(values, valid, nodes.start)
-        each(nodes, values)
-        for stripe in part:
+    digests: dict[tuple[int, int], bytes] = {}  # by the first node of a stripe, and trial
+    for some, stripes in _parts(columns, memory):
+        nodes = slice(stripes[0].start, stripes[-1].stop)
+        values = columns.read(nodes, some)
+        _refuse_not_finite(values, None if valid is None else valid[some], some.start, nodes.start)
+        each(some, nodes, values)
+        for stripe in stripes:
             own = values[..., stripe.start - nodes.start : stripe.stop - nodes.start]
-            digest.update(np.ascontiguousarray(own).data.cast("B"))
-    return digest.hexdigest()
+            for trial, of_trial in enumerate(own, some.start):
+                data = np.ascontiguousarray(of_trial).data.cast("B")
+                digests[stripe.start, trial] = hashlib.blake2b(data, digest_size=16).digest()
+    whole = hashlib.blake2b(f"{columns.shape}{columns.array.dtype.str}".encode(), digest_size=16)
+    for key in sorted(digests):
+        whole.update(digests[key])
+    return whole.hexdigest()
 
 
 def _refuse_not_finite(
-    values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, first: int
+    values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, trials: int, nodes: int
 ) -> None:
+    """Of values from some trial and node on."""
     if values.dtype.kind != "f":
         return
     good = np.isfinite(values)
@@ -289,6 +308,7 @@ def _refuse_not_finite(
     if not good.all():
         trial, step, node = (int(k) for k in np.argwhere(~good)[0])
         raise ValueError(
-            f"series has values that are NaN or infinite, the first at trial {trial}, time {step}, "
-            f"node {first + node}: {float(values[trial, step, node])}; {check.LEAVE_OUT}"
+            f"series has values that are NaN or infinite, the first at trial {trials + trial}, "
+            f"time {step}, node {nodes + node}: {float(values[trial, step, node])}; "
+            f"{check.LEAVE_OUT}"
         )

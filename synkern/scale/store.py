@@ -37,7 +37,7 @@ from synkern.kernels import Outcome
 from synkern.scale.errors import BlocksError, StoreInUseError, needed
 from synkern.scale.grid import Grid
 
-FORMAT = 1
+FORMAT = 2
 """Of the layout above."""
 
 QUANTITIES = 3

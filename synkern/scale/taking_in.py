@@ -47,11 +47,11 @@ def taken_in(
         if digest != known:
             return columns, digest
     with naming(where):
-        made = _created(group, columns, grid.side)
+        made = _created(group, columns, grid.side, given.memory)
 
-    def copy(nodes: slice, values: npt.NDArray[Any]) -> None:
+    def copy(trials: slice, nodes: slice, values: npt.NDArray[Any]) -> None:
         with naming(where):
-            made[..., nodes] = values
+            made[trials, :, nodes] = values
 
     digest = read_through(columns, mask, given.memory, copy)
     with naming(where):
@@ -59,14 +59,14 @@ def taken_in(
     return Columns(made, moves=True), digest
 
 
-def _created(group: Any, columns: Columns, side: int) -> Any:
-    """Where a copy goes: each of its chunks is what a block reads."""
-    trials, time, nodes = columns.shape
+def _created(group: Any, columns: Columns, side: int, memory: int) -> Any:
+    """Where a copy goes: nodes as a block reads them, trials as they are handed over."""
+    _, time, nodes = columns.shape
     return create(
         group,
         "series",
         shape=columns.shape,
-        chunks=(trials, time, min(nodes, side)),
+        chunks=(columns.trials_at_once(memory), time, min(nodes, side)),
         dtype=np.dtype(columns.array.dtype).newbyteorder("=").name,
         dimension_names=("trial_of_series", "time", "node"),
         overwrite=True,

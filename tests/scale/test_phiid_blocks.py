@@ -9,7 +9,7 @@ import synkern
 from support.blocks import SIDE, same, series
 from synkern.kernels import BACKENDS
 from synkern.scale import PhiIDBlocks, plan_blocks
-from synkern.scale.columns import Columns
+from synkern.scale.columns import Columns, read_through
 from synkern.scale.grid import MOST, Grid, bytes_of, side_for
 
 zarr = pytest.importorskip("zarr")
@@ -132,7 +132,9 @@ def test_parts_of_a_matrix_are_those_of_an_array():
 
 
 def of_zarr(tmp_path, x, chunks):
-    array = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=chunks, dtype=x.dtype)
+    array = zarr.create_array(
+        tmp_path / "x.zarr", shape=x.shape, chunks=chunks, dtype=x.dtype, overwrite=True
+    )
     array[:] = x
     return array
 
@@ -151,6 +153,49 @@ def test_a_series_of_zarr_is_read_where_it_is_or_copied(tmp_path, chunks):
     for given in (tmp_path / "group.zarr", group):
         with pytest.raises(ValueError, match=r"a group of 2 arrays that .* \(a, b\); name one"):
             synkern.phiid_blocks(given, out=None)
+
+
+@pytest.mark.parametrize("chunks", [(1, 40, 500), (2, 40, 500), (5, 40, 50), (2, 7, 9)], ids=str)
+def test_a_series_is_looked_at_once_as_its_chunks_lie(tmp_path, monkeypatch, chunks):
+    monkeypatch.setattr("synkern.scale.columns.STRIPE", 5 * 40 * 30)
+    x = series(trials=5, nodes=500).astype(np.float32)
+    whole = read_through(Columns(x), None, 10**9)
+    of_trial = 4 * x[0].nbytes
+    columns = Columns(of_zarr(tmp_path, x, chunks))
+    for memory in (1, of_trial, 3 * of_trial, 10**9):
+        found = np.full_like(x, np.nan)
+        parts = []
+
+        def taken(trials, nodes, values, parts=parts, found=found):
+            assert np.isnan(found[trials, :, nodes]).all()
+            found[trials, :, nodes] = values
+            parts.append((trials.start, trials.stop, nodes.start, nodes.stop))
+
+        assert read_through(columns, None, memory, taken) == whole
+        np.testing.assert_array_equal(found, x)
+        if chunks == (1, 40, 500) and memory == of_trial:
+            assert parts == [(k, k + 1, 0, 500) for k in range(5)]
+        if chunks == (2, 40, 500) and memory == 3 * of_trial:
+            assert parts == [(0, 2, 0, 500), (2, 4, 0, 500), (4, 5, 0, 500)]
+    other = x.copy()
+    other[3, 20, 480] += 1
+    assert read_through(Columns(other), None, 10**9) != whole
+    other[3, 20, 480] = np.nan
+    for given in (other, of_zarr(tmp_path, other, chunks)):
+        with pytest.raises(ValueError, match="at trial 3, time 20, node 480: nan"):
+            read_through(Columns(given), None, of_trial)
+    valid = np.ones((5, 40), bool)
+    valid[3, 20] = False
+    read_through(Columns(given), valid, of_trial)
+
+
+def test_a_copy_of_wide_chunks_has_the_bits(tmp_path):
+    x = series(trials=5).astype(np.float32)
+    of_zarr(tmp_path, x, (2, 40, 200))
+    memory = 3 * 4 * x[0].nbytes
+    big = synkern.phiid_blocks(tmp_path / "x.zarr", out=tmp_path / "o", side=SIDE, memory=memory)
+    same(big, synkern.phiid(x))
+    assert zarr.open_group(tmp_path / "o")["series"].chunks == (2, 40, SIDE)
 
 
 def test_other_kinds_of_series(tmp_path):
@@ -337,9 +382,9 @@ def test_rows_are_read_once_for_all_their_blocks(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", series(nodes=200))
     read, seen = Columns.read, []
 
-    def counted(self, nodes):
+    def counted(self, nodes, *trials):
         seen.append((nodes.start, nodes.stop))
-        return read(self, nodes)
+        return read(self, nodes, *trials)
 
     monkeypatch.setattr(Columns, "read", counted)
     for _ in range(2):  # another call reads anew: the file may be another one by then
