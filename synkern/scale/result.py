@@ -240,6 +240,8 @@ class PhiIDBlocks(Mapping[str, BlockedMatrix]):
     def to_xarray(self) -> xarray.Dataset:
         """One labelled variable of dask per atom, read where it is computed; as in `PhiIDResult`.
 
+        Of a store that is not finished it does not count degenerate pairs.
+
         Raises:
             MissingExtraError: xarray or dask is not installed.
             ValueError: there are means by node alone; `node_means().to_xarray()` has these.
@@ -256,6 +258,7 @@ class PhiIDBlocks(Mapping[str, BlockedMatrix]):
             name: dask.from_array(matrix, chunks=matrix.chunks, name=False, asarray=True)
             for name, matrix in self.items()
         }
+        counts = self.degenerate if self.complete else {}
         made: xarray.Dataset = library.Dataset(
             {
                 name: (dims, array, {"units": self.unit, "long_name": long_name(name)})
@@ -268,6 +271,7 @@ class PhiIDBlocks(Mapping[str, BlockedMatrix]):
                 "redundancy": self.redundancy,
                 "backend": self.backend,
                 "trials": self.shape[0],
+                **{f"degenerate_{kind}": count for kind, count in counts.items()},
             },
         )
         return made

@@ -216,8 +216,9 @@ def test_other_kinds_of_series(tmp_path):
     np.testing.assert_array_equal(
         lazily["sts"].sel(x="n150", y=["n3", "n199"]).values, big["sts"][150][[3, 199]]
     )
-    expected = synkern.phiid(labelled).to_xarray()["rtr"]
-    xarray.testing.assert_equal(lazily["rtr"].compute(), expected)
+    expected = synkern.phiid(labelled).to_xarray()
+    xarray.testing.assert_equal(lazily["rtr"].compute(), expected["rtr"])
+    assert lazily.attrs == expected.attrs
 
 
 def test_what_is_no_series():
