@@ -32,6 +32,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..contract import Array, Library
+from . import saturated
 from .mmi import Correlations, Lambdas, informations, invert
 from .uncorrelated import correlated, local_resolution
 
@@ -92,20 +93,9 @@ def atoms(
     v = Lambdas(*(xp.broadcast_to(lam, shape) for lam in v))
     mean = Lambdas(*informations(xp, v))
     table = xp.stack([getattr(mean, name) for name in _TABLE])
-    samples = row.past.shape[-1]
-    half, zero = 0.5 * (samples - 1), local_resolution(samples)
-    weights = _weights(xp, c, v, half)
-    means = xp.zeros_like(table[: len(_POINTS)])
-    for place in places:
-        trials, rows, columns = place
-        x, a = (vectors[trials, rows, None] for vectors in row)
-        y, b = (vectors[trials, None, columns] for vectors in column)
-        part = (slice(None), *place)
-        innovations = _innovations(lib, (x, a), (y, b), weights[:, part[0], *place])
-        local = _local_informations(lib, (x, y, a, b), innovations, table[part], half)
-        shared = _redundancies(lib, local, zero)
-        means[part] = xp.concatenate([values.mean(-1) for values in shared])
-    signed = correlated(xp, c, samples)
+    averages = _saturated if lib.fuses and not c.xy.requires_grad else _compared
+    means = averages(lib, row, column, _weights(xp, c, v), table, places)
+    signed = correlated(xp, c, row.past.shape[-1])
     redundancies = {
         point: lib.keep(means[k], _all(getattr(signed, name) for name in _PARTS[point]))
         for k, point in enumerate(_POINTS)
@@ -113,8 +103,73 @@ def atoms(
     return invert(redundancies, mean, names)
 
 
-def _weights(xp: Any, c: Correlations, v: Lambdas, half: float) -> Array:
-    """(10, 4, ...): coefficients of x, y, a, b in `_INNOVATIONS`, whose squares are half d(v|u)."""
+def _compared(
+    lib: Library,
+    row: Nodes,
+    column: Nodes,
+    weights: Array,
+    table: Array,
+    places: Iterable[tuple[slice, slice, slice]],
+) -> Array:
+    """(7, trials, rows, columns): redundancies at `_POINTS`, averaged over samples."""
+    samples = row.past.shape[-1]
+    half, zero = 0.5 * (samples - 1), local_resolution(samples)
+    weights = weights * half**0.5
+    means = lib.xp.zeros_like(table[: len(_POINTS)])
+    for place in places:
+        x, y, a, b = _variables(row, column, place)
+        part = (slice(None), *place)
+        innovations = _innovations(lib, (x, a), (y, b), weights[:, part[0], *place])
+        local = _local_informations(lib, (x, y, a, b), innovations, table[part], half)
+        shared = _redundancies(lib, local, zero)
+        means[part] = lib.xp.concatenate([values.mean(-1) for values in shared])
+    return means
+
+
+def _saturated(
+    lib: Library,
+    row: Nodes,
+    column: Nodes,
+    weights: Array,
+    table: Array,
+    places: Iterable[tuple[slice, slice, slice]],
+) -> Array:
+    """The same by `formulas.saturated`, in memory that all parts share; nothing is recorded."""
+    samples = row.past.shape[-1]
+    unit = local_resolution(samples)
+    half = 0.5 * (samples - 1) / unit
+    weights, table = weights * half**0.5, table / unit
+    means = lib.xp.zeros_like(table[: len(_POINTS)])
+    memory: Array = table[:0].reshape(-1)
+    for place in places:
+        part = (slice(None), *place)
+        needed = saturated.PLANES * table[part][0].numel() * samples
+        if len(memory) < needed:
+            memory = lib.empty((needed,), "float64", table)
+        shared = saturated.redundancies(
+            lib.xp,
+            memory,
+            _variables(row, column, place),
+            weights[:, part[0], *place],
+            table[part],
+            half,
+        )
+        means[part] = lib.xp.concatenate(shared)
+    return means * unit
+
+
+def _variables(
+    row: Nodes, column: Nodes, place: tuple[slice, slice, slice]
+) -> tuple[Array, Array, Array, Array]:
+    """x, y, a, b of a part: (trials, rows or 1, columns or 1, samples) each."""
+    trials, rows, columns = place
+    x, a = (vectors[trials, rows, None] for vectors in row)
+    y, b = (vectors[trials, None, columns] for vectors in column)
+    return x, y, a, b
+
+
+def _weights(xp: Any, c: Correlations, v: Lambdas) -> Array:
+    """(10, 4, ...): coefficients of x, y, a, b in `_INNOVATIONS`, whose squares are d(v|u)."""
     past, future = 1 - c.xy * c.xy, 1 - c.ab * c.ab
     # Regression coefficients on the second variable of a side, the first being known.
     a_y, b_y = (c.ya - c.xy * c.xa) / past, (c.yb - c.xy * c.xb) / past
@@ -143,7 +198,7 @@ def _weights(xp: Any, c: Correlations, v: Lambdas, half: float) -> Array:
     rows = [innovations[name] for name in _INNOVATIONS]
     vectors = xp.stack([coefficient for row, _ in rows for coefficient in row])
     variances = xp.stack([variance for _, variance in rows])
-    return vectors.reshape(-1, 4, *past.shape) * xp.sqrt(half / variances)[:, None]
+    return vectors.reshape(-1, 4, *past.shape) * xp.sqrt(1 / variances)[:, None]
 
 
 def _innovations(
