@@ -71,8 +71,7 @@ def redundancies(
     _combined(xp, signs, agreed_other)
     of_sources = _kept(xp, change, agreed, 3, kept)
     # The co-information of both lattices, times 9: see `ccs`.
-    change *= -9
-    change += kept
+    xp.sub(kept, change, alpha=9, out=change)
     of_targets = _kept(xp, other, agreed_other, 3, kept)
     change += kept
     both = xp.add(change[:1], change[1:2], out=kept[:1])
@@ -107,6 +106,7 @@ def _local(
     d_x, d_y, d_a, d_b = (half * values * values for values in variables)  # half d(v)
     a_x = weights[0, 0, :, :, :1] * x + weights[0, 2, :, :, :1] * a
     b_y = weights[4, 1, :, :1] * y + weights[4, 3, :, :1] * b
+    means = xp.cat([means[:8], means[8:] - means[2:3]])
     flat = table.view(9, *table.shape[2:])
     flat[0] = means[0, :, :, :1] + d_a - a_x * a_x
     flat[4] = means[4, :, :1] + d_b - b_y * b_y
@@ -118,10 +118,9 @@ def _local(
     flat[5] += d_b
     flat[6] += d_x
     flat[7] += d_y
-    # i(xy; ab) = I + half [d(a) + d(b | a) - d(a | xy) - d(b | xya)]
-    flat[8] += d_a
+    # i(xy; ab) = I + half [d(a) + d(b | a) - d(a | xy) - d(b | xya)], of which i(xy; a) has half.
+    flat[8] += flat[2]
     flat[8].addcmul_(innovations[9], innovations[9])
-    flat[8].addcmul_(innovations[2], innovations[2], value=-1)
 
 
 def _combined(xp: Any, three: Array, to: Array, *, sign: int = 1) -> None:
