@@ -40,6 +40,12 @@ from .layouts import (
 _LINE = 64
 """Bytes of a line of the cache."""
 
+_HUGE = 1 << 21
+"""Bytes of a huge page, on most machines with Linux. See `_on_lines`."""
+
+_ADVISED = 1 << 22
+"""Bytes from which NumPy asks Linux for huge pages."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -166,10 +172,16 @@ def _find(function: str, task: native.Task, area: native.Area, *arguments: Any) 
 
 
 def _on_lines(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
-    """Memory that begins a line of the cache: the kernel writes whole lines of it."""
-    size, line = math.prod(shape), _LINE // np.dtype(dtype).itemsize
-    memory = np.empty(size + line - 1, dtype)
-    begin = -(memory.ctypes.data // memory.itemsize) % line
+    """Memory that begins a line of the cache, or a huge page: the kernel writes whole lines of it.
+
+    A large matrix has huge pages where it covers whole ones. Begun anywhere, one of 10 MB covers
+    four; its two ends are some 500 small pages, each of which costs the kernel of the system a
+    fault. One trial of 1,152 nodes with 16 atoms had 8,700 faults of them.
+    """
+    size, itemsize = math.prod(shape), np.dtype(dtype).itemsize
+    step = (_HUGE if size * itemsize >= _ADVISED else _LINE) // itemsize
+    memory = np.empty(size + step - 1, dtype)
+    begin = -(memory.ctypes.data // itemsize) % step
     return memory[begin : begin + size].reshape(shape)
 
 
