@@ -44,7 +44,7 @@ _HUGE = 1 << 21
 """Bytes of a huge page, on most machines with Linux. See `_on_lines`."""
 
 _ADVISED = 1 << 22
-"""Bytes from which NumPy asks Linux for huge pages."""
+"""Bytes of an array from which NumPy asks Linux for huge pages."""
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,16 @@ def _find(function: str, task: native.Task, area: native.Area, *arguments: Any) 
 def _on_lines(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
     """Memory that begins a line of the cache, or a huge page: the kernel writes whole lines of it.
 
-    A large matrix has huge pages where it covers whole ones. Begun anywhere, one of 10 MB covers
-    four; its two ends are some 500 small pages, each of which costs the kernel of the system a
-    fault. One trial of 1,152 nodes with 16 atoms had 8,700 faults of them.
+    A large matrix has huge pages where it covers whole ones, if NumPy asks for them. Begun
+    anywhere, one of 10 MB covers four, and its two ends are some 500 small pages, each of which
+    costs a fault of the system. Of one trial with 16 atoms these took a fifth of the time at 1,152
+    nodes, a quarter to a third at 725 to 1,024, and two fifths or more at 513 to 724, where NumPy
+    would not ask. What lies around a matrix is hardly ever written, and then takes no memory.
     """
     size, itemsize = math.prod(shape), np.dtype(dtype).itemsize
-    step = (_HUGE if size * itemsize >= _ADVISED else _LINE) // itemsize
-    memory = np.empty(size + step - 1, dtype)
+    large = size * itemsize >= _HUGE
+    step = (_HUGE if large else _LINE) // itemsize
+    memory = np.empty(max(size + step - 1, _ADVISED // itemsize if large else 0), dtype)
     begin = -(memory.ctypes.data // itemsize) % step
     return memory[begin : begin + size].reshape(shape)
 

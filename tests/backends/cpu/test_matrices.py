@@ -97,6 +97,19 @@ def test_it_agrees_with_numpy(nodes, per_trial, limits, dtype):
         assert sorted(found.flagged.tolist()) == sorted(expected.flagged.tolist())
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_large_matrices_begin_at_a_huge_page_and_others_at_a_line(dtype):
+    for shape, begin in (((511, 511), 64), ((725, 725), 1 << 21), ((3, 600, 600), 1 << 21)):
+        matrices = [compiled._on_lines(shape, dtype) for _ in range(3)]
+        for matrix in matrices:
+            assert matrix.shape == shape
+            assert matrix.dtype == dtype
+            assert matrix.flags.c_contiguous
+            assert matrix.ctypes.data % begin == 0
+            if begin > 64:  # Of an array that NumPy asks huge pages for.
+                assert matrix.base.nbytes >= 1 << 22
+
+
 @pytest.fixture
 def guarded(monkeypatch):
     """Outputs that begin some entries after a line, between entries that nothing may write."""
