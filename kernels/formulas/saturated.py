@@ -11,8 +11,8 @@ information, below which it has no sign:
     u relu(u s)             is m² s where s has the sign that all agree on, 0 elsewhere
 
 What depends on one node, i(x; a) and i(y; b), is formed once for a row or a column of a part.
-Innovations are formed by the weights that are not zero alone: 22 fused products a sample; with sums,
-signs and averages some 110 passes, all in memory that is taken once for a tile.
+Innovations are formed by the weights that are not zero alone: 22 fused products a sample; with
+sums, signs and averages some 110 passes, all in memory that is taken once for a tile.
 """
 
 from __future__ import annotations
