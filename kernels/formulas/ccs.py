@@ -118,7 +118,9 @@ def _compared(
     weights = weights * half**0.5
     means = lib.xp.zeros_like(table[: len(_POINTS)])
     for place in places:
-        x, y, a, b = _variables(row, column, place)
+        trials, rows, columns = place
+        x, a = (vectors[trials, rows, None] for vectors in row)
+        y, b = (vectors[trials, None, columns] for vectors in column)
         part = (slice(None), *place)
         innovations = _innovations(lib, (x, a), (y, b), weights[:, part[0], *place])
         local = _local_informations(lib, (x, y, a, b), innovations, table[part], half)
@@ -141,8 +143,12 @@ def _saturated(
     half = 0.5 * (samples - 1) / unit
     weights, table = weights * half**0.5, table / unit
     means = lib.xp.zeros_like(table[: len(_POINTS)])
+    # What is of one node is the same in all columns, or in all rows.
+    rows_alone = saturated.alone(*row, weights[0, ::2, :, :, 0], table[0, :, :, 0], half)
+    columns_alone = saturated.alone(*column, weights[4, 1::2, :, 0], table[4, :, 0], half)
     memory: Array = table[:0].reshape(-1)
     for place in places:
+        trials, rows, columns = place
         part = (slice(None), *place)
         needed = saturated.PLANES * table[part][0].numel() * samples
         if len(memory) < needed:
@@ -150,23 +156,13 @@ def _saturated(
         shared = saturated.redundancies(
             lib.xp,
             memory,
-            _variables(row, column, place),
+            saturated.Alone(*(values[trials, rows, None] for values in rows_alone)),
+            saturated.Alone(*(values[trials, None, columns] for values in columns_alone)),
             weights[:, part[0], *place],
             table[part],
-            half,
         )
         means[part] = lib.xp.concatenate(shared)
     return means * unit
-
-
-def _variables(
-    row: Nodes, column: Nodes, place: tuple[slice, slice, slice]
-) -> tuple[Array, Array, Array, Array]:
-    """x, y, a, b of a part: (trials, rows or 1, columns or 1, samples) each."""
-    trials, rows, columns = place
-    x, a = (vectors[trials, rows, None] for vectors in row)
-    y, b = (vectors[trials, None, columns] for vectors in column)
-    return x, y, a, b
 
 
 def _weights(xp: Any, c: Correlations, v: Lambdas) -> Array:

@@ -10,15 +10,14 @@ information, below which it has no sign:
     u = hardshrink(sum of m of these, m - little)   is m or -m where all agree, 0 elsewhere
     u relu(u s)             is m² s where s has the sign that all agree on, 0 elsewhere
 
-What depends on one node, i(x; a) and i(y; b), is formed once for a row or a column of a part.
+What depends on one node, i(x; a) and i(y; b), is formed once for a row or a column of a tile.
 Innovations are formed by the weights that are not zero alone: 22 fused products a sample; with
 sums, signs and averages some 110 passes, all in memory that is taken once for a tile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..contract import Array
 
@@ -34,13 +33,40 @@ _OF_A, _OF_B = ((6, 10),), ((3, 4), (5, 10))
 _FIRST_OF_A = slice(1, 3)  # where a is the first to be written, and b in `_OF_B`
 
 
+class Alone(NamedTuple):
+    """What nodes of one side of a tile give alone, (trials, nodes, samples) each.
+
+    Attributes:
+        past, future: the variables.
+        d_past, d_future: half their squared values.
+        own: the local information of the two.
+    """
+
+    past: Array
+    future: Array
+    d_past: Array
+    d_future: Array
+    own: Array
+
+
+def alone(past: Array, future: Array, weights: Array, mean: Array, half: float) -> Alone:
+    """What nodes of one side give for a tile.
+
+    Args:
+        past: (trials, nodes, samples).
+        future: likewise.
+        weights: (2, trials, nodes): of the past and of the future in the innovation of the future.
+        mean: (trials, nodes): the information of the two.
+        half: (n - 1)/2.
+    """
+    innovation = weights[0, ..., None] * past + weights[1, ..., None] * future
+    d_past, d_future = (half * values * values for values in (past, future))
+    own = mean[..., None] + d_future - innovation * innovation
+    return Alone(past, future, d_past, d_future, own)
+
+
 def redundancies(
-    xp: Any,
-    memory: Array,
-    variables: Sequence[Array],
-    weights: Array,
-    means: Array,
-    half: float,
+    xp: Any, memory: Array, row: Alone, column: Alone, weights: Array, means: Array
 ) -> tuple[Array, Array, Array]:
     """Averages over samples at the points of `ccs`: (3 or 1, trials, rows, columns) each.
 
@@ -49,17 +75,17 @@ def redundancies(
     Args:
         xp: torch.
         memory: `PLANES` float64 for every sample of every pair, at least; written.
-        variables: x, y, a, b: (trials, rows or 1, columns or 1, samples).
-        weights: (10, 4, trials, rows, columns): of these in the innovations, see `ccs`.
+        row: of x and a, (trials, rows, 1, samples).
+        column: of y and b, (trials, 1, columns, samples).
+        weights: (10, 4, trials, rows, columns): of x, y, a, b in the innovations, see `ccs`.
         means: (9, trials, rows, columns): the table of informations.
-        half: (n - 1)/2.
     """
-    samples = variables[0].shape[-1]
+    samples = row.past.shape[-1]
     shape = (*means.shape[1:], samples)
     planes = memory[: PLANES * means[0].numel() * samples].view(PLANES, *shape)
     innovations, table = planes[:10], planes[10:19].view(3, 3, *shape)
-    _innovations(xp, innovations, variables, weights[..., None])
-    _local(xp, table, innovations, variables, weights[..., None], means[..., None], half)
+    _innovations(xp, innovations, row, column, weights[..., None])
+    _local(xp, table, innovations, row, column, means[..., None])
     signs = xp.clamp(table, -1, 1, out=innovations[:9].view(3, 3, *shape))
     change, other, agreed, agreed_other, kept = (planes[k : k + 3] for k in range(19, PLANES, 3))
     _combined(xp, table.swapaxes(0, 1), change, sign=-1)
@@ -81,9 +107,9 @@ def redundancies(
     return of_sources * scale, of_targets * scale, of_both * (scale / 16)
 
 
-def _innovations(xp: Any, to: Array, variables: Sequence[Array], weights: Array) -> None:
+def _innovations(xp: Any, to: Array, row: Alone, column: Alone, weights: Array) -> None:
     """All of them but a_x and b_y, which need one node alone; `weights` has an axis for samples."""
-    x, y, a, b = variables
+    x, y, a, b = row.past, column.past, row.future, column.future
     xp.mul(weights[_FIRST_OF_A, 2], a, out=to[_FIRST_OF_A])
     for first, end in _OF_B:
         xp.mul(weights[first:end, 3], b, out=to[first:end])
@@ -93,31 +119,21 @@ def _innovations(xp: Any, to: Array, variables: Sequence[Array], weights: Array)
 
 
 def _local(
-    xp: Any,
-    table: Array,
-    innovations: Array,
-    variables: Sequence[Array],
-    weights: Array,
-    means: Array,
-    half: float,
+    xp: Any, table: Array, innovations: Array, row: Alone, column: Alone, means: Array
 ) -> None:
-    """Write the table at every sample; `weights` and `means` have an axis for samples."""
-    x, y, a, b = variables
-    d_x, d_y, d_a, d_b = (half * values * values for values in variables)  # half d(v)
-    a_x = weights[0, 0, :, :, :1] * x + weights[0, 2, :, :, :1] * a
-    b_y = weights[4, 1, :, :1] * y + weights[4, 3, :, :1] * b
+    """Write the table at every sample; `means` has an axis for samples."""
     means = xp.cat([means[:8], means[8:] - means[2:3]])
     flat = table.view(9, *table.shape[2:])
-    flat[0] = means[0, :, :, :1] + d_a - a_x * a_x
-    flat[4] = means[4, :, :1] + d_b - b_y * b_y
+    flat[0] = row.own
+    flat[4] = column.own
     for first, end in ((1, 4), (5, 9)):
         roots = innovations[first:end]
         xp.addcmul(means[first:end], roots, roots, value=-1, out=flat[first:end])
-    flat[1:3] += d_a
-    flat[3] += d_b
-    flat[5] += d_b
-    flat[6] += d_x
-    flat[7] += d_y
+    flat[1:3] += row.d_future
+    flat[3] += column.d_future
+    flat[5] += column.d_future
+    flat[6] += row.d_past
+    flat[7] += column.d_past
     # i(xy; ab) = I + half [d(a) + d(b | a) - d(a | xy) - d(b | xya)], of which i(xy; a) has half.
     flat[8] += flat[2]
     flat[8].addcmul_(innovations[9], innovations[9])

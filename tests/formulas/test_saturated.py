@@ -38,16 +38,16 @@ def test_signs_of_informations_decide_what_is_kept():
     tables = np.array([*tables, *rng.choice(values, (500, 9)), *some])
     # Of variables that are zero the informations are their means. Each table is one of a trial:
     # what is of one node is the same in its whole row or column.
-    none = torch.zeros((len(tables), 1, 1, 2), dtype=torch.float64)
+    means = torch.from_numpy(tables.T.copy())[..., None, None]
+    none = torch.zeros((len(tables), 1, 2), dtype=torch.float64)
+    weights = torch.zeros((10, 4, len(tables), 1, 1), dtype=torch.float64)
+    sides = [
+        saturated.alone(none, none, weights[0, :2, ..., 0], means[own, ..., 0], 1.0)
+        for own in (0, 4)
+    ]
+    row, column = (saturated.Alone(*(values[:, None] for values in side)) for side in sides)
     memory = torch.full((saturated.PLANES * none.numel(),), torch.nan, dtype=torch.float64)
-    found = saturated.redundancies(
-        torch,
-        memory,
-        [none] * 4,
-        torch.zeros((10, 4, len(tables), 1, 1), dtype=torch.float64),
-        torch.from_numpy(tables.T.copy())[..., None, None],
-        1.0,
-    )
+    found = saturated.redundancies(torch, memory, row, column, weights, means)
     expected = np.array([by_definition(table) for table in tables]).T
     assert (np.count_nonzero(expected, axis=1) > 100).all()
     np.testing.assert_allclose(torch.cat(found)[..., 0, 0], expected, rtol=0, atol=1e-13)
