@@ -22,7 +22,7 @@ this size, 1,760 / 890 in one of (16 x 11) forms with the eleven monomials and 1
 the mask is bytes), an operation on masks 5 / 7. In all 8 to 9 us / 7 to 8 us; by monomials and
 `where`, without parts, 24 / 20 us. Planes first took 6 to 15 % from torch and nothing from NumPy
 (thread time, in turns, on a busy machine); planes without the small products would take 3 to 12 %
-more in NumPy. `formulas.saturated` takes a third less than masks in torch.
+more in NumPy. `formulas.saturated` takes a third less than masks in torch (99 samples).
 """
 
 from __future__ import annotations
