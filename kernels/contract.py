@@ -51,7 +51,8 @@ class Library(Protocol):
 
     Attributes:
         xp: the module.
-        fuses: `add_product` takes one pass, and not two.
+        fuses: `add_product` takes one pass, and not two. So it is of torch alone, whose functions
+            `formulas.saturated` calls.
     """
 
     xp: Any
