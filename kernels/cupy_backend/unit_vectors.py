@@ -6,7 +6,6 @@ from typing import Any
 
 from ..contract import Array, Request
 from ..formulas.moments import Moments
-from ..lattice import TWO
 from .launch import Device
 from .problem import OneSeries, Prepared
 from .source import ONE_SERIES, UNIT_VECTORS, UNIT_VECTORS_SHAPE
@@ -30,15 +29,14 @@ def features_of(device: Device, source: Any, request: Request) -> Any:
 
 
 def _is_one_series(device: Device, source: Any, request: Request) -> bool:
-    """Whether `mmi_lags` computes all that is asked for: `rtr` and `sts` at lag 1.
+    """Whether `mmi_lags` computes what is asked for: atoms of Gaussian MMI at lag 1.
 
-    At a greater lag past and future differ by more than an end; all atoms and the persistence
-    reference have kernels of their own.
+    At a greater lag past and future differ by more than an end; the persistence reference wants
+    its past and future apart.
     """
     _, time, nodes = source.shape
     return (
         request.estimator.key == ("gaussian", "MMI")
-        and set(request.names) <= set(TWO)
         and request.tau == 1
         and time > 2
         and nodes >= device.fewest_nodes

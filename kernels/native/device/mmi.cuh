@@ -26,7 +26,8 @@ namespace phiid {
 constexpr int GROUP = 8;
 
 struct Two : Shape<32, 256> {
-    static constexpr int QUANTITIES = 2;
+    using Lagged = phiid::Shape<32, 128>;  // of lags.cuh
+    static constexpr int QUANTITIES = 2, STAGE = 64, RESIDENT = 2, LAGS_BYTES = 92192;
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
@@ -35,6 +36,7 @@ struct Two : Shape<32, 256> {
         PHIID_FN void multiply(const Lambdas<Real>& v, bool use) {
             phiid::multiply(factors, v, use);
         }
+        template <class Sums>
         PHIID_FN void add_logarithms(Sums& sums, int pair) const {
             Real out[QUANTITIES];
             two_atoms(factors, out);
@@ -45,7 +47,8 @@ struct Two : Shape<32, 256> {
 };
 
 struct All : Shape<16, 128> {
-    static constexpr int QUANTITIES = 16;
+    using Lagged = phiid::Shape<16, 64>;
+    static constexpr int QUANTITIES = 16, STAGE = 64, RESIDENT = 3, LAGS_BYTES = 70752;
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
@@ -61,6 +64,7 @@ struct All : Shape<16, 128> {
             PHIID_UNROLL
             for (int q = 0; q < QUANTITIES; ++q) factors[q] *= use ? each[q] : Real(1);
         }
+        template <class Sums>
         PHIID_FN void add_logarithms(Sums& sums, int pair) const {
             PHIID_UNROLL
             for (int q = 0; q < QUANTITIES; ++q) sums.at(pair, q) += Real(-0.5) * ln(factors[q]);

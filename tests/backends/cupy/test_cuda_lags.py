@@ -1,4 +1,4 @@
-"""rtr and sts from one series: three lagged products, and copies that are waited for."""
+"""Gaussian MMI from one series: three lagged products, and copies that are waited for."""
 
 from __future__ import annotations
 
