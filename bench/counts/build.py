@@ -59,6 +59,7 @@ def cuda(target: str, name: str) -> tuple[bytes, dict[str, Any]]:
         "threads": shape.threads if shape else source.TOTALS_THREADS,
         "tile": shape.tile if shape else None,
         "group": group(source.source(), name),
+        "stage": stage(source.source(), name),
     }
     return code, known
 
@@ -75,6 +76,13 @@ def group(text: str, name: str) -> int:
         text = body[1].replace("static constexpr", "\nconstexpr") if body else ""
     found = re.search(r"^constexpr int GROUP = (\d+);", text, re.MULTILINE)
     return int(found[1]) if found and not name.startswith("phiid::ccs") else 1
+
+
+def stage(text: str, name: str) -> int:
+    """Samples that a kernel from one series has in shared memory; what the source calls STAGE."""
+    atoms = "All" if "::All," in name else "Two"
+    of_atoms = re.search(rf"^struct {atoms} .*?\bSTAGE = (\d+)", text, re.DOTALL | re.MULTILINE)
+    return int(of_atoms[1]) if of_atoms else 0
 
 
 def cubin(

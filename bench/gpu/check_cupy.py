@@ -38,7 +38,7 @@ from bench.gpu.journal import NotRunError
 from bench.gpu.stage import Items
 from bench.gpu.truth import GPU, TWO, VARIANTS
 from synkern.kernels import Limits, Status
-from synkern.kernels.cupy_backend import backend, launch, probe
+from synkern.kernels.cupy_backend import backend, launch, probe, unit_vectors
 from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.problem import problem
 from synkern.kernels.cupy_backend.source import NAMES
@@ -215,7 +215,7 @@ def timing(_: Path) -> Items:
     _gpu()
     for (estimator, atoms), dtype in itertools.product(_ASKED, ("float64", "float32")):
         mmi = estimator == ("gaussian", "MMI")
-        for path in ("series", "moments") if mmi else ("series",):
+        for path in ("one series", "series", "moments") if mmi else ("series",):
             label = f"{' '.join(estimator)}, {len(atoms)} atoms, {dtype}, {path}"
             yield label, functools.partial(_timed_kernel, label, estimator, atoms, dtype, path)
     for (estimator, atoms), verb in itertools.product(_ASKED, (synkern.phiid, synkern.phiid_nodes)):
@@ -239,7 +239,10 @@ def _timed_kernel(
     cupy = _gpu()
     request = request_for(atoms, per_trial=False, dtype=dtype, estimator=ESTIMATORS[estimator])
     device = launch.Device(cupy_library(), launcher.device_launcher(cupy.cuda.Device().id))
-    features = request.estimator.features(device.lib, _walks(), 1, None)
+    if path == "one series":
+        features: Any = unit_vectors.one_series(device, _walks())
+    else:
+        features = request.estimator.features(device.lib, _walks(), 1, None)
     given = problem(device.lib, features, request)
     with _forced(path):
         ms = _device_ms(cupy, lambda: launch.matrices(device, given, False, Limits()))
@@ -272,13 +275,15 @@ def sanitizer(_: Path) -> Items:
 
 @contextlib.contextmanager
 def _forced(path: str) -> Iterator[None]:
-    """Gaussian MMI straight from the series, or through moments in memory."""
-    choose = launch.through_memory
+    """Gaussian MMI straight from the series (one, where it is chosen), or through moments."""
+    kept = launch.through_memory, unit_vectors.LAGS_ON
     launch.through_memory = lambda *_, **__: path == "moments"
+    if path == "moments":
+        unit_vectors.LAGS_ON = ()
     try:
         yield
     finally:
-        launch.through_memory = choose
+        launch.through_memory, unit_vectors.LAGS_ON = kept
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ ALL = Shape(16, 128)
 LAGS = {"Two": Shape(32, 128), "All": Shape(16, 64)}
 """From one series, by atoms; `Lagged` of these in device/mmi.cuh."""
 
-LAGS_BYTES = {"Two": 92192, "All": 70752}
+LAGS_BYTES = {"Two": 92192, "All": 54368}
 """Bytes of shared memory that a launch of these asks for; `LAGS_BYTES` in device/mmi.cuh."""
 
 POINTWISE = Shape(16, 256)

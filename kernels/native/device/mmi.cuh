@@ -48,7 +48,7 @@ struct Two : Shape<32, 256> {
 
 struct All : Shape<16, 128> {
     using Lagged = phiid::Shape<16, 64>;
-    static constexpr int QUANTITIES = 16, STAGE = 64, RESIDENT = 3, LAGS_BYTES = 70752;
+    static constexpr int QUANTITIES = 16, STAGE = 32, RESIDENT = 4, LAGS_BYTES = 54368;
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
