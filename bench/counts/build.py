@@ -71,6 +71,8 @@ def _dynamic(source: Any, name: str) -> int:
 
 def group(text: str, name: str) -> int:
     """Trials that a CUDA kernel takes at once: what the source calls GROUP."""
+    if "mmi_lags" in name and (own := _lagged(text, name, "GROUP")):
+        return own
     if "discrete" in name:
         body = re.search(r"^struct Discrete \{(.*?)^\};", text, re.DOTALL | re.MULTILINE)
         text = body[1].replace("static constexpr", "\nconstexpr") if body else ""
@@ -80,9 +82,15 @@ def group(text: str, name: str) -> int:
 
 def stage(text: str, name: str) -> int:
     """Samples that a kernel from one series has in shared memory; what the source calls STAGE."""
+    return _lagged(text, name, "STAGE")
+
+
+def _lagged(text: str, name: str, constant: str) -> int:
+    """A constant of the kernels from one series, by their atoms; 0 where it is no number."""
     atoms = "All" if "::All," in name else "Two"
-    of_atoms = re.search(rf"^struct {atoms} .*?\bSTAGE = (\d+)", text, re.DOTALL | re.MULTILINE)
-    return int(of_atoms[1]) if of_atoms else 0
+    body = re.search(rf"^struct {atoms} .*?^}};", text, re.DOTALL | re.MULTILINE)
+    found = body and re.search(rf"\b{constant} = (\d+)", body[0])
+    return int(found[1]) if found else 0
 
 
 def cubin(

@@ -42,7 +42,7 @@ LAGS = {"Two": Shape(32, 128), "All": Shape(16, 64)}
 """From one series, by atoms; `Lagged` of these in device/mmi.cuh."""
 
 LAGS_BYTES = {"Two": 92192, "All": 54368}
-"""Bytes of shared memory that a launch of these asks for; `LAGS_BYTES` in device/mmi.cuh."""
+"""Bytes of shared memory that a launch of these asks for; `BYTES` in device/mmi.cuh."""
 
 POINTWISE = Shape(16, 256)
 """CCS and discrete; `Pointwise` in device/tiles.cuh."""

@@ -46,8 +46,8 @@ struct Lags {
     static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, THREADS = Shape::THREADS;
     static constexpr int BLOCKS = PAIRS / 4, ACROSS = TILE / (8 * BLOCKS);  // warps side by side
     static_assert(ACROSS * TILE / 16 * 32 == THREADS, "whole blocks of columns for every warp");
-    static constexpr int BYTES = Atoms::LAGS_BYTES, RESIDENT = Atoms::RESIDENT;
-    static constexpr int STAGE = Atoms::STAGE, STEP = 16, SIDES = 2 * TILE;
+    static constexpr int STAGE = Shape::STAGE, GROUP = Shape::GROUP, RESIDENT = Shape::RESIDENT;
+    static constexpr int BYTES = Shape::BYTES, STEP = 16, SIDES = 2 * TILE;
     static constexpr int STRIDE = STAGE + 4;  // 4 nodes x 4 samples lie in different banks
 
     struct alignas(16) Memory {

@@ -26,8 +26,12 @@ namespace phiid {
 constexpr int GROUP = 8;
 
 struct Two : Shape<32, 256> {
-    using Lagged = phiid::Shape<32, 128>;  // of lags.cuh
-    static constexpr int QUANTITIES = 2, STAGE = 64, RESIDENT = 2, LAGS_BYTES = 92192;
+    static constexpr int QUANTITIES = 2;
+    // In lags.cuh: samples of a stage, trials that share logarithms, blocks of a multiprocessor of
+    // sm_90, and bytes of shared memory that a launch asks for (`LAGS_BYTES` in source.py).
+    struct Lagged : phiid::Shape<32, 128> {
+        static constexpr int STAGE = 64, GROUP = phiid::GROUP, RESIDENT = 2, BYTES = 92192;
+    };
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
@@ -47,8 +51,11 @@ struct Two : Shape<32, 256> {
 };
 
 struct All : Shape<16, 128> {
-    using Lagged = phiid::Shape<16, 64>;
-    static constexpr int QUANTITIES = 16, STAGE = 32, RESIDENT = 4, LAGS_BYTES = 54368;
+    static constexpr int QUANTITIES = 16;
+    // As above. In double no factor is below s^2, with s of 1e-9 at least (see `TwoAtoms`).
+    struct Lagged : phiid::Shape<16, 64> {
+        static constexpr int STAGE = 32, GROUP = 16, RESIDENT = 4, BYTES = 54368;
+    };
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {

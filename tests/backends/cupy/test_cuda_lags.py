@@ -159,15 +159,32 @@ def test_what_is_made_of_a_series(launcher, rng, kind):
 @pytest.mark.parametrize("nodes", [2, 3, 37, 65])
 @every
 def test_sums_over_trials(launcher, rng, names, nodes, dtype):
-    values = series(rng, 11, 40, nodes)
+    values = series(rng, 19, 40, nodes)  # more than share logarithms
     estimator, features = features_of(MMI, values)
     wanted, _ = expected(estimator, features, names, dtype)
     run = Run(launcher, estimator, features, names, dtype, lags=values)
-    for chunk in (1, 2, 11):
+    for chunk in (1, 2, 19):
         found, marks = run.matrices(chunk)
-        sums = [wanted[:, k : k + chunk].sum(1) for k in range(0, 11, chunk)]
+        sums = [wanted[:, k : k + chunk].sum(1) for k in range(0, 19, chunk)]
         close(found, np.stack(sums, 1), dtype, chunk)
         assert len(marks) == 0
+
+
+@every
+def test_products_of_trials_that_are_barely_trusted_are_numbers(launcher, rng, names):
+    """As many as share a logarithm, and a product of squares of the least variance."""
+    values = rng.standard_normal((16, 40, 3))
+    values[:, :, 1:] = values[:, :, :1] + 3e-3 * values[:, :, 1:]
+    estimator, features = features_of(MMI, values)
+    wanted, keys = expected(estimator, features, names, "float64")
+    run = Run(launcher, estimator, features, names, "float64", lags=values)
+    found, marks = run.matrices(16)
+    limit = smallest_trusted(features.samples, "float64", STRICT["float64"])
+    least = variances(features)[:, *np.triu_indices(3, 1)]
+    assert (limit < least).all()
+    assert (least < 20 * limit).mean() > 0.5
+    assert len(keys) == len(marks) == 0
+    assert np.abs(found[:, 0] - wanted.sum(1)).max() < 16 * STRICT["float64"]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +382,7 @@ def test_nothing_is_found_where_nothing_is_broken(library, rng, names):
 
 def test_a_launch_asks_for_what_the_kernel_has():
     """The compiler holds the memory of a block to the number of the source."""
-    found = re.findall(r"struct (\w+) : Shape<[^{]*{[^}]*?\bLAGS_BYTES = (\d+);", kernels())
+    found = re.findall(r"struct (Two|All) .*?\bBYTES = (\d+);", kernels(), re.DOTALL)
     assert {atoms: int(number) for atoms, number in found} == LAGS_BYTES
 
 
