@@ -23,7 +23,9 @@ extern "C" __global__ void sums(const double* a, double* out, int n) {
 """
 
 LOOP = trips.Turns(r"for \(int k = 0; k < n; \+\+k\)", lambda w: w.samples)
-WORK = trips.Work(trials=1, samples=99, names=2, tile=0, threads=32, group=8, depth=16, nodes=1152, stage=64)
+WORK = trips.Work(
+    trials=1, samples=99, names=2, tile=0, threads=32, group=8, depth=16, nodes=1152, stage=64
+)
 
 
 def listed(*lines, name="f"):

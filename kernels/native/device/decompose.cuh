@@ -49,8 +49,8 @@ PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
     decompose(estimator, output, task, memory);
 }
 
-// The same where a block has more shared memory than it gets unasked: an estimator's BYTES, for which
-// a launch asks.
+// The same where a block has more shared memory than it gets unasked: an estimator's BYTES, for
+// which a launch asks.
 template <class Estimator, class Output, class Task>
 PHIID_FN void decompose_in_dynamic(Estimator estimator, Output output, const Task& task) {
     using Memory = BlockMemory<Estimator, Output>;

@@ -103,8 +103,8 @@ mmi_series(const double* past, const double* future, const double* own,
     decompose(estimator, Matrices<Real, Atoms>{out}, task);
 }
 
-// The same of rtr and sts, by what one_series has made of a series; samples = time - 1, weights of
-// two quantities. Real is the type of the output alone. Dynamic shared memory: LAGS_BYTES.
+// The same by what one_series has made of a series; samples = time - 1. Real is the type of the
+// output alone. Dynamic shared memory: BYTES of the shape.
 template <class Real, class Atoms, class Pairs>
 PHIID_KERNEL(Lags<Atoms>::THREADS, Lags<Atoms>::RESIDENT)
 mmi_lags(const double* interior, const double* ends, const unsigned char* constant,
@@ -187,7 +187,8 @@ mmi_lags_nodes(const double* interior, const double* ends, const unsigned char* 
     const Task<Pairs> task{{row, rows, column, columns}, constant, weights, mirror, marked, count,
                            trials, nodes, names, chunk_trials, first_trial, capacity};
     decompose_in_dynamic(Lags<Atoms>::of(interior, ends, nodes, samples, limit),
-                         NodeSums<typename Atoms::Lagged>{by_row, by_column, band, band_tiles, rtr, sts},
+                         NodeSums<typename Atoms::Lagged>{by_row, by_column, band, band_tiles, rtr,
+                                                          sts},
                          task);
 }
 

@@ -1,4 +1,4 @@
-// Gaussian MMI, rtr and sts, from ONE series of a node: lag 1 alone. Past and future of a node are
+// Gaussian MMI from ONE series of a node: lag 1 alone. Past and future of a node are
 // the same numbers but for its first and last sample, so that three lagged products take the place
 // of four, and half of the operands.
 //
@@ -19,14 +19,19 @@
 // h is scaled as the past; `ends` of a node has f, l, h[0], h[-1] - f / n in that scale, then
 // future over past, 0 where the node is constant, and the correlation of past and future.
 //
-// Stages of up to 64 samples of both sides lie twice in shared memory: one is on its way, by
-// asynchronous copies, while the other is multiplied, and a barrier for each is enough. A warp has
-// 16 x 16 pairs. Sums of four warps are
-// eliminated while those of another block are multiplied.
+// Stages of both sides lie twice in shared memory: one is on its way, by asynchronous copies, while
+// the other is multiplied, and a barrier for each is enough. Sums of a block are eliminated while
+// those of another are multiplied. Of rtr and sts a warp has 16 x 16 pairs, of all atoms 16 x 8, as
+// 16 products of each of a lane's 4 pairs take 128 registers; sums of them take 32 KB of a tile of
+// 16 x 16, and stages of 32 samples leave room for four blocks: two warps for every scheduler.
 //
-// Counted for sm_90 (NVRTC 13.0), 99 samples, a tile of 32 x 32 and trial, by a model of the pipes:
-// memory path 2,750 clocks, tensor cores 2,400, double precision 1,400; 0.56 ms for the case of
-// mmi.cuh, of which mmi_series takes 1.23. Of the cache of level 2: 53 KB, 2.1 GB. Not timed.
+// Counted for sm_90 (NVRTC 13.0), 99 samples, a tile of 32 x 32 and trial, by a model of the pipes,
+// clocks, and ms for the case of mmi.cuh; of the cache of level 2; not timed:
+//                    memory path   tensor cores   double   model          mmi_series   level 2
+//     rtr and sts          2,750          2,400    1,400    0.56                1.23    2.1 GB
+//     all atoms            5,540          2,400    1,960    0.95                1.44    4.4 GB
+// Of the 5,540 some 1,250 are predicated off: copies beyond the end of a stage, and the load that
+// the compiler puts before each copy.
 
 #pragma once
 
