@@ -81,8 +81,12 @@ def group(text: str, name: str) -> int:
 
 
 def stage(text: str, name: str) -> int:
-    """Samples that a kernel from one series has in shared memory; what the source calls STAGE."""
-    return _lagged(text, name, "STAGE")
+    """Samples that a kernel from one series has in shared memory; what the source calls STAGE.
+
+    0 where the source has no such kernels, as in checkouts of before.
+    """
+    found = re.search(r"\bSTAGE = (\d+)", text)  # of a checkout where all kernels had the same
+    return _lagged(text, name, "STAGE") or (int(found[1]) if found else 0)
 
 
 def _lagged(text: str, name: str, constant: str) -> int:

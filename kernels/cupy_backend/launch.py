@@ -82,7 +82,8 @@ def through_memory(
 
     Float32 has products in float64 on GPUs of that kind, and goes as float64 does there. It goes
     through memory on no others, which may have one unit of float64 for 64 of float32.
-    Nothing goes there if moments of one trial exceed the workspace.
+    Nothing goes there if moments of one trial exceed the workspace. What `mmi_lags` takes from one
+    series, lag 1 on that GPU, is not asked.
 
     Args:
         sides: rows and columns of the matrices.

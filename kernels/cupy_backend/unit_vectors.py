@@ -12,7 +12,7 @@ from .source import ONE_SERIES, UNIT_VECTORS, UNIT_VECTORS_SHAPE
 
 LAGS_ON = ((9, 0),)
 """Compute capabilities for which instruction counts say that `mmi_lags` pays. 8.0 has the tensor
-cores, but shared memory for one block alone, and nothing says what that leaves."""
+cores, but shared memory for half of the blocks, and nothing says what that leaves."""
 
 
 def features_of(device: Device, source: Any, request: Request) -> Any:

@@ -41,7 +41,6 @@
 
 namespace phiid {
 
-
 // Atoms: Two or All. A warp has 16 rows of pairs, and of columns BLOCKS times 8.
 template <class Atoms>
 struct Lags {
