@@ -252,7 +252,7 @@ def _mmi_series(lib: Library, features: UnitVectors, request: Request, *, alone:
 
 
 def _mmi_lags(lib: Library, features: OneSeries, request: Request) -> Problem:
-    two = _two(request)
+    two = is_two(request)
     return _made(
         lib,
         features,
@@ -273,7 +273,7 @@ def _mmi_moments(lib: Library, features: Moments, request: Request, *, alone: bo
 
 def _mmi(lib: Library, features: Any, request: Request, alone: bool, **parts: Any) -> Problem:
     """Gaussian MMI, as if nodes did not influence each other if `alone`."""
-    two = _two(request)
+    two = is_two(request)
     least = (_least(features, request, dtype) for dtype in (request.dtype, "float64"))
     return _made(
         lib,
@@ -290,8 +290,8 @@ _ATOMS = {True: "phiid::Two", False: "phiid::All"}
 """Template argument of the kernels of Gaussian MMI, by whether `rtr` and `sts` are all."""
 
 
-def _two(request: Request) -> bool:
-    """Whether no atoms but `rtr` and `sts` are asked for."""
+def is_two(request: Request) -> bool:
+    """Whether no atoms but `rtr` and `sts` are computed."""
     return set(request.names) <= set(TWO)
 
 

@@ -391,7 +391,7 @@ def test_a_launch_asks_for_what_the_kernel_has():
     [
         ("mmi_lags", {}, (9, 0)),
         ("mmi_lags", {"dtype": "float32"}, (9, 0)),
-        ("mmi_series", {}, (8, 0)),  # shared memory for one block alone
+        ("mmi_series", {}, (8, 0)),  # shared memory for half of the blocks
         ("mmi_series", {}, (12, 0)),  # one unit of float64 for 64 of float32
         ("mmi_series", {"average": "moments"}, (9, 0)),
         ("mmi_lags", {"atoms": ("rtr", "sts", "xts")}, (9, 0)),
@@ -409,3 +409,14 @@ def test_what_is_not_one_series_takes_four_products(cupy, shim, rng, kernel, opt
     wanted = decomposed(values, backend="numpy", **{**options, "dtype": "float64"})
     for atom in wanted:
         np.testing.assert_allclose(found[atom].get(), wanted[atom], rtol=0, atol=STRICT[dtype])
+
+
+@pytest.mark.parametrize(("by_node", "kernel"), [(False, "mmi_moments"), (True, "mmi_lags_nodes")])
+def test_matrices_alone_go_through_memory(cupy, shim, rng, by_node, kernel):
+    """Of more samples than all atoms from one series may have."""
+    values = series(rng, 2, 500, 9)
+    found = decomposed(cupy.asarray(values), atoms="all", by_node=by_node)
+    assert shim.of_pairs[0].startswith(f"phiid::{kernel}<")
+    wanted = decomposed(values, backend="numpy", atoms="all", by_node=by_node)
+    for atom in wanted:
+        np.testing.assert_allclose(found[atom].get(), wanted[atom], rtol=0, atol=1e-9)
