@@ -101,7 +101,7 @@ UNIT_VECTORS_SHAPE = Shape(32, 256)
 """Nodes and threads of a block of theirs; `Standardising` in device/unit_vectors.cuh."""
 
 NAMES: tuple[str, ...] = (*SHAPES, *TOTALS, *UNIT_VECTORS.values(), *ONE_SERIES.values())
-"""All name expressions. A kernel takes 0.1 to 1.8 s to compile, all of them 35: ask for those that
+"""All name expressions. A kernel takes 0.1 to 1.8 s to compile, all of them 45: ask for those that
 are launched."""
 
 
