@@ -47,6 +47,7 @@ from synkern.kernels.engine.libraries import cupy_library
 from synkern.kernels.formulas.estimators import ESTIMATORS
 
 STUDY = (60, 100, 1152)  # trials, time, nodes
+BRAIN = (20, 1200, 400)  # so long that moments may be faster
 SANITIZED = """
 import numpy as np, warnings
 import cupy, synkern
@@ -218,6 +219,10 @@ def timing(_: Path) -> Items:
         for path in ("one series", "series", "moments") if mmi else ("series",):
             label = f"{' '.join(estimator)}, {len(atoms)} atoms, {dtype}, {path}"
             yield label, functools.partial(_timed_kernel, label, estimator, atoms, dtype, path)
+    for atoms, path in itertools.product((TWO, synkern.ATOMS), ("one series", "moments")):
+        label = f"gaussian MMI, {len(atoms)} atoms, {path}, {BRAIN[1]} samples, {BRAIN[2]} nodes"
+        asked = ("gaussian", "MMI"), atoms, "float64", path, BRAIN
+        yield label, functools.partial(_timed_kernel, label, *asked)
     for (estimator, atoms), verb in itertools.product(_ASKED, (synkern.phiid, synkern.phiid_nodes)):
         label = f"{' '.join(estimator)}, {len(atoms)} atoms, {verb.__name__}"
         yield label, functools.partial(_timed_call, label, estimator, atoms, verb)
@@ -229,24 +234,30 @@ _ASKED = tuple(itertools.product(VARIANTS, (TWO, synkern.ATOMS)))
 
 
 @functools.cache
-def _walks() -> Any:
-    return _gpu().asarray(np.random.default_rng(0).standard_normal(STUDY).cumsum(1))
+def _walks(shape: tuple[int, int, int] = STUDY) -> Any:
+    return _gpu().asarray(np.random.default_rng(0).standard_normal(shape).cumsum(1))
 
 
 def _timed_kernel(
-    label: str, estimator: tuple[str, str], atoms: Any, dtype: str, path: str
+    label: str,
+    estimator: tuple[str, str],
+    atoms: Any,
+    dtype: str,
+    path: str,
+    shape: tuple[int, int, int] = STUDY,
 ) -> dict[str, Any]:
     cupy = _gpu()
     request = request_for(atoms, per_trial=False, dtype=dtype, estimator=ESTIMATORS[estimator])
     device = launch.Device(cupy_library(), launcher.device_launcher(cupy.cuda.Device().id))
     if path == "one series":
-        features: Any = unit_vectors.one_series(device, _walks())
+        features: Any = unit_vectors.one_series(device, _walks(shape))
     else:
-        features = request.estimator.features(device.lib, _walks(), 1, None)
+        features = request.estimator.features(device.lib, _walks(shape), 1, None)
     given = problem(device.lib, features, request)
     with _forced(path):
         ms = _device_ms(cupy, lambda: launch.matrices(device, given, False, Limits()))
-    return {"what": STUDY, "device ms of a kernel": {label: ms}}
+    timed: dict[str, Any] = {"device ms of a kernel": {label: ms}}
+    return timed | {"what": STUDY} if shape == STUDY else timed
 
 
 def _timed_call(label: str, estimator: tuple[str, str], atoms: Any, verb: Any) -> dict[str, Any]:
