@@ -30,7 +30,7 @@ MEASURED_ON = (9, 0)
 
 ESTIMATED: dict[bool, float] = {True: 0.93, False: 2.6}
 """The same from one series, not measured: the models of native/device/lags.cuh, 0.56 and 0.95,
-times what `mmi_series` took there over its own (bench/results/gpu_counts.md), 1.65 and 2.7."""
+times what `mmi_series` took there over its own (bench/results/gpu_counts.md), 1.64 and 2.7."""
 
 _MEASURED_SAMPLES = 99
 _MEASURED_PAIRS = 60 * 1152 * 1153 // 2
