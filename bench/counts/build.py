@@ -59,6 +59,7 @@ def cuda(target: str, name: str) -> tuple[bytes, dict[str, Any]]:
         "threads": shape.threads if shape else source.TOTALS_THREADS,
         "tile": shape.tile if shape else None,
         "group": group(source.source(), name),
+        "stage": stage(source.source(), name),
     }
     return code, known
 
@@ -70,11 +71,30 @@ def _dynamic(source: Any, name: str) -> int:
 
 def group(text: str, name: str) -> int:
     """Trials that a CUDA kernel takes at once: what the source calls GROUP."""
+    if "mmi_lags" in name and (own := _lagged(text, name, "GROUP")):
+        return own
     if "discrete" in name:
         body = re.search(r"^struct Discrete \{(.*?)^\};", text, re.DOTALL | re.MULTILINE)
         text = body[1].replace("static constexpr", "\nconstexpr") if body else ""
     found = re.search(r"^constexpr int GROUP = (\d+);", text, re.MULTILINE)
     return int(found[1]) if found and not name.startswith("phiid::ccs") else 1
+
+
+def stage(text: str, name: str) -> int:
+    """Samples that a kernel from one series has in shared memory; what the source calls STAGE.
+
+    0 where the source has no such kernels, as in checkouts of before.
+    """
+    found = re.search(r"\bSTAGE = (\d+)", text)  # of a checkout where all kernels had the same
+    return _lagged(text, name, "STAGE") or (int(found[1]) if found else 0)
+
+
+def _lagged(text: str, name: str, constant: str) -> int:
+    """A constant of the kernels from one series, by their atoms; 0 where it is no number."""
+    atoms = "All" if "::All," in name else "Two"
+    body = re.search(rf"^struct {atoms} .*?^}};", text, re.DOTALL | re.MULTILINE)
+    found = body and re.search(rf"\b{constant} = (\d+)", body[0])
+    return int(found[1]) if found else 0
 
 
 def cubin(

@@ -49,6 +49,7 @@ def _cuda(stages: list[tuple[str, Any]], name: str) -> float | None:
     dtype = {"double": "float64", "float": "float32"}[real]
     estimator, path = {
         "mmi_series": ("gaussian MMI", "series"),
+        "mmi_lags": ("gaussian MMI", "one series"),
         "mmi_moments": ("gaussian MMI", "moments"),
         "ccs": ("gaussian CCS", "series"),
         "discrete": (f"discrete {'CCS' if choice == 'true' else 'MMI'}", "series"),

@@ -156,6 +156,7 @@ def row(known: dict[str, Any], function: listing.Function, sources: Sources, run
         group=known["group"],
         depth=known.get("depth", 16),
         nodes=build.NODES,
+        stage=known.get("stage", 64),
     )
     found = count.counted(function, known["backend"], work, gpu, sources)
     at_once = model.resident(gpu, known["registers"], threads, known["shared"])

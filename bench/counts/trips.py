@@ -26,6 +26,7 @@ class Work:
         group: trials that share logarithms.
         depth: samples of a step of a Triton product.
         nodes: of the series.
+        stage: samples of a stage of device/lags.cuh.
     """
 
     trials: int
@@ -36,6 +37,7 @@ class Work:
     group: int
     depth: int
     nodes: int
+    stage: int
 
 
 class Turns(NamedTuple):
@@ -55,9 +57,6 @@ class Turns(NamedTuple):
 DEPTH = 16
 """Samples of a stretch of the CUDA kernels (device/series.cuh, device/ccs.cuh)."""
 
-STAGE = 64
-"""Of device/lags.cuh."""
-
 LOOPS: dict[str, tuple[Turns, ...]] = {
     "cupy": (
         Turns(
@@ -75,18 +74,18 @@ LOOPS: dict[str, tuple[Turns, ...]] = {
         ),
         Turns(  # the two loops over a stage of device/lags.cuh, and the one over stages
             r"; k \+ STEP <= count; k \+= STEP\)",
-            lambda w: (w.samples - 1 + 3) // 4 * 4 // 16 / ceil((w.samples - 1) / STAGE),
+            lambda w: (w.samples - 1 + 3) // 4 * 4 // 16 / ceil((w.samples - 1) / w.stage),
             lambda _: 16,
         ),
         Turns(
             r"; k < count; k \+= 4\)",
-            lambda w: ceil((w.samples - 1) / 4) % 4 / ceil((w.samples - 1) / STAGE),
+            lambda w: ceil((w.samples - 1) / 4) % 4 / ceil((w.samples - 1) / w.stage),
             lambda _: 4,
         ),
         Turns(
             r"int first = 0; first < samples; first \+= STAGE\)",
-            lambda w: ceil((w.samples - 1) / STAGE),
-            lambda _: STAGE,
+            lambda w: ceil((w.samples - 1) / w.stage),
+            lambda w: w.stage,
         ),
         Turns(
             r"Index from = 0; from < width; from \+= NODES\)",

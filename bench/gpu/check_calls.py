@@ -174,7 +174,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "cupy-mmi-two": ("mmi_lags", "cupy", "gaussian", "MMI", "two", "float64"),
     "triton-mmi-two": ("mmi_series", "triton", "gaussian", "MMI", "two", "float64"),
     "cupy-ccs": ("ccs", "cupy", "gaussian", "CCS", "two", "float64"),
-    "cupy-mmi-all": ("mmi_series", "cupy", "gaussian", "MMI", "all", "float64"),
+    "cupy-mmi-all": ("mmi_lags", "cupy", "gaussian", "MMI", "all", "float64"),
     "cupy-discrete": ("discrete", "cupy", "discrete", "MMI", "two", "float64"),
     "cupy-moments-float32": ("mmi_moments", "cupy", "gaussian", "MMI", "two", "float32"),
     "cupy-discrete-ccs": ("discrete", "cupy", "discrete", "CCS", "two", "float64"),

@@ -38,7 +38,7 @@ from bench.gpu.journal import NotRunError
 from bench.gpu.stage import Items
 from bench.gpu.truth import GPU, TWO, VARIANTS
 from synkern.kernels import Limits, Status
-from synkern.kernels.cupy_backend import backend, launch, probe
+from synkern.kernels.cupy_backend import backend, launch, probe, unit_vectors
 from synkern.kernels.cupy_backend import nvrtc as launcher
 from synkern.kernels.cupy_backend.problem import problem
 from synkern.kernels.cupy_backend.source import NAMES
@@ -47,6 +47,7 @@ from synkern.kernels.engine.libraries import cupy_library
 from synkern.kernels.formulas.estimators import ESTIMATORS
 
 STUDY = (60, 100, 1152)  # trials, time, nodes
+BRAIN = (20, 1200, 400)  # so long that moments may be faster
 SANITIZED = """
 import numpy as np, warnings
 import cupy, synkern
@@ -215,9 +216,13 @@ def timing(_: Path) -> Items:
     _gpu()
     for (estimator, atoms), dtype in itertools.product(_ASKED, ("float64", "float32")):
         mmi = estimator == ("gaussian", "MMI")
-        for path in ("series", "moments") if mmi else ("series",):
+        for path in ("one series", "series", "moments") if mmi else ("series",):
             label = f"{' '.join(estimator)}, {len(atoms)} atoms, {dtype}, {path}"
             yield label, functools.partial(_timed_kernel, label, estimator, atoms, dtype, path)
+    for atoms, path in itertools.product((TWO, synkern.ATOMS), ("one series", "moments")):
+        label = f"gaussian MMI, {len(atoms)} atoms, {path}, {BRAIN[1]} samples, {BRAIN[2]} nodes"
+        asked = ("gaussian", "MMI"), atoms, "float64", path, BRAIN
+        yield label, functools.partial(_timed_kernel, label, *asked)
     for (estimator, atoms), verb in itertools.product(_ASKED, (synkern.phiid, synkern.phiid_nodes)):
         label = f"{' '.join(estimator)}, {len(atoms)} atoms, {verb.__name__}"
         yield label, functools.partial(_timed_call, label, estimator, atoms, verb)
@@ -229,21 +234,30 @@ _ASKED = tuple(itertools.product(VARIANTS, (TWO, synkern.ATOMS)))
 
 
 @functools.cache
-def _walks() -> Any:
-    return _gpu().asarray(np.random.default_rng(0).standard_normal(STUDY).cumsum(1))
+def _walks(shape: tuple[int, int, int] = STUDY) -> Any:
+    return _gpu().asarray(np.random.default_rng(0).standard_normal(shape).cumsum(1))
 
 
 def _timed_kernel(
-    label: str, estimator: tuple[str, str], atoms: Any, dtype: str, path: str
+    label: str,
+    estimator: tuple[str, str],
+    atoms: Any,
+    dtype: str,
+    path: str,
+    shape: tuple[int, int, int] = STUDY,
 ) -> dict[str, Any]:
     cupy = _gpu()
     request = request_for(atoms, per_trial=False, dtype=dtype, estimator=ESTIMATORS[estimator])
     device = launch.Device(cupy_library(), launcher.device_launcher(cupy.cuda.Device().id))
-    features = request.estimator.features(device.lib, _walks(), 1, None)
+    if path == "one series":
+        features: Any = unit_vectors.one_series(device, _walks(shape))
+    else:
+        features = request.estimator.features(device.lib, _walks(shape), 1, None)
     given = problem(device.lib, features, request)
     with _forced(path):
         ms = _device_ms(cupy, lambda: launch.matrices(device, given, False, Limits()))
-    return {"what": STUDY, "device ms of a kernel": {label: ms}}
+    timed: dict[str, Any] = {"device ms of a kernel": {label: ms}}
+    return timed | {"what": STUDY} if shape == STUDY else timed
 
 
 def _timed_call(label: str, estimator: tuple[str, str], atoms: Any, verb: Any) -> dict[str, Any]:
@@ -272,13 +286,15 @@ def sanitizer(_: Path) -> Items:
 
 @contextlib.contextmanager
 def _forced(path: str) -> Iterator[None]:
-    """Gaussian MMI straight from the series, or through moments in memory."""
-    choose = launch.through_memory
+    """Gaussian MMI straight from the series (one, where it is chosen), or through moments."""
+    kept = launch.through_memory, unit_vectors.LAGS_ON
     launch.through_memory = lambda *_, **__: path == "moments"
+    if path == "moments":
+        unit_vectors.LAGS_ON = ()
     try:
         yield
     finally:
-        launch.through_memory = choose
+        launch.through_memory, unit_vectors.LAGS_ON = kept
 
 
 @contextlib.contextmanager

@@ -28,6 +28,10 @@ not been measured."""
 MEASURED_ON = (9, 0)
 """Compute capability of that GPU."""
 
+ESTIMATED: dict[bool, float] = {True: 0.93, False: 2.6}
+"""The same from one series, not measured: the models of native/device/lags.cuh, 0.56 and 0.95,
+times what `mmi_series` took there over its own (bench/results/gpu_counts.md), 1.64 and 2.7."""
+
 _MEASURED_SAMPLES = 99
 _MEASURED_PAIRS = 60 * 1152 * 1153 // 2
 """Pairs of samples; (trial, pair), the diagonal included."""
@@ -70,6 +74,7 @@ def through_memory(
     rectangle: bool,
     real: str = "double",
     capability: tuple[int, int] = MEASURED_ON,
+    one_series: bool = False,
 ) -> bool:
     """Whether Gaussian MMI is faster from moments in memory than straight from the series.
 
@@ -79,6 +84,7 @@ def through_memory(
     six by the vendor's library at 85 %; of a rectangle, which has no mirror image to be computed in
     vain, two products and 16 bytes less. So `rtr` and `sts` of all pairs and more than some 630
     samples go through memory, all atoms of more than 140; of a rectangle from 140 and 100 on.
+    From one series, three products: never and more than 450; of a rectangle from 1,300 and 290 on.
 
     Float32 has products in float64 on GPUs of that kind, and goes as float64 does there. It goes
     through memory on no others, which may have one unit of float64 for 64 of float32.
@@ -92,6 +98,7 @@ def through_memory(
         rectangle: whether the matrices are those of a rectangle.
         real: "double" or "float", of the arithmetic.
         capability: compute capability of the GPU.
+        one_series: whether the other way is that from one series.
     """
     if _moments_size(sides, rectangle) > workspace:
         return False
@@ -99,8 +106,11 @@ def through_memory(
         return False
     two = tile >= TWO.tile
     series, moments = MEASURED[two]
+    products = 4
+    if one_series:
+        series, products = ESTIMATED[two], 3
     more, each = samples - _MEASURED_SAMPLES, 1e9 / _MEASURED_PAIRS
-    fused = series * each + 4 * more / _RATE / (0.5 if two else 0.25)
+    fused = series * each + products * more / _RATE / (0.5 if two else 0.25)
     stored = moments * each + 6 * more / _RATE / 0.85
     if rectangle:
         stored -= 2 * samples / _RATE / 0.85 + 16 / _BANDWIDTH

@@ -252,15 +252,17 @@ def _mmi_series(lib: Library, features: UnitVectors, request: Request, *, alone:
 
 
 def _mmi_lags(lib: Library, features: OneSeries, request: Request) -> Problem:
+    two = is_two(request)
     return _made(
         lib,
         features,
         request,
         kernel="mmi_lags",
+        choice=_ATOMS[two],
         arrays=tuple(map(lib.xp.ascontiguousarray, (features.interior, features.ends))),
         samples=(features.samples,),
         least=(_least(features, request, "float64"),),
-        two=True,
+        two=two,
     )
 
 
@@ -271,17 +273,26 @@ def _mmi_moments(lib: Library, features: Moments, request: Request, *, alone: bo
 
 def _mmi(lib: Library, features: Any, request: Request, alone: bool, **parts: Any) -> Problem:
     """Gaussian MMI, as if nodes did not influence each other if `alone`."""
-    two = set(request.names) <= set(TWO)
+    two = is_two(request)
     least = (_least(features, request, dtype) for dtype in (request.dtype, "float64"))
     return _made(
         lib,
         features,
         request,
-        choice="phiid::Two" if two else "phiid::All",
+        choice=_ATOMS[two],
         least=(*least, int(alone)),
         two=two,
         **parts,
     )
+
+
+_ATOMS = {True: "phiid::Two", False: "phiid::All"}
+"""Template argument of the kernels of Gaussian MMI, by whether `rtr` and `sts` are all."""
+
+
+def is_two(request: Request) -> bool:
+    """Whether no atoms but `rtr` and `sts` are computed."""
+    return set(request.names) <= set(TWO)
 
 
 def _ccs(lib: Library, features: UnitVectors, request: Request) -> Problem:

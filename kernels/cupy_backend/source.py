@@ -38,11 +38,11 @@ TWO = Shape(32, 256)
 ALL = Shape(16, 128)
 """All atoms by their 16 cumulative informations; `All` in device/mmi.cuh."""
 
-LAGS = Shape(32, 128)
-"""rtr and sts from one series; `Lags` in device/lags.cuh."""
+LAGS = {"Two": Shape(32, 128), "All": Shape(16, 64)}
+"""From one series, by atoms; `Lagged` of these in device/mmi.cuh."""
 
-LAGS_BYTES = 92192
-"""Shared memory that a launch of these asks for; `LAGS_BYTES` in device/decompose.cuh."""
+LAGS_BYTES = {"Two": 92192, "All": 54368}
+"""Bytes of shared memory that a launch of these asks for; `BYTES` in device/mmi.cuh."""
 
 POINTWISE = Shape(16, 256)
 """CCS and discrete; `Pointwise` in device/tiles.cuh."""
@@ -64,7 +64,7 @@ def _shapes(pairs: str) -> dict[str, Shape]:
         for atoms, shape in (("Two", TWO), ("All", ALL))
     }
     for kernel in ("mmi_lags<double, ", "mmi_lags<float, ", "mmi_lags_nodes<"):
-        shapes[f"phiid::{kernel}{pairs}>"] = LAGS
+        shapes |= {f"phiid::{kernel}phiid::{atoms}, {pairs}>": LAGS[atoms] for atoms in LAGS}
     pointwise = [
         *(f"ccs<{real}" for real in ("double", "float")),
         "ccs_nodes<",
@@ -101,13 +101,14 @@ UNIT_VECTORS_SHAPE = Shape(32, 256)
 """Nodes and threads of a block of theirs; `Standardising` in device/unit_vectors.cuh."""
 
 NAMES: tuple[str, ...] = (*SHAPES, *TOTALS, *UNIT_VECTORS.values(), *ONE_SERIES.values())
-"""All name expressions. A kernel takes 0.1 to 1.8 s to compile, all of them 35: ask for those that
+"""All name expressions. A kernel takes 0.1 to 1.8 s to compile, all of them 45: ask for those that
 are launched."""
 
 
 def dynamic_memory(name: str) -> int:
     """Bytes of shared memory that a launch of a kernel asks for, besides those of its code."""
-    return LAGS_BYTES if SHAPES.get(name) is LAGS else 0
+    found = re.match(r"phiid::mmi_lags\w*<.*\bphiid::(Two|All),", name)
+    return LAGS_BYTES[found[1]] if found else 0
 
 
 @functools.cache

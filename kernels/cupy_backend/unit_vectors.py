@@ -6,14 +6,14 @@ from typing import Any
 
 from ..contract import Array, Request
 from ..formulas.moments import Moments
-from ..lattice import TWO
+from . import launch
 from .launch import Device
-from .problem import OneSeries, Prepared
-from .source import ONE_SERIES, UNIT_VECTORS, UNIT_VECTORS_SHAPE
+from .problem import OneSeries, Prepared, is_two
+from .source import LAGS, ONE_SERIES, UNIT_VECTORS, UNIT_VECTORS_SHAPE
 
 LAGS_ON = ((9, 0),)
 """Compute capabilities for which instruction counts say that `mmi_lags` pays. 8.0 has the tensor
-cores, but shared memory for one block alone, and nothing says what that leaves."""
+cores, but shared memory for half of the blocks, and nothing says what that leaves."""
 
 
 def features_of(device: Device, source: Any, request: Request) -> Any:
@@ -30,19 +30,33 @@ def features_of(device: Device, source: Any, request: Request) -> Any:
 
 
 def _is_one_series(device: Device, source: Any, request: Request) -> bool:
-    """Whether `mmi_lags` computes all that is asked for: `rtr` and `sts` at lag 1.
+    """Whether `mmi_lags` computes what is asked for: atoms of Gaussian MMI at lag 1.
 
-    At a greater lag past and future differ by more than an end; all atoms and the persistence
-    reference have kernels of their own.
+    At a greater lag past and future differ by more than an end; the persistence reference wants
+    its past and future apart. Matrices of many samples are left to the library's products.
     """
     _, time, nodes = source.shape
-    return (
+    fits = (
         request.estimator.key == ("gaussian", "MMI")
-        and set(request.names) <= set(TWO)
         and request.tau == 1
         and time > 2
         and nodes >= device.fewest_nodes
         and tuple(device.launcher.capability) in LAGS_ON
+    )
+    return fits and (request.by_node or not _through_memory(nodes, time - 1, request))
+
+
+def _through_memory(nodes: int, samples: int, request: Request) -> bool:
+    """Whether matrices are faster by moments in memory than from one series."""
+    rectangle = request.rectangle
+    rows, columns = rectangle if rectangle is not None else (slice(0, nodes), slice(0, nodes))
+    return launch.through_memory(
+        (rows.stop - rows.start, columns.stop - columns.start),
+        samples,
+        LAGS["Two" if is_two(request) else "All"].tile,
+        request.limits.workspace,
+        rectangle=rectangle is not None,
+        one_series=True,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from bench.__main__ import main as bench_main
 from bench.counts import build, count, kinds, listing, measured, model, report, rows, trips
 from bench.harness.records import RESULTS, Run
+from synkern.kernels.cupy_backend.source import source as cuda_source
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -23,7 +24,9 @@ extern "C" __global__ void sums(const double* a, double* out, int n) {
 """
 
 LOOP = trips.Turns(r"for \(int k = 0; k < n; \+\+k\)", lambda w: w.samples)
-WORK = trips.Work(trials=1, samples=99, names=2, tile=0, threads=32, group=8, depth=16, nodes=1152)
+WORK = trips.Work(
+    trials=1, samples=99, names=2, tile=0, threads=32, group=8, depth=16, nodes=1152, stage=64
+)
 
 
 def listed(*lines, name="f"):
@@ -221,6 +224,16 @@ def test_group_is_that_of_the_estimator():
         assert [build.group(text, name) for name in names] == [8, 2, 1]
     alone = "struct Discrete {\n    int a;\n};\n" + of_mmi
     assert [build.group(alone, name) for name in names] == [8, 1, 1]
+
+
+def test_group_and_stage_of_one_series_are_those_of_its_atoms():
+    text = cuda_source()
+    kernels = [f"phiid::mmi_lags<double, phiid::{atoms}, " for atoms in ("Two", "All")]
+    assert [build.group(text, name) for name in kernels] == [8, 16]
+    assert [build.stage(text, name) for name in kernels] == [64, 32]
+    before = "struct Lags {\n    static constexpr int STAGE = 48, STEP = 16;\n};\n"
+    assert build.stage(before, "phiid::mmi_lags<double, phiid::AllPairs>") == 48
+    assert build.stage("", kernels[0]) == 0
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ class Run:
         dtype: of arithmetic and output.
         moments: from moments in memory.
         rectangle: of pairs; None: all pairs.
-        lags: rtr and sts from one series, the one that the features are of, at lag 1.
+        lags: from one series, the one that the features are of, at lag 1.
     """
 
     def __init__(
@@ -181,10 +181,11 @@ class Run:
             return f"phiid::discrete{before}{ccs}, {pairs}>"
         if self.ccs:
             return f"phiid::ccs{'_nodes<' if nodes else f'<{real}, '}{pairs}>"
-        if self.lags is not None:
-            return f"phiid::mmi_lags{'_nodes<' if nodes else f'<{real}, '}{pairs}>"
-        source = "moments" if self.moments else "series"
         atoms = "Two" if self.two else "All"
+        if self.lags is not None:
+            before = "_nodes<" if nodes else f"<{real}, "
+            return f"phiid::mmi_lags{before}phiid::{atoms}, {pairs}>"
+        source = "moments" if self.moments else "series"
         return f"phiid::mmi_{source}{nodes}<{real}, phiid::{atoms}, {pairs}>"
 
     def span(self):

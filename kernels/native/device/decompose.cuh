@@ -49,14 +49,12 @@ PHIID_FN void decompose(Estimator estimator, Output output, const Task& task) {
     decompose(estimator, output, task, memory);
 }
 
-// Bytes of shared memory that a launch asks for where a block has more than it has unasked, two
-// blocks a multiprocessor of sm_90; `LAGS_BYTES` in source.py.
-constexpr int LAGS_BYTES = 92192;
-
+// The same where a block has more shared memory than it gets unasked: an estimator's BYTES, for
+// which a launch asks.
 template <class Estimator, class Output, class Task>
 PHIID_FN void decompose_in_dynamic(Estimator estimator, Output output, const Task& task) {
     using Memory = BlockMemory<Estimator, Output>;
-    static_assert(sizeof(Memory) <= LAGS_BYTES, "what is asked for at a launch");
+    static_assert(sizeof(Memory) <= Estimator::BYTES, "what is asked for at a launch");
     PHIID_DYNAMIC(Memory, memory);
     decompose(estimator, output, task, memory);
 }

@@ -103,10 +103,10 @@ mmi_series(const double* past, const double* future, const double* own,
     decompose(estimator, Matrices<Real, Atoms>{out}, task);
 }
 
-// The same of rtr and sts, by what one_series has made of a series; samples = time - 1, weights of
-// two quantities. Real is the type of the output alone. Dynamic shared memory: LAGS_BYTES.
-template <class Real, class Pairs>
-PHIID_KERNEL(Lags::THREADS, 2)
+// The same by what one_series has made of a series; samples = time - 1. Real is the type of the
+// output alone. Dynamic shared memory: BYTES of the shape.
+template <class Real, class Atoms, class Pairs>
+PHIID_KERNEL(Lags<Atoms>::THREADS, Lags<Atoms>::RESIDENT)
 mmi_lags(const double* interior, const double* ends, const unsigned char* constant,
          const double* weights, const Index* mirror, Real* out, Index* marked, Count* count,
          Index trials, Index nodes, Index samples, Index names, Index chunk_trials,
@@ -114,8 +114,8 @@ mmi_lags(const double* interior, const double* ends, const unsigned char* consta
          Index columns) {
     const Task<Pairs> task{{row, rows, column, columns}, constant, weights, mirror, marked, count,
                            trials, nodes, names, chunk_trials, first_trial, capacity};
-    decompose_in_dynamic(Lags::of(interior, ends, nodes, samples, limit),
-                         Matrices<Real, Lags::Shape>{out}, task);
+    decompose_in_dynamic(Lags<Atoms>::of(interior, ends, nodes, samples, limit),
+                         Matrices<Real, typename Atoms::Lagged>{out}, task);
 }
 
 template <class Real, class Atoms, class Pairs>
@@ -176,8 +176,8 @@ mmi_series_nodes(const double* past, const double* future, const double* own,
     decompose(estimator, NodeSums<Atoms>{by_row, by_column, band, band_tiles, rtr, sts}, task);
 }
 
-template <class Pairs>
-PHIID_KERNEL(Lags::THREADS, 2)
+template <class Atoms, class Pairs>
+PHIID_KERNEL(Lags<Atoms>::THREADS, Lags<Atoms>::RESIDENT)
 mmi_lags_nodes(const double* interior, const double* ends, const unsigned char* constant,
                const double* weights, const Index* mirror, double* by_row, double* by_column,
                Index* marked, Count* count, Index trials, Index nodes, Index samples, Index names,
@@ -186,8 +186,9 @@ mmi_lags_nodes(const double* interior, const double* ends, const unsigned char* 
                Index columns) {
     const Task<Pairs> task{{row, rows, column, columns}, constant, weights, mirror, marked, count,
                            trials, nodes, names, chunk_trials, first_trial, capacity};
-    decompose_in_dynamic(Lags::of(interior, ends, nodes, samples, limit),
-                         NodeSums<Lags::Shape>{by_row, by_column, band, band_tiles, rtr, sts},
+    decompose_in_dynamic(Lags<Atoms>::of(interior, ends, nodes, samples, limit),
+                         NodeSums<typename Atoms::Lagged>{by_row, by_column, band, band_tiles, rtr,
+                                                          sts},
                          task);
 }
 

@@ -1,4 +1,4 @@
-// Gaussian MMI, rtr and sts, from ONE series of a node: lag 1 alone. Past and future of a node are
+// Gaussian MMI from ONE series of a node: lag 1 alone. Past and future of a node are
 // the same numbers but for its first and last sample, so that three lagged products take the place
 // of four, and half of the operands.
 //
@@ -19,14 +19,19 @@
 // h is scaled as the past; `ends` of a node has f, l, h[0], h[-1] - f / n in that scale, then
 // future over past, 0 where the node is constant, and the correlation of past and future.
 //
-// Stages of up to 64 samples of both sides lie twice in shared memory: one is on its way, by
-// asynchronous copies, while the other is multiplied, and a barrier for each is enough. A warp has
-// 16 x 16 pairs. Sums of four warps are
-// eliminated while those of another block are multiplied.
+// Stages of both sides lie twice in shared memory: one is on its way, by asynchronous copies, while
+// the other is multiplied, and a barrier for each is enough. Sums of a block are eliminated while
+// those of another are multiplied. Of rtr and sts a warp has 16 x 16 pairs, of all atoms 16 x 8, as
+// 16 products of each of a lane's 4 pairs take 128 registers; sums of them take 32 KB of a tile of
+// 16 x 16, and stages of 32 samples leave room for four blocks: two warps for every scheduler.
 //
-// Counted for sm_90 (NVRTC 13.0), 99 samples, a tile of 32 x 32 and trial, by a model of the pipes:
-// memory path 2,750 clocks, tensor cores 2,400, double precision 1,400; 0.56 ms for the case of
-// mmi.cuh, of which mmi_series takes 1.23. Of the cache of level 2: 53 KB, 2.1 GB. Not timed.
+// Counted for sm_90 (NVRTC 13.0), 99 samples, a tile of 32 x 32 and trial, by a model of the pipes,
+// clocks, and ms for the case of mmi.cuh; of the cache of level 2; not timed:
+//                    memory path   tensor cores   double   model          mmi_series   level 2
+//     rtr and sts          2,750          2,400    1,400    0.56                1.23    2.1 GB
+//     all atoms            5,540          2,400    1,960    0.95                1.44    4.4 GB
+// Of the 5,540 some 1,250 are predicated off: copies beyond the end of a stage, and the load that
+// the compiler puts before each copy.
 
 #pragma once
 
@@ -36,12 +41,17 @@
 
 namespace phiid {
 
-
+// Atoms: Two or All. A warp has 16 rows of pairs, and of columns BLOCKS times 8.
+template <class Atoms>
 struct Lags {
-    using Shape = phiid::Shape<32, 128>;
-    using Sums = phiid::Sums<Shape, 2>;
+    using Shape = typename Atoms::Lagged;
+    using Sums = phiid::Sums<Shape, Atoms::QUANTITIES>;
+    using Product = typename Atoms::template Product<double>;
     static constexpr int TILE = Shape::TILE, PAIRS = Shape::PAIRS, THREADS = Shape::THREADS;
-    static constexpr int STAGE = 64, STEP = 16, SIDES = 2 * TILE;
+    static constexpr int BLOCKS = PAIRS / 4, ACROSS = TILE / (8 * BLOCKS);  // warps side by side
+    static_assert(ACROSS * TILE / 16 * 32 == THREADS, "whole blocks of columns for every warp");
+    static constexpr int STAGE = Shape::STAGE, GROUP = Shape::GROUP, RESIDENT = Shape::RESIDENT;
+    static constexpr int BYTES = Shape::BYTES, STEP = 16, SIDES = 2 * TILE;
     static constexpr int STRIDE = STAGE + 4;  // 4 nodes x 4 samples lie in different banks
 
     struct alignas(16) Memory {
@@ -63,12 +73,16 @@ struct Lags {
     }
 
     PHIID_FN static int lane() { return threadIdx.x % 32; }
-    PHIID_FN static int first_row() { return threadIdx.x / 64 * 16; }
-    PHIID_FN static int first_column() { return threadIdx.x / 32 % 2 * 16; }
+    PHIID_FN static int first_row() { return threadIdx.x / 32 / ACROSS * 16; }
+    PHIID_FN static int first_column() { return threadIdx.x / 32 % ACROSS * 8 * BLOCKS; }
+
+    // Pairs of a thread are those of two rows, in two columns of each block.
+    PHIID_FN static int lower(int p) { return p / 2 / BLOCKS; }
+    PHIID_FN static int block(int p) { return p / 2 % BLOCKS; }
 
     PHIID_FN static Spot spot(int p) {
-        return {first_row() + p / 4 * 8 + lane() / 4,
-                first_column() + p / 2 % 2 * 8 + 2 * (lane() % 4) + p % 2};
+        return {first_row() + 8 * lower(p) + lane() / 4,
+                first_column() + 8 * block(p) + 2 * (lane() % 4) + p % 2};
     }
 
     template <class Task, class Mark>
@@ -82,10 +96,10 @@ struct Lags {
         fetch(tile, tile.first, 0, memory, turn);
         for (int start = tile.first; start < tile.last; start += GROUP) {
             const int trials = tile.last - start < GROUP ? tile.last - start : GROUP;
-            TwoAtoms<double> product[PAIRS];
+            Product product[PAIRS];
             unsigned left[PAIRS];  // bit k: varies in trial start + k and cannot be trusted
             PHIID_UNROLL
-            for (int p = 0; p < PAIRS; ++p) product[p] = no_trial_two<double>(), left[p] = 0;
+            for (int p = 0; p < PAIRS; ++p) left[p] = 0;
             PHIID_ROLLED
             for (int k = 0; k < trials; ++k) {
                 Products sum{};
@@ -104,10 +118,7 @@ struct Lags {
             }
             PHIID_UNROLL
             for (int p = 0; p < PAIRS; ++p) {
-                double out[2];
-                two_atoms(product[p], out);
-                sums.at(p, 0) += out[0];
-                sums.at(p, 1) += out[1];
+                product[p].add_logarithms(sums, p);
                 for (int k = 0; left[p] >> k; ++k)
                     if (left[p] >> k & 1) mark(p, start + k);
             }
@@ -131,7 +142,7 @@ struct Lags {
 
     // C, P and M of this lane's pairs: by block of 8 columns; rows l / 4 and l / 4 + 8, 2 columns.
     struct Products {
-        double same[2][4], later[2][4], sooner[2][4];
+        double same[BLOCKS][4], later[BLOCKS][4], sooner[BLOCKS][4];
 
         PHIID_FN void add(const Values& values, int count) {
             const double* row = values[first_row() + lane() / 4] + lane() % 4;
@@ -148,7 +159,7 @@ struct Lags {
         PHIID_FN void step(const double* row, const double* column) {
             const Samples<STEPS> low(row), high(row + 8 * STRIDE);
             PHIID_UNROLL
-            for (int block = 0; block < 2; ++block) {
+            for (int block = 0; block < BLOCKS; ++block) {
                 const Samples<STEPS> other(column + 8 * block * STRIDE);
                 multiply(same[block], low.now, high.now, other.now);
                 multiply(later[block], low.now, high.now, other.next);
@@ -220,26 +231,26 @@ struct Lags {
 
     // Multiplies the products of trials, k in its group, by those pairs that can be trusted.
     PHIID_FN void eliminate(const double (&ends)[SIDES][ENDS], const Products& sum,
-                            unsigned standing, int k, TwoAtoms<double> (&product)[PAIRS],
+                            unsigned standing, int k, Product (&product)[PAIRS],
                             unsigned (&left)[PAIRS]) const {
         PHIID_UNROLL
         for (int p = 0; p < PAIRS; ++p) {
             const Ends i(ends[spot(p).row]), j(ends[TILE + spot(p).column]);
-            const int block = p / 2 % 2, place = p / 4 * 2 + p % 2;
-            const double same = sum.same[block][place];
+            const int place = 2 * lower(p) + p % 2;
+            const double same = sum.same[block(p)][place];
             Correlations<double> c;
             c.xy = same + rest * i.first * j.first;
             c.ab = (same + rest * i.last * j.last) * (i.future * j.future);
-            c.xb = (sum.later[block][place] + i.first * j.next_first + i.before_last * j.last) *
+            c.xb = (sum.later[block(p)][place] + i.first * j.next_first + i.before_last * j.last) *
                    j.future;
-            c.ya = (sum.sooner[block][place] + i.next_first * j.first + i.last * j.before_last) *
+            c.ya = (sum.sooner[block(p)][place] + i.next_first * j.first + i.last * j.before_last) *
                    i.future;
             c.xa = i.own;
             c.yb = j.own;
             const Lambdas<double> v = lambdas(c);
             const bool vary = standing >> p & 1 && i.future != 0 && j.future != 0;
             const bool use = vary && reaches(v, limit);
-            if (use) phiid::multiply(product[p], v, true);
+            if (use) product[p].multiply(v, true);
             left[p] |= unsigned(vary && !use) << k;
         }
     }

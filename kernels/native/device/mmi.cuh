@@ -7,7 +7,7 @@
 //                    (74 for eight trials): 2.9 G, 0.17 ms; 290 instructions of all kinds: 0.40 ms
 //     all atoms      73 and 66 double-precision instructions: 5.5 G, 0.33 ms
 //     output         2 matrices: 21 MB, 5 us
-// To this come the correlations (series.cuh, moments.cuh). Floor: 0.7 ms from the series, which
+// To this come the correlations (series.cuh, lags.cuh, moments.cuh). Floor: 0.7 ms from the series, which
 // share the units, 1.4 ms from moments with the library's products. With products of 8 rows an H100
 // took 2.95 ms from the series and 3.67 through moments, all atoms 4.47 and 5.07; in float32, which
 // then had products of its own, 6.15, 4.41, 10.1 and 5.70. Those of float64 make it 16,300
@@ -27,6 +27,11 @@ constexpr int GROUP = 8;
 
 struct Two : Shape<32, 256> {
     static constexpr int QUANTITIES = 2;
+    // In lags.cuh: samples of a stage, trials that share logarithms, blocks of a multiprocessor of
+    // sm_90, and bytes of shared memory that a launch asks for (`LAGS_BYTES` in source.py).
+    struct Lagged : phiid::Shape<32, 128> {
+        static constexpr int STAGE = 64, GROUP = phiid::GROUP, RESIDENT = 2, BYTES = 92192;
+    };
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
@@ -35,6 +40,7 @@ struct Two : Shape<32, 256> {
         PHIID_FN void multiply(const Lambdas<Real>& v, bool use) {
             phiid::multiply(factors, v, use);
         }
+        template <class Sums>
         PHIID_FN void add_logarithms(Sums& sums, int pair) const {
             Real out[QUANTITIES];
             two_atoms(factors, out);
@@ -46,6 +52,10 @@ struct Two : Shape<32, 256> {
 
 struct All : Shape<16, 128> {
     static constexpr int QUANTITIES = 16;
+    // As above. In double no factor is below s^2, with s of 1e-9 at least (see `TwoAtoms`).
+    struct Lagged : phiid::Shape<16, 64> {
+        static constexpr int STAGE = 32, GROUP = 16, RESIDENT = 4, BYTES = 54368;
+    };
     using Sums = phiid::Sums<Shape, QUANTITIES>;
     template <class Real>
     struct Product {
@@ -61,6 +71,7 @@ struct All : Shape<16, 128> {
             PHIID_UNROLL
             for (int q = 0; q < QUANTITIES; ++q) factors[q] *= use ? each[q] : Real(1);
         }
+        template <class Sums>
         PHIID_FN void add_logarithms(Sums& sums, int pair) const {
             PHIID_UNROLL
             for (int q = 0; q < QUANTITIES; ++q) sums.at(pair, q) += Real(-0.5) * ln(factors[q]);

@@ -20,7 +20,8 @@ TABLE = json.loads(Path(__file__).parents[2].joinpath("data", "cuda_compiled.jso
 # The table, which bench/tables/compile_table.py writes, has them all.
 SOME = (
     "phiid::mmi_series<double, phiid::Two, phiid::AllPairs>",
-    "phiid::mmi_lags<double, phiid::AllPairs>",
+    "phiid::mmi_lags<double, phiid::Two, phiid::AllPairs>",
+    "phiid::mmi_lags<double, phiid::All, phiid::AllPairs>",
     "phiid::ccs<float, phiid::Rectangle>",
 )
 JOBS = [("sm_90", name) for name in NAMES] + [

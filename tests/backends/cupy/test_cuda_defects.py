@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 
 import numpy as np
@@ -181,7 +182,7 @@ SANITIZED = [
 
 
 def _from_one_series(recorder, values):
-    """Launch what takes rtr and sts from one series; names of these kernels."""
+    """Launch what takes atoms from one series; names of these kernels."""
     estimator, features = features_of(("gaussian", "MMI"), values)
     names = {ONE_SERIES["float64"]}
     made = [
@@ -189,8 +190,9 @@ def _from_one_series(recorder, values):
         np.empty(features.constant.shape, np.uint8),
     ]
     recorder.launch(ONE_SERIES["float64"], 2 * 2, 256, [values, *made, 70, 33])
-    for rectangle in (None, Rectangle(slice(17, 33), slice(0, 17))):
-        run = Run(recorder, estimator, features, TWO, "float32", lags=values, rectangle=rectangle)
+    rectangles = None, Rectangle(slice(17, 33), slice(0, 17))
+    for atoms, rectangle in itertools.product((TWO, ATOMS), rectangles):
+        run = Run(recorder, estimator, features, atoms, "float32", lags=values, rectangle=rectangle)
         run.matrices(2)
         run.node_sums(2, 1)
         names |= {run.name(), run.name("_nodes")}

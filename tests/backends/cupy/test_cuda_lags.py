@@ -1,6 +1,8 @@
-"""rtr and sts from one series: three lagged products, and copies that are waited for."""
+"""Gaussian MMI from one series: three lagged products, and copies that are waited for."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pytest
@@ -23,8 +25,12 @@ from synkern.kernels.cupy_backend.source import LAGS_BYTES, ONE_SERIES, kernels
 from synkern.kernels.engine.libraries import NUMPY as LIBRARY
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas.estimators import STRICT
+from synkern.kernels.lattice import ATOMS, swap_nodes
 
 MMI = ("gaussian", "MMI")
+EVERY = {"two": TWO, "all": ATOMS}
+every = pytest.mark.parametrize("names", EVERY.values(), ids=EVERY)
+"""The atoms by which a kernel is chosen."""
 
 
 def walks(rng, trials, time, nodes):
@@ -94,14 +100,14 @@ def variances(features):
     return found.variance
 
 
-def assert_promised(launcher, values, namespace="phiid", run_by=Run):
+def assert_promised(launcher, values, names, namespace="phiid", run_by=Run):
     """Atoms within the error by which pairs are trusted, of both paths; the same pairs are not.
 
     But for those at the limit, whose variance may be on either side of it by rounding.
     """
     estimator, features = features_of(MMI, values)
-    wanted, keys = expected(estimator, features, TWO, "float64")
-    run = run_by(launcher, estimator, features, TWO, "float64", lags=values)
+    wanted, keys = expected(estimator, features, names, "float64")
+    run = run_by(launcher, estimator, features, names, "float64", lags=values)
     run.namespace = namespace
     found, marks = run.matrices(1)
     assert not np.isnan(found).any()
@@ -116,15 +122,22 @@ def assert_promised(launcher, values, namespace="phiid", run_by=Run):
     error = (4 + np.sqrt(features.samples)) * np.finfo(float).eps
     bound = 2 * error / np.where(variance >= limit / 2, variance, np.inf)
     bound[features.constant[:, :, None] | features.constant[:, None]] = 0
-    for atom, right in zip(found, wanted, strict=True):
-        assert (np.abs(atom - right)[use] <= bound[use]).all()
-        assert (atom == atom.swapaxes(1, 2)).all()
+    for name, atom, right in zip(names, found, wanted, strict=True):
+        assert (np.abs(atom - right)[use] <= bound[use]).all(), name
+        mirrored = found[names.index(swap_nodes(name))]
+        assert (atom == mirrored.swapaxes(1, 2)).all(), name
+
+
+# Stages of both kernels that end within a product of 16 samples, of 4, and with it.
+LENGTHS = {"two": (3, 4, 5, 17, 40, 66, 67, 101, 131, 300), "all": (3, 5, 34, 35, 67, 101)}
 
 
 @kinds
-@pytest.mark.parametrize("time", [3, 4, 5, 17, 40, 66, 67, 101, 131, 300])
-def test_as_in_numpy(launcher, rng, kind, time):
-    assert_promised(launcher, KINDS[kind](rng, 3, time, 37))
+@pytest.mark.parametrize(
+    ("names", "time"), [(EVERY[which], time) for which in EVERY for time in LENGTHS[which]]
+)
+def test_as_in_numpy(launcher, rng, kind, names, time):
+    assert_promised(launcher, KINDS[kind](rng, 3, time, 37), names)
 
 
 @kinds
@@ -144,16 +157,34 @@ def test_what_is_made_of_a_series(launcher, rng, kind):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("nodes", [2, 3, 37, 65])
-def test_sums_over_trials(launcher, rng, nodes, dtype):
-    values = series(rng, 11, 40, nodes)
+@every
+def test_sums_over_trials(launcher, rng, names, nodes, dtype):
+    values = series(rng, 19, 40, nodes)  # more than share logarithms
     estimator, features = features_of(MMI, values)
-    wanted, _ = expected(estimator, features, TWO, dtype)
-    run = Run(launcher, estimator, features, TWO, dtype, lags=values)
-    for chunk in (1, 2, 11):
+    wanted, _ = expected(estimator, features, names, dtype)
+    run = Run(launcher, estimator, features, names, dtype, lags=values)
+    for chunk in (1, 2, 19):
         found, marks = run.matrices(chunk)
-        sums = [wanted[:, k : k + chunk].sum(1) for k in range(0, 11, chunk)]
+        sums = [wanted[:, k : k + chunk].sum(1) for k in range(0, 19, chunk)]
         close(found, np.stack(sums, 1), dtype, chunk)
         assert len(marks) == 0
+
+
+@every
+def test_products_of_trials_that_are_barely_trusted_are_numbers(launcher, rng, names):
+    """As many as share a logarithm, and a product of squares of the least variance."""
+    values = rng.standard_normal((16, 40, 3))
+    values[:, :, 1:] = values[:, :, :1] + 3e-3 * values[:, :, 1:]
+    estimator, features = features_of(MMI, values)
+    wanted, keys = expected(estimator, features, names, "float64")
+    run = Run(launcher, estimator, features, names, "float64", lags=values)
+    found, marks = run.matrices(16)
+    limit = smallest_trusted(features.samples, "float64", STRICT["float64"])
+    least = variances(features)[:, *np.triu_indices(3, 1)]
+    assert (limit < least).all()
+    assert (least < 20 * limit).mean() > 0.5
+    assert len(keys) == len(marks) == 0
+    assert np.abs(found[:, 0] - wanted.sum(1)).max() < 16 * STRICT["float64"]
 
 
 @pytest.mark.parametrize(
@@ -164,23 +195,25 @@ def test_sums_over_trials(launcher, rng, nodes, dtype):
         Rectangle(slice(5, 6), slice(7, 41)),
     ],
 )
-def test_rectangles(launcher, rng, rectangle):
+@every
+def test_rectangles(launcher, rng, names, rectangle):
     values = series(rng, 3, 40, 66)
     estimator, features = features_of(MMI, values)
-    wanted, _ = expected(estimator, features, TWO, "float64")
-    run = Run(launcher, estimator, features, TWO, "float64", lags=values, rectangle=rectangle)
+    wanted, _ = expected(estimator, features, names, "float64")
+    run = Run(launcher, estimator, features, names, "float64", lags=values, rectangle=rectangle)
     found, marks = run.matrices(2)
     sums = [wanted[:, k : k + 2].sum(1)[:, *rectangle] for k in (0, 2)]
     close(found, np.stack(sums, 1), "float64", 2)
     assert len(marks) == 0
 
 
-def test_what_is_not_trusted_is_left_out_and_listed(launcher, rng):
+@every
+def test_what_is_not_trusted_is_left_out_and_listed(launcher, rng, names):
     values = series(rng, 5, 60, 19, degenerate=True)
     estimator, features = features_of(MMI, values)
-    wanted, keys = expected(estimator, features, TWO, "float64")
+    wanted, keys = expected(estimator, features, names, "float64")
     assert 5 <= len(keys) < 20
-    run = Run(launcher, estimator, features, TWO, "float64", lags=values)
+    run = Run(launcher, estimator, features, names, "float64", lags=values)
     found, marks = run.matrices(5)
     assert np.abs(found[:, 0] - wanted.sum(1)).max() < 5 * STRICT["float64"]
     assert marks.tolist() == keys.tolist()
@@ -202,23 +235,25 @@ def test_what_is_not_trusted_is_left_out_and_listed(launcher, rng):
         (66, 2, Rectangle(slice(29, 66), slice(0, 27))),
     ],
 )
-def test_node_sums(launcher, rng, nodes, height, rectangle):
+@every
+def test_node_sums(launcher, rng, names, nodes, height, rectangle):
     values = series(rng, 3, 40, nodes, degenerate=nodes == 19)
     estimator, features = features_of(MMI, values)
-    wanted, keys = expected(estimator, features, TWO, "float64")
+    wanted, keys = expected(estimator, features, names, "float64")
     assert (len(keys) > 0) == (nodes == 19)
-    run = Run(launcher, estimator, features, TWO, "float64", lags=values, rectangle=rectangle)
+    run = Run(launcher, estimator, features, names, "float64", lags=values, rectangle=rectangle)
     for chunk in (1, 3):
         totals, marks = run.node_sums(chunk, height)
         first = np.unique(keys // nodes**2 // chunk * chunk * nodes**2 + keys % nodes**2)
         assert marks.tolist() == first.tolist()
-        sums = node_sums(features, wanted, keys, TWO, chunk, rectangle)
+        sums = node_sums(features, wanted, keys, names, chunk, rectangle)
         # Near the limit of trust an atom may be off by as much as the closed form is allowed.
         bound = STRICT["float64"] if nodes == 19 else BOUND["float64"]
         assert np.abs(totals - sums).max() <= bound * nodes * (1 + np.abs(sums).max())
 
 
-def test_no_order_of_threads_changes_a_bit(library, rng):
+@every
+def test_no_order_of_threads_changes_a_bit(library, rng, names):
     for time in (40, 101, 140):
         values = series(rng, 3, time, 37, degenerate=True)
         estimator, features = features_of(MMI, values)
@@ -226,7 +261,7 @@ def test_no_order_of_threads_changes_a_bit(library, rng):
         for order in ORDERS:
             results.append([])
             for rectangle in (None, Rectangle(slice(19, 37), slice(0, 19))):
-                launched = Launcher(library, order, 3), estimator, features, TWO, "float64"
+                launched = Launcher(library, order, 3), estimator, features, names, "float64"
                 run = Run(*launched, rectangle=rectangle, lags=values)
                 results[-1] += [*run.matrices(3), *run.node_sums(3, 1)]
         for other in results[1:]:
@@ -268,7 +303,8 @@ PLANTED = {
         "i.first * j.next_first + i.last * j.before_last",
     ),
     "constant_nodes_with_values": ("&& i.future != 0 && j.future != 0", ""),
-    "columns_of_another_block": ("p / 2 % 2, place = p / 4 * 2", "p / 4, place = p / 2 % 2 * 2"),
+    "columns_of_another_block": ("sum.same[block(p)]", "sum.same[0]"),
+    "rows_of_another_half": ("place = 2 * lower(p) + p", "place = 2 * (1 - lower(p)) + p"),
     # What would lose digits where an end has the energy of a node.
     "about_the_mean_of_the_past": (
         "segment.rest = sum[0] / double(samples);\n\n    double squares",
@@ -286,7 +322,11 @@ def broken(tmp_path_factory):
     names = [
         f"{name}::{kernel.format(name)}"
         for name in PLANTED
-        for kernel in ("mmi_lags<double, {0}::AllPairs>", "one_series<double>")
+        for kernel in (
+            "mmi_lags<double, {0}::Two, {0}::AllPairs>",
+            "mmi_lags<double, {0}::All, {0}::AllPairs>",
+            "one_series<double>",
+        )
     ]
     return build(tmp_path_factory.mktemp("broken") / "broken.so", names, text=text)
 
@@ -311,35 +351,39 @@ LOUD = (("mixed", 101), ("ends of 1e12", 40), ("ends of 1e300", 40), ("ends alon
 """Kinds of series, and points in time, among which is one for every defect."""
 
 
-def wrong(library, namespace, rng):
+def wrong(library, namespace, names, rng):
     """Whether any kind of series, in any order of threads, is not as in NumPy."""
-    for kind, time in (
-        ("mixed", 101),
-        ("ends of 1e12", 40),
-        ("ends of 1e300", 40),
-        ("ends alone", 7),
-    ):
+    for kind, time in LOUD:
         values = KINDS[kind](rng, 3, time, 37)
         for order in ORDERS:
             try:
-                assert_promised(Launcher(library, order), values, namespace=namespace, run_by=Made)
+                assert_promised(Launcher(library, order), values, names, namespace, Made)
             except (AssertionError, RuntimeError):
                 return True
     return False
 
 
-@pytest.mark.parametrize("defect", PLANTED)
-def test_planted_defects_are_found(broken, rng, defect):
-    assert wrong(broken, defect, rng)
+@pytest.mark.parametrize(
+    ("which", "defect"),
+    [
+        *(("two", defect) for defect in PLANTED),
+        # Of blocks a warp has but one.
+        *(("all", defect) for defect in PLANTED if defect != "columns_of_another_block"),
+    ],
+)
+def test_planted_defects_are_found(broken, rng, which, defect):
+    assert wrong(broken, defect, EVERY[which], rng)
 
 
-def test_nothing_is_found_where_nothing_is_broken(library, rng):
-    assert not wrong(library, "phiid", rng)
+@every
+def test_nothing_is_found_where_nothing_is_broken(library, rng, names):
+    assert not wrong(library, "phiid", names, rng)
 
 
 def test_a_launch_asks_for_what_the_kernel_has():
     """The compiler holds the memory of a block to the number of the source."""
-    assert f"constexpr int LAGS_BYTES = {LAGS_BYTES};" in kernels()
+    found = re.findall(r"struct (Two|All) .*?\bBYTES = (\d+);", kernels(), re.DOTALL)
+    assert {atoms: int(number) for atoms, number in found} == LAGS_BYTES
 
 
 @pytest.mark.parametrize(
@@ -347,10 +391,12 @@ def test_a_launch_asks_for_what_the_kernel_has():
     [
         ("mmi_lags", {}, (9, 0)),
         ("mmi_lags", {"dtype": "float32"}, (9, 0)),
-        ("mmi_series", {}, (8, 0)),  # shared memory for one block alone
+        ("mmi_series", {}, (8, 0)),  # shared memory for half of the blocks
         ("mmi_series", {}, (12, 0)),  # one unit of float64 for 64 of float32
         ("mmi_series", {"average": "moments"}, (9, 0)),
-        ("mmi_series", {"atoms": ("rtr", "sts", "xts")}, (9, 0)),
+        ("mmi_lags", {"atoms": ("rtr", "sts", "xts")}, (9, 0)),
+        ("mmi_lags", {"atoms": "all", "dtype": "float32"}, (9, 0)),
+        ("mmi_series", {"atoms": "all"}, (8, 0)),
         *(("mmi_series", {"tau": tau}, (9, 0)) for tau in (2, 3, 4, 5)),
     ],
 )
@@ -363,3 +409,14 @@ def test_what_is_not_one_series_takes_four_products(cupy, shim, rng, kernel, opt
     wanted = decomposed(values, backend="numpy", **{**options, "dtype": "float64"})
     for atom in wanted:
         np.testing.assert_allclose(found[atom].get(), wanted[atom], rtol=0, atol=STRICT[dtype])
+
+
+@pytest.mark.parametrize(("by_node", "kernel"), [(False, "mmi_moments"), (True, "mmi_lags_nodes")])
+def test_matrices_alone_go_through_memory(cupy, shim, rng, by_node, kernel):
+    """Of more samples than all atoms from one series may have."""
+    values = series(rng, 2, 500, 9)
+    found = decomposed(cupy.asarray(values), atoms="all", by_node=by_node)
+    assert shim.of_pairs[0].startswith(f"phiid::{kernel}<")
+    wanted = decomposed(values, backend="numpy", atoms="all", by_node=by_node)
+    for atom in wanted:
+        np.testing.assert_allclose(found[atom].get(), wanted[atom], rtol=0, atol=1e-9)

@@ -74,7 +74,7 @@ def test_float32(cupy, heads, kind, redundancy, average):
 def test_moments_through_memory(cupy, shim, rng, dtype, atoms, time, average):
     """Of so many samples, in parts of two trials; the list of marked pairs is one."""
     series = hard(rng, trials=5, time=time, nodes=21)
-    # At lag 1 two atoms have a kernel that no moments outdo.
+    # At lag 1 moments outdo the kernel of two atoms never, that of all from more samples on.
     options = {"names": atoms, "average": average, "tau": 2}
     limits = Limits(workspace=2 * 3 * 8 * 21 * 21)
     expected = bounded(series, limits, backend="numpy", **options)
@@ -110,6 +110,13 @@ def test_the_path_is_chosen_by_a_model():
     assert stored(1152, 1000, 32)
     assert stored(1152, 200, 16)
     assert not stored(50_000, 1000, 32)  # one trial would take 60 GB
+    # From one series.
+    assert not stored(1152, 5000, 32, one_series=True)
+    assert not stored(1152, 445, 16, one_series=True)
+    assert stored(1152, 455, 16, one_series=True)
+    assert not stored(50_000, 1000, 16, one_series=True)
+    assert not stored(1152, 280, 16, rectangle=True, one_series=True)
+    assert stored(1152, 290, 16, rectangle=True, one_series=True)
     # No product of a rectangle is in vain.
     assert stored(1152, 200, 32, rectangle=True)
     assert not stored(1152, 200, 32)
