@@ -193,7 +193,7 @@ def _under_roofs(axes: Axes, run: Run, of: Sequence[Record]) -> None:
         xlabel="operations a byte, by the model",
         ylabel="10⁹ operations a second",
         title=run.machine.get("gpu")
-        or f"cores: {run.machine['cores']} of {run.machine['processor']}",
+        or "{cores} cores of {processor} ({capability})".format_map(run.machine),
     )
     axes.grid(color="#EEEEEE", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -11,28 +11,29 @@ from bench.harness.records import Run
 
 
 def duration(seconds: float | None) -> str:
-    """Three _digits and a unit."""
+    """Three digits and a unit."""
     if seconds is None:
         return "-"
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= scale:
-            return f"{_digits(seconds / scale)} {unit}"
-    return f"{_digits(seconds * 1e9)} ns"
+            return f"{digits(seconds / scale)} {unit}"
+    return f"{digits(seconds * 1e9)} ns"
 
 
-def _digits(value: float, count: int = 3) -> str:
+def digits(value: float, count: int = 3) -> str:
+    """So many significant digits, without an exponent."""
     rounded = float(f"{value:.{count}g}")
     decimals = max(0, count - 1 - math.floor(math.log10(rounded))) if rounded > 0 else 0
     return f"{rounded:,.{decimals}f}"
 
 
 def ratio(found: compare.Ratio | None) -> str:
-    """Two _digits, and its interval; "?" where a single sweep tells of none."""
+    """Two digits, and its interval; "?" where a single sweep tells of none."""
     if found is None:
         return "-"
     if not math.isfinite(found.high):  # of one sweep
-        return f"{_digits(found.value, 2)} [?]"
-    return f"{_digits(found.value, 2)} [{_digits(found.low, 2)}, {_digits(found.high, 2)}]"
+        return f"{digits(found.value, 2)} [?]"
+    return f"{digits(found.value, 2)} [{digits(found.low, 2)}, {digits(found.high, 2)}]"
 
 
 def scientific(value: float | None) -> str:
@@ -46,7 +47,7 @@ def size(value: float | None) -> str:
         return "-"
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value >= scale:
-            return f"{_digits(value / scale)} {unit}"
+            return f"{digits(value / scale)} {unit}"
     return f"{value:.0f} B"
 
 

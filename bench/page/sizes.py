@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.page.numbers import duration
+from bench.page.numbers import digits, duration
 from bench.suites.sizes import NEIGHBOURS, WORKS, Row, each
 
 ALLOWED = 1.2
@@ -48,7 +48,7 @@ def _cell(asked: int, found: Sequence[Row]) -> str:
     row = found[0]
     fewer = "" if row["trials"] == asked else f", of {row['trials']}"
     times = each(row) / each(row, "write")
-    return f"{duration(each(row))}, {times:.2g} x{fewer}"
+    return f"{duration(each(row))}, {digits(times, 2)} x{fewer}"
 
 
 def cliffs(rows: Sequence[Row]) -> list[str]:
