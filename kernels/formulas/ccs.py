@@ -22,7 +22,7 @@ this size, 1,760 / 890 in one of (16 x 11) forms with the eleven monomials and 1
 the mask is bytes), an operation on masks 5 / 7. In all 8 to 9 us / 7 to 8 us; by monomials and
 `where`, without parts, 24 / 20 us. Planes first took 6 to 15 % from torch and nothing from NumPy
 (thread time, in turns, on a busy machine); planes without the small products would take 3 to 12 %
-more in NumPy. `formulas.saturated` takes a third less than masks in torch (99 samples).
+more in NumPy. `formulas.saturated` takes a tenth to a third less than masks in torch (99 samples).
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ def atoms(
     v: Lambdas,
     names: Sequence[str],
     places: Iterable[tuple[slice, slice, slice]],
+    *,
+    masked: bool = False,
 ) -> list[Array]:
     """Atoms in nats, averaged over samples, one array (trials, rows, columns) per name.
 
@@ -87,6 +89,8 @@ def atoms(
         v: `mmi.lambdas` of these.
         names: atoms wanted.
         places: trials, rows and columns to take at a time; entries in none of them are not meant.
+        masked: correlations of some pairs are not theirs, so that what is of one node cannot be
+            taken from any pair of it.
     """
     xp = lib.xp
     shape = tuple(c.xy.shape)
@@ -94,7 +98,8 @@ def atoms(
     v = Lambdas(*(xp.broadcast_to(lam, shape) for lam in v))
     mean = Lambdas(*informations(xp, v))
     table = xp.stack([getattr(mean, name) for name in _TABLE])
-    averages = _saturated if lib.fuses and not c.xy.requires_grad else _compared
+    compared = masked or not lib.fuses or c.xy.requires_grad
+    averages = _compared if compared else _saturated
     means = averages(lib, row, column, _weights(xp, c, v), table, places)
     signed = correlated(xp, c, row.past.shape[-1])
     redundancies = {

@@ -184,7 +184,8 @@ class GaussianCCS(_Gaussian):
         v, variance = mmi.lambdas(lib.xp, c)
         entries = max(1, limits.part // x.shape[-1])
         places = [part.place for part in parts(tile, entries, entries, x)]
-        found = ccs.atoms(lib, ccs.Nodes(x, a), ccs.Nodes(y, b), c, v, names, places)
+        sides, masked = (ccs.Nodes(x, a), ccs.Nodes(y, b)), use is not None
+        found = ccs.atoms(lib, *sides, c, v, names, places, masked=masked)
         return Values(found, variance)
 
     def listed(

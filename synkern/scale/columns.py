@@ -20,10 +20,10 @@ from synkern.decomposition.recorded import taken
 from synkern.scale.errors import BlocksError, needed
 
 STRIPE = 1 << 22
-"""Values of nodes, in all trials, that a series is looked at by; the digest takes those of a trial
-at a time. Another number is another digest."""
+"""Values of nodes, in all trials, that the digest of a series takes at a time. Another number is
+another digest."""
 
-_COPIES = 4
+_COPIES = 6
 """Of what is read, as it is looked at and handed over."""
 
 
@@ -279,7 +279,8 @@ def read_through(
     Raises:
         ValueError: NaN or infinity at a valid sample, naming trial, time and node.
     """
-    digests: dict[tuple[int, int], bytes] = {}  # by the first node of a stripe, and trial
+    whole = hashlib.blake2b(f"{columns.shape}{columns.array.dtype.str}".encode(), digest_size=16)
+    digests: dict[int, Any] = {}  # by the first node of a stripe
     for some, stripes in _parts(columns, memory):
         nodes = slice(stripes[0].start, stripes[-1].stop)
         values = columns.read(nodes, some)
@@ -287,12 +288,11 @@ def read_through(
         each(some, nodes, values)
         for stripe in stripes:
             own = values[..., stripe.start - nodes.start : stripe.stop - nodes.start]
-            for trial, of_trial in enumerate(own, some.start):
-                data = np.ascontiguousarray(of_trial).data.cast("B")
-                digests[stripe.start, trial] = hashlib.blake2b(data, digest_size=16).digest()
-    whole = hashlib.blake2b(f"{columns.shape}{columns.array.dtype.str}".encode(), digest_size=16)
-    for key in sorted(digests):
-        whole.update(digests[key])
+            data = np.ascontiguousarray(own).data.cast("B")
+            digests.setdefault(stripe.start, hashlib.blake2b(digest_size=16)).update(data)
+        if some.stop == columns.shape[0]:  # Stripes come with all of their trials, in order.
+            for stripe in stripes:
+                whole.update(digests.pop(stripe.start).digest())
     return whole.hexdigest()
 
 

@@ -90,7 +90,7 @@ class PhiIDBlocks(Mapping[str, BlockedMatrix]):
         Raises:
             FileNotFoundError: there is nothing at this path.
             FileExistsError: there is something else.
-            ValueError: it is of a later format.
+            ValueError: it is of another format.
             MissingExtraError: zarr is not installed.
         """
         return cls(str(Path(path).expanduser().resolve()))

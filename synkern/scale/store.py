@@ -213,7 +213,7 @@ def kept_meta(where: Any) -> dict[str, Any] | None:
 
     Raises:
         FileExistsError: there is something else.
-        ValueError: it is of a later format.
+        ValueError: it is of another format.
     """
     zarr = needed("zarr", "phiid_blocks")
     if isinstance(where, str) and not _anything(Path(where)):

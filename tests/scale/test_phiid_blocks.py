@@ -160,7 +160,7 @@ def test_a_series_is_looked_at_once_as_its_chunks_lie(tmp_path, monkeypatch, chu
     monkeypatch.setattr("synkern.scale.columns.STRIPE", 5 * 40 * 30)
     x = series(trials=5, nodes=500).astype(np.float32)
     whole = read_through(Columns(x), None, 10**9)
-    of_trial = 4 * x[0].nbytes
+    of_trial = 6 * x[0].nbytes
     columns = Columns(of_zarr(tmp_path, x, chunks))
     for memory in (1, of_trial, 3 * of_trial, 10**9):
         found = np.full_like(x, np.nan)
@@ -192,7 +192,7 @@ def test_a_series_is_looked_at_once_as_its_chunks_lie(tmp_path, monkeypatch, chu
 def test_a_copy_of_wide_chunks_has_the_bits(tmp_path):
     x = series(trials=5).astype(np.float32)
     of_zarr(tmp_path, x, (2, 40, 200))
-    memory = 3 * 4 * x[0].nbytes
+    memory = 3 * 6 * x[0].nbytes
     big = synkern.phiid_blocks(tmp_path / "x.zarr", out=tmp_path / "o", side=SIDE, memory=memory)
     same(big, synkern.phiid(x))
     assert zarr.open_group(tmp_path / "o")["series"].chunks == (2, 40, SIDE)
@@ -353,6 +353,16 @@ def test_a_store_says_how_much_is_done_and_what_it_lacks(tmp_path):
     (tmp_path / "other" / "a").write_text("")
     with pytest.raises(FileExistsError, match="something that phiid_blocks has not made"):
         PhiIDBlocks.open(tmp_path / "other")
+
+
+def test_a_store_of_another_format_is_refused(tmp_path):
+    x, out = series(nodes=70), tmp_path / "o"
+    synkern.phiid_blocks(x, out=out, side=SIDE)
+    group = zarr.open_group(out, mode="r+")
+    group.attrs["synkern"] = {**group.attrs["synkern"], "format": 1}
+    for again in (lambda: PhiIDBlocks.open(out), lambda: synkern.phiid_blocks(x, out=out)):
+        with pytest.raises(ValueError, match="has format 1, and this synkern knows 2; take the ve"):
+            again()
 
 
 def test_blocks_are_numbered_along_the_rows_of_a_triangle():

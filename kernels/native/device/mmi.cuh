@@ -7,8 +7,8 @@
 //                    (74 for eight trials): 2.9 G, 0.17 ms; 290 instructions of all kinds: 0.40 ms
 //     all atoms      73 and 66 double-precision instructions: 5.5 G, 0.33 ms
 //     output         2 matrices: 21 MB, 5 us
-// To this come the correlations (series.cuh, lags.cuh, moments.cuh). Floor: 0.7 ms from the series, which
-// share the units, 1.4 ms from moments with the library's products. With products of 8 rows an H100
+// To this come the correlations (series.cuh, lags.cuh, moments.cuh). Floor: 0.7 ms from the series,
+// which share the units, 1.4 ms from moments with the library's products. With products of 8 rows an H100
 // took 2.95 ms from the series and 3.67 through moments, all atoms 4.47 and 5.07; in float32, which
 // then had products of its own, 6.15, 4.41, 10.1 and 5.70. Those of float64 make it 16,300
 // instructions of all warps a tile of 32 x 32 and trial, rtr and sts, from 37,800.
