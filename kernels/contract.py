@@ -201,6 +201,11 @@ class Rectangle(NamedTuple):
     rows: slice
     columns: slice
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
 
 GATHERED_ON_DEVICE = 64
 """Times as many numbers of chosen pairs at a time where they are in no cache of a CPU: on a GPU a

@@ -172,8 +172,8 @@ class Problem:
         if self.rectangle is None:
             nodes = self.constant.shape[1]
             return 0, nodes, 0, nodes
-        rows, columns = self.rectangle
-        return rows.start, rows.stop - rows.start, columns.start, columns.stop - columns.start
+        (rows, columns), (height, width) = self.rectangle, self.rectangle.shape
+        return rows.start, height, columns.start, width
 
     @property
     def marks(self) -> bool:

@@ -49,9 +49,8 @@ def _is_one_series(device: Device, source: Any, request: Request) -> bool:
 def _through_memory(nodes: int, samples: int, request: Request) -> bool:
     """Whether matrices are faster by moments in memory than from one series."""
     rectangle = request.rectangle
-    rows, columns = rectangle if rectangle is not None else (slice(0, nodes), slice(0, nodes))
     return launch.through_memory(
-        (rows.stop - rows.start, columns.stop - columns.start),
+        (nodes, nodes) if rectangle is None else rectangle.shape,
         samples,
         LAGS["Two" if is_two(request) else "All"].tile,
         request.limits.workspace,

@@ -85,10 +85,8 @@ def closed(names: tuple[str, ...]) -> tuple[str, ...]:
 def totals(lib: Library, features: Features, request: Request) -> Totals:
     """Sum the atoms of pairs over trials by tiles, then rescue what these marked."""
     trials, nodes = features.constant.shape
-    sides = [nodes, nodes]
-    if request.rectangle is not None:
-        sides = [side.stop - side.start for side in request.rectangle]
-    shape = (trials, *sides) if request.per_trial else tuple(sides)
+    sides = (nodes, nodes) if request.rectangle is None else request.rectangle.shape
+    shape = (trials, *sides) if request.per_trial else sides
     sums = {name: lib.zeros(shape, request.dtype, features.like) for name in request.names}
     marked = [lib.zeros((0, 3), "int64", features.like)]
     waiting: list[tuple[Tile, Array]] = []

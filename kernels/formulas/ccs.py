@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..contract import Array, Library
@@ -100,7 +100,7 @@ def atoms(
     table = xp.stack([getattr(mean, name) for name in _TABLE])
     compared = masked or not lib.fuses or c.xy.requires_grad
     averages = _compared if compared else _saturated
-    means = averages(lib, row, column, _weights(xp, c, v), table, places)
+    means = averages(lib, row, column, functools.partial(_weights, xp, c, v), table, places)
     signed = correlated(xp, c, row.past.shape[-1])
     redundancies = {
         point: lib.keep(means[k], _all(getattr(signed, name) for name in _PARTS[point]))
@@ -113,14 +113,14 @@ def _compared(
     lib: Library,
     row: Nodes,
     column: Nodes,
-    weights: Array,
+    weights_of: Callable[[float], Array],
     table: Array,
     places: Iterable[tuple[slice, slice, slice]],
 ) -> Array:
     """(7, trials, rows, columns): redundancies at `_POINTS`, averaged over samples."""
     samples = row.past.shape[-1]
     half, zero = 0.5 * (samples - 1), local_resolution(samples)
-    weights = weights * half**0.5
+    weights = weights_of(half)
     means = lib.xp.zeros_like(table[: len(_POINTS)])
     for place in places:
         trials, rows, columns = place
@@ -138,7 +138,7 @@ def _saturated(
     lib: Library,
     row: Nodes,
     column: Nodes,
-    weights: Array,
+    weights_of: Callable[[float], Array],
     table: Array,
     places: Iterable[tuple[slice, slice, slice]],
 ) -> Array:
@@ -146,7 +146,7 @@ def _saturated(
     samples = row.past.shape[-1]
     unit = local_resolution(samples)
     half = 0.5 * (samples - 1) / unit
-    weights, table = weights * half**0.5, table / unit
+    weights, table = weights_of(half), table / unit
     means = lib.xp.zeros_like(table[: len(_POINTS)])
     # What is of one node is the same in all columns, or in all rows.
     rows_alone = saturated.alone(*row, weights[0, ::2, :, :, 0], table[0, :, :, 0], half)
@@ -170,8 +170,8 @@ def _saturated(
     return means * unit
 
 
-def _weights(xp: Any, c: Correlations, v: Lambdas) -> Array:
-    """(10, 4, ...): coefficients of x, y, a, b in `_INNOVATIONS`, whose squares are d(v|u)."""
+def _weights(xp: Any, c: Correlations, v: Lambdas, half: float) -> Array:
+    """(10, 4, ...): coefficients of x, y, a, b in `_INNOVATIONS`, whose squares are half d(v|u)."""
     past, future = 1 - c.xy * c.xy, 1 - c.ab * c.ab
     # Regression coefficients on the second variable of a side, the first being known.
     a_y, b_y = (c.ya - c.xy * c.xa) / past, (c.yb - c.xy * c.xb) / past
@@ -200,7 +200,7 @@ def _weights(xp: Any, c: Correlations, v: Lambdas) -> Array:
     rows = [innovations[name] for name in _INNOVATIONS]
     vectors = xp.stack([coefficient for row, _ in rows for coefficient in row])
     variances = xp.stack([variance for _, variance in rows])
-    return vectors.reshape(-1, 4, *past.shape) * xp.sqrt(1 / variances)[:, None]
+    return vectors.reshape(-1, 4, *past.shape) * xp.sqrt(half / variances)[:, None]
 
 
 def _innovations(

@@ -43,8 +43,7 @@ class Area(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of a matrix of these pairs."""
-        rows, columns = self.sides
-        return rows.stop - rows.start, columns.stop - columns.start
+        return self.sides.shape
 
     def tiles(self, block: int) -> tuple[int, int]:
         """Tiles below each other and side by side, those below the diagonal of all pairs too."""
