@@ -212,7 +212,7 @@ class StudyFolder:
         loaded: dict[str, Any] = json.loads(text)
         # JSON may lose what a tuple is: the digest is of what will be read.
         signed = json.dumps({_DIGEST: _digest(loaded, self.arrays), **loaded}, ensure_ascii=False)
-        with self._replacing(f"{self.stem}.npz") as file:
+        with self.replacing(f"{self.stem}.npz") as file:
             # Typed as if it had an argument `allow_pickle` to fill before the arrays.
             np.savez(file, metadata=np.array(signed), **self.arrays)  # type: ignore[arg-type]
         self.write(f"{self.stem}.json", text + "\n")
@@ -221,12 +221,15 @@ class StudyFolder:
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file of the folder in one step; text as UTF-8."""
         data = content.encode("utf-8") if isinstance(content, str) else content
-        with self._replacing(name) as file:
+        with self.replacing(name) as file:
             file.write(data)
 
     @contextmanager
-    def _replacing(self, name: str) -> Iterator[BinaryIO]:
-        """A new file, which takes the place of `name` when the block is done."""
+    def replacing(self, name: str) -> Iterator[BinaryIO]:
+        """A new file, which takes the place of `name` when the block is done.
+
+        What writes to paths alone has its `name` as that of a file that is there already.
+        """
         # A name that nobody can have guessed, and never a file that is there: no link is followed.
         temporary = self.path / f"{TEMPORARY}{secrets.token_hex(8)}-{name}"
         try:

@@ -40,7 +40,9 @@ def write_tables(folder: DataFolder, found: Decomposition, formats: Sequence[str
     if "parquet" in formats:
         folder.write(PARQUET, _parquet([pairs_at(found, tau) for tau in found.lags]))
     if "netcdf" in formats:
-        folder.write(NETCDF, bytes(found.to_xarray().to_netcdf(engine="h5netcdf")))
+        # To a path: xarray before 2025.9 makes bytes with none but scipy.
+        with folder.replacing(NETCDF) as file:
+            found.to_xarray().to_netcdf(file.name, engine="h5netcdf")
     if "zarr" in formats:
         # A folder cannot be replaced in one step: it has its name when it is complete.
         unfinished = folder.path / f".unfinished-{ZARR}"
