@@ -345,7 +345,7 @@ class Nodes:
         sums: by atom name, float64, the node being x.
         pairs: int64 number of pairs that have a value.
         shares: float64 sum of sts / (sts + rtr); zero where either was not asked for.
-        shared: int64 number of pairs with sts + rtr > 0.
+        shared: int64 number of pairs with sts + rtr > `lattice.LEAST_SUM`.
         constant: (trials, nodes) bool, as in `Pairs`.
         outcomes: number of (trial, pair) by `Outcome`, but for constant nodes.
         rescued: number of (trial, pair) that only the stable path could resolve.

@@ -41,13 +41,14 @@ if TYPE_CHECKING:
     from kernels.formulas.estimators import ESTIMATORS, PERSISTENCE
     from kernels.formulas.members.bases import Bases, bases
     from kernels.formulas.members.estimators import OF_MEMBERS
-    from kernels.lattice import ATOMS, long_name, swap_nodes, zeta_matrix
+    from kernels.lattice import ATOMS, LEAST_SUM, long_name, swap_nodes, zeta_matrix
     from kernels.registry import BACKENDS
 
 __all__ = [
     "ATOMS",
     "BACKENDS",
     "ESTIMATORS",
+    "LEAST_SUM",
     "LIMITS",
     "NUMPY",
     "OF_MEMBERS",
@@ -101,6 +102,7 @@ if not TYPE_CHECKING:
             "Bases": "formulas.members.bases",
             "ESTIMATORS": "formulas.estimators",
             "Estimator": "contract",
+            "LEAST_SUM": "lattice",
             "LIMITS": "contract",
             "Key": "contract",
             "Limits": "contract",

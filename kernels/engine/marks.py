@@ -28,7 +28,7 @@ from ..contract import (
     lost_flags,
 )
 from ..formulas.parts import on_cpu
-from ..lattice import swap_nodes
+from ..lattice import LEAST_SUM, swap_nodes
 from .tiles import closed_form
 
 Result = TypeVar("Result")
@@ -358,7 +358,8 @@ def quantities(
     """What pairs add to sums by node, which hold names + 3 quantities, all float64.
 
     These are the atoms in the order of the names; the number of pairs with a value; and, where both
-    atoms were asked for, the sum of sts / (sts + rtr) and the number of pairs with sts + rtr > 0.
+    atoms were asked for, the sum of sts / (sts + rtr) and the number of pairs where this sum
+    exceeds `LEAST_SUM`.
 
     Args:
         lib: of the arrays.
@@ -375,10 +376,10 @@ def quantities(
     yield -3, -3, lib.cast(known, "float64")
     if {"rtr", "sts"} <= exact.keys():
         both = exact["sts"] + exact["rtr"]
-        positive = known & (both > 0)
-        share = exact["sts"] / lib.xp.where(positive, both, 1.0)
-        yield -2, -2, lib.xp.where(positive, share, 0.0)
-        yield -1, -1, lib.cast(positive, "float64")
+        shared = known & (both > LEAST_SUM)
+        share = exact["sts"] / lib.xp.where(shared, both, 1.0)
+        yield -2, -2, lib.xp.where(shared, share, 0.0)
+        yield -1, -1, lib.cast(shared, "float64")
 
 
 def _each_trial(

@@ -26,6 +26,9 @@ PHIID_FN Real most(Real one, Real two) {
     return one < two ? two : one;
 }
 
+// What sts + rtr has to exceed for a pair to have a share of sts in it; LEAST_SUM of kernels/lattice.py.
+constexpr double LEAST_SUM = 1.0 / (1ll << 40);
+
 // ---- Gaussian: correlations and Wilks' lambdas --------------------------------------------------
 
 // Correlations among x, y (past) and a, b (future).

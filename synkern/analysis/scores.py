@@ -14,6 +14,7 @@ from synkern._labelled import FrameLibrary, frame, imported, labels
 from synkern.analysis.options import RANKING_NAMES
 from synkern.decomposition.node_means import NodeMeans
 from synkern.decomposition.result import PhiIDResult
+from synkern.kernels import LEAST_SUM
 
 if TYPE_CHECKING:
     import xarray
@@ -30,8 +31,8 @@ can be read off its map of heads agree with those of a replication's recordings 
 with rank correlation 0.81 by this ranking and 0.48 by the next.
 `rank_difference`: tied rank of the node's mean synergy minus that of its mean redundancy, as in
 Luppi et al., Nat. Neurosci. 2022, and the text of the former.
-`balance`: mean over its pairs of sts / (sts + rtr), pairs where the sum is not positive left out;
-a replication of it.
+`balance`: mean over its pairs of sts / (sts + rtr), pairs left out where the sum is not positive,
+or is rounding, below 1e-12; a replication of it.
 """
 
 OF_MEANS = RANKINGS[:2]
@@ -162,7 +163,7 @@ def scores_from_matrices(sts: Floats, rtr: Floats, ranking: str) -> Floats:
     if ranking == "balance":
         total = sts + rtr
         with np.errstate(divide="ignore", invalid="ignore"):
-            return mean_over_pairs(np.where(total > 0, sts / total, np.nan))
+            return mean_over_pairs(np.where(total > LEAST_SUM, sts / total, np.nan))
     return score_of_means(mean_over_pairs(sts), mean_over_pairs(rtr), ranking)
 
 

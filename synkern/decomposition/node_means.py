@@ -24,8 +24,9 @@ class NodeMeans(Decomposed):
 
     Attributes:
         arrays: by atom name.
-        balance: mean of sts / (sts + rtr) over the pairs where the sum is positive; NaN where there
-            are none, None where rtr or sts was not asked for.
+        balance: mean of sts / (sts + rtr) over the pairs where the sum is positive (above 2^-40,
+            about 1e-12, below which it is rounding); NaN where there are none, None where rtr or
+            sts was not asked for.
         pairs: number of pairs of the node that have a value.
         tau: lag in samples.
         kind: estimator.

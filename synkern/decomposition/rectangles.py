@@ -27,8 +27,8 @@ class Block:
             asked for; without entries where only sums by node were asked for.
         sums: (atoms + 3, trials, nodes) float64 sums over the pairs of each node, which is x, in
             the estimator's own unit: the atoms, the number of pairs, the sum of sts / (sts + rtr)
-            and the number of pairs with sts + rtr > 0; one trial where trials are averaged. Rows
-            come before columns. None where atoms were asked for.
+            and the number of pairs where sts + rtr exceeds 1e-12; one trial where trials are
+            averaged. Rows come before columns. None where atoms were asked for.
         constant: (trials, nodes) bool; one trial where trials are pooled.
         flagged: (flags, 4) int64, trial, row, column, `Outcome`; nodes as numbered in the block.
         outcomes: number of (trial, pair) by `Outcome`, but for constant nodes.

@@ -82,6 +82,24 @@ def test_kind_dtype_and_unit(mixture):
     assert "NodeMeans(rtr sts; 3 trials x 40 time x 23 nodes" in repr(nats)
 
 
+@pytest.mark.filterwarnings("ignore:.*below 30 the bias:UserWarning")
+def test_a_sum_that_is_rounding_has_no_share(backend):
+    # Of ten samples: the sums of some pairs are zero, and compute to 1e-16 of either sign.
+    few = np.random.default_rng(0).standard_normal((3, 10, 23))
+    options = {"kind": "discrete", "redundancy": "CCS", "average": None}
+    exact = synkern.phiid(few, **options, backend="numpy")
+    found = synkern.phiid_nodes(few, **options, backend=backend)
+    total = exact["sts"] + exact["rtr"]
+    assert 0 < (np.abs(total) < 1e-14).sum() < total.size / 10
+    with np.errstate(invalid="ignore"):
+        share = np.where(total > 1e-7, exact["sts"] / total, np.nan)
+    np.testing.assert_allclose(found.balance, np.nanmean(share, -1), rtol=0, atol=1e-10)
+    of_matrices = synkern.analysis.scores.scores_from_matrices(
+        exact["sts"], exact["rtr"], "balance"
+    )
+    np.testing.assert_allclose(of_matrices, found.balance, rtol=0, atol=1e-10)
+
+
 def test_balance_needs_both_atoms(mixture):
     means = synkern.phiid_nodes(mixture, atoms=["sts"])
     assert means.balance is None

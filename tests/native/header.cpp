@@ -69,3 +69,4 @@ EXPORT void ln_float32(const float* from, long n, float* to) {
 }
 EXPORT double resolution_float64(double samples) { return resolution(samples); }
 EXPORT double local_resolution_float64(double samples) { return local_resolution(samples); }
+EXPORT double least_sum() { return LEAST_SUM; }

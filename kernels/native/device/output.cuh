@@ -130,7 +130,7 @@ struct NodeSums {
         if (rtr < 0 || sts < 0) return 0;
         const double of_sts = atom(task, sts, sums, pair) / valued;
         const double both = atom(task, rtr, sums, pair) / valued + of_sts;
-        if (!(both > 0)) return 0;
+        if (!(both > LEAST_SUM)) return 0;
         return quantity == task.names + 1 ? of_sts / both : 1.0;
     }
 

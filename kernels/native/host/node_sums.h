@@ -8,8 +8,8 @@ namespace phiid {
 
 // Sums over the pairs of each node, of means over trials or of each trial: adds an area's pairs to
 // `out`, (names + 3, groups, nodes). After the atoms come the number of pairs with a value, the sum of
-// sts / (sts + rtr) and the number of pairs with sts + rtr > 0. Pairs with marks are left out, and
-// set aside where trials are averaged. `rtr` and `sts` are places among the names, or below zero.
+// sts / (sts + rtr) and the number of pairs where this sum exceeds LEAST_SUM. Pairs with marks are left
+// out, and set aside where trials are averaged. `rtr` and `sts` are places among the names, or below zero.
 class NodeSums {
    public:
     NodeSums(const Sum& sum, const unsigned char* constant, int64_t trials, int64_t nodes,
@@ -105,9 +105,9 @@ class NodeSums {
         if (rtr_ < 0 || sts_ < 0) return;
         const auto both = [&](int j) { return atom(sts_, j) + atom(rtr_, j); };
         add(names + 1, names + 1,
-            [&](int j) { return both(j) > 0 ? atom(sts_, j) / both(j) : Doubles{}; });
+            [&](int j) { return both(j) > LEAST_SUM ? atom(sts_, j) / both(j) : Doubles{}; });
         add(names + 2, names + 2,
-            [&](int j) { return both(j) > 0 ? constant<Doubles>(1) : Doubles{}; });
+            [&](int j) { return both(j) > LEAST_SUM ? constant<Doubles>(1) : Doubles{}; });
     }
 
     const Sum& sum_;

@@ -18,9 +18,12 @@ GB of sums, 2.6 ms. Right on an H100, not timed there.
 import triton
 import triton.language as tl
 
+from ... import lattice
 from .arithmetic import atom
 from .tiles import UNSPECIALISED, mark, pairs, varying
 from .trials import sums_of_trials
+
+LEAST_SUM = tl.constexpr(lattice.LEAST_SUM)
 
 
 @triton.jit
@@ -142,8 +145,8 @@ def mmi_nodes_kernel(
         if len(SHARE) > 0:
             rtr = atom(sums, COEFFICIENTS, SHARE[0]).to(tl.float64) / valued
             sts = atom(sums, COEFFICIENTS, SHARE[1]).to(tl.float64) / valued
-            positive = known & (sts + rtr > 0)
-            share = tl.where(positive, sts / tl.where(positive, sts + rtr, 1), 0)
-            number = positive.to(tl.int32).to(tl.float64)
+            shared = known & (sts + rtr > LEAST_SUM)
+            share = tl.where(shared, sts / tl.where(shared, sts + rtr, 1), 0)
+            number = shared.to(tl.int32).to(tl.float64)
             place(where, share, ATOMS + 1, ATOMS + 1)
             place(where, number, ATOMS + 2, ATOMS + 2)

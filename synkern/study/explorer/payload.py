@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from synkern.kernels import LEAST_SUM
 from synkern.study.explorer.blocks import Blocks, blocks_for
 from synkern.study.explorer.explored import (
     DIFFERENCE,
@@ -105,7 +106,7 @@ def _by_pair(explored: Explored, pair: PairValues) -> PairValues:
             else:
                 total = a + b
                 values[condition] = np.divide(
-                    a, total, out=np.full_like(a, np.nan), where=total > 0
+                    a, total, out=np.full_like(a, np.nan), where=total > LEAST_SUM
                 )
     return replace(pair, values=values, rule="", of=("", ""))
 

@@ -11,7 +11,7 @@ import pytest
 from synkern.kernels.cpu_backend import build as cpu_build
 from synkern.kernels.formulas.mmi import Correlations, atoms, lambdas
 from synkern.kernels.formulas.uncorrelated import local_resolution, resolution
-from synkern.kernels.lattice import ATOMS, moebius_matrix
+from synkern.kernels.lattice import ATOMS, LEAST_SUM, moebius_matrix
 
 NATIVE = Path(__file__).parents[2] / "native"
 DTYPES = ["float64", "float32"]
@@ -160,6 +160,11 @@ def test_what_is_zero_is_the_same_number_as_in_python(header, of):
     in_header.restype = ctypes.c_double
     for samples in (7, 99, 12345, 10**7):
         assert in_header(ctypes.c_double(samples)) == of(samples)
+
+
+def test_the_least_sum_is_the_same_number_as_in_python(header):
+    header.least_sum.restype = ctypes.c_double
+    assert header.least_sum() == LEAST_SUM
 
 
 @pytest.mark.proof
