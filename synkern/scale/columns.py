@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +37,14 @@ class Columns:
         array: (trials, time, nodes) or (time, nodes): of NumPy or zarr; None where `file` has it.
         file: a `.npy` file, which every process maps for itself.
         moves: another process can read it from where it is.
-        stamp: size and time of the last change of `file`, as it was opened.
+        stamp: time of the last change of its files, in nanoseconds, as it was opened; None where it
+            has none.
     """
 
     array: Any
     file: str | None = None
     moves: bool = False
-    stamp: tuple[int, int] | None = None
+    stamp: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the memory that a file is mapped to, here."""
@@ -64,23 +67,30 @@ class Columns:
             vars(self)["array"] = np.load(str(self.file), mmap_mode="r")
         apart = self.array.ndim == 3
         values = self.array[trials, :, nodes] if apart else self.array[:, nodes]
-        if type(self.array).__module__.startswith("zarr."):
+        if _of_zarr(self.array):
             _require_there(self.array)
         if not isinstance(values, np.ndarray):  # of dask
             values = np.asarray(values)
         whole: npt.NDArray[Any] = values if values.ndim == 3 else values[None]
         return whole
 
-    def require_unchanged(self) -> None:
-        """Check that nobody has written to the file since it was opened.
+    def require_unchanged(self, *sides: slice) -> None:
+        """Check that nobody has written to the files of some nodes since the series was opened.
 
         Raises:
             BlocksError: somebody has.
             OSError: it is not there any more.
         """
-        if self.file and _stamp(self.file) != self.stamp:
+        if self.stamp is None:
+            return
+        if self.file:
+            later = [self.file] if _changed_at(Path(self.file)) != self.stamp else []
+        else:
+            files = _chunk_files(self.array, sides)
+            later = [str(file) for file in files if _changed_at(file) > self.stamp]
+        if later:
             raise BlocksError(
-                f"the series {self.file!r} was written to while blocks of it were computed; those "
+                f"the series {later[0]!r} was written to while blocks of it were computed; those "
                 "that are finished are of what it was: start again if its numbers are the same, "
                 "else with a new store"
             )
@@ -110,9 +120,45 @@ class Columns:
         return getattr(self.array, "shards", None) or getattr(self.array, "chunks", None)
 
 
-def _stamp(file: str) -> tuple[int, int]:
-    found = os.stat(file)
-    return found.st_size, found.st_mtime_ns
+def _changed_at(file: Path) -> int:
+    return file.stat().st_mtime_ns
+
+
+def _of_zarr(array: Any) -> bool:
+    return type(array).__module__.startswith("zarr.")
+
+
+def _stamp_of(array: Any) -> int | None:
+    """When the last of the files of an array of zarr was written to; None where it has none."""
+    folder = _folder(array)
+    if folder is None:
+        return None
+    return max((_changed_at(file) for file in folder.rglob("*") if file.is_file()), default=0)
+
+
+def _folder(array: Any) -> Path | None:
+    """Where the files of an array of zarr are, on this machine."""
+    store = array.store
+    if not isinstance(store, needed("zarr.storage", "series").LocalStore):
+        return None
+    folder: Path = Path(store.root) / array.path
+    return folder
+
+
+def _chunk_files(array: Any, sides: Sequence[slice]) -> Iterator[Path]:
+    """The files of an array of zarr that hold some of its nodes; those that are zeros have none."""
+    folder = _folder(array)
+    if folder is None:
+        return
+    sizes = array.shards or array.chunks
+    *others, nodes = zip(array.shape, sizes, strict=True)
+    apart = [range(math.ceil(whole / size)) for whole, size in others]
+    width = nodes[1]
+    held = {k for side in sides for k in range(side.start // width, math.ceil(side.stop / width))}
+    for place in itertools.product(*apart, held):
+        file = folder / array.metadata.encode_chunk_key(place)
+        if file.exists():
+            yield file
 
 
 def _require_there(array: Any) -> None:
@@ -171,6 +217,8 @@ def given(series: Any, kind: str | None, mask: Any, names: Sequence[Any] | None)
         host = native(array)[0] == "numpy"
         array = incoming(array, "numpy", argument="series").array if host else to_numpy(array)
     columns = Columns(array, moves=module == "zarr" and not _in_memory(array))
+    if module == "zarr":
+        columns = replace(columns, stamp=_stamp_of(array))
     _check(columns)
     whole = _mask(named.mask(mask), columns)
     return Given(columns, found.kind, whole, node_names(found.node_names, named, columns.shape[2]))
@@ -185,7 +233,7 @@ def _of_path(path: Path) -> Columns:
         raise FileNotFoundError(f"series = {str(path)!r}: there is nothing at this path")
     if path.suffix == ".npy":
         file = str(path.resolve())
-        stamp = _stamp(file)
+        stamp = _changed_at(path)
         columns = Columns(np.load(file, mmap_mode="r"), file=file, moves=True, stamp=stamp)
     else:
         zarr = needed("zarr", f"series = {str(path)!r}")
@@ -195,8 +243,8 @@ def _of_path(path: Path) -> Columns:
             raise ValueError(
                 f"series = {str(path)!r} is no .npy file, and no zarr array ({error}); name one"
             ) from error
-        said = f"series = {str(path)!r}"
-        columns = Columns(_only(zarr, opened, said, f"{str(path)!r}/NAME"), moves=True)
+        array = _only(zarr, opened, f"series = {str(path)!r}", f"{str(path)!r}/NAME")
+        columns = Columns(array, moves=True, stamp=_stamp_of(array))
     _check(columns)
     return columns
 
@@ -279,7 +327,8 @@ def read_through(
     Raises:
         ValueError: NaN or infinity at a valid sample, naming trial, time and node.
     """
-    whole = hashlib.blake2b(f"{columns.shape}{columns.array.dtype.str}".encode(), digest_size=16)
+    dtype = columns.array.dtype.newbyteorder("<")
+    whole = hashlib.blake2b(f"{columns.shape}{dtype.str}".encode(), digest_size=16)
     digests: dict[int, Any] = {}  # by the first node of a stripe
     for some, stripes in _parts(columns, memory):
         nodes = slice(stripes[0].start, stripes[-1].stop)
@@ -288,7 +337,7 @@ def read_through(
         each(some, nodes, values)
         for stripe in stripes:
             own = values[..., stripe.start - nodes.start : stripe.stop - nodes.start]
-            data = np.ascontiguousarray(own).data.cast("B")
+            data = np.ascontiguousarray(own, dtype).data.cast("B")
             digests.setdefault(stripe.start, hashlib.blake2b(digest_size=16)).update(data)
         if some.stop == columns.shape[0]:  # Stripes come with all of their trials, in order.
             for stripe in stripes:

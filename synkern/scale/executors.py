@@ -90,7 +90,7 @@ def _by_futures(executor: Executor, task: Task, todo: Sequence[int]) -> Iterator
     try:
         while True:
             for number in left:
-                running.add(executor.submit(run_block, task, number))
+                running.add(_submitted(executor, task, number))
                 if len(running) >= 2 * workers:
                     break
             if not running:
@@ -106,6 +106,17 @@ def _by_futures(executor: Executor, task: Task, todo: Sequence[int]) -> Iterator
     finally:
         for future in running:
             future.cancel()
+
+
+def _submitted(executor: Executor, task: Task, number: int) -> Future[Done]:
+    try:
+        return executor.submit(run_block, task, number)
+    except concurrent.futures.BrokenExecutor:
+        raise
+    except RuntimeError as error:
+        raise BlocksError(
+            f"the executor takes no more work ({error}); start again with one that is open"
+        ) from error
 
 
 def _by_dask(client: Any, task: Task, todo: Sequence[int]) -> Iterator[Done]:

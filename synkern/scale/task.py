@@ -95,7 +95,7 @@ def compute(task: Task, number: int) -> tuple[Block, list[str]]:
     """
     try:
         found = _computed(task, number)
-        task.columns.require_unchanged()
+        task.columns.require_unchanged(*(task.grid.range(k) for k in task.grid.block(number)))
         return found
     except MemoryError as error:
         raise BlocksError(

@@ -166,6 +166,55 @@ def test_a_file_that_is_written_to_meanwhile_ends_the_run(tmp_path, x):
     np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
 
 
+LAYOUTS = {
+    "by nodes": {"chunks": (2, 30, 8)},
+    "old format": {"chunks": (3, 60, 8), "zarr_format": 2},
+    "shards": {"chunks": (1, 30, 2), "shards": (1, 60, 8)},
+}
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["path", "array"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_chunks_that_are_written_to_meanwhile_end_the_run(tmp_path, x, layout, opened):
+    zarr = pytest.importorskip("zarr")
+    stored = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, dtype=x.dtype, **layout)
+    stored[:] = x
+    either = stored if opened else tmp_path / "x.zarr"
+
+    def one_number(progress):
+        if progress.done == 3:
+            stored[0, 0, -1] += 1
+
+    with pytest.raises(BlocksError, match=r"x\.zarr.*' was written to while blocks of it were"):
+        synkern.phiid_blocks(either, out=tmp_path / "o", side=SIDE, progress=one_number)
+    assert not PhiIDBlocks.open(tmp_path / "o").complete
+    with pytest.raises(ValueError, match="a store of another call: series is '"):
+        synkern.phiid_blocks(either, out=tmp_path / "o")
+    stored[:] = x  # as it was
+    big = synkern.phiid_blocks(either, out=tmp_path / "o")
+    np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
+
+
+def test_the_order_of_bytes_makes_no_other_series(tmp_path, x):
+    zarr = pytest.importorskip("zarr")
+    synkern.phiid_blocks(x, out=tmp_path / "o")
+    swapped = x.astype(">f8")
+    zarr.create_array(tmp_path / "x.zarr", data=swapped)
+    np.save(tmp_path / "x.npy", swapped)
+    for stored in (tmp_path / "x.zarr", tmp_path / "x.npy", swapped):
+        big = synkern.phiid_blocks(stored, out=tmp_path / "o")  # of the same call
+        np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
+
+
+def test_an_executor_that_is_shut_down_takes_nothing(tmp_path, x):
+    with ThreadPoolExecutor(1) as threads:
+        pass
+    with pytest.raises(BlocksError, match=r"the executor takes no more work \(cannot schedule"):
+        synkern.phiid_blocks(x, out=tmp_path / "o", executor=threads)
+    big = synkern.phiid_blocks(x, out=tmp_path / "o")
+    np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
+
+
 def test_two_runs_do_not_write_into_one_store(tmp_path, x):
     out = tmp_path / "o"
 
