@@ -84,7 +84,7 @@ class Columns:
         if self.stamp is None:
             return
         if self.file:
-            later = [self.file] if _changed_at(Path(self.file)) != self.stamp else []
+            later = [self.file] if _changed_at(self.file) != self.stamp else []
         else:
             files = _chunk_files(self.array, sides)
             later = [str(file) for file in files if _changed_at(file) > self.stamp]
@@ -120,8 +120,9 @@ class Columns:
         return getattr(self.array, "shards", None) or getattr(self.array, "chunks", None)
 
 
-def _changed_at(file: Path) -> int:
-    return file.stat().st_mtime_ns
+def _changed_at(file: str | Path) -> int:
+    """When a file was written to, replaced, or removed from a folder; nobody can set that time."""
+    return os.stat(file).st_ctime_ns
 
 
 def _of_zarr(array: Any) -> bool:
@@ -130,10 +131,14 @@ def _of_zarr(array: Any) -> bool:
 
 def _stamp_of(array: Any) -> int | None:
     """When the last of the files of an array of zarr was written to; None where it has none."""
-    folder = _folder(array)
-    if folder is None:
+    root = _folder(array)
+    if root is None:
         return None
-    return max((_changed_at(file) for file in folder.rglob("*") if file.is_file()), default=0)
+    latest = _changed_at(root)
+    for folder, folders, files in os.walk(root, followlinks=True):
+        each = (os.path.join(folder, name) for name in folders + files)
+        latest = max([latest, *map(_changed_at, each)])
+    return latest
 
 
 def _folder(array: Any) -> Path | None:
@@ -146,19 +151,22 @@ def _folder(array: Any) -> Path | None:
 
 
 def _chunk_files(array: Any, sides: Sequence[slice]) -> Iterator[Path]:
-    """The files of an array of zarr that hold some of its nodes; those that are zeros have none."""
-    folder = _folder(array)
-    if folder is None:
+    """The files of an array of zarr that hold some of its nodes.
+
+    Chunks that are zeros have none: in place of one its folder, which changes when it is removed.
+    """
+    root = _folder(array)
+    if root is None:
         return
     sizes = array.shards or array.chunks
-    *others, nodes = zip(array.shape, sizes, strict=True)
+    *others, (_, width) = zip(array.shape, sizes, strict=True)
     apart = [range(math.ceil(whole / size)) for whole, size in others]
-    width = nodes[1]
     held = {k for side in sides for k in range(side.start // width, math.ceil(side.stop / width))}
     for place in itertools.product(*apart, held):
-        file = folder / array.metadata.encode_chunk_key(place)
-        if file.exists():
-            yield file
+        file = root / array.metadata.encode_chunk_key(place)
+        while file != root and not file.exists():
+            file = file.parent
+        yield file
 
 
 def _require_there(array: Any) -> None:

@@ -95,9 +95,17 @@ def _by_futures(executor: Executor, task: Task, todo: Sequence[int]) -> Iterator
                     break
             if not running:
                 return
-            done, running = concurrent.futures.wait(running, return_when=FIRST_COMPLETED)
+            done, _ = concurrent.futures.wait(running, _LOOK, return_when=FIRST_COMPLETED)
+            # Those that a shutdown cancels are not told of as done.
+            done |= {future for future in running if future.cancelled()}
+            running -= done
             for future in done:
                 yield future.result()
+    except concurrent.futures.CancelledError as error:
+        said = str(error) or "it cancelled what it had"
+        raise BlocksError(
+            f"the executor takes no more work ({said}); start again with one that is open"
+        ) from error
     except concurrent.futures.BrokenExecutor as error:
         raise BlocksError(
             f"a worker of the executor died ({error}), of too little memory perhaps: give a "
@@ -114,9 +122,7 @@ def _submitted(executor: Executor, task: Task, number: int) -> Future[Done]:
     except concurrent.futures.BrokenExecutor:
         raise
     except RuntimeError as error:
-        raise BlocksError(
-            f"the executor takes no more work ({error}); start again with one that is open"
-        ) from error
+        raise concurrent.futures.CancelledError(str(error)) from error
 
 
 def _by_dask(client: Any, task: Task, todo: Sequence[int]) -> Iterator[Done]:

@@ -93,9 +93,10 @@ def compute(task: Task, number: int) -> tuple[Block, list[str]]:
         BlocksError: too little memory; the series cannot be read, or has been written to; the
             store is lost.
     """
+    sides = [task.grid.range(k) for k in task.grid.block(number)]
     try:
         found = _computed(task, number)
-        task.columns.require_unchanged(*(task.grid.range(k) for k in task.grid.block(number)))
+        task.columns.require_unchanged(*sides)
         return found
     except MemoryError as error:
         raise BlocksError(
@@ -108,6 +109,9 @@ def compute(task: Task, number: int) -> tuple[Block, list[str]]:
             f"the series cannot be read where block {number} is computed ({error}): every worker "
             "has to find it under the same path; start again when it does"
         ) from error
+    except (ValueError, RuntimeError):
+        task.columns.require_unchanged(*sides)  # What zarr cannot decode may be half written.
+        raise
 
 
 def _computed(task: Task, number: int) -> tuple[Block, list[str]]:

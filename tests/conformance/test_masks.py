@@ -16,7 +16,7 @@ from support.bounded import bounded
 from support.optional import torch
 from synkern import ATOMS
 from synkern.decomposition.reference import local_pair, phiid_pair
-from synkern.kernels import ESTIMATORS, Limits
+from synkern.kernels import ESTIMATORS, LEAST_SUM, Limits
 
 estimators = pytest.mark.parametrize(("kind", "redundancy"), ESTIMATORS)
 
@@ -137,7 +137,7 @@ def test_chosen_pairs_and_node_means(mask, holes, backend, kind, redundancy, ave
     chosen = synkern.phiid(holes, pairs=[[3, 0], [1, 2]], **options)
     nodes = synkern.phiid_nodes(holes, **options)
     both = every["sts"] + every["rtr"]
-    share = np.where(both > 0, every["sts"] / np.where(both > 0, both, 1), np.nan)
+    share = np.where(both > LEAST_SUM, every["sts"] / np.where(both > LEAST_SUM, both, 1), np.nan)
     for atom in every:
         picked = every[atom][..., [3, 1], [0, 2]]
         np.testing.assert_allclose(chosen[atom], picked, rtol=0, atol=1e-12)

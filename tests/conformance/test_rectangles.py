@@ -11,6 +11,7 @@ from synkern.decomposition import backends
 from synkern.kernels import (
     ATOMS,
     ESTIMATORS,
+    LEAST_SUM,
     PERSISTENCE,
     Limits,
     Outcome,
@@ -189,7 +190,7 @@ def test_sums_by_node(series, backend, rectangle, key, per_trial, limits):
     atoms = {name: numpy_of(value) for name, value in pairs.atoms.items()}
     known = np.isfinite(atoms["sts"])
     both = np.where(known, atoms["sts"] + atoms["rtr"], 0)
-    share = np.where(both > 0, atoms["sts"] / np.where(both > 0, both, 1), 0)
+    share = np.where(both > LEAST_SUM, atoms["sts"] / np.where(both > LEAST_SUM, both, 1), 0)
     shape = (3, 23) if per_trial else (23,)
 
     def total(of_row, of_column):
@@ -206,7 +207,7 @@ def test_sums_by_node(series, backend, rectangle, key, per_trial, limits):
     np.testing.assert_array_equal(numpy_of(found.pairs), total(known, known))
     # A share is large where sts + rtr is nearly zero, as CCS has it.
     np.testing.assert_allclose(numpy_of(found.shares), total(share, share), rtol=1e-8, atol=1e-8)
-    np.testing.assert_array_equal(numpy_of(found.shared), total(both > 0, both > 0))
+    np.testing.assert_array_equal(numpy_of(found.shared), total(both > LEAST_SUM, both > LEAST_SUM))
     np.testing.assert_array_equal(numpy_of(found.constant), numpy_of(pairs.constant))
     outcomes = numpy_of(pairs.flagged)[:, 3].tolist()
     assert dict(found.outcomes) == {kind: outcomes.count(kind) for kind in set(outcomes)}

@@ -195,6 +195,45 @@ def test_chunks_that_are_written_to_meanwhile_end_the_run(tmp_path, x, layout, o
     np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
 
 
+@pytest.mark.parametrize("way", ["zeros", "removed", "an older file", "other chunks"])
+def test_every_way_to_change_a_chunk_is_noticed(tmp_path, x, way):
+    zarr = pytest.importorskip("zarr")
+    path, older = tmp_path / "x.zarr", tmp_path / "older"
+    stored = zarr.create_array(path, data=x, chunks=(2, 40, 8))
+    zarr.create_array(older, data=x + 1, chunks=(2, 40, 8))
+    place = f"c/0/0/{x.shape[-1] // 8 - 1}"
+    os.utime(older / place, (0, 0))
+    os.utime(path / "zarr.json", (2**32, 2**32))  # a clock that was wrong
+
+    def changed(progress):
+        if progress.done != 3:
+            return
+        if way == "zeros":
+            stored[..., -8:] = 0
+        elif way == "removed":
+            (path / place).unlink()
+        elif way == "an older file":
+            (older / place).replace(path / place)
+        else:
+            zarr.create_array(path, data=x + 1, chunks=(2, 40, 16), overwrite=True)
+
+    with pytest.raises(BlocksError, match=r"x\.zarr.*' was written to while blocks of it were"):
+        synkern.phiid_blocks(path, out=tmp_path / "o", side=SIDE, progress=changed)
+    assert not PhiIDBlocks.open(tmp_path / "o").complete
+
+
+@pytest.mark.filterwarnings("ignore:.*degenerate:UserWarning")
+def test_chunks_may_be_links_and_may_be_missing(tmp_path, x):
+    zarr = pytest.importorskip("zarr")
+    x = x.copy()
+    x[..., 8:16] = 0  # zarr stores no such chunk
+    zarr.create_array(tmp_path / "x.zarr", data=x, chunks=(2, 40, 8))
+    (tmp_path / "x.zarr" / "c").rename(tmp_path / "another disk")
+    (tmp_path / "x.zarr" / "c").symlink_to(tmp_path / "another disk")
+    big = synkern.phiid_blocks(tmp_path / "x.zarr", out=tmp_path / "o", side=SIDE)
+    np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
+
+
 def test_the_order_of_bytes_makes_no_other_series(tmp_path, x):
     zarr = pytest.importorskip("zarr")
     synkern.phiid_blocks(x, out=tmp_path / "o")
@@ -211,6 +250,19 @@ def test_an_executor_that_is_shut_down_takes_nothing(tmp_path, x):
         pass
     with pytest.raises(BlocksError, match=r"the executor takes no more work \(cannot schedule"):
         synkern.phiid_blocks(x, out=tmp_path / "o", executor=threads)
+    big = synkern.phiid_blocks(x, out=tmp_path / "o")
+    np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
+
+
+def test_an_executor_that_is_shut_down_meanwhile_ends_the_run(tmp_path, x):
+    threads = ThreadPoolExecutor(2)
+
+    def shut_down(progress):
+        if progress.done == 2:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    with pytest.raises(BlocksError, match="the executor takes no more work"):
+        synkern.phiid_blocks(x, out=tmp_path / "o", side=SIDE, executor=threads, progress=shut_down)
     big = synkern.phiid_blocks(x, out=tmp_path / "o")
     np.testing.assert_array_equal(np.asarray(big["sts"]), synkern.phiid(x)["sts"])
 

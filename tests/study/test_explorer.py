@@ -12,6 +12,7 @@ from bokeh.resources import Resources
 from support.explorations import WEIGHTS, of_layers, of_places, symmetric
 from synkern.analysis.profile import MEANS
 from synkern.analysis.scores import mean_over_pairs
+from synkern.kernels import LEAST_SUM
 from synkern.study.explorer import (
     FILE,
     Explored,
@@ -290,3 +291,8 @@ def test_a_report_that_is_outdated_takes_the_page_with_it(copy):
 
 def test_the_contract_knows_no_study():
     assert not {field.name for field in dataclasses.fields(Explored)} & {"layers", "weights"}
+
+
+def test_the_page_leaves_out_the_shares_that_scores_leave_out():
+    assert LEAST_SUM == 2.0**-40
+    assert "const LEAST_SUM = 2 ** -40;" in explorer_page(of_layers())

@@ -10,7 +10,7 @@ from synkern.kernels.engine.libraries import NUMPY as LIBRARY
 from synkern.kernels.engine.tiles import pair_mask
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas.discrete import tables_of
-from synkern.kernels.lattice import ATOMS, moebius_matrix, swap_nodes
+from synkern.kernels.lattice import ATOMS, LEAST_SUM, moebius_matrix, swap_nodes
 
 TWO = ("rtr", "sts")
 SOME = ("xts", "yts", "rtr", "sts", "str")
@@ -304,7 +304,7 @@ def node_sums(features, wanted, keys, names, chunk, rectangle=None):
         known = (count > 0) & ~marked[part].any(0)
         mean = np.where(known, wanted[:, part].sum(1) / np.maximum(count, 1), 0)
         rtr, sts = (mean[names.index(n)] if n in names else np.zeros(count.shape) for n in TWO)
-        positive = known & (sts + rtr > 0) & set(TWO).issubset(names)
+        positive = known & (sts + rtr > LEAST_SUM) & set(TWO).issubset(names)
         share = np.where(positive, sts / np.where(positive, sts + rtr, 1), 0)
         totals.append([*mean.sum(-1), known.sum(-1), share.sum(-1), positive.sum(-1)])
     return np.stack(totals, 1)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DIFFERENCE, SHARE = "difference", "share"
-"""What a page can compute of matrices a and b: a - b, and a / (a + b) where that sum is above 0."""
+"""What a page can compute of matrices a and b: a - b, and a / (a + b) where that sum is above
+`LEAST_SUM`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,6 +7,7 @@ import importlib
 import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def write_tables(folder: DataFolder, found: Decomposition, formats: Sequence[str
     if "netcdf" in formats:
         # To a path: xarray before 2025.9 makes bytes with none but scipy.
         with folder.replacing(NETCDF) as file:
-            found.to_xarray().to_netcdf(file.name, engine="h5netcdf")
+            found.to_xarray().to_netcdf(Path(file.name).absolute(), engine="h5netcdf")
     if "zarr" in formats:
         # A folder cannot be replaced in one step: it has its name when it is complete.
         unfinished = folder.path / f".unfinished-{ZARR}"

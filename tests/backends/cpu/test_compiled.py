@@ -13,7 +13,7 @@ from synkern.kernels.cpu_backend.record import BACKEND
 from synkern.kernels.engine.all_pairs import request_for
 from synkern.kernels.formulas import estimators
 from synkern.kernels.formulas.moments import correlations, sums
-from synkern.kernels.lattice import ATOMS, swap_nodes
+from synkern.kernels.lattice import ATOMS, LEAST_SUM, swap_nodes
 
 NODES = 139
 TAU = 2
@@ -188,10 +188,10 @@ def summed(atoms, shape, rectangle):
         sums[name][..., rows] += np.nansum(value, -1)
         sums[swap_nodes(name)][..., columns] += np.nansum(value, -2)
     both = atoms["sts"] + atoms["rtr"]
-    share = np.where(both > 0, atoms["sts"] / both, 0)
+    share = np.where(both > LEAST_SUM, atoms["sts"] / both, 0)
     for side, axis in ((rows, -1), (columns, -2)):
         pairs[..., side] += (~np.isnan(both)).sum(axis)
-        shared[..., side] += (both > 0).sum(axis)
+        shared[..., side] += (both > LEAST_SUM).sum(axis)
         shares[..., side] += share.sum(axis)
     return sums, pairs, shares, shared
 

@@ -2,6 +2,7 @@
 
 const PARTNERS = 15;
 const MOST_KEPT = 6;
+const LEAST_SUM = 2 ** -40; // that of kernels/lattice.py
 const kept = new Map(); // triangles, the latest last
 
 async function triangleOf(place) {
@@ -26,7 +27,7 @@ async function loaded(place, ofCondition) {
   const share = one.rule === "share";
   for (let i = 0; i < a.length; i++) {
     const sum = a[i] + b[i];
-    made[i] = share ? (sum > 0 ? a[i] / sum : NaN) : a[i] - b[i];
+    made[i] = share ? (sum > LEAST_SUM ? a[i] / sum : NaN) : a[i] - b[i];
   }
   return made;
 }
