@@ -161,10 +161,14 @@ def scores_from_matrices(sts: Floats, rtr: Floats, ranking: str) -> Floats:
     """
     check.choice("ranking", ranking, RANKINGS)
     if ranking == "balance":
-        total = sts + rtr
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return mean_over_pairs(np.where(total > LEAST_SUM, sts / total, np.nan))
+        return mean_over_pairs(shares(sts, rtr))
     return score_of_means(mean_over_pairs(sts), mean_over_pairs(rtr), ranking)
+
+
+def shares(sts: Floats, rtr: Floats) -> Floats:
+    """Each pair's sts / (sts + rtr); NaN where the sum is not above `synkern.kernels.LEAST_SUM`."""
+    total = sts + rtr
+    return np.divide(sts, total, out=np.full_like(total, np.nan), where=total > LEAST_SUM)
 
 
 def score_of_means(synergy: Floats, redundancy: Floats, ranking: str) -> Floats:

@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Columns:
             vars(self)["array"] = np.load(str(self.file), mmap_mode="r")
         apart = self.array.ndim == 3
         values = self.array[trials, :, nodes] if apart else self.array[:, nodes]
-        if _of_zarr(self.array):
+        if type(self.array).__module__.startswith("zarr."):
             _require_there(self.array)
         if not isinstance(values, np.ndarray):  # of dask
             values = np.asarray(values)
@@ -83,17 +83,31 @@ class Columns:
         """
         if self.stamp is None:
             return
-        if self.file:
-            later = [self.file] if _changed_at(self.file) != self.stamp else []
-        else:
-            files = _chunk_files(self.array, sides)
-            later = [str(file) for file in files if _changed_at(file) > self.stamp]
-        if later:
-            raise BlocksError(
-                f"the series {later[0]!r} was written to while blocks of it were computed; those "
-                "that are finished are of what it was: start again if its numbers are the same, "
-                "else with a new store"
-            )
+        for file in [self.file] if self.file else self._chunk_files(sides):
+            if _changed_at(file) > self.stamp:
+                raise BlocksError(
+                    f"the series {str(file)!r} was written to while blocks of it were computed; "
+                    "those that are finished are of what it was: start again if its numbers are "
+                    "the same, else with a new store"
+                )
+
+    def _chunk_files(self, sides: Sequence[slice]) -> Iterator[Path]:
+        """The files of an array of zarr in a folder that hold some of its nodes.
+
+        Chunks that are zeros have none: in place of one its folder, which changes when it is
+        removed.
+        """
+        root = _folder(self.array)
+        if root is None:
+            return
+        *others, (_, width) = zip(self.array.shape, self._chunks, strict=True)
+        apart = [range(math.ceil(whole / size)) for whole, size in others]
+        held = {k for s in sides for k in range(s.start // width, math.ceil(s.stop / width))}
+        for place in itertools.product(*apart, held):
+            file = root / self.array.metadata.encode_chunk_key(place)
+            while file != root and not file.exists():
+                file = file.parent
+            yield file
 
     def amplified(self, side: int) -> bool:
         """Whether reading some nodes reads many more, as of a file whose chunks are wide."""
@@ -125,12 +139,8 @@ def _changed_at(file: str | Path) -> int:
     return os.stat(file).st_ctime_ns
 
 
-def _of_zarr(array: Any) -> bool:
-    return type(array).__module__.startswith("zarr.")
-
-
 def _stamp_of(array: Any) -> int | None:
-    """When the last of the files of an array of zarr was written to; None where it has none."""
+    """When the last of the files of an array of zarr changed; None where it has none."""
     root = _folder(array)
     if root is None:
         return None
@@ -148,25 +158,6 @@ def _folder(array: Any) -> Path | None:
         return None
     folder: Path = Path(store.root) / array.path
     return folder
-
-
-def _chunk_files(array: Any, sides: Sequence[slice]) -> Iterator[Path]:
-    """The files of an array of zarr that hold some of its nodes.
-
-    Chunks that are zeros have none: in place of one its folder, which changes when it is removed.
-    """
-    root = _folder(array)
-    if root is None:
-        return
-    sizes = array.shards or array.chunks
-    *others, (_, width) = zip(array.shape, sizes, strict=True)
-    apart = [range(math.ceil(whole / size)) for whole, size in others]
-    held = {k for side in sides for k in range(side.start // width, math.ceil(side.stop / width))}
-    for place in itertools.product(*apart, held):
-        file = root / array.metadata.encode_chunk_key(place)
-        while file != root and not file.exists():
-            file = file.parent
-        yield file
 
 
 def _require_there(array: Any) -> None:
@@ -224,12 +215,15 @@ def given(series: Any, kind: str | None, mask: Any, names: Sequence[Any] | None)
         # Who is masked, or has missing values, is to be heard.
         host = native(array)[0] == "numpy"
         array = incoming(array, "numpy", argument="series").array if host else to_numpy(array)
-    columns = Columns(array, moves=module == "zarr" and not _in_memory(array))
-    if module == "zarr":
-        columns = replace(columns, stamp=_stamp_of(array))
+    columns = _of_array(array) if module == "zarr" else Columns(array)
     _check(columns)
     whole = _mask(named.mask(mask), columns)
     return Given(columns, found.kind, whole, node_names(found.node_names, named, columns.shape[2]))
+
+
+def _of_array(array: Any) -> Columns:
+    """Of zarr."""
+    return Columns(array, moves=not _in_memory(array), stamp=_stamp_of(array))
 
 
 def _in_memory(array: Any) -> bool:
@@ -241,7 +235,7 @@ def _of_path(path: Path) -> Columns:
         raise FileNotFoundError(f"series = {str(path)!r}: there is nothing at this path")
     if path.suffix == ".npy":
         file = str(path.resolve())
-        stamp = _changed_at(path)
+        stamp = _changed_at(file)
         columns = Columns(np.load(file, mmap_mode="r"), file=file, moves=True, stamp=stamp)
     else:
         zarr = needed("zarr", f"series = {str(path)!r}")
@@ -251,8 +245,7 @@ def _of_path(path: Path) -> Columns:
             raise ValueError(
                 f"series = {str(path)!r} is no .npy file, and no zarr array ({error}); name one"
             ) from error
-        array = _only(zarr, opened, f"series = {str(path)!r}", f"{str(path)!r}/NAME")
-        columns = Columns(array, moves=True, stamp=_stamp_of(array))
+        columns = _of_array(_only(zarr, opened, f"series = {str(path)!r}", f"{str(path)!r}/NAME"))
     _check(columns)
     return columns
 

@@ -117,6 +117,12 @@ def _by_futures(executor: Executor, task: Task, todo: Sequence[int]) -> Iterator
 
 
 def _submitted(executor: Executor, task: Task, number: int) -> Future[Done]:
+    """Hand a block to an executor; one that is shut down says so by a plain RuntimeError.
+
+    Raises:
+        CancelledError: it is shut down, as it cancels what it has then.
+        BrokenExecutor: a worker died.
+    """
     try:
         return executor.submit(run_block, task, number)
     except concurrent.futures.BrokenExecutor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from synkern.kernels import LEAST_SUM
+from synkern.analysis.scores import shares
 from synkern.study.explorer.blocks import Blocks, blocks_for
 from synkern.study.explorer.explored import (
     DIFFERENCE,
@@ -101,13 +101,7 @@ def _by_pair(explored: Explored, pair: PairValues) -> PairValues:
     for condition in explored.conditions:
         if condition in first and condition in second:
             a, b = (np.asarray(each[condition], np.float64) for each in (first, second))
-            if pair.rule == DIFFERENCE:
-                values[condition] = a - b
-            else:
-                total = a + b
-                values[condition] = np.divide(
-                    a, total, out=np.full_like(a, np.nan), where=total > LEAST_SUM
-                )
+            values[condition] = a - b if pair.rule == DIFFERENCE else shares(a, b)
     return replace(pair, values=values, rule="", of=("", ""))
 
 
